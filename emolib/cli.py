@@ -1,0 +1,125 @@
+"""The command line: `emolib run | status | build-dataset | models | site`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from emolib.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="How do language models represent emotion, and can it be moved?",
+)
+
+Profile = Annotated[str, typer.Option(help="A name in params/profiles/.")]
+Model = Annotated[str, typer.Option(help="A name in params/models/, a hub id, or a local folder.")]
+Settings = Annotated[list[str] | None, typer.Option("-p", "--param", help="key=value (YAML); may be repeated.")]
+
+
+def _parsed(settings: list[str] | None, layers: str | None = None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for item in settings or []:
+        key, equals, text = item.partition("=")
+        if not equals or not key:
+            raise UserError(f"expected -p key=value, got {item!r}")
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"expected a YAML value in -p {key}=…, got {text!r}") from error
+    if layers is not None:
+        values["layers"] = layers
+    return values
+
+
+@app.command()
+def run(
+    profile: Profile = "quick",
+    model: Model = "smollm2_135m",
+    phase: Annotated[list[str] | None, typer.Option(help="Only this phase; may be repeated.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Such as 0-17 or 8,12,16.")] = None,
+    param: Settings = None,
+    force: Annotated[bool, typer.Option("--force", help="Compute everything again.")] = False,
+) -> None:
+    """Execute the notebooks of a profile; finished phases and shards are kept."""
+    from emolib.paths import display
+    from emolib.pipeline import run_phases
+
+    for report in run_phases(profile, model, phases=phase, parameters=_parsed(param, layers), force=force):
+        print(display(report))
+
+
+@app.command()
+def status(profile: Profile = "quick", model: Model = "smollm2_135m", param: Settings = None) -> None:
+    """Show which phases are done, stale or missing."""
+    from emolib.paths import display
+    from emolib.pipeline import status as phase_status
+
+    for row in phase_status(profile, model, _parsed(param)):
+        print(f"{row.phase}  {row.state:8}{display(row.report) if row.report.exists() else ''}".rstrip())
+
+
+@app.command("build-dataset")
+def build_dataset(
+    source: Annotated[str, typer.Argument(help="A .csv, .jsonl or .json file with text and emotion.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The JSONL file to write.")],
+    labels: Annotated[str | None, typer.Option(help="The allowed labels, separated by commas.")] = None,
+    neutral: Annotated[str, typer.Option(help="The label the others are compared with.")] = "neutral",
+    seed: Annotated[int, typer.Option(help="Of the split, where the file gives none.")] = 0,
+) -> None:
+    """Convert your own texts to the project's layout."""
+    from emolib.dataset import build_dataset as convert
+
+    allowed = [name.strip() for name in labels.split(",") if name.strip()] if labels else None
+    table = convert(source, output, labels=allowed, neutral=neutral, seed=seed)
+    counts = ", ".join(f"{name} {count}" for name, count in table["emotion"].value_counts(sort=False).items())
+    print(f"{len(table)} texts of {table['scenario'].nunique()} scenarios written ({counts})")
+
+
+@app.command()
+def models() -> None:
+    """List the models that are known by name."""
+    from emolib.config import model_table
+
+    for spec in model_table().values():
+        notes = [f"alias {alias}" for alias in spec.aliases]
+        notes += ["bundled, no network needed"] if spec.bundled else []
+        notes += ["gated"] if spec.gated else []
+        size = f"{spec.n_layers} layers, d_model {spec.d_model}, {spec.n_heads} heads ({spec.n_kv_heads} KV)"
+        print(f"{spec.name:14} {spec.hub_id:38} {size}{'  [' + '; '.join(notes) + ']' if notes else ''}")
+
+
+@app.command()
+def site(profile: Profile = "quick", model: Annotated[str | None, typer.Option(help="Only this model.")] = None) -> None:
+    """Build the browsable pages from the executed reports and print the index's path."""
+    from emolib.site import build_site
+
+    print(build_site(profile, model))
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2; a fault is exit code 1, a traceback with --debug."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app(args=arguments, prog_name="emolib")
+    except UserError as error:
+        if debug:
+            raise
+        print(f"emolib: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("emolib: stopped; run the same command again to go on", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        print(f"emolib: {type(error).__name__}: {error} (see the traceback with --debug)", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,384 @@
+"""Plotly figures in the house style: tables and arrays in, a figure out, with Japanese labels.
+
+`show` puts a figure into a notebook as plotly JSON and a script-free placeholder; the site draws the JSON with one
+shared copy of plotly.js. Colours are those of Okabe and Ito (2008) and Tol (2021), told apart by colour-blind readers.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from emolib.errors import UserError
+
+PLOTLY_MIME = "application/vnd.plotly.v1+json"
+SIGNIFICANT_DIGITS = 6
+HEIGHT = 420
+FONT = "Noto Sans CJK JP, Noto Sans JP, Hiragino Sans, Yu Gothic, Meiryo, sans-serif"
+INK, GRID = "#222222", "#E3E3E3"
+
+EMOTION_COLOURS = {"gratitude": "#009E73", "anger": "#D55E00", "apology": "#0072B2", "neutral": "#7F7F7F"}
+FURTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933")
+NAMES = {
+    "gratitude": "感謝 (gratitude)",
+    "anger": "怒り (anger)",
+    "apology": "謝罪 (apology)",
+    "neutral": "中立 (neutral)",
+    "explicit": "明示的 (explicit)",
+    "implicit": "暗示的 (implicit)",
+}
+SYMBOLS = ("circle", "diamond", "square", "cross", "x")
+HOVER_WIDTH, HOVER_LINES = 60, 8
+LABELLED_CELLS = 200
+BAND_OPACITY = 0.18
+
+Names = Mapping[str, str]
+
+
+# ── into the notebook ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def show(fig: go.Figure, name: str) -> None:
+    """Displays one MIME bundle for `fig` (see `mime_bundle`) in the running notebook."""
+    from IPython.display import display
+
+    display(mime_bundle(fig, name), raw=True)
+
+
+def mime_bundle(fig: go.Figure, name: str) -> dict[str, Any]:
+    """Plotly JSON for JupyterLab and the site, a `<div>` without script for the rest, and plain text.
+
+    Numbers are rounded to 6 significant digits and arrays are plain lists, so that an executed notebook stays small
+    and its differences can be read.
+    """
+    return {
+        PLOTLY_MIME: _plain(json.loads(fig.to_json())),
+        "text/html": f'<div class="emolib-figure" data-figure="{html.escape(name)}">図: {html.escape(name)}</div>',
+        "text/plain": f"図: {name}",
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON without plotly's base64 arrays, with rounded numbers; what is not finite becomes null."""
+    if isinstance(value, dict):
+        if {"dtype", "bdata"} <= value.keys():
+            return _plain(_decoded(value))
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None
+    return value
+
+
+def _decoded(array: Mapping[str, str]) -> list:
+    """The numbers of plotly's `{"dtype": "f8", "bdata": …, "shape": "2, 3"}`, little-endian as plotly.js reads them."""
+    values = np.frombuffer(base64.b64decode(array["bdata"]), dtype=np.dtype(array["dtype"]).newbyteorder("<"))
+    shape = str(array.get("shape", values.size))
+    return values.reshape([int(size) for size in shape.split(",")]).tolist()
+
+
+# ── the house style ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def house_layout(fig: go.Figure, *, title: str, x_title: str | None = None, y_title: str | None = None) -> go.Figure:
+    """Sets fonts, margins, colours and the legend above the plot; readable from 800 px of width."""
+    axis = {"showline": True, "linecolor": INK, "gridcolor": GRID, "zerolinecolor": "#9A9A9A", "automargin": True}
+    fig.update_layout(
+        template=go.layout.Template(),
+        title={"text": title, "x": 0, "xref": "paper", "y": 0.97, "yanchor": "top", "font": {"size": 17}},
+        font={"family": FONT, "size": 14, "color": INK},
+        height=HEIGHT,
+        margin={"l": 70, "r": 24, "t": 92, "b": 60},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        hoverlabel={"font": {"family": FONT, "size": 13}, "align": "left", "namelength": -1},
+    )
+    fig.update_xaxes(title_text=x_title, **axis)
+    fig.update_yaxes(title_text=y_title, **axis)
+    return fig
+
+
+def colours(labels: Iterable[Any]) -> dict[Any, str]:
+    """A fixed colour for every emotion; other labels get further colours in order, and those begin again."""
+    found: dict[Any, str] = {}
+    others = 0
+    for label in dict.fromkeys(labels):
+        if label in EMOTION_COLOURS:
+            found[label] = EMOTION_COLOURS[label]
+        else:
+            found[label] = FURTHER_COLOURS[others % len(FURTHER_COLOURS)]
+            others += 1
+    return found
+
+
+# ── figures ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def bars_by_label(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    colour: str | None,
+    *,
+    title: str,
+    y_title: str,
+    x_title: str | None = None,
+    error: str | None = None,
+    names: Names | None = None,
+) -> go.Figure:
+    """Bars of column `y` over column `x`, side by side per value of column `colour` (None: one series).
+
+    Args:
+        error: column with the half length of the whiskers; say in the title what they are (standard errors, …).
+
+    Raises:
+        UserError: a column is missing, or a bar would have several values.
+    """
+    fig = go.Figure()
+    series = _series(table, x, colour, [y, error])
+    paint = colours(label for label, _ in series)
+    for label, part in series:
+        fig.add_bar(
+            x=[_name(value, names) for value in part[x]],
+            y=part[y],
+            name=_name(label, names, y),
+            marker_color=list(colours(part[x]).values()) if colour is None else paint[label],
+            error_y=None if error is None else {"type": "data", "array": part[error], "color": INK, "thickness": 1.3},
+            hovertemplate="%{x}: %{y:.4g}",
+        )
+    house_layout(fig, title=title, x_title=x_title, y_title=y_title)
+    several = len(series) > 1 and colour != x
+    return fig.update_layout(barmode="group" if several else "overlay", bargap=0.25, showlegend=several)
+
+
+def grouped_bars_with_error(
+    table: pd.DataFrame, x: str, y: str, error: str, colour: str | None, **titles: Any
+) -> go.Figure:
+    """`bars_by_label` with whiskers of ± column `error`; `titles` are its keyword arguments."""
+    return bars_by_label(table, x, y, colour, error=error, **titles)
+
+
+def lines_by_layer(
+    table: pd.DataFrame,
+    y: str,
+    colour: str | None,
+    low: str | None = None,
+    high: str | None = None,
+    dash: str | None = None,
+    *,
+    title: str,
+    y_title: str,
+    names: Names | None = None,
+) -> go.Figure:
+    """Column `y` over column `layer`, a line per value of column `colour`.
+
+    Args:
+        low: column with the lower end of a 95 % band; with `high`.
+        high: column with its upper end.
+        dash: numeric column of a null (shuffled labels, random directions), drawn as a dotted line of the same colour.
+
+    Raises:
+        UserError: a column is missing, or one line would have several values at one layer.
+    """
+    if (low is None) != (high is None):
+        raise UserError(f"expected both ends of a band, got low={low!r} and high={high!r}; give both or neither")
+    fig = go.Figure()
+    series = _series(table, "layer", colour, [y, low, high, dash])
+    paint = colours(label for label, _ in series)
+    for label, rows in series:
+        part = rows.sort_values("layer")
+        shared = {"x": part["layer"], "legendgroup": str(label), "mode": "lines"}
+        name, line = _name(label, names, y), {"color": paint[label], "width": 2.5}
+        if low is not None:
+            edge = {**shared, "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+            fig.add_scatter(y=part[high], **edge)
+            fig.add_scatter(y=part[low], fill="tonexty", fillcolor=_faint(paint[label]), **edge)
+        fig.add_scatter(y=part[y], name=name, line=line, **{**shared, "mode": "lines+markers"})
+        if dash is not None:
+            fig.add_scatter(y=part[dash], name=f"{name}: 帰無", line={**line, "dash": "dot", "width": 1.5}, **shared)
+    house_layout(fig, title=title, x_title="層 (layer)", y_title=y_title)
+    return fig.update_layout(hovermode="x unified", showlegend=len(fig.data) > 1).update_yaxes(hoverformat=".4g")
+
+
+def heatmap(
+    matrix: pd.DataFrame,
+    title: str,
+    colour_title: str,
+    zero_centred: bool = True,
+    text_format: str = "{:.2f}",
+    *,
+    x_title: str | None = None,
+    y_title: str | None = None,
+    names: Names | None = None,
+) -> go.Figure:
+    """A matrix, first row on top. Values are written into the cells where there are at most 200.
+
+    Args:
+        zero_centred: blue below 0, white at 0, red above, the same reach on both sides; else dark to bright.
+    """
+    values = matrix.to_numpy(dtype=float)
+    if not np.isfinite(values).any():
+        raise UserError(f"expected a matrix with finite values for the heatmap {title!r}, got none")
+    scale: dict[str, Any] = {"colorscale": "Cividis"}
+    if zero_centred:
+        reach = float(np.nanmax(np.abs(values))) or 1.0
+        scale = {"colorscale": "RdBu", "reversescale": True, "zmin": -reach, "zmax": reach}
+    written = {}
+    if values.size <= LABELLED_CELLS:
+        text = [[text_format.format(v) if np.isfinite(v) else "–" for v in row] for row in values]
+        written = {"text": text, "texttemplate": "%{text}"}
+    fig = go.Figure(
+        go.Heatmap(
+            z=values,
+            x=[_name(label, names) for label in matrix.columns],
+            y=[_name(label, names) for label in matrix.index],
+            colorbar={"title": {"text": colour_title, "side": "right"}, "thickness": 16},
+            hovertemplate="%{y} × %{x}: %{z:.4g}<extra></extra>",
+            **scale,
+            **written,
+        )
+    )
+    house_layout(fig, title=title, x_title=x_title, y_title=y_title)
+    fig.update_layout(margin_t=60)
+    return fig.update_xaxes(showgrid=False).update_yaxes(showgrid=False, autorange="reversed")
+
+
+def scatter(
+    coordinates: np.ndarray,
+    labels: Sequence[str],
+    styles: Sequence[str] | None = None,
+    hover: Sequence[str] | None = None,
+    title: str = "",
+    *,
+    axis_titles: Sequence[str] = ("第1成分", "第2成分", "第3成分"),
+    names: Names | None = None,
+) -> go.Figure:
+    """Points `[n, 2]` or `[n, 3]`: colour by label, symbol by style, the text on hover.
+
+    Args:
+        hover: one text per point. It may be generated text: it is escaped, wrapped and cut.
+    """
+    points = np.asarray(coordinates, dtype=float)
+    if points.ndim != 2 or points.shape[1] not in (2, 3):
+        raise UserError(f"expected coordinates [n, 2] or [n, 3], got shape {points.shape}")
+    keys = {"label": list(labels), "style": list(styles or [""] * len(points)), "hover": list(hover or labels)}
+    for key, values in keys.items():
+        if len(values) != len(points):
+            raise UserError(f"expected one {key} per point, got {len(values)} for {len(points)} points")
+    table = pd.DataFrame(keys)
+    paint = colours(table["label"])
+    symbols = {style: SYMBOLS[i % len(SYMBOLS)] for i, style in enumerate(dict.fromkeys(table["style"]))}
+    trace, size = (go.Scatter, 9) if points.shape[1] == 2 else (go.Scatter3d, 5)
+    fig = go.Figure()
+    for (label, style), part in table.groupby(["label", "style"], sort=False):
+        fig.add_trace(
+            trace(
+                **dict(zip("xyz", points[part.index].T, strict=False)),
+                mode="markers",
+                name="・".join(_name(key, names) for key in (label, style) if key),
+                marker={"color": paint[label], "symbol": symbols[style], "size": size, "opacity": 0.8},
+                hovertext=[hover_text(text) for text in part["hover"]],
+                hoverinfo="text+name",
+            )
+        )
+    house_layout(fig, title=title, x_title=axis_titles[0], y_title=axis_titles[1])
+    if points.shape[1] == 3:
+        axes = {f"{axis}axis": {"title": {"text": text}} for axis, text in zip("xyz", axis_titles, strict=False)}
+        fig.update_layout(scene=axes, height=HEIGHT + 140)
+    return fig
+
+
+def dots_with_null(
+    effects: Mapping[str, float],
+    nulls: Mapping[str, np.ndarray],
+    y_title: str,
+    title: str,
+    *,
+    own_name: str = "感情ベクトル",
+    null_name: str = "ランダム方向",
+    names: Names | None = None,
+) -> go.Figure:
+    """Each emotion's own effect as a large diamond over the strip of effects of random directions."""
+    missing = [emotion for emotion in effects if emotion not in nulls]
+    if missing:
+        raise UserError(f"expected random-direction effects for every emotion, got none for {', '.join(missing)}")
+    paint = colours(effects)
+    fig = go.Figure()
+    for position, emotion in enumerate(effects):
+        strip = np.asarray(nulls[emotion], dtype=float)
+        jitter = np.random.default_rng(0).uniform(-0.22, 0.22, len(strip))
+        fig.add_scatter(
+            x=position + jitter,
+            y=strip,
+            mode="markers",
+            name=null_name,
+            legendgroup="null",
+            showlegend=position == 0,
+            marker={"color": "#7F7F7F", "size": 6, "opacity": 0.55},
+            hovertemplate=f"{null_name}: %{{y:.4g}}<extra></extra>",
+        )
+    for position, (emotion, effect) in enumerate(effects.items()):
+        fig.add_scatter(
+            x=[position],
+            y=[effect],
+            mode="markers",
+            name=f"{own_name}: {_name(emotion, names)}",
+            marker={"color": paint[emotion], "symbol": "diamond", "size": 17, "line": {"color": INK, "width": 1}},
+            hovertemplate=f"{own_name}: %{{y:.4g}}<extra></extra>",
+        )
+    house_layout(fig, title=title, x_title="感情", y_title=y_title)
+    ticks = {"tickvals": list(range(len(effects))), "ticktext": [_name(emotion, names) for emotion in effects]}
+    return fig.update_xaxes(range=[-0.5, len(effects) - 0.5], showgrid=False, zeroline=False, **ticks)
+
+
+def hover_text(text: str) -> str:
+    """Untrusted text for a hover box: escaped (plotly reads a subset of HTML), wrapped and cut to eight lines."""
+    lines = textwrap.wrap(str(text), HOVER_WIDTH, max_lines=HOVER_LINES, placeholder=" …")
+    return "<br>".join(html.escape(line, quote=False) for line in lines)
+
+
+# ── shared by the figures ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _series(
+    table: pd.DataFrame, x: str, colour: str | None, columns: Sequence[str | None]
+) -> list[tuple[Any, pd.DataFrame]]:
+    """The rows of each line or group of bars, in the table's order; None labels the only one without `colour`."""
+    wanted = [column for column in (x, colour, *columns) if column is not None]
+    missing = [column for column in wanted if column not in table]
+    if missing:
+        raise UserError(f"expected a table with the columns {wanted}, {missing} missing from {list(table.columns)}")
+    keys = list(dict.fromkeys(key for key in (x, colour) if key is not None))
+    repeated = table[table.duplicated(keys)]
+    if len(repeated):
+        first = repeated.iloc[0][keys].to_dict()
+        raise UserError(f"expected one row per {' and '.join(keys)}, got several for {first}; filter or average first")
+    for column in columns:
+        if column is not None and not pd.api.types.is_numeric_dtype(table[column]):
+            raise UserError(f"expected numbers in the column {column!r} to draw, got {table[column].dtype}")
+    if colour is None:
+        return [(None, table)]
+    return list(table.groupby(colour, sort=False, observed=True))
+
+
+def _name(label: Any, names: Names | None, fallback: str = "") -> str:
+    """How a label reads in a legend or on an axis."""
+    if label is None:
+        label = fallback
+    return {**NAMES, **(names or {})}.get(label, str(label))
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{BAND_OPACITY})"

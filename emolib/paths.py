@@ -1,0 +1,118 @@
+"""Where things live: the repository's folders and the place of every artifact of a run.
+
+Nothing else in the package builds a path. `EMOLIB_ROOT`, `EMOLIB_RESULTS` and `EMOLIB_CACHE` move the repository
+root, the results and the cache of converted models.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from emolib.errors import UserError
+
+MAIN_PHASES = ("phase1", "phase2", "phase3", "phase5")
+NOTEBOOKS = {
+    "phase1": "phase1_dataset.ipynb",
+    "phase2": "phase2_activations.ipynb",
+    "phase3": "phase3_vectors.ipynb",
+    "phase5": "phase5_residual_patching.ipynb",
+}
+
+
+def repository_root() -> Path:
+    """The folder that holds params/, data/ and notebooks/."""
+    candidates = [Path(os.environ["EMOLIB_ROOT"])] if "EMOLIB_ROOT" in os.environ else []
+    candidates += [Path(__file__).resolve().parents[1], Path.cwd(), *Path.cwd().parents]
+    for folder in candidates:
+        if (folder / "params" / "profiles").is_dir():
+            return folder
+    raise UserError(
+        "expected a checkout of the repository (a folder with params/profiles), found none; "
+        "install with `pip install -e .` inside the checkout or set EMOLIB_ROOT"
+    )
+
+
+def params_folder(kind: str) -> Path:
+    """`kind` is one of models, profiles, keywords."""
+    return repository_root() / "params" / kind
+
+
+def data_file(name: str = "emotion_dataset.jsonl") -> Path:
+    return repository_root() / "data" / name
+
+
+def notebook_file(phase: str) -> Path:
+    return repository_root() / "notebooks" / NOTEBOOKS[phase]
+
+
+def results_root() -> Path:
+    override = os.environ.get("EMOLIB_RESULTS")
+    return Path(override).resolve() if override else repository_root() / "results"
+
+
+def executed_root() -> Path:
+    override = os.environ.get("EMOLIB_EXECUTED")
+    return Path(override).resolve() if override else repository_root() / "executed"
+
+
+def executed_file(profile: str, model: str, phase: str) -> Path:
+    return executed_root() / profile / model / NOTEBOOKS[phase]
+
+
+def cache_root() -> Path:
+    """Where converted models are kept between runs."""
+    return Path(os.environ.get("EMOLIB_CACHE") or platformdirs.user_cache_dir("emolib"))
+
+
+def display(path: Path) -> str:
+    """A path as reports print it: relative to the repository or the results root, never a machine's own folder."""
+    for base, prefix in ((results_root(), "results"), (repository_root(), "")):
+        try:
+            return (Path(prefix) / Path(path).resolve().relative_to(base.resolve())).as_posix()
+        except ValueError:
+            continue
+    return Path(path).name
+
+
+class ResultPaths:
+    """The layout under `results/<profile>/`, which follows the first study's."""
+
+    def __init__(self, profile: str, model: str) -> None:
+        self.root = results_root() / profile
+        self.model = model
+
+    def dataset(self, name: str) -> Path:
+        return self.root / "dataset" / name
+
+    def activations(self, position: str) -> Path:
+        return self.root / "activations" / f"{self.model}_{position}.safetensors"
+
+    def vectors(self, position: str) -> Path:
+        return self.root / "emotion_vectors" / f"{self.model}_vectors_{position}.safetensors"
+
+    def vector_table(self, name: str) -> Path:
+        return self.root / "emotion_vectors" / f"{self.model}_{name}.parquet"
+
+    def sweep(self, name: str) -> Path:
+        return self.root / "patching" / "residual" / f"{self.model}_residual_sweep_{name}.parquet"
+
+    def random_sweep(self, name: str) -> Path:
+        return self.root / "patching_random" / f"{self.model}_random_sweep_{name}.parquet"
+
+    def fluency_reference(self) -> Path:
+        return self.root / "patching" / "residual" / f"{self.model}_fluency_reference.parquet"
+
+    def patching_json(self, name: str) -> Path:
+        return self.root / "patching" / "residual" / f"{self.model}_{name}.json"
+
+    def timing(self) -> Path:
+        return self.root / "timing" / "phase_timings.jsonl"
+
+    def site(self) -> Path:
+        return self.root / "site"
+
+    def lock(self) -> Path:
+        return self.root / ".lock"

@@ -1,0 +1,206 @@
+"""A run: one phase of one profile on one model, with its parameters, its model, its data and its artifacts."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from emolib import store
+from emolib.config import Parameters, check_layers, resolve
+from emolib.dataset import load_dataset, select_scenarios
+from emolib.models import LanguageModel, load_model
+from emolib.paths import ResultPaths, display
+from emolib.progress import Progress
+
+STEP = 1
+NOT_MATCHED = ("device", "generation_batch")
+
+
+class Run:
+    """Gives the functions of a phase what they share, and stores what they make.
+
+    Attributes:
+        params: every parameter of the phase, resolved and checked.
+        paths: where its artifacts live.
+        made: artifacts used or made so far, for the phase's record.
+    """
+
+    def __init__(self, params: Parameters, *, overrides: Mapping[str, Any] | None = None, force: bool = False) -> None:
+        self.params = params
+        self.overrides = dict(overrides or {})
+        self.force = force
+        self.paths = ResultPaths(params.profile, _file_name(params.model))
+        self.progress = Progress(params.phase)
+        self.made: dict[Path, str] = {}
+        self._started = time.perf_counter()
+        self._computed: set[Path] = set()
+
+    @cached_property
+    def data(self) -> pd.DataFrame:
+        """The whole data set."""
+        return load_dataset(self.params.dataset, neutral=self.params.neutral)
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        return tuple(name for name in dict.fromkeys(self.data["emotion"]) if name != self.params.neutral)
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        """The model, loaded when first asked for."""
+        lm = load_model(
+            self.params.model,
+            device=self.params.device,
+            dtype=self.params.dtype,
+            random_weights=self.params.random_weights,
+            seed=self.params.seed,
+        )
+        layers = getattr(self.params, "layers", None)
+        if layers is not None:
+            check_layers(layers, lm.n_layers)
+        return lm
+
+    def texts(self, split: str, *, style: str = "all") -> pd.DataFrame:
+        """The profile's texts of a split: as many scenarios as the profile says, of one style or all."""
+        data = self.data if style == "all" else self.data[self.data["style"] == style]
+        return select_scenarios(data, split, getattr(self.params, f"n_{split}"))
+
+    def neutral_prompts(self, split: str) -> pd.DataFrame:
+        texts = self.texts(split)
+        return texts[texts["emotion"] == self.params.neutral].reset_index(drop=True)
+
+    # artifacts
+
+    def obtain(self, path: Path, matched: Mapping[str, Any], compute: Callable[[], bytes], *, model: bool = True) -> Path:
+        """Makes sure the artifact is there and current; returns its path."""
+        described = {"step": STEP, **matched, **({"model": self.lm.identity} if model else {})}
+        recorded = {"device": str(self.lm.device)} if model else {}
+        fresh = path in self._computed
+        if store.obtain(path, described, compute, force=self.force and not fresh, recorded=recorded):
+            self._computed.add(path)
+        self.made[path] = store.read_manifest(path)["recorded"]["sha256"]
+        return path
+
+    def table(
+        self, path: Path, matched: Mapping[str, Any], compute: Callable[[], pd.DataFrame], *, model: bool = True
+    ) -> pd.DataFrame:
+        """A table artifact, read back from the store so that fresh and resumed runs see the same values."""
+        return store.read_table(self.obtain(path, matched, lambda: store.table_bytes(compute()), model=model))
+
+    def shards(self, split: str) -> SweepShards:
+        return SweepShards(self, split)
+
+    # the end of a phase
+
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._started
+
+    @property
+    def command(self) -> str:
+        """The command that reproduces this phase."""
+        extra = "".join(f" -p {key}={json.dumps(value)}" for key, value in sorted(self.overrides.items()))
+        short = self.params
+        return f"emolib run --profile {short.profile} --model {short.model} --phase {short.phase}{extra}"
+
+    def finish(self, *, samples: int) -> dict[str, Any]:
+        """Writes the phase's record and its line in the timing log; returns what the report's summary prints."""
+        now = datetime.now(UTC)
+        summary = {
+            "run_id": f"{now:%Y%m%dT%H%M%S}-{store.digest(self.identity())[:8]}",
+            "profile": self.params.profile,
+            "phase": self.params.phase,
+            "model": self.params.model,
+            "device": str(self.lm.device) if "lm" in self.__dict__ else "cpu",
+            "samples": samples,
+            "elapsed_seconds": round(self.elapsed, 1),
+            "timestamp": now.isoformat(timespec="seconds"),
+            "timing_log": display(self.paths.timing()),
+            "command": self.command,
+        }
+        record = {"artifacts": {display(path): sha for path, sha in sorted(self.made.items())}}
+        store.write(self.record_path(), store.json_bytes(record), self.identity())
+        _append_line(self.paths.timing(), summary)
+        return summary
+
+    def identity(self) -> dict[str, Any]:
+        """What decides whether a finished phase is still current."""
+        values = {k: v for k, v in self.params.model_dump(mode="json").items() if k not in NOT_MATCHED}
+        return {"step": STEP, "parameters": values, "dataset": self.dataset_digest}
+
+    @cached_property
+    def dataset_digest(self) -> str:
+        return store.digest(self.data.to_dict("list"))
+
+    def record_path(self) -> Path:
+        return self.paths.root / "status" / f"{self.paths.model}_{self.params.phase}.json"
+
+    def state(self) -> str:
+        """`done`, `stale` or `missing`: whether the phase has finished with just these parameters and data."""
+        return store.state(self.record_path(), self.identity())
+
+
+class SweepShards:
+    """The shards of one sweep, each an artifact of its own."""
+
+    def __init__(self, run: Run, split: str) -> None:
+        self.run = run
+        self.split = split
+
+    def begin(self, rows: int) -> None:
+        self.run.progress.begin(f"sweep/{self.split}", rows)
+
+    def shard(self, name: str, matched: Mapping[str, Any], compute: Callable[[], pd.DataFrame], rows: int) -> pd.DataFrame:
+        place = self.run.paths.random_sweep if name.startswith("isotropic") else self.run.paths.sweep
+        path = place(f"{self.split}_{name}")
+        table = self.run.table(path, matched, compute)
+        self.run.progress.advance(rows, shard=name, computed=path in self.run._computed)
+        return table
+
+
+def _file_name(model: str) -> str:
+    """A model's name as part of a file name; a local folder gives its last part."""
+    if (Path(model) / "config.json").is_file():
+        return Path(model).resolve().name
+    return model.replace("/", "--")
+
+
+def _append_line(path: Path, values: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, (json.dumps(values, ensure_ascii=False) + "\n").encode())
+    finally:
+        os.close(descriptor)
+
+
+def open_run(
+    profile: str = "baseline_smoke",
+    model: str = "smollm2_135m",
+    phase: str = "phase1",
+    *,
+    force: bool = False,
+    **params: Any,
+) -> Run:
+    """Resolves and checks the parameters of one phase; every notebook's setup line.
+
+    Args:
+        params: values that override the profile's; None means "as the profile says".
+
+    Raises:
+        UserError: unknown profile, model, phase or parameter, or a value out of range.
+    """
+    from emolib.models import check_name
+
+    check_name(model)
+    given = {key: value for key, value in params.items() if value is not None}
+    force = force or bool(os.environ.get("EMOLIB_FORCE"))
+    return Run(resolve(profile, model, phase, params), overrides=given, force=force)
+

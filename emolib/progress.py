@@ -1,0 +1,62 @@
+"""How far a computation is: a bar in the terminal and in JupyterLab, lines for the pipeline, silence in tests.
+
+`EMOLIB_PROGRESS` decides: unset shows a tqdm bar, `off` shows nothing, anything else is a file to which one JSON line
+is appended per step (the pipeline reads it while a notebook runs in its own process).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+
+class Progress:
+    """Counts rows of one named stretch of work."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+        mode = os.environ.get("EMOLIB_PROGRESS", "off" if "PYTEST_VERSION" in os.environ else "bar")
+        self._file = Path(mode) if mode not in ("bar", "off") else None
+        self._bars = mode == "bar"
+        self._bar: tqdm | None = None
+
+    def begin(self, label: str, total: int) -> None:
+        """Starts a stretch of `total` rows."""
+        self.end()
+        self.label, self.total, self.done, self.cached = label, total, 0, 0
+        self._started = time.perf_counter()
+        if self._bars:
+            self._bar = tqdm(total=total, desc=f"{self.phase} {label}", unit="row", leave=False)
+
+    def advance(self, rows: int, *, shard: str = "", computed: bool = True) -> None:
+        """Notes `rows` more rows; rows that were found in the store do not count for the time left."""
+        self.done += rows
+        self.cached += 0 if computed else rows
+        if self._bar is not None:
+            self._bar.update(rows)
+        if self._file is not None:
+            line = {
+                "phase": self.phase,
+                "label": self.label,
+                "shard": shard,
+                "done": self.done,
+                "total": self.total,
+                "left_s": self._left(),
+            }
+            with open(self._file, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+
+    def _left(self) -> float | None:
+        computed = self.done - self.cached
+        if computed <= 0:
+            return None
+        return (time.perf_counter() - self._started) / computed * (self.total - self.done)
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

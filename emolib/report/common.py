@@ -1,0 +1,89 @@
+"""What every report has: the environment, 実行設定, rounded tables, 自動生成サマリ."""
+
+from __future__ import annotations
+
+import html
+import os
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+from emolib.phases.run import Run
+
+EMOTION_NAMES = {"gratitude": "感謝", "anger": "怒り", "apology": "謝罪", "neutral": "中立"}
+STYLE_NAMES = {"explicit": "明示", "implicit": "暗示", "unspecified": "指定なし", "all": "全体"}
+SPLIT_NAMES = {"train": "訓練", "validation": "検証", "test": "テスト"}
+OMITTED = "（参照用の写しでは省略）"
+
+
+def emotion_name(label: str) -> str:
+    """A label's Japanese name; other labels keep their own."""
+    return EMOTION_NAMES.get(label, label)
+
+
+def escape(text: object) -> str:
+    """Text made by a model or a user, harmless inside Markdown tables and HTML."""
+    plain = html.escape(" ".join(str(text).split()), quote=False)
+    return plain.translate({ord(mark): f"&#{ord(mark)};" for mark in "\\`*_|[]~$"})
+
+
+def tidy(table: pd.DataFrame, *, digits: int = 3, names: dict[str, str] | None = None) -> pd.DataFrame:
+    """The table as printed: floats rounded, columns renamed, labels in Japanese, no -0."""
+    shown = table.rename(columns=names or {}).copy()
+    for column in shown.columns:
+        if pd.api.types.is_float_dtype(shown[column]):
+            shown[column] = shown[column].round(digits) + 0.0
+    return shown
+
+
+def markdown_table(rows: list[list[Any]], header: list[str]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
+
+
+def environment_line(run: Run) -> Markdown:
+    """One line: which model, with which weights, on which device."""
+    lm = run.lm
+    weights = "シード付き乱数重み（事前学習なし）" if lm.spec.random_weights else "事前学習済みの重み"
+    return Markdown(
+        f"モデル `{lm.spec.name}`（{lm.spec.hub_id}、{weights}、改訂 `{lm.revision[:12]}`、"
+        f"{lm.identity['dtype']}、デバイス `{lm.device}`）、プロファイル `{run.params.profile}`。"
+    )
+
+
+def settings_table(run: Run) -> Markdown:
+    """実行設定: every resolved parameter, and the counts of scenarios."""
+    values = run.params.model_dump(mode="json")
+    rows = [[f"`{key}`", f"`{_plain(value)}`"] for key, value in values.items() if key not in ("device",)]
+    counts = "、".join(f"{SPLIT_NAMES[s]} {values[f'n_{s}']}" for s in ("train", "validation", "test"))
+    return Markdown(f"シナリオ数は {counts}。\n\n" + markdown_table(rows, ["パラメータ", "値"]))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return "—" if value is None else str(value)
+
+
+def summary(run: Run, *, samples: int) -> Markdown:
+    """自動生成サマリ: closes the phase (its record and its line in the timing log) and prints what it was."""
+    facts = run.finish(samples=samples)
+    if os.environ.get("EMOLIB_REFERENCE") or "PYTEST_VERSION" in os.environ:  # the committed copies and nbval's re-run
+        facts = {**facts, "run_id": OMITTED, "elapsed_seconds": OMITTED, "timestamp": OMITTED}
+    names = {
+        "run_id": "実行 ID",
+        "profile": "プロファイル",
+        "phase": "フェーズ",
+        "model": "モデル",
+        "device": "デバイス",
+        "samples": "サンプル数",
+        "elapsed_seconds": "経過秒数",
+        "timestamp": "時刻（UTC）",
+        "timing_log": "時間記録",
+        "command": "再現コマンド",
+    }
+    rows = [[names[key], f"`{value}`" if key in ("timing_log", "command") else value] for key, value in facts.items()]
+    values = run.params.model_dump(mode="json")
+    metadata = "\n".join(f"- `{key}`: `{_plain(value)}`" for key, value in values.items())
+    return Markdown(f"{markdown_table(rows, ['項目', '値'])}\n\n**メタデータ**\n\n{metadata}")

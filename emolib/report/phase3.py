@@ -1,0 +1,113 @@
+"""Phase 3's sentences and tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from emolib.activations import Activations
+from emolib.report.common import emotion_name, tidy
+
+
+def layers_shown(n_layers: int, count: int = 7) -> list[int]:
+    """A few layers, evenly spread, for the tables beside the figures."""
+    return sorted({round(i * n_layers / (count - 1)) for i in range(count)})
+
+
+def norm_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """L2 norm as a share of the residual norm, layers down, emotions across; and the raw L1, L2."""
+    shown = table[table["layer"].isin(layers_shown(int(table["layer"].max())))]
+    wide = shown.pivot(index="layer", columns="emotion", values=["l1", "l2", "l2_share"])
+    wide.columns = [f"{ {'l1': 'L1', 'l2': 'L2', 'l2_share': 'L2/残差'}[kind] } {emotion_name(e)}" for kind, e in wide]
+    return tidy(wide.rename_axis("層"), digits=3)
+
+
+def cosine_rows(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table[table["layer"].isin(layers_shown(int(table["layer"].max())))].copy()
+    shown["pair"] = shown["pair"].map(pair_name)
+    wide = shown.pivot(index="layer", columns="pair", values=["raw", "standardised", "trimmed"])
+    kinds = {"raw": "生", "standardised": "標準化", "trimmed": "除去"}
+    wide.columns = [f"{kinds[kind]} {pair}" for kind, pair in wide]
+    return tidy(wide.rename_axis("層"), digits=2)
+
+
+def cosine_curves(table: pd.DataFrame) -> pd.DataFrame:
+    """Long form for the figure: layer, pair, kind, value."""
+    kinds = {"raw": "生", "standardised": "標準化", "trimmed": "除去"}
+    shown = table.assign(pair=table["pair"].map(pair_name)).rename(columns=kinds)
+    return shown.melt(["pair", "layer"], list(kinds.values()), var_name="kind", value_name="value")
+
+
+def component_rows(train: Activations, coordinates: np.ndarray, shares: np.ndarray, layer: int) -> pd.DataFrame:
+    """Centroid of every label on the principal components, in units of each component's sd; and the variance shares."""
+    scaled = coordinates / coordinates.std(axis=0)
+    columns = [f"PC{i + 1}（分散 {share:.0%}）" for i, share in enumerate(shares)]
+    table = pd.DataFrame(scaled, columns=columns).groupby(train.texts["emotion"].map(emotion_name), sort=False).mean()
+    return tidy(table.rename_axis(f"ラベル（層 {layer}）"), digits=1)
+
+
+def pair_name(pair: str) -> str:
+    return "–".join(emotion_name(name) for name in pair.split("–"))
+
+
+def stability_rows(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table[table["layer"].isin(layers_shown(int(table["layer"].max())))].copy()
+    shown["emotion"] = shown["emotion"].map(emotion_name)
+    names = {"emotion": "感情", "layer": "層", "mean": "平均", "low": "2.5 %", "high": "97.5 %", "shuffled": "シャッフル"}
+    return tidy(shown, digits=2, names=names).set_index(["感情", "層"])
+
+
+def probe_rows(chosen: pd.DataFrame) -> pd.DataFrame:
+    names = {
+        "emotion": "感情",
+        "layer": "選んだ層",
+        "validation_auc": "検証 AUC",
+        "test_auc": "テスト AUC",
+        "shuffled_mean": "シャッフル平均",
+        "shuffled_max": "シャッフル最大",
+    }
+    return tidy(chosen.assign(emotion=chosen["emotion"].map(emotion_name)), digits=2, names=names).set_index("感情")
+
+
+def discussion(
+    cosines: pd.DataFrame, stability: pd.DataFrame, chosen: pd.DataFrame, styles: pd.DataFrame, n_test: int
+) -> Markdown:
+    """考察, computed from the tables."""
+    lines = []
+    last = int(cosines["layer"].max())
+    middle = cosines[(cosines["layer"] >= last // 3) & (cosines["layer"] <= 2 * last // 3)]
+    means = middle[["raw", "standardised", "trimmed"]].mean()
+    lines.append(
+        f"- 中間の層（{last // 3}–{2 * last // 3}）での感情ベクトル間コサインの平均は、生 {means['raw']:.2f}、標準化 {means['standardised']:.2f}、"
+        f"最大次元の除去後 {means['trimmed']:.2f} である。"
+        + (
+            "生の値と標準化後の値の差が大きく、生の値だけで「感情どうしは似ている」と読むことはできない。"
+            if abs(means["raw"] - means["standardised"]) > 0.15
+            else "三つの見方は近く、少数の次元が値を作っているわけではない。"
+        )
+    )
+    for emotion, part in stability.groupby("emotion", sort=False):
+        inner = part[part["layer"] > 0]
+        best = inner.loc[inner["mean"].idxmax()]
+        beats = best["low"] > best["shuffled"]
+        lines.append(
+            f"- {emotion_name(emotion)}: 分割半の安定性は層 {int(best['layer'])} で最大 {best['mean']:.2f}"
+            f"（無作為分割の 95 % 範囲 {best['low']:.2f}–{best['high']:.2f}、シャッフル {best['shuffled']:.2f}）。"
+            + ("偶然の水準を上回る。" if beats else "偶然の水準と区別できない。")
+        )
+    for row in chosen.to_dict("records"):
+        verdict = "上回る" if row["test_auc"] > row["shuffled_max"] else "上回らない"
+        lines.append(
+            f"- {emotion_name(row['emotion'])}: 検証で選んだ層 {row['layer']} の探針はテスト {n_test} シナリオで AUC {row['test_auc']:.2f} を示し、"
+            f"シャッフルの最大 {row['shuffled_max']:.2f} を{verdict}。"
+        )
+    inner = styles[(styles["layer"] >= last // 3) & (styles["layer"] <= 2 * last // 3)]
+    agreement = inner.groupby("emotion", sort=False)["cosine"].mean()
+    listed = "、".join(f"{emotion_name(e)} {v:.2f}" for e, v in agreement.items())
+    lines.append(
+        f"- 明示文だけ・暗示文だけから作ったベクトルの中間層でのコサインは {listed}。"
+        "感情語の有無に依らない成分がどれだけあるかの目安である（両者の標本誤差だけでも 1 より小さくなる）。"
+    )
+    lines.append("- 探針の AUC は読み出せることを示すだけで、モデルがその方向を使うことは示さない。因果は Phase 5 で問う。")
+    return Markdown("\n".join(lines))

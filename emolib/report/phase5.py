@@ -1,0 +1,260 @@
+"""Phase 5's sentences and tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from emolib import statistics
+from emolib.config import PatchingParameters
+from emolib.patching import OperatingPoint
+from emolib.phases import phase5
+from emolib.phases.run import Run
+from emolib.report.common import emotion_name, escape, markdown_table, tidy
+from emolib.scoring.fluency import nll_limit
+
+RANK_BAR = 1 / 60
+KINDS = {"baseline": "基準（パッチなし）", "emotion": "感情ベクトル", "isotropic": "乱数方向", "direct_path": "直接経路"}
+RULES = {"best": "最良", "median": "中央", "worst": "最悪", "broken": "破綻"}
+
+
+def metric_name(metric: str) -> str:
+    """A metric column's name in Japanese."""
+    family, name = metric.split("/")
+    if family == "keywords":
+        return f"{emotion_name(name)}の語数"
+    return {"sentiment/compound": "感情価（VADER）"}.get(metric, metric)
+
+
+def reference_rows(reference: pd.DataFrame) -> pd.DataFrame:
+    """NLL of the reference texts by the label of their prompt, and the limit."""
+    shown = reference.assign(emotion=reference["emotion"].map(emotion_name))
+    table = shown.groupby("emotion", sort=False)["nll"].agg(["mean", "std", "max", "size"])
+    table.loc["全体"] = [*reference["nll"].agg(["mean", "std", "max"]), len(reference)]
+    table["size"] = table["size"].astype(int)
+    names = {"mean": "平均 NLL", "std": "標準偏差", "max": "最大", "size": "n"}
+    table["limit"] = nll_limit(reference)
+    return tidy(table.rename_axis("プロンプト"), digits=2, names={**names, "limit": "破綻の境界（95 パーセンタイル）"})
+
+
+def score_grid(point: OperatingPoint) -> pd.DataFrame:
+    """The criterion, layers down, alphas across."""
+    grid = point.table.pivot(index="layer", columns="alpha", values="score")
+    return grid.rename(index=lambda v: f"層 {v}", columns=lambda v: f"α = {v:g}")
+
+
+def layer_curves(point: OperatingPoint) -> pd.DataFrame:
+    """Long form for the figure: layer, alpha, emotion, difference."""
+    columns = {c: c.split("/")[1] for c in point.table if c.startswith("difference/")}
+    table = point.table.rename(columns=columns).assign(alpha=point.table["alpha"].map(lambda a: f"α = {a:g}"))
+    return table.melt(["layer", "alpha"], list(columns.values()), var_name="emotion", value_name="difference")
+
+
+def change_bars(table: pd.DataFrame) -> pd.DataFrame:
+    """Own keyword counts for the figure: emotion, kind, value, se."""
+    own = table[table["metric"].str.startswith("keywords/")]
+    names = {"baseline": "基準", "patched": "パッチ", "random": "乱数方向"}
+    parts = [
+        pd.DataFrame(
+            {"emotion": own["emotion"].map(emotion_name), "kind": shown, "value": own[kind], "se": own[f"{kind}_se"]}
+        )
+        for kind, shown in names.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def keyword_matrix(table: pd.DataFrame) -> pd.DataFrame:
+    """The keyword columns of the specificity matrix, with Japanese names."""
+    kept = table[[column for column in table if column.startswith("keywords/")]]
+    return kept.rename(index=lambda e: f"{emotion_name(e)}ベクトル", columns=metric_name)
+
+
+def effects_and_nulls(run: Run, sweep: pd.DataFrame) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Own keyword effect of every emotion, and the effects of the random directions."""
+    effects, nulls = {}, {}
+    for emotion in run.emotions:
+        metric = f"keywords/{emotion}"
+        effects[emotion] = float(phase5.effects(sweep, "emotion", emotion, metric).mean())
+        nulls[emotion] = phase5.control_effects(sweep, emotion, metric).to_numpy()
+    return effects, nulls
+
+
+def candidates(point: OperatingPoint) -> pd.DataFrame:
+    """Every validated layer and alpha with the criterion and the broken share."""
+    table = point.table.copy()
+    names = {"layer": "層", "alpha": "α", "score": "選択基準", "broken": "破綻率（最大）", "eligible": "候補"}
+    names |= {c: f"{emotion_name(c.split('/')[1])} 自−他" for c in table if c.startswith("difference/")}
+    return tidy(table.assign(eligible=np.where(table["eligible"], "○", "—")), digits=2, names=names).set_index(["層", "α"])
+
+
+def chosen_point(point: OperatingPoint, baseline_broken: float, margin: float) -> Markdown:
+    if point.eligible:
+        rule = f"破綻率が基準（{baseline_broken:.0%}）より {margin:.0%} 以上は高くない点のうち、選択基準が最大の点である。"
+    else:
+        rule = (
+            f"**破綻率の条件（基準 {baseline_broken:.0%} + {margin:.0%} 以内）を満たす点はなかった。** "
+            "破綻率が最小の点を用いる。以下の結果はこの点を割り引いて読む必要がある。"
+        )
+    return Markdown(f"動作点: **層 {point.layer}、α = {point.alpha:g}**（選択基準 {point.score:.2f}）。{rule}")
+
+
+def matrix(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table.rename(index=emotion_name, columns=metric_name)
+    return tidy(shown.rename_axis("操作した感情"), digits=2)
+
+
+def claim_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
+    shown = table.assign(
+        emotion=table["emotion"].map(emotion_name), verdict=[verdict(row, params) for row in table.to_dict("records")]
+    )
+    names = {
+        "emotion": "感情",
+        "own_effect": "自分の語の変化",
+        "own_effect_unfiltered": "同（破綻も数える）",
+        "vs_others": "自−他",
+        "ci_low": "95 % 下限",
+        "ci_high": "95 % 上限",
+        "random_max": "乱数の最大",
+        "rank_p": "順位 p",
+        "direct_path": "直接経路",
+        "wrong_way": "逆向きの割合",
+        "n": "n",
+        "verdict": "判定",
+    }
+    return tidy(shown[list(names)], digits=3, names=names).set_index("感情")
+
+
+def verdict(row: dict, params: PatchingParameters) -> str:
+    """支持 needs the interval above 0 and the rank p at its bar; 検出力不足 where the design could not have shown it."""
+    if row["supported"]:
+        return "支持"
+    if 1 / (1 + params.n_controls) > RANK_BAR + 1e-12 and row["beats_others"] and row["beats_random"]:
+        return "検出力不足"
+    if row["degenerate"]:
+        return "不支持（差がほぼ 0）"
+    positive = row["vs_others"] > 0 and row["ci_low"] <= 0 <= row["ci_high"]
+    return "検出力不足" if positive and row["beats_random"] else "不支持"
+
+
+def change_rows(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table.assign(emotion=table["emotion"].map(emotion_name), metric=table["metric"].map(metric_name))
+    names = {
+        "emotion": "操作した感情",
+        "metric": "指標",
+        "baseline": "基準",
+        "baseline_se": "基準 SE",
+        "patched": "パッチ",
+        "patched_se": "パッチ SE",
+        "random": "乱数方向",
+        "random_se": "乱数 SE",
+    }
+    return tidy(shown, digits=3, names=names).set_index(["操作した感情", "指標"])
+
+
+def broken_rows(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table.assign(
+        kind=table["kind"].map(KINDS), emotion=table["emotion"].map({"none": "—", "any": "—"}).fillna(table["emotion"])
+    )
+    shown["emotion"] = shown["emotion"].map(emotion_name)
+    names = {
+        "kind": "種類",
+        "emotion": "感情",
+        "layer": "層",
+        "broken": "破綻率",
+        "nll": "平均 NLL",
+        "repetition": "3-gram 反復率",
+        "n": "n",
+    }
+    return tidy(shown, digits=2, names=names).set_index(["種類", "感情"])
+
+
+def example_rows(table: pd.DataFrame, emotion: str) -> Markdown:
+    """Example texts, picked by rule; the model's text is escaped."""
+    rows = [
+        [
+            RULES[row["rule"]],
+            escape(row["prompt"]),
+            escape(row["baseline"]),
+            escape(row["patched"]),
+            f"{row['effect']:+.0f}",
+            "破綻" if row["broken"] else "",
+        ]
+        for row in table.to_dict("records")
+    ]
+    header = ["規則", "プロンプト", "基準の続き", "パッチ後の続き", "語数の変化", "破綻"]
+    return Markdown(f"**{emotion_name(emotion)}**\n\n{markdown_table(rows, header)}")
+
+
+def all_examples(run: Run, sweep: pd.DataFrame) -> Markdown:
+    """The examples of every emotion, one table each."""
+    parts = [example_rows(phase5.examples(run, sweep, emotion), emotion).data for emotion in run.emotions]
+    return Markdown("\n\n".join(parts))
+
+
+def discussion(run: Run, claims: pd.DataFrame, matrix: pd.DataFrame, broken: pd.DataFrame, point: OperatingPoint) -> Markdown:
+    """考察, computed from the claims."""
+    params = run.params
+    n = int(claims["n"].iloc[0])
+    lines = []
+    for row in claims.to_dict("records"):
+        lines.append(_claim_sentence(row, params))
+    d_min = statistics.minimum_detectable_effect(n)
+    lines.append(f"- テスト {n} シナリオで検出力 0.8 をもつ最小の効果は d_z ≈ {d_min:.2f} である。これより小さい効果は見逃しうる。")
+    base = float(broken.loc[broken["kind"] == "baseline", "broken"].iloc[0])
+    worst = broken[broken["kind"] == "emotion"].sort_values("broken").iloc[-1]
+    lines.append(
+        f"- 破綻率は基準 {base:.0%}、パッチ後は最大 {worst['broken']:.0%}（{emotion_name(worst['emotion'])}）である。"
+        + ("テストでも選択時の上限に収まる。" if worst["broken"] <= base + params.broken_margin + 1e-9 else "テストでは選択時の上限を超えた。")
+    )
+    valence = matrix["sentiment/compound"]
+    listed = "、".join(f"{emotion_name(e)} {v:+.2f}" for e, v in valence.items())
+    lines.append(f"- 感情価（VADER）の変化は {listed}。感情価の動きだけでは感情を特定できないため、判定には用いない。")
+    lines.append(_direct_sentence(claims, run.lm.n_layers))
+    return Markdown("\n".join(lines))
+
+
+def _claim_sentence(row: dict, params: PatchingParameters) -> str:
+    name = emotion_name(row["emotion"])
+    start = f"- **{name}: {verdict(row, params)}**。自分のベクトルで{name}の語は 1 テキストあたり {row['own_effect']:+.2f} 語動き、"
+    if row["degenerate"]:
+        middle = f"他の感情のベクトルとの差は {row['vs_others']:+.2f}（0 でない差が少なく、区間は計算しない）。"
+    else:
+        side = "0 を含まない" if row["ci_low"] > 0 or row["ci_high"] < 0 else "0 を含む"
+        middle = (
+            f"他の感情のベクトルとの差は {row['vs_others']:+.2f}"
+            f"（95 % BCa 区間 {row['ci_low']:+.2f} 〜 {row['ci_high']:+.2f}、{side}）。"
+        )
+    end = (
+        f"同じノルムの乱数方向 {params.n_controls} 本の最大は {row['random_max']:+.2f}、片側順位 p = {row['rank_p']:.3f}。"
+        f"語数が逆に減ったプロンプトは {row['wrong_way']:.0%}。"
+    )
+    return start + middle + end
+
+
+def _direct_sentence(claims: pd.DataFrame, n_layers: int) -> str:
+    direct = claims["direct_path"].abs().max()
+    own = claims["own_effect"].max()
+    text = f"- 直接経路（最終残差 {n_layers} への注入）での語数の変化は最大 {direct:.2f}、選んだ層での最大は {own:.2f} である。"
+    if own > 0 and direct < own / 3:
+        return text + "効果は語彙への直接の押し上げではなく、後段の計算を通る。"
+    return text + "直接経路の寄与が無視できず、後段の計算を通るという解釈は支持されない。"
+
+
+def next_actions(claims: pd.DataFrame, params: PatchingParameters, point: OperatingPoint) -> Markdown:
+    """次のアクション, computed."""
+    lines = []
+    open_claims = [row["emotion"] for row in claims.to_dict("records") if not row["supported"]]
+    if open_claims:
+        names = "・".join(emotion_name(e) for e in open_claims)
+        lines.append(f"- {names}は支持されなかった。語の一覧で捉えにくい表現があるため、文の分類器で評価し直す。")
+    if params.n_controls < 59:
+        lines.append("- このプロファイルの乱数方向の数では順位 p が基準に届かない。判定には `quick` を用いる。")
+    tried = sorted(set(point.table["layer"]))
+    if point.layer in (tried[0], tried[-1]):
+        lines.append(f"- 選ばれた層 {point.layer} は試した範囲の端にある。範囲を広げて確かめる。")
+    strengths = sorted(set(point.table["alpha"]))
+    if point.alpha in (strengths[0], strengths[-1]):
+        lines.append(f"- 選ばれた α = {point.alpha:g} は試した範囲の端にある。範囲を広げて確かめる。")
+    lines.append("- 残差共分散に合わせた乱数方向とシャッフル方向を対照に加え、等方的な乱数より厳しい比較を行う。")
+    return Markdown("\n".join(lines))

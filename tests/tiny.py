@@ -1,0 +1,107 @@
+"""Tiny seeded models of the six architectures, and the plain loop that the engine is held against.
+
+The models are random but not trivial: weights are large enough that greedy texts vary and attention is peaked, biases
+and norms are perturbed so that leaving one out shows, and the local and sliding windows are shorter than the prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from emolib.models import LanguageModel, spec_of, wrap
+
+END = "<|end|>"
+WINDOW = 8  # of local and sliding attention, in tokens
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 256},
+    "gpt_neox": {
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+        "max_position_embeddings": 256,
+    },
+    "gpt_neo": {
+        "hidden_size": 48,
+        "num_layers": 4,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], 2]],
+        "window_size": WINDOW,
+        "max_position_embeddings": 256,
+    },
+    "llama": {
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 96,
+        "max_position_embeddings": 256,
+    },
+    "qwen3": {
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "intermediate_size": 96,
+        "max_position_embeddings": 256,
+    },
+    "gemma3_text": {
+        "hidden_size": 48,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "query_pre_attn_scalar": 16,
+        "intermediate_size": 96,
+        "sliding_window": WINDOW,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": False,  # tied, a random Gemma (embeddings times √d_model) repeats its last token
+    },
+}
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per byte, and an end-of-text token: 257 ids, nothing added to a text."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {character: i for i, character in enumerate(alphabet)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END)
+
+
+def plain_network(architecture: str, seed: int = 0) -> torch.nn.Module:
+    """The Hugging Face model alone, in float32 with eager attention; the same weights at every call."""
+    tokenizer = byte_tokenizer()
+    config = AutoConfig.for_model(
+        architecture,
+        vocab_size=len(tokenizer),
+        initializer_range=0.2,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+        **ARCHITECTURES[architecture],
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
+        for parameter in network.parameters():
+            if parameter.ndim == 1:
+                parameter.data.add_(0.2 * torch.randn_like(parameter))
+    return network.eval().requires_grad_(False)
+
+
+def tiny_model(architecture: str, seed: int = 0) -> LanguageModel:
+    """A `LanguageModel` of fewer than 200,000 weights."""
+    network = plain_network(architecture, seed)
+    spec = spec_of(network.config, f"tiny-{architecture}")
+    return wrap(network, byte_tokenizer(), spec, f"seed{seed}")
