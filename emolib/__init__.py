@@ -44,7 +44,25 @@ _HOMES = {
     "fit_emotion_vectors": "emolib.vectors",
 }
 
-__all__ = ["UserError", *sorted(_HOMES)]
+__all__ = [
+    "Activations",
+    "EmotionVectors",
+    "Generation",
+    "LanguageModel",
+    "LayerVector",
+    "Steer",
+    "UserError",
+    "build_dataset",
+    "extract_activations",
+    "fit_emotion_vectors",
+    "generate",
+    "load_dataset",
+    "load_model",
+    "notebook_parameters",
+    "open_run",
+    "residual_sweep",
+    "score_texts",
+]
 
 
 def __getattr__(name: str) -> Any:

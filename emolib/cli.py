@@ -96,7 +96,9 @@ def models() -> None:
 
 
 @app.command()
-def site(profile: Profile = "quick", model: Annotated[str | None, typer.Option(help="Only this model.")] = None) -> None:
+def site(
+    profile: Profile = "quick", model: Annotated[str | None, typer.Option(help="Only this model.")] = None
+) -> None:
     """Build the browsable pages from the executed reports and print the index's path."""
     from emolib.site import build_site
 

@@ -241,7 +241,9 @@ def resolve(profile: str, model: str, phase: str, overrides: Mapping[str, Any] |
             own = settings.get(name) or {}
             for key in own:
                 if key not in parent.model_fields:
-                    raise UserError(f"unknown key {name}.{key} in profile {profile!r}: {nearest(key, parent.model_fields)}")
+                    raise UserError(
+                        f"unknown key {name}.{key} in profile {profile!r}: {nearest(key, parent.model_fields)}"
+                    )
             inherited.update(own)
     spec = find_model(model)
     values = {**common, **inherited, **given, "profile": profile, "phase": phase}

@@ -119,17 +119,19 @@ def _is_utf8(line: bytes) -> bool:
 
 def _csv_rows(text: str, problems: Problems) -> list[dict]:
     # strict: an unclosed quote is an error instead of a text that swallows the rows after it
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows, number = [], 0
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header, rows, last = None, [], 0
     try:
-        number = len(reader.fieldnames or ()) and reader.line_num
-        for row in reader:
-            if row.pop(None, None) is not None:
-                problems.add(number + 1, "more fields than the header has; put quotes around a text with commas")
-            rows.append({**row, "_row": number + 1})
-            number = reader.line_num
+        for cells in reader:
+            start, last = reader.line_num - sum(cell.count("\n") for cell in cells), reader.line_num
+            if header is None:
+                header = cells or None
+            elif cells:
+                if len(cells) > len(header):
+                    problems.add(start, "more fields than the header has; put quotes around a text with commas")
+                rows.append({**dict(zip(header, cells, strict=False)), "_row": start})
     except csv.Error as error:
-        problems.add(number + 1, f"not valid CSV ({error})")
+        problems.add(last + 1, f"not valid CSV ({error})")
     return rows
 
 
@@ -272,13 +274,16 @@ def select_scenarios(data: pd.DataFrame, split: str, count: int) -> pd.DataFrame
     available = complete.drop_duplicates("scenario")
     if not 1 <= count <= len(available):
         raise UserError(
-            f"expected {count} scenarios with all {labels} labels in split {split!r}, the data set has {len(available)}; "
-            "lower the number or add scenarios"
+            f"expected {count} scenarios with all {labels} labels in split {split!r}, the data set has "
+            f"{len(available)}; lower the number or add scenarios"
         )
-    turn = available.groupby(["topic", "style"]).cumcount()
-    rank = available.groupby("topic").cumcount()
-    ordered = available.assign(turn=turn, rank=rank).sort_values(["rank", "turn", "topic"], kind="stable")
-    chosen = set(ordered["scenario"].head(count))
+    # styles take turns within a topic, and topics take turns in which style comes first
+    styles = {style: i for i, style in enumerate(sorted(set(available["style"])))}
+    topics = {topic: i for i, topic in enumerate(dict.fromkeys(available["topic"]))}
+    within = available.groupby(["topic", "style"]).cumcount()
+    first = (available["style"].map(styles) - available["topic"].map(topics)) % len(styles)
+    ordered = available.assign(turn=within * len(styles) + first, place=available["topic"].map(topics))
+    chosen = set(ordered.sort_values(["turn", "place"], kind="stable")["scenario"].head(count))
     return complete[complete["scenario"].isin(chosen)].reset_index(drop=True)
 
 

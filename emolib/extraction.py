@@ -41,9 +41,9 @@ def extract_activations(
     Raises:
         UserError: unknown site or position, no texts, an empty text.
     """
-    return extract_positions(
-        lm, data, sites=sites, positions=(positions,), batch_size=batch_size, on_batch=on_batch
-    )[positions]
+    return extract_positions(lm, data, sites=sites, positions=(positions,), batch_size=batch_size, on_batch=on_batch)[
+        positions
+    ]
 
 
 def extract_positions(

@@ -23,22 +23,28 @@ from emolib.errors import UserError
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
 SIGNIFICANT_DIGITS = 6
 HEIGHT = 420
+LEGEND_COLUMNS = 3
+# plotly.js 4 offers by default to upload a figure to its maker; a report has no such button.
+SETTINGS = {"responsive": True, "displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}
 FONT = "Noto Sans CJK JP, Noto Sans JP, Hiragino Sans, Yu Gothic, Meiryo, sans-serif"
 INK, GRID = "#222222", "#E3E3E3"
 
 EMOTION_COLOURS = {"gratitude": "#009E73", "anger": "#D55E00", "apology": "#0072B2", "neutral": "#7F7F7F"}
 FURTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933")
 NAMES = {
-    "gratitude": "感謝 (gratitude)",
-    "anger": "怒り (anger)",
-    "apology": "謝罪 (apology)",
-    "neutral": "中立 (neutral)",
-    "explicit": "明示的 (explicit)",
-    "implicit": "暗示的 (implicit)",
+    "gratitude": "感謝",
+    "anger": "怒り",
+    "apology": "謝罪",
+    "neutral": "中立",
+    "explicit": "明示",
+    "implicit": "暗示",
 }
+DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
+NULL_LINE = {"dash": "dot", "width": 1.5}
 SYMBOLS = ("circle", "diamond", "square", "cross", "x")
 HOVER_WIDTH, HOVER_LINES = 60, 8
 LABELLED_CELLS = 200
+LABELLED_LAYERS = 12
 BAND_OPACITY = 0.18
 
 Names = Mapping[str, str]
@@ -61,7 +67,7 @@ def mime_bundle(fig: go.Figure, name: str) -> dict[str, Any]:
     and its differences can be read.
     """
     return {
-        PLOTLY_MIME: _plain(json.loads(fig.to_json())),
+        PLOTLY_MIME: {**_plain(json.loads(fig.to_json())), "config": SETTINGS},
         "text/html": f'<div class="emolib-figure" data-figure="{html.escape(name)}">図: {html.escape(name)}</div>',
         "text/plain": f"図: {name}",
     }
@@ -92,13 +98,24 @@ def _decoded(array: Mapping[str, str]) -> list:
 
 def house_layout(fig: go.Figure, *, title: str, x_title: str | None = None, y_title: str | None = None) -> go.Figure:
     """Sets fonts, margins, colours and the legend above the plot; readable from 800 px of width."""
+    listed = [trace for trace in fig.data if trace.name and trace.showlegend is not False]
+    rows = -(-len(listed) // LEGEND_COLUMNS) if len(listed) > 1 else 0
     axis = {"showline": True, "linecolor": INK, "gridcolor": GRID, "zerolinecolor": "#9A9A9A", "automargin": True}
     fig.update_layout(
         template=go.layout.Template(),
-        title={"text": title, "x": 0, "xref": "paper", "y": 0.97, "yanchor": "top", "font": {"size": 17}},
+        title={
+            "text": title,
+            "x": 0,
+            "xref": "paper",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": 18},
+            "font": {"size": 17},
+        },
         font={"family": FONT, "size": 14, "color": INK},
         height=HEIGHT,
-        margin={"l": 70, "r": 24, "t": 92, "b": 60},
+        margin={"l": 70, "r": 24, "t": 56 + 24 * rows, "b": 60},
         paper_bgcolor="white",
         plot_bgcolor="white",
         legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
@@ -110,16 +127,12 @@ def house_layout(fig: go.Figure, *, title: str, x_title: str | None = None, y_ti
 
 
 def colours(labels: Iterable[Any]) -> dict[Any, str]:
-    """A fixed colour for every emotion; other labels get further colours in order, and those begin again."""
-    found: dict[Any, str] = {}
-    others = 0
-    for label in dict.fromkeys(labels):
-        if label in EMOTION_COLOURS:
-            found[label] = EMOTION_COLOURS[label]
-        else:
-            found[label] = FURTHER_COLOURS[others % len(FURTHER_COLOURS)]
-            others += 1
-    return found
+    """A fixed colour for every emotion, by label or Japanese name; other labels get further colours in order."""
+    fixed = EMOTION_COLOURS | {NAMES[emotion]: colour for emotion, colour in EMOTION_COLOURS.items()}
+    distinct = list(dict.fromkeys(labels))
+    others = [label for label in distinct if label not in fixed]
+    further = {label: FURTHER_COLOURS[i % len(FURTHER_COLOURS)] for i, label in enumerate(others)}
+    return {label: fixed.get(label) or further[label] for label in distinct}
 
 
 # ── figures ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -147,8 +160,8 @@ def bars_by_label(
     """
     fig = go.Figure()
     series = _series(table, x, colour, [y, error])
-    paint = colours(label for label, _ in series)
-    for label, part in series:
+    paint = colours(label for label, _, _ in series)
+    for label, _, part in series:
         fig.add_bar(
             x=[_name(value, names) for value in part[x]],
             y=part[y],
@@ -157,9 +170,10 @@ def bars_by_label(
             error_y=None if error is None else {"type": "data", "array": part[error], "color": INK, "thickness": 1.3},
             hovertemplate="%{x}: %{y:.4g}",
         )
-    house_layout(fig, title=title, x_title=x_title, y_title=y_title)
     several = len(series) > 1 and colour != x
-    return fig.update_layout(barmode="group" if several else "overlay", bargap=0.25, showlegend=several)
+    fig.update_traces(showlegend=several)
+    house_layout(fig, title=title, x_title=x_title, y_title=y_title).update_xaxes(type="category")
+    return fig.update_layout(barmode="group" if several else "overlay", bargap=0.25)
 
 
 def grouped_bars_with_error(
@@ -176,39 +190,64 @@ def lines_by_layer(
     low: str | None = None,
     high: str | None = None,
     dash: str | None = None,
+    null: str | None = None,
     *,
     title: str,
     y_title: str,
+    log_y: bool = False,
+    null_name: str = "帰無",
     names: Names | None = None,
 ) -> go.Figure:
-    """Column `y` over column `layer`, a line per value of column `colour`.
+    """Column `y` over column `layer`, a line per value of column `colour` (None: one line).
 
     Args:
         low: column with the lower end of a 95 % band; with `high`.
         high: column with its upper end.
-        dash: numeric column of a null (shuffled labels, random directions), drawn as a dotted line of the same colour.
+        dash: column whose values get a line style each (solid, dashed, …).
+        null: column of a null (shuffled labels, random directions), a thin dotted line of the same colour.
 
     Raises:
         UserError: a column is missing, or one line would have several values at one layer.
     """
     if (low is None) != (high is None):
         raise UserError(f"expected both ends of a band, got low={low!r} and high={high!r}; give both or neither")
+    series = _series(table, "layer", colour, [y, low, high, null], dash)
+    paint = colours(label for label, _, _ in series)
+    strokes = {key: DASHES[i % len(DASHES)] for i, key in enumerate(dict.fromkeys(key for _, key, _ in series))}
     fig = go.Figure()
-    series = _series(table, "layer", colour, [y, low, high, dash])
-    paint = colours(label for label, _ in series)
-    for label, rows in series:
+    listed = set()
+    for label, key, rows in series:
         part = rows.sort_values("layer")
-        shared = {"x": part["layer"], "legendgroup": str(label), "mode": "lines"}
-        name, line = _name(label, names, y), {"color": paint[label], "width": 2.5}
+        parts = [_name(label, names, y)] + ([] if dash is None else [_dash_name(dash, key, names)])
+        shared = {"x": part["layer"], "name": parts[0], "legendgroup": str(label)}
         if low is not None:
-            edge = {**shared, "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
-            fig.add_scatter(y=part[high], **edge)
-            fig.add_scatter(y=part[low], fill="tonexty", fillcolor=_faint(paint[label]), **edge)
-        fig.add_scatter(y=part[y], name=name, line=line, **{**shared, "mode": "lines+markers"})
-        if dash is not None:
-            fig.add_scatter(y=part[dash], name=f"{name}: 帰無", line={**line, "dash": "dot", "width": 1.5}, **shared)
+            _add_band(fig, part[low], part[high], paint[label], shared)
+        line = {"color": paint[label], "width": 2.5, "dash": strokes[key]}
+        shown = {"showlegend": label not in listed, "hovertemplate": _hover("・".join(parts))}
+        fig.add_scatter(y=part[y], mode="lines+markers", marker_size=5, line=line, **shown, **shared)
+        if null is not None:
+            shown = {"showlegend": False, "hovertemplate": _hover("・".join([*parts, null_name]))}
+            fig.add_scatter(y=part[null], mode="lines", line={**line, **NULL_LINE}, **shown, **shared)
+        listed.add(label)
+    keys = {} if dash is None else {_dash_name(dash, key, names): {"dash": stroke} for key, stroke in strokes.items()}
+    keys |= {} if null is None else {f"点線: {null_name}": NULL_LINE}
+    for name, line in keys.items():
+        fig.add_scatter(x=[None], y=[None], mode="lines", name=name, line={"color": INK, **line})
     house_layout(fig, title=title, x_title="層 (layer)", y_title=y_title)
-    return fig.update_layout(hovermode="x unified", showlegend=len(fig.data) > 1).update_yaxes(hoverformat=".4g")
+    fig.update_layout(hovermode="x unified", showlegend=len(paint) > 1 or bool(keys))
+    layers = sorted(set(table["layer"]))
+    fig.update_xaxes(zeroline=False, tickvals=layers if len(layers) <= LABELLED_LAYERS else None)
+    return fig.update_yaxes(type="log" if log_y else None)
+
+
+def _add_band(fig: go.Figure, low: pd.Series, high: pd.Series, colour: str, shared: Mapping[str, Any]) -> None:
+    edge = {**shared, "mode": "lines", "line_width": 0, "showlegend": False, "hoverinfo": "skip"}
+    fig.add_scatter(y=high, **edge)
+    fig.add_scatter(y=low, fill="tonexty", fillcolor=_faint(colour), **edge)
+
+
+def _hover(name: str) -> str:
+    return f"{name}: %{{y:.4g}}<extra></extra>"
 
 
 def heatmap(
@@ -250,8 +289,8 @@ def heatmap(
         )
     )
     house_layout(fig, title=title, x_title=x_title, y_title=y_title)
-    fig.update_layout(margin_t=60)
-    return fig.update_xaxes(showgrid=False).update_yaxes(showgrid=False, autorange="reversed")
+    fig.update_xaxes(type="category", showgrid=False)
+    return fig.update_yaxes(type="category", showgrid=False, autorange="reversed")
 
 
 def scatter(
@@ -272,7 +311,11 @@ def scatter(
     points = np.asarray(coordinates, dtype=float)
     if points.ndim != 2 or points.shape[1] not in (2, 3):
         raise UserError(f"expected coordinates [n, 2] or [n, 3], got shape {points.shape}")
-    keys = {"label": list(labels), "style": list(styles or [""] * len(points)), "hover": list(hover or labels)}
+    keys = {
+        "label": list(labels),
+        "style": [""] * len(points) if styles is None else list(styles),
+        "hover": list(labels if hover is None else hover),
+    }
     for key, values in keys.items():
         if len(values) != len(points):
             raise UserError(f"expected one {key} per point, got {len(values)} for {len(points)} points")
@@ -294,8 +337,9 @@ def scatter(
         )
     house_layout(fig, title=title, x_title=axis_titles[0], y_title=axis_titles[1])
     if points.shape[1] == 3:
-        axes = {f"{axis}axis": {"title": {"text": text}} for axis, text in zip("xyz", axis_titles, strict=False)}
-        fig.update_layout(scene=axes, height=HEIGHT + 140)
+        axes = {f"{a}axis": {"title": {"text": t}, "nticks": 5} for a, t in zip("xyz", axis_titles, strict=False)}
+        camera = {"eye": {"x": 1.5, "y": 1.5, "z": 0.9}, "center": {"x": 0, "y": 0, "z": -0.15}}
+        fig.update_layout(scene={**axes, "camera": camera, "aspectmode": "cube"}, height=HEIGHT + 140, margin_b=10)
     return fig
 
 
@@ -326,18 +370,21 @@ def dots_with_null(
             legendgroup="null",
             showlegend=position == 0,
             marker={"color": "#7F7F7F", "size": 6, "opacity": 0.55},
-            hovertemplate=f"{null_name}: %{{y:.4g}}<extra></extra>",
+            hovertemplate=_hover(null_name),
         )
     for position, (emotion, effect) in enumerate(effects.items()):
         fig.add_scatter(
             x=[position],
             y=[effect],
             mode="markers",
-            name=f"{own_name}: {_name(emotion, names)}",
+            name=f"{own_name}(ひし形)",
+            legendgroup="own",
+            showlegend=position == 0,
             marker={"color": paint[emotion], "symbol": "diamond", "size": 17, "line": {"color": INK, "width": 1}},
-            hovertemplate=f"{own_name}: %{{y:.4g}}<extra></extra>",
+            hovertemplate=_hover(own_name),
         )
-    house_layout(fig, title=title, x_title="感情", y_title=y_title)
+    house_layout(fig, title=title, y_title=y_title)
+    fig.update_layout(legend_itemsizing="constant")
     ticks = {"tickvals": list(range(len(effects))), "ticktext": [_name(emotion, names) for emotion in effects]}
     return fig.update_xaxes(range=[-0.5, len(effects) - 0.5], showgrid=False, zeroline=False, **ticks)
 
@@ -352,24 +399,31 @@ def hover_text(text: str) -> str:
 
 
 def _series(
-    table: pd.DataFrame, x: str, colour: str | None, columns: Sequence[str | None]
-) -> list[tuple[Any, pd.DataFrame]]:
-    """The rows of each line or group of bars, in the table's order; None labels the only one without `colour`."""
-    wanted = [column for column in (x, colour, *columns) if column is not None]
-    missing = [column for column in wanted if column not in table]
+    table: pd.DataFrame, x: str, colour: str | None, columns: Sequence[str | None], dash: str | None = None
+) -> list[tuple[Any, Any, pd.DataFrame]]:
+    """(colour's value, dash's value, rows) of each line or set of bars, in the table's order; None where not given."""
+    numbers = [column for column in columns if column is not None]
+    keys = list(dict.fromkeys(key for key in (x, colour, dash) if key is not None))
+    missing = [column for column in (*keys, *numbers) if column not in table]
     if missing:
-        raise UserError(f"expected a table with the columns {wanted}, {missing} missing from {list(table.columns)}")
-    keys = list(dict.fromkeys(key for key in (x, colour) if key is not None))
+        raise UserError(f"expected a table with the columns {missing} too, got {list(table.columns)}")
+    for column in numbers:
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise UserError(f"expected numbers to draw in the column {column!r}, got {table[column].dtype}")
     repeated = table[table.duplicated(keys)]
     if len(repeated):
         first = repeated.iloc[0][keys].to_dict()
         raise UserError(f"expected one row per {' and '.join(keys)}, got several for {first}; filter or average first")
-    for column in columns:
-        if column is not None and not pd.api.types.is_numeric_dtype(table[column]):
-            raise UserError(f"expected numbers in the column {column!r} to draw, got {table[column].dtype}")
-    if colour is None:
-        return [(None, table)]
-    return list(table.groupby(colour, sort=False, observed=True))
+    chosen = [key for key in (colour, dash) if key is not None]
+    if not chosen:
+        return [(None, None, table)]
+    groups = table.groupby(chosen, sort=False, observed=True)
+    named = [(dict(zip(chosen, values, strict=True)), part) for values, part in groups]
+    return [(values.get(colour), values.get(dash), part) for values, part in named]
+
+
+def _dash_name(column: str | None, value: Any, names: Names | None) -> str:
+    return _name(value, names) if isinstance(value, str) else f"{column} = {value}"
 
 
 def _name(label: Any, names: Names | None, fallback: str = "") -> str:

@@ -190,7 +190,7 @@ def _decode(
         fed = token[:, None] if use_cache else ids
 
 
-FIRST_WIDTH = 128  # most nuclei of a trained model are smaller
+FIRST_WIDTH = 64  # most nuclei of a trained model are smaller
 WIDTH_FACTOR = 8
 
 
@@ -226,40 +226,41 @@ class Sampler:
         """
         if self.temperature == 0:
             return logits.argmax(-1)
-        # float64 keeps the cumulated probabilities exact enough for any draw; MPS has none
+        # probabilities are cumulated in float64, which MPS does not have
         scaled = (logits.cpu() if logits.device.type == "mps" else logits) / self.temperature
-        log_total = scaled.double().logsumexp(-1)
+        weight = (scaled - scaled.amax(-1, keepdim=True)).exp()
+        total = weight.sum(-1, dtype=torch.float64)
         draw = draw.to(scaled.device)
         chosen = torch.empty(len(scaled), dtype=torch.long, device=scaled.device)
         left, width = torch.arange(len(scaled), device=scaled.device), FIRST_WIDTH
         while len(left):
             width = min(width, scaled.shape[1])
-            tokens, settled = self._pick_among_best(scaled[left], log_total[left], draw[left], width)
-            chosen[left[settled]] = tokens[settled]
+            best, tokens = _best(scaled[left], width)
+            share = weight[left].gather(1, tokens).double() / total[left, None]
+            # which of several equal logits came last into the best is arbitrary: those do not count
+            counted = best > best[:, -1:] if width < scaled.shape[1] else torch.ones_like(best, dtype=torch.bool)
+            place, settled = self._place(share, draw[left], counted)
+            chosen[left[settled]] = tokens.gather(1, place[:, None])[settled, 0]
             left, width = left[~settled], width * WIDTH_FACTOR
         return chosen.to(logits.device)
 
-    def _pick_among_best(self, scaled: Tensor, log_total: Tensor, draw: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """A token per row from its `width` best, and whether more tokens would have changed nothing."""
-        best, tokens = _best(scaled, width)
-        share = (best.double() - log_total[:, None]).exp()
+    def _place(self, share: Tensor, draw: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+        """The drawn place among `[row, place]` falling probabilities, and whether what follows them cannot change it."""
         reached = share.cumsum(-1)
-        # which of several equal logits came last into the best is arbitrary: those do not count
-        counted = best > best[:, -1:] if width < scaled.shape[1] else torch.ones_like(best, dtype=torch.bool)
         if self.top_p == 1:
-            last, mass, needed = width - 1, torch.ones_like(draw), draw
+            # all probabilities add up to 1 but for rounding: a draw above their sum is scaled back
+            last, mass, needed = share.shape[1] - 1, reached[:, -1].where(draw > reached[:, -1], 1.0), draw
         else:
             last = ((reached - share) < self.top_p).sum(-1) - 1
             mass, needed = reached.gather(1, last[:, None])[:, 0], self.top_p
-        settled = ((reached * counted).amax(-1) >= needed) | (width == scaled.shape[1])
-        place = (reached < (draw * mass)[:, None]).sum(-1).clamp_max(last)
-        return tokens.gather(1, place[:, None])[:, 0], settled
+        settled = counted.all(-1) | ((reached * counted).amax(-1) >= needed)
+        return (reached < (draw * mass)[:, None]).sum(-1).clamp_max(last), settled
 
 
-def _best(scaled: Tensor, width: int) -> tuple[Tensor, Tensor]:
+def _best(values: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """The `width` highest values per row and their ids, both `[row, width]`; equal values in the order of their ids."""
-    if width == scaled.shape[1]:
-        return scaled.sort(dim=-1, descending=True, stable=True)
-    tokens = scaled.topk(width, sorted=False).indices.sort(-1).values
-    best, order = scaled.gather(1, tokens).sort(dim=-1, descending=True, stable=True)
+    if width == values.shape[1]:
+        return values.sort(dim=-1, descending=True, stable=True)
+    tokens = values.topk(width, sorted=False).indices.sort(-1).values
+    best, order = values.gather(1, tokens).sort(dim=-1, descending=True, stable=True)
     return best, tokens.gather(1, order)

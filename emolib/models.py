@@ -130,7 +130,9 @@ def check_name(name: str) -> None:
 
 def _unknown(name: str) -> Any:
     known = [*model_table(), *(alias for spec in model_table().values() for alias in spec.aliases)]
-    raise UserError(f"unknown model {name!r} (neither a table entry, a hub id nor a local folder): {nearest(name, known)}")
+    raise UserError(
+        f"unknown model {name!r} (neither a table entry, a hub id nor a local folder): {nearest(name, known)}"
+    )
 
 
 def _pick_device(device: str) -> str:
@@ -175,7 +177,9 @@ def _from_folder(
     return wrap(network, tokenizer, spec, revision, device)
 
 
-def wrap(network: Any, tokenizer: Any, spec: ModelSpec, revision: str, device: torch.device | str = "cpu") -> LanguageModel:
+def wrap(
+    network: Any, tokenizer: Any, spec: ModelSpec, revision: str, device: torch.device | str = "cpu"
+) -> LanguageModel:
     """A `LanguageModel` around a Hugging Face model that is already in memory."""
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -230,7 +234,9 @@ def bundled_folder(spec: ModelSpec) -> tuple[Path, str]:
         ) from error
     expected = json.loads(record.read_text())["sha256"]
     if sha256_of(folder / "model.safetensors") != expected:
-        raise UserError(f"the converted weights in the cache folder {folder} were altered; delete that folder and retry")
+        raise UserError(
+            f"the converted weights in the cache folder {folder} were altered; delete that folder and retry"
+        )
     return folder, revision
 
 
@@ -302,7 +308,9 @@ def _download(repo: str, revision: str) -> tuple[Path, str]:
             f"{repo} is gated: accept its licence on its hub page, then run `hf auth login` (or set HF_TOKEN)"
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise UserError(f"the hub has no model {repo!r} at revision {revision!r} (or no access without login)") from error
+        raise UserError(
+            f"the hub has no model {repo!r} at revision {revision!r} (or no access without login)"
+        ) from error
     except (HfHubHTTPError, OSError, RuntimeError) as error:
         reason = type(error).__name__
     except Exception as error:  # the HTTP client's own errors have no common base across its versions

@@ -126,7 +126,9 @@ def residual_sweep(
     for name in ("scenario", "split", "text"):
         if name not in prompts:
             raise UserError(f"expected prompts with a column {name!r}, got {', '.join(prompts)}")
-    shards = _plan(vecs, [int(layer) for layer in layers], [float(a) for a in alphas], n_controls, direct_path, settings)
+    shards = _plan(
+        vecs, [int(layer) for layer in layers], [float(a) for a in alphas], n_controls, direct_path, settings
+    )
     parts = []
     if run:
         run.begin(sum(len(cells) for _, cells in shards) * len(prompts))
@@ -218,9 +220,7 @@ def _sweep_rows(
     lm: LanguageModel, prompts: pd.DataFrame, cells: Sequence[Cell], settings: SweepSettings
 ) -> pd.DataFrame:
     texts = prompts["text"].tolist() * len(cells)
-    per_prompt = [
-        int(np.random.SeedSequence([settings.seed, 2, i]).generate_state(1)[0]) for i in range(len(prompts))
-    ]
+    per_prompt = [int(np.random.SeedSequence([settings.seed, 2, i]).generate_state(1)[0]) for i in range(len(prompts))]
     outs = generate(
         lm,
         texts,
@@ -268,7 +268,7 @@ def _sweep_rows(
 
 def success(sweep: pd.DataFrame, metric: str) -> pd.Series:
     """The metric with broken texts counted as 0: a broken text is no success."""
-    broken = sweep["fluency/broken"] if "fluency/broken" in sweep else False
+    broken = sweep.get("fluency/broken", False)
     return sweep[metric].astype(float).where(~pd.Series(broken, index=sweep.index).astype(bool), 0.0)
 
 

@@ -105,7 +105,7 @@ def run_phases(
         for number, run in enumerate(runs, start=1):
             phase = run.params.phase
             output = paths.executed_file(profile, run.paths.model, phase)
-            if not force and run.state() == "done" and _is_complete(output):
+            if not force and run.state() == "done" and _is_complete(output) and run.check_artifacts():
                 print(f"[{number}/{len(runs)}] {phase}: done already", flush=True)
             else:
                 print(f"[{number}/{len(runs)}] {phase}: running …", flush=True)

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 # What a page may hold of a MIME bundle; scripts and widget states are left out.
 PAGE_MIMES = ("text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xml", "text/plain")
-STATES = {"ok": "正常", "failed": "**失敗**", "incomplete": "未完"}
+NUMBER = r"\s*(?:[-+−–]?[\d.,]*(?:e[-+]?\d+)?\s*%?|NaN|None|-?inf)\s*"
 
 
 class SiteError(RuntimeError):
@@ -94,15 +94,22 @@ def executed_reports(profile: str, model: str | None = None) -> list[Report]:
     spec = config.find_model(model) if model else None
     name = spec.name if spec else model
     root = paths.executed_root() / profile
-    files = sorted((root / name if name else root).rglob("*.ipynb"))
-    files = [file for file in files if ".ipynb_checkpoints" not in file.parts and file.parent != root]
+    folder = root / name if name else root
+    inside = folder.resolve().is_relative_to(root.resolve())
+    files = sorted(folder.rglob("*.ipynb")) if inside else []
+    files = [file for file in files if not _hidden(file.relative_to(root)) and file.parent != root]
     if not files:
-        where = paths.display(root / name if name else root)
+        where = paths.display(folder)
         raise UserError(
             f"expected executed notebooks under {where}, found none; make them with "
             f"`emolib run --profile {profile} --model {name or 'MODEL'}`"
         )
     return [_report(file, file.parent.relative_to(root).as_posix()) for file in files]
+
+
+def _hidden(file: Path) -> bool:
+    """A checkpoint, or the copy that a run in progress writes."""
+    return any(part.startswith(".") for part in file.parts)
 
 
 def _report(file: Path, group: str) -> Report:
@@ -138,9 +145,7 @@ def write_sources(folder: Path, profile: str, reports: list[Report]) -> None:
         spec = config.find_model(name)
         groups.append({"name": name, "hub_id": spec.hub_id if spec else None, "reports": list(members)})
     template = (_configuration() / "index.md.jinja").read_text(encoding="utf-8")
-    page = jinja2.Template(template, undefined=jinja2.StrictUndefined).render(
-        profile=profile, groups=groups, states=STATES
-    )
+    page = jinja2.Template(template, undefined=jinja2.StrictUndefined).render(profile=profile, groups=groups)
     (folder / "index.md").write_text(page, encoding="utf-8")
 
 
@@ -159,8 +164,8 @@ def page_copy(report: Report) -> dict[str, Any]:
     if not _has_title(cells):
         title = {"cell_type": "markdown", "metadata": {}, "source": f"# {Path(report.file).stem}", "id": "title"}
         cells.insert(0, title)
-    kernel = {key: report.notebook.metadata[key] for key in ("kernelspec", "language_info") if key in report.notebook.metadata}
-    return {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": cells}
+    language = {"name": "python", "pygments_lexer": "ipython3"}
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"language_info": language}, "cells": cells}
 
 
 def _has_title(cells: list[dict[str, Any]]) -> bool:
@@ -176,7 +181,16 @@ def page_output(output: nbformat.NotebookNode) -> dict[str, Any]:
         data = {"text/html": figure_html(output.data[PLOTLY_MIME])}
     else:
         data = {mime: value for mime, value in output.data.items() if mime in PAGE_MIMES}
+        if "text/html" in data:
+            data["text/html"] = mark_text_cells(data["text/html"])
     return {"output_type": "display_data", "metadata": {}, "data": data}
+
+
+def mark_text_cells(table: str) -> str:
+    """Gives the cells of a pandas table that hold no number the class `text`, which the style sets flush left."""
+    if 'class="dataframe' not in table:
+        return table
+    return re.sub(rf"<td>(?!{NUMBER}</td>)", '<td class="text">', table)
 
 
 def figure_html(figure: dict[str, Any]) -> str:

@@ -101,9 +101,7 @@ def environment() -> dict[str, Any]:
     return {"python": platform.python_version(), "versions": versions, "git_commit": commit}
 
 
-def write(
-    path: Path, data: bytes, matched: Mapping[str, Any], *, recorded: Mapping[str, Any] | None = None
-) -> None:
+def write(path: Path, data: bytes, matched: Mapping[str, Any], *, recorded: Mapping[str, Any] | None = None) -> None:
     """Writes an artifact and then its manifest; a kill between the two leaves a file that counts as missing."""
     with contextlib.suppress(FileNotFoundError):
         manifest_path(path).unlink()

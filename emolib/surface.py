@@ -139,16 +139,14 @@ def _close_pairs(texts: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarr
     """Positions i < j of texts with a ratio of at least the threshold, and the ratio, block by block."""
     for start in range(0, len(texts), BLOCK):
         block = texts[start : start + BLOCK]
-        # below the cutoff rapidfuzz gives 0, decided in double precision
-        ratio = process.cdist(
-            block, texts[start:], scorer=fuzz.token_set_ratio, score_cutoff=threshold, dtype=np.float64, workers=2
-        )
-        i, j = np.nonzero(np.triu(ratio, k=1))
+        # no score_cutoff: cdist also drops ratios that just reach it
+        ratio = process.cdist(block, texts[start:], scorer=fuzz.token_set_ratio, dtype=np.float64, workers=2)
+        i, j = np.nonzero(np.triu(ratio >= threshold, k=1))
         yield i + start, j + start, ratio[i, j]
 
 
 def opening_table(data: pd.DataFrame, n: int = 3, *, top: int = 3) -> pd.DataFrame:
-    """The `top` most frequent first `n` words per label: `emotion, rank, opening, count, share` of the label's texts."""
+    """The `top` most frequent first `n` words per label: `emotion, rank, opening, count, share` (of its texts)."""
     openings = data["text"].map(lambda text: " ".join(words(text)[:n]))
     rows = []
     for emotion, part in openings.groupby(data["emotion"], sort=False):

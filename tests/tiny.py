@@ -6,19 +6,21 @@ and norms are perturbed so that leaving one out shows, and the local and sliding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from torch import Tensor
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from emolib.models import LanguageModel, spec_of, wrap
 
 END = "<|end|>"
 WINDOW = 8  # of local and sliding attention, in tokens
+NEAR_TIE = 1e-3  # texts may differ from a step whose two best logits lie this close, and from no other
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 256},
     "gpt_neox": {
@@ -79,7 +81,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END)
 
 
-def plain_network(architecture: str, seed: int = 0) -> torch.nn.Module:
+def plain_network(architecture: str, seed: int = 0) -> nn.Module:
     """The Hugging Face model alone, in float32 with eager attention; the same weights at every call."""
     tokenizer = byte_tokenizer()
     config = AutoConfig.for_model(
@@ -105,3 +107,72 @@ def tiny_model(architecture: str, seed: int = 0) -> LanguageModel:
     network = plain_network(architecture, seed)
     spec = spec_of(network.config, f"tiny-{architecture}")
     return wrap(network, byte_tokenizer(), spec, f"seed{seed}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model as the engine runs it, and the same weights in a network that nothing has touched."""
+
+    name: str
+    lm: LanguageModel
+    plain: nn.Module
+
+
+def blocks(network: nn.Module) -> nn.ModuleList:
+    """The transformer blocks of a Hugging Face model, wrapped or plain."""
+    for path in ("transformer.h", "gpt_neox.layers", "model.layers"):
+        with contextlib.suppress(AttributeError):
+            return network.get_submodule(path)
+    raise LookupError(f"no known blocks in {type(network).__name__}")
+
+
+def count_hooks(lm: LanguageModel) -> int:
+    """Forward hooks on every module of the network and of the bridge around it."""
+    modules = {id(module): module for root in (lm.network, lm.bridge) for module in root.modules()}
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules.values())
+
+
+@dataclass(frozen=True)
+class PlainText:
+    """A greedy continuation of one prompt by the plain loop.
+
+    Attributes:
+        tokens: without the token that ended it.
+        margins: best minus second-best logit of every step, the ending one included.
+    """
+
+    tokens: tuple[int, ...]
+    margins: tuple[float, ...]
+
+
+def plain_text(network: nn.Module, prompt_ids: Sequence[int], n_new: int, stop_ids: frozenset[int]) -> PlainText:
+    """Continues one prompt without cache, padding, mask or position ids: the whole sequence anew at every step."""
+    ids, margins = list(prompt_ids), []
+    while len(margins) < n_new:
+        with torch.inference_mode():
+            logits = network(torch.tensor([ids]), use_cache=False).logits[0, -1]
+        best = logits.topk(2)
+        margins.append(float(best.values[0] - best.values[1]))
+        token = int(best.indices[0])
+        if token in stop_ids:
+            break
+        ids.append(token)
+    return PlainText(tuple(ids[len(prompt_ids) :]), tuple(margins))
+
+
+def assert_same_until_near_tie(tokens: Sequence[int], reference: PlainText) -> int:
+    """Fails unless `tokens` equal the reference, or differ only from a step at which it has a near tie.
+
+    Returns:
+        How many steps were found equal.
+    """
+    ended = -1  # stands for the token that ends a text
+    n_steps = len(reference.margins)
+    mine, theirs = [(*ids, ended)[:n_steps] for ids in (tokens, reference.tokens)]
+    for step, (token, expected) in enumerate(zip(mine, theirs, strict=False)):
+        if token != expected:
+            margin = reference.margins[step]
+            assert margin <= NEAR_TIE, f"step {step}: got token {token} for {expected}, {margin:.3g} ahead"
+            return step
+    assert len(tokens) == len(reference.tokens)
+    return n_steps

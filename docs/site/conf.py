@@ -9,6 +9,9 @@ from html import escape
 from pathlib import Path
 
 import plotly
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxTranslator
 
 project = "emolib"
 author = "emolib"
@@ -21,6 +24,7 @@ nb_merge_streams = True
 nb_ipywidgets_js = {}
 nb_code_prompt_show = "コードを表示"
 nb_code_prompt_hide = "コードを隠す"
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]
 
@@ -53,14 +57,12 @@ html_theme_options = {
 }
 
 
-def _formula(translator, node) -> None:
+def _formula(translator: SphinxTranslator, node: nodes.Element) -> None:
     """TeX as it is written: MathJax would come from elsewhere."""
-    from docutils import nodes
-
     tag = "div" if isinstance(node, nodes.math_block) else "span"
     translator.body.append(f'<{tag} class="formula">{escape(node.astext())}</{tag}>')
     raise nodes.SkipNode
 
 
-def setup(app) -> None:
+def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("plain", (_formula, None), (_formula, None))

@@ -14,7 +14,7 @@ from emolib.phases.run import Run
 
 
 def texts(run: Run) -> pd.DataFrame:
-    """The profile's scenarios of every split, and the explicit training scenarios that steering vectors are fitted on."""
+    """The profile's scenarios of every split, and the explicit training scenarios for steering vectors."""
     parts = [run.texts(split) for split in ("train", "validation", "test")]
     explicit = run.data[(run.data["split"] == "train") & (run.data["style"] == "explicit")]
     if explicit["scenario"].nunique() >= run.params.n_train:

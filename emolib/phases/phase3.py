@@ -89,9 +89,7 @@ def probes(run: Run, position: str) -> pd.DataFrame:
         parts = []
         for split in ("validation", "test"):
             held_out = split_of(run, position, split)
-            found = probe_table(
-                train, held_out, neutral=params.neutral, n_shuffles=params.n_shuffles, seed=params.seed
-            )
+            found = probe_table(train, held_out, neutral=params.neutral, n_shuffles=params.n_shuffles, seed=params.seed)
             parts.append(found.assign(split=split))
         return pd.concat(parts, ignore_index=True)
 

@@ -87,9 +87,7 @@ def baseline_broken(sweep: pd.DataFrame) -> float:
 def test_sweep(run: Run) -> pd.DataFrame:
     """The chosen point on the test prompts, with its random directions and the direct path."""
     point = operating_point(run)
-    return _sweep(
-        run, "test", [point.layer], [point.alpha], n_controls=run.params.n_controls, direct_path=True
-    )
+    return _sweep(run, "test", [point.layer], [point.alpha], n_controls=run.params.n_controls, direct_path=True)
 
 
 def _sweep(run: Run, split: str, layers, alphas, *, n_controls: int, direct_path: bool) -> pd.DataFrame:

@@ -78,7 +78,9 @@ class Run:
 
     # artifacts
 
-    def obtain(self, path: Path, matched: Mapping[str, Any], compute: Callable[[], bytes], *, model: bool = True) -> Path:
+    def obtain(
+        self, path: Path, matched: Mapping[str, Any], compute: Callable[[], bytes], *, model: bool = True
+    ) -> Path:
         """Makes sure the artifact is there and current; returns its path."""
         described = {"step": STEP, **matched, **({"model": self.lm.identity} if model else {})}
         recorded = {"device": str(self.lm.device)} if model else {}
@@ -125,7 +127,8 @@ class Run:
             "timing_log": display(self.paths.timing()),
             "command": self.command,
         }
-        record = {"artifacts": {display(path): sha for path, sha in sorted(self.made.items())}}
+        made = {path.relative_to(self.paths.root).as_posix(): sha for path, sha in sorted(self.made.items())}
+        record = {"artifacts": made}
         store.write(self.record_path(), store.json_bytes(record), self.identity())
         _append_line(self.paths.timing(), summary)
         return summary
@@ -146,6 +149,19 @@ class Run:
         """`done`, `stale` or `missing`: whether the phase has finished with just these parameters and data."""
         return store.state(self.record_path(), self.identity())
 
+    def check_artifacts(self) -> bool:
+        """Whether every artifact of the finished phase is still there.
+
+        Raises:
+            UserError: one of them has changed since it was written.
+        """
+        for name in store.read_json(self.record_path())["artifacts"]:
+            path = self.paths.root / name
+            if not path.exists():
+                return False
+            store.check(path)
+        return True
+
 
 class SweepShards:
     """The shards of one sweep, each an artifact of its own."""
@@ -157,7 +173,9 @@ class SweepShards:
     def begin(self, rows: int) -> None:
         self.run.progress.begin(f"sweep/{self.split}", rows)
 
-    def shard(self, name: str, matched: Mapping[str, Any], compute: Callable[[], pd.DataFrame], rows: int) -> pd.DataFrame:
+    def shard(
+        self, name: str, matched: Mapping[str, Any], compute: Callable[[], pd.DataFrame], rows: int
+    ) -> pd.DataFrame:
         place = self.run.paths.random_sweep if name.startswith("isotropic") else self.run.paths.sweep
         path = place(f"{self.split}_{name}")
         table = self.run.table(path, matched, compute)
@@ -203,4 +221,3 @@ def open_run(
     given = {key: value for key, value in params.items() if value is not None}
     force = force or bool(os.environ.get("EMOLIB_FORCE"))
     return Run(resolve(profile, model, phase, params), overrides=given, force=force)
-

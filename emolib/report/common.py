@@ -9,17 +9,17 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.figures import NAMES
 from emolib.phases.run import Run
 
-EMOTION_NAMES = {"gratitude": "感謝", "anger": "怒り", "apology": "謝罪", "neutral": "中立"}
-STYLE_NAMES = {"explicit": "明示", "implicit": "暗示", "unspecified": "指定なし", "all": "全体"}
+STYLE_NAMES = {**NAMES, "unspecified": "指定なし", "all": "全体"}
 SPLIT_NAMES = {"train": "訓練", "validation": "検証", "test": "テスト"}
 OMITTED = "（参照用の写しでは省略）"
 
 
 def emotion_name(label: str) -> str:
     """A label's Japanese name; other labels keep their own."""
-    return EMOTION_NAMES.get(label, label)
+    return NAMES.get(label, label)
 
 
 def escape(text: object) -> str:

@@ -58,5 +58,7 @@ def discussion(acts: Activations, table: pd.DataFrame) -> Markdown:
         )
     else:
         share = float(inner["top3_share"].max())
-        lines.append(f"- 最大 3 次元が占めるエネルギーの割合は最大でも {share:.0%} であり、少数の次元による支配は見られない。")
+        lines.append(
+            f"- 最大 3 次元が占めるエネルギーの割合は最大でも {share:.0%} であり、少数の次元による支配は見られない。"
+        )
     return Markdown("\n".join(lines))

@@ -54,7 +54,14 @@ def pair_name(pair: str) -> str:
 def stability_rows(table: pd.DataFrame) -> pd.DataFrame:
     shown = table[table["layer"].isin(layers_shown(int(table["layer"].max())))].copy()
     shown["emotion"] = shown["emotion"].map(emotion_name)
-    names = {"emotion": "感情", "layer": "層", "mean": "平均", "low": "2.5 %", "high": "97.5 %", "shuffled": "シャッフル"}
+    names = {
+        "emotion": "感情",
+        "layer": "層",
+        "mean": "平均",
+        "low": "2.5 %",
+        "high": "97.5 %",
+        "shuffled": "シャッフル",
+    }
     return tidy(shown, digits=2, names=names).set_index(["感情", "層"])
 
 
@@ -109,5 +116,7 @@ def discussion(
         f"- 明示文だけ・暗示文だけから作ったベクトルの中間層でのコサインは {listed}。"
         "感情語の有無に依らない成分がどれだけあるかの目安である（両者の標本誤差だけでも 1 より小さくなる）。"
     )
-    lines.append("- 探針の AUC は読み出せることを示すだけで、モデルがその方向を使うことは示さない。因果は Phase 5 で問う。")
+    lines.append(
+        "- 探針の AUC は読み出せることを示すだけで、モデルがその方向を使うことは示さない。因果は Phase 5 で問う。"
+    )
     return Markdown("\n".join(lines))

@@ -15,7 +15,12 @@ from emolib.report.common import emotion_name, escape, markdown_table, tidy
 from emolib.scoring.fluency import nll_limit
 
 RANK_BAR = 1 / 60
-KINDS = {"baseline": "基準（パッチなし）", "emotion": "感情ベクトル", "isotropic": "乱数方向", "direct_path": "直接経路"}
+KINDS = {
+    "baseline": "基準（パッチなし）",
+    "emotion": "感情ベクトル",
+    "isotropic": "乱数方向",
+    "direct_path": "直接経路",
+}
 RULES = {"best": "最良", "median": "中央", "worst": "最悪", "broken": "破綻"}
 
 
@@ -85,12 +90,16 @@ def candidates(point: OperatingPoint) -> pd.DataFrame:
     table = point.table.copy()
     names = {"layer": "層", "alpha": "α", "score": "選択基準", "broken": "破綻率（最大）", "eligible": "候補"}
     names |= {c: f"{emotion_name(c.split('/')[1])} 自−他" for c in table if c.startswith("difference/")}
-    return tidy(table.assign(eligible=np.where(table["eligible"], "○", "—")), digits=2, names=names).set_index(["層", "α"])
+    return tidy(table.assign(eligible=np.where(table["eligible"], "○", "—")), digits=2, names=names).set_index(
+        ["層", "α"]
+    )
 
 
 def chosen_point(point: OperatingPoint, baseline_broken: float, margin: float) -> Markdown:
     if point.eligible:
-        rule = f"破綻率が基準（{baseline_broken:.0%}）より {margin:.0%} 以上は高くない点のうち、選択基準が最大の点である。"
+        rule = (
+            f"破綻率が基準（{baseline_broken:.0%}）より {margin:.0%} 以上は高くない点のうち、選択基準が最大の点である。"
+        )
     else:
         rule = (
             f"**破綻率の条件（基準 {baseline_broken:.0%} + {margin:.0%} 以内）を満たす点はなかった。** "
@@ -192,7 +201,9 @@ def all_examples(run: Run, sweep: pd.DataFrame) -> Markdown:
     return Markdown("\n\n".join(parts))
 
 
-def discussion(run: Run, claims: pd.DataFrame, matrix: pd.DataFrame, broken: pd.DataFrame, point: OperatingPoint) -> Markdown:
+def discussion(
+    run: Run, claims: pd.DataFrame, matrix: pd.DataFrame, broken: pd.DataFrame, point: OperatingPoint
+) -> Markdown:
     """考察, computed from the claims."""
     params = run.params
     n = int(claims["n"].iloc[0])
@@ -200,12 +211,18 @@ def discussion(run: Run, claims: pd.DataFrame, matrix: pd.DataFrame, broken: pd.
     for row in claims.to_dict("records"):
         lines.append(_claim_sentence(row, params))
     d_min = statistics.minimum_detectable_effect(n)
-    lines.append(f"- テスト {n} シナリオで検出力 0.8 をもつ最小の効果は d_z ≈ {d_min:.2f} である。これより小さい効果は見逃しうる。")
+    lines.append(
+        f"- テスト {n} シナリオで検出力 0.8 をもつ最小の効果は d_z ≈ {d_min:.2f} である。これより小さい効果は見逃しうる。"
+    )
     base = float(broken.loc[broken["kind"] == "baseline", "broken"].iloc[0])
     worst = broken[broken["kind"] == "emotion"].sort_values("broken").iloc[-1]
     lines.append(
         f"- 破綻率は基準 {base:.0%}、パッチ後は最大 {worst['broken']:.0%}（{emotion_name(worst['emotion'])}）である。"
-        + ("テストでも選択時の上限に収まる。" if worst["broken"] <= base + params.broken_margin + 1e-9 else "テストでは選択時の上限を超えた。")
+        + (
+            "テストでも選択時の上限に収まる。"
+            if worst["broken"] <= base + params.broken_margin + 1e-9
+            else "テストでは選択時の上限を超えた。"
+        )
     )
     valence = matrix["sentiment/compound"]
     listed = "、".join(f"{emotion_name(e)} {v:+.2f}" for e, v in valence.items())

@@ -4,7 +4,8 @@ for (const place of document.querySelectorAll("div.emolib-figure")) {
   const source = place.querySelector('script[type="application/json"]');
   if (source === null) continue;
   const figure = JSON.parse(source.textContent);
-  const settings = { responsive: true, displaylogo: false };
+  // plotly.js offers by default to upload the figure to its maker.
+  const settings = { responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "" };
   const failed = (error) => {
     place.classList.add("emolib-figure-failed");
     place.textContent = "図を描けませんでした: " + error;

@@ -1,0 +1,134 @@
+"""Phase 1's sentences and tables."""
+
+from __future__ import annotations
+
+import pandas as pd
+from IPython.display import Markdown
+
+from emolib.phases.phase1 import LEAK_LIMIT
+from emolib.phases.run import Run
+from emolib.report.common import SPLIT_NAMES, STYLE_NAMES, emotion_name, tidy
+
+FEATURES = {
+    "surface": "(a) 代名詞・句読点・長さ",
+    "function_words": "(b) 機能語",
+    "opening": "(c) 冒頭 3 語",
+    "keywords": "(d) 感情語リスト",
+    "all_words": "(e) 全単語",
+    "all_words_shuffled": "帰無（シャッフル）",
+}
+
+
+def count_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Scenarios per split and style (the same for every label)."""
+    wide = table.pivot_table(index=["split", "style"], columns="emotion", values="texts", aggfunc="sum", sort=False)
+    wide = wide.rename(columns=emotion_name)
+    index = [(SPLIT_NAMES[split], STYLE_NAMES.get(style, style)) for split, style in wide.index]
+    wide.index = pd.MultiIndex.from_tuples(index, names=["分割", "表現"])
+    wide.columns.name = None
+    return wide
+
+
+def length_rows(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table.assign(emotion=table["emotion"].map(emotion_name), unit=table["unit"].replace("characters", "文字"))
+    names = {"emotion": "ラベル", "unit": "単位", "mean": "平均", "min": "最小", "max": "最大", "sd": "標準偏差"}
+    return tidy(shown, digits=1, names=names).set_index(["単位", "ラベル"])
+
+
+def duplicate_rows(table: pd.DataFrame, n_texts: int, threshold: float) -> Markdown:
+    exact, near = ((table["kind"] == kind).sum() for kind in ("exact", "near"))
+    text = f"{n_texts} テキストのうち、同じ語の並びの組は {exact} 組、シナリオをまたぐ近似重複（語集合の一致度 {threshold:.0f} 以上）は {near} 組である。"
+    if not len(table):
+        return Markdown(text)
+    rows = "\n".join(f"- {row.id_a} と {row.id_b}（{row.ratio:.0f}）" for row in table.head(10).itertuples())
+    return Markdown(f"{text}\n\n{rows}")
+
+
+def opening_rows(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table.assign(emotion=table["emotion"].map(emotion_name))
+    names = {"emotion": "ラベル", "rank": "順位", "opening": "冒頭 3 語", "count": "回数", "share": "割合"}
+    return tidy(shown, digits=3, names=names).set_index(["ラベル", "順位"])
+
+
+def punctuation_rows(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table.assign(emotion=table["emotion"].map(emotion_name))
+    names = {
+        "emotion": "ラベル",
+        "mark": "末尾の記号",
+        "count": "回数",
+        "share": "割合",
+        "scenarios": "シナリオ",
+        "shared": "4 文で共通",
+    }
+    return tidy(shown, digits=3, names=names).set_index(["ラベル", "末尾の記号"])
+
+
+def keyword_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Share of texts with a word of each list, by label and style."""
+    shown = table[table["style"] != "all"].assign(
+        emotion=table["emotion"].map(emotion_name),
+        style=table["style"].map(STYLE_NAMES),
+        keywords=table["keywords"].map(lambda name: f"{emotion_name(name)}の語"),
+    )
+    wide = shown.pivot_table(index=["style", "emotion"], columns="keywords", values="share", sort=False)
+    wide.index.names, wide.columns.name = ["表現", "ラベル"], None
+    return tidy(wide, digits=2)
+
+
+def leak_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Held-out AUC against neutral, by feature set and style."""
+    shown = _against_neutral(table)
+    wide = shown.pivot_table(index=["style", "comparison"], columns="features", values="auc", sort=False)
+    wide.index.names, wide.columns.name = ["表現", "感情（対 中立）"], None
+    return tidy(wide[list(FEATURES.values())], digits=2)
+
+
+def leak_bars(table: pd.DataFrame) -> pd.DataFrame:
+    """For the figure: the AUC against neutral in all styles together."""
+    return _against_neutral(table[table["style"] == "all"])
+
+
+def _against_neutral(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table[~table["comparison"].str.endswith(" vs rest")].copy()
+    shown["comparison"] = shown["comparison"].map(lambda name: emotion_name(name.split(" vs ")[0]))
+    shown["features"] = shown["features"].map(FEATURES)
+    shown["style"] = shown["style"].map(lambda name: STYLE_NAMES.get(name, name))
+    return shown
+
+
+def discussion(run: Run, leaks: pd.DataFrame, lengths: pd.DataFrame, adjusted: bool) -> Markdown:
+    """考察, computed from the tables."""
+    tokens = lengths[lengths["unit"] != "characters"]
+    spread = tokens["mean"].max() / tokens["mean"].min() - 1
+    lines = [f"- トークン長の平均は、最も長いラベルと最も短いラベルで {spread:.1%} 違う。"]
+    surface = leaks[leaks["features"] == "surface"]
+    worst = surface.loc[surface["auc"].idxmax()]
+    lines.append(
+        f"- 代名詞・句読点・長さだけからの AUC は最大 {worst['auc']:.2f}（{_comparison(worst)}）である。"
+        + (
+            f"基準 {LEAK_LIMIT} を超えるため、以降のフェーズではこれらを回帰で除いたベクトルも報告する必要がある。"
+            if adjusted
+            else f"基準 {LEAK_LIMIT} 以下であり、以降のフェーズで表層の補正は必要としない。"
+        )
+    )
+    for features in ("function_words", "opening"):
+        part = leaks[(leaks["features"] == features) & (leaks["style"] == "all")]
+        lines.append(f"- {FEATURES[features]} からの AUC は {part['auc'].min():.2f}–{part['auc'].max():.2f} である。")
+    for style in ("explicit", "implicit"):
+        part = leaks[(leaks["style"] == style) & ~leaks["comparison"].str.endswith(" vs rest")]
+        if part["auc"].notna().any():
+            key, every = (part[part["features"] == name]["auc"].mean() for name in ("keywords", "all_words"))
+            lines.append(
+                f"- {STYLE_NAMES[style]}文では、中立に対する AUC の平均は感情語リスト {key:.2f}、全単語 {every:.2f} である。"
+            )
+    lines.append(
+        "- 全単語の AUC が 0.5 を超えるのは当然であり（感情は言葉で表される）、問題にすべきは (a) である。"
+        "暗示文で感情語リストの AUC が 0.5 に近いことは、以降の結果が語の一覧だけでは説明できないかを調べる足場になる。"
+    )
+    return Markdown("\n".join(lines))
+
+
+def _comparison(row: pd.Series) -> str:
+    positive, other = row["comparison"].split(" vs ")
+    against = "他の全ラベル" if other == "rest" else emotion_name(other)
+    return f"{emotion_name(positive)} 対 {against}、{STYLE_NAMES.get(row['style'], row['style'])}"

@@ -1,0 +1,44 @@
+"""Models that many tests share, loaded once per session."""
+
+from __future__ import annotations
+
+import pytest
+from tiny import ARCHITECTURES, Case, plain_network, tiny_model
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from emolib.models import BUNDLED, LanguageModel, bundled_folder, load_model
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> dict[str, LanguageModel]:
+    """A tiny seeded model of each architecture."""
+    return {architecture: tiny_model(architecture) for architecture in ARCHITECTURES}
+
+
+@pytest.fixture(scope="session", params=ARCHITECTURES)
+def tiny(request: pytest.FixtureRequest, tiny_models: dict[str, LanguageModel]) -> LanguageModel:
+    """Each tiny model in turn."""
+    return tiny_models[request.param]
+
+
+@pytest.fixture(scope="session")
+def bundled() -> LanguageModel:
+    """The bundled language model."""
+    return load_model(BUNDLED, device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def bundled_plain(bundled: LanguageModel) -> nn.Module:
+    """The bundled weights in a Hugging Face model that is not wrapped."""
+    folder, _ = bundled_folder(bundled.spec)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", attn_implementation="eager")
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session", params=[*ARCHITECTURES, "bundled"])
+def case(request: pytest.FixtureRequest, tiny_models: dict[str, LanguageModel]) -> Case:
+    """Each tiny model and the bundled one in turn, beside the same weights unwrapped."""
+    if request.param == "bundled":
+        return Case("bundled", request.getfixturevalue("bundled"), request.getfixturevalue("bundled_plain"))
+    return Case(request.param, tiny_models[request.param], plain_network(request.param))
