@@ -102,7 +102,7 @@ def site(
     """Build the browsable pages from the executed reports and print the index's path."""
     from emolib.site import build_site
 
-    print(build_site(profile, model))
+    print(build_site(profile, model) / "index.html")
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ Intervention = Steer | None
 
 
 def check_interventions(lm: LanguageModel, acts: Sequence[Intervention]) -> None:
-    """Raises `UserError` for an intervention that does not fit the model: its layer, its width or whose vector it is."""
+    """Raises `UserError` for an intervention that does not fit the model: its layer, its width, whose vector it is."""
     for act in acts:
         if act is None:
             continue
@@ -174,6 +174,12 @@ class SteeringBatch:
                 torch.tensor(factors, device=lm.device, dtype=lm.dtype),
                 factors.any(axis=0),
             )
+
+    @property
+    def first_column(self) -> int:
+        """The first column that any row's patch touches; at most the prompt's last one."""
+        touched = [int(patch.active.argmax()) for patch in self._patches.values() if patch.active.any()]
+        return min([self._prompt_width - 1, *touched])
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[SteeringBatch]:

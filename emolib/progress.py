@@ -11,7 +11,7 @@ import os
 import time
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 
 class Progress:

@@ -6,7 +6,7 @@ Rimsky et al. 2023, arXiv 2312.06681; Tigges et al. 2023, arXiv 2310.15154).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emolib.activations import Activations, LayerVectors
@@ -210,46 +210,51 @@ def _paired(acts: Activations, neutral: str) -> tuple[Float[np.ndarray, "layer s
 
 
 def probe_table(
-    train: Activations, held_out: Activations, *, neutral: str = "neutral", n_shuffles: int = 20, seed: int = 0
+    train: Activations,
+    held_out: Mapping[str, Activations],
+    *,
+    neutral: str = "neutral",
+    n_shuffles: int = 20,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """AUC of a logistic probe, emotion against neutral, trained on one set of scenarios and tested on another.
+    """AUC of a logistic probe, emotion against neutral, trained on one set of scenarios and tested on others.
+
+    Args:
+        held_out: name → activations of scenarios that are not in `train`.
 
     Returns:
-        emotion, layer, auc, shuffled_mean and shuffled_max over `n_shuffles` fits on labels shuffled within scenario.
+        emotion, layer, split (the name), auc, shuffled_mean and shuffled_max over `n_shuffles` fits on labels
+        shuffled within scenarios.
     """
     rng = np.random.default_rng(seed)
     rows = []
-    emotions = [name for name in dict.fromkeys(train.texts["emotion"]) if name != neutral]
-    for emotion in emotions:
-        fit_on, test_on = (part.where(part.texts["emotion"].isin([emotion, neutral])) for part in (train, held_out))
-        target, truth = ((part.texts["emotion"] == emotion).to_numpy() for part in (fit_on, test_on))
+    for emotion in (name for name in dict.fromkeys(train.texts["emotion"]) if name != neutral):
+        fit_on, *test_on = (_against(part, emotion, neutral) for part in (train, *held_out.values()))
+        target = (fit_on.texts["emotion"] == emotion).to_numpy()
+        targets = [target, *(_swap_within(fit_on.texts["scenario"], target, rng) for _ in range(n_shuffles))]
         for layer in range(train.n_layers + 1):
-            x, x_test = fit_on.values["resid_pre"][layer], test_on.values["resid_pre"][layer]
-            nulls = [
-                _probe_auc(x, _swap_within(fit_on.texts["scenario"], target, rng), x_test, truth)
-                for _ in range(n_shuffles)
-            ]
-            rows.append(
-                {
-                    "emotion": emotion,
-                    "layer": layer,
-                    "auc": _probe_auc(x, target, x_test, truth),
-                    "shuffled_mean": float(np.mean(nulls)),
-                    "shuffled_max": float(np.max(nulls)),
-                }
-            )
+            probes = [_fitted_probe(fit_on.values["resid_pre"][layer], y) for y in targets]
+            for split, part in zip(held_out, test_on, strict=True):
+                truth = part.texts["emotion"] == emotion
+                x = part.values["resid_pre"][layer]
+                own, *null = (float(roc_auc_score(truth, probe.decision_function(x))) for probe in probes)
+                found = {"auc": own, "shuffled_mean": float(np.mean(null)), "shuffled_max": float(np.max(null))}
+                rows.append({"emotion": emotion, "layer": layer, "split": split, **found})
     return pd.DataFrame(rows)
+
+
+def _against(acts: Activations, emotion: str, neutral: str) -> Activations:
+    return acts.where(acts.texts["emotion"].isin([emotion, neutral]))
+
+
+def _fitted_probe(x: np.ndarray, y: np.ndarray) -> Pipeline:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, solver="liblinear")).fit(x, y)
 
 
 def _swap_within(scenarios: pd.Series, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Flips both labels of a random half of the scenarios."""
     codes = pd.factorize(scenarios)[0]
     return np.where(rng.random(codes.max() + 1)[codes] < 0.5, ~target, target)
-
-
-def _probe_auc(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> float:
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
-    return float(roc_auc_score(y_test, probe.fit(x, y).decision_function(x_test)))
 
 
 def principal_components(acts: Activations, layer: int, count: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -90,11 +90,9 @@ def steered_by_hand(network: nn.Module, act: Steer, delta: np.ndarray, n_prompt:
                 continue
             if act.steps is not None and step > act.steps:
                 continue
-            if act.schedule == "constant":
-                factor = 1.0
-            else:
-                factor = act.schedule[step] if step < len(act.schedule) else 0.0
-            hidden[:, column] += factor * torch.tensor(delta)
+            schedule = (1.0,) * (step + 1) if act.schedule == "constant" else act.schedule
+            if step < len(schedule):
+                hidden[:, column] += schedule[step] * torch.tensor(delta)
         return hidden
 
     def at_input(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -153,7 +151,13 @@ def test_schedule_and_steps_change_the_text(case: Case) -> None:
     layer = middle(case.lm)
     variants = [
         steer(case.lm, layer, alpha=4.0, **settings)
-        for settings in ({}, {"steps": 0}, {"schedule": (0.0, 1.0)}, {"schedule": (1.0, -1.0, 1.0, -1.0)}, {"window": 1})
+        for settings in (
+            {},
+            {"steps": 0},
+            {"schedule": (0.0, 1.0)},
+            {"schedule": (1.0, -1.0, 1.0, -1.0)},
+            {"window": 1},
+        )
     ]
     texts = tokens_of(generate(case.lm, PROMPTS[:1] * 5, variants, max_new_tokens=N_NEW))
     assert len(set(texts)) >= 4
@@ -189,15 +193,16 @@ def test_nothing_is_written_in_place(case: Case) -> None:
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     prompts = [PROMPTS[0]] * 3
     layers = (0, middle(lm), lm.n_layers)
+    acts = [steer(lm, layers[0], 5.0), None, steer(lm, layers[1], 5.0)]
+    at_the_end = [steer(lm, lm.n_layers, 5.0), None, None]
     with contextlib.ExitStack() as stack:
         for layer in layers:  # registered before the steer's own hook: it sees the tensor that the steer is given
             handle = hook_point(lm, "resid_pre", layer).register_forward_hook(
                 lambda module, args, hidden: seen.append((hidden, hidden.clone()))
             )
             stack.callback(handle.remove)
-        acts = [steer(lm, layers[0], 5.0), None, steer(lm, layers[1], 5.0)]
         steered = residuals(lm, prompts, acts)
-        residuals(lm, prompts, [steer(lm, lm.n_layers, 5.0), None, None])
+        residuals(lm, prompts, at_the_end)
     assert len(seen) == 6
     for hidden, copy in seen:
         assert torch.equal(hidden, copy)
@@ -245,7 +250,7 @@ def test_the_final_residual_reaches_the_logits_and_nothing_else(case: Case) -> N
         logits.append({layer: hidden.clone() for (_, layer), hidden in kept.items()})
     base, base_hidden, patched, patched_hidden = logits
     assert (patched[:, -1] - base[:, -1]).abs().amax(-1).min() > 0.1
-    torch.testing.assert_close(patched[0, : -3], base[0, : -3], atol=1e-4, rtol=0)
+    torch.testing.assert_close(patched[0, :-3], base[0, :-3], atol=1e-4, rtol=0)
     for layer in range(lm.n_layers):
         assert torch.equal(base_hidden[layer], patched_hidden[layer])
     assert not torch.equal(base_hidden[lm.n_layers], patched_hidden[lm.n_layers])
@@ -280,6 +285,7 @@ def test_hooks_are_gone_after_generating_and_recording(case: Case) -> None:
 
 def test_hooks_are_gone_after_an_exception(case: Case) -> None:
     lm = case.lm
+    acts = [steer(lm, 0, 5.0)] * 3
     unpatched = tokens_of(generate(lm, PROMPTS, max_new_tokens=N_NEW))
     before, calls = count_hooks(lm), []
 
@@ -291,7 +297,7 @@ def test_hooks_are_gone_after_an_exception(case: Case) -> None:
     handle = blocks(lm.network)[-1].register_forward_hook(fail)
     try:
         with pytest.raises(RuntimeError, match="out of memory"):
-            generate(lm, PROMPTS, [steer(lm, 0, 5.0)] * 3, max_new_tokens=N_NEW)
+            generate(lm, PROMPTS, acts, max_new_tokens=N_NEW)
     finally:
         handle.remove()
     assert calls == [before + 2] * 2, "the steer's hook was not there when the pass failed"

@@ -89,8 +89,8 @@ def test_split_halves_agree_where_a_direction_is_planted_and_not_under_shuffled_
 def test_the_probe_reads_a_planted_direction_and_stays_at_chance_without_one():
     for strength, low, high in ((6.0, 0.9, 1.0), (0.0, 0.2, 0.8)):
         acts, _ = planted(strength)
-        parts = [acts.where(acts.texts["split"] == split) for split in ("train", "test")]
-        table = vectors.probe_table(*parts, n_shuffles=3)
+        train, test = (acts.where(acts.texts["split"] == split) for split in ("train", "test"))
+        table = vectors.probe_table(train, {"test": test}, n_shuffles=3)
         inner = table[table["layer"] > 0]["auc"]
         assert low <= inner.min() and inner.max() <= high
         assert 0.2 < table["shuffled_mean"].mean() < 0.8

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -114,8 +114,8 @@ class Case:
     """A model as the engine runs it, and the same weights in a network that nothing has touched."""
 
     name: str
-    lm: LanguageModel
-    plain: nn.Module
+    lm: LanguageModel = field(repr=False)
+    plain: nn.Module = field(repr=False)
 
 
 def blocks(network: nn.Module) -> nn.ModuleList:

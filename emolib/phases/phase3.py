@@ -85,13 +85,14 @@ def probes(run: Run, position: str) -> pd.DataFrame:
     params = run.params
 
     def compute() -> pd.DataFrame:
-        train = training(run, position)
-        parts = []
-        for split in ("validation", "test"):
-            held_out = split_of(run, position, split)
-            found = probe_table(train, held_out, neutral=params.neutral, n_shuffles=params.n_shuffles, seed=params.seed)
-            parts.append(found.assign(split=split))
-        return pd.concat(parts, ignore_index=True)
+        held_out = {split: split_of(run, position, split) for split in ("validation", "test")}
+        return probe_table(
+            training(run, position),
+            held_out,
+            neutral=params.neutral,
+            n_shuffles=params.n_shuffles,
+            seed=params.seed,
+        )
 
     matched = {**_inputs(run, position), "n_shuffles": params.n_shuffles, "seed": params.seed}
     return run.table(run.paths.vector_table(f"probes_{position}"), matched, compute)

@@ -71,7 +71,8 @@ def settings(run: Run) -> SweepSettings:
 
 def validation_sweep(run: Run) -> pd.DataFrame:
     """Every candidate layer × alpha × emotion on the validation prompts."""
-    return _sweep(run, "validation", candidate_layers(run), run.params.alphas, n_controls=0, direct_path=False)
+    layers, alphas = candidate_layers(run), run.params.alphas
+    return run.once("validation", lambda: _sweep(run, "validation", layers, alphas, n_controls=0, direct_path=False))
 
 
 def operating_point(run: Run) -> OperatingPoint:
@@ -86,8 +87,10 @@ def baseline_broken(sweep: pd.DataFrame) -> float:
 
 def test_sweep(run: Run) -> pd.DataFrame:
     """The chosen point on the test prompts, with its random directions and the direct path."""
-    point = operating_point(run)
-    return _sweep(run, "test", [point.layer], [point.alpha], n_controls=run.params.n_controls, direct_path=True)
+    point, count = operating_point(run), run.params.n_controls
+    return run.once(
+        "test", lambda: _sweep(run, "test", [point.layer], [point.alpha], n_controls=count, direct_path=True)
+    )
 
 
 def _sweep(run: Run, split: str, layers, alphas, *, n_controls: int, direct_path: bool) -> pd.DataFrame:

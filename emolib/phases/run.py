@@ -42,6 +42,7 @@ class Run:
         self.made: dict[Path, str] = {}
         self._started = time.perf_counter()
         self._computed: set[Path] = set()
+        self._kept: dict[str, Any] = {}
 
     @cached_property
     def data(self) -> pd.DataFrame:
@@ -95,6 +96,12 @@ class Run:
     ) -> pd.DataFrame:
         """A table artifact, read back from the store so that fresh and resumed runs see the same values."""
         return store.read_table(self.obtain(path, matched, lambda: store.table_bytes(compute()), model=model))
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """What `compute` gives, computed (or read) once in this run."""
+        if name not in self._kept:
+            self._kept[name] = compute()
+        return self._kept[name]
 
     def shards(self, split: str) -> SweepShards:
         return SweepShards(self, split)
