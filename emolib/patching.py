@@ -89,7 +89,7 @@ def isotropic_direction(d_model: int, seed: int) -> np.ndarray:
 
 def residual_sweep(
     lm: LanguageModel,
-    prompts: pd.DataFrame,
+    prompts: pd.DataFrame | Sequence[str],
     vecs: EmotionVectors,
     *,
     layers: Sequence[int],
@@ -102,7 +102,7 @@ def residual_sweep(
     """Steers every prompt with every emotion at every layer and strength, and scores what the model writes.
 
     Args:
-        prompts: neutral texts with columns scenario, split, text.
+        prompts: neutral texts with columns scenario, split, text; or bare strings, each its own scenario.
         layers: blocks whose input is patched.
         alphas: strengths; negative ones suppress. 0 is the baseline, which is always there.
         n_controls: isotropic random directions per layer and strength, of the same norm as the steer. In unit
@@ -123,6 +123,9 @@ def residual_sweep(
         raise UserError(f"expected finite alphas, got {list(alphas)}")
     if (vecs.model, vecs.revision) != (lm.spec.name, lm.revision):
         raise UserError(f"expected vectors of {lm.spec.name} {lm.revision[:12]}, got {vecs.model} {vecs.revision[:12]}")
+    if not isinstance(prompts, pd.DataFrame):
+        names = [f"prompt-{i}" for i in range(len(prompts))]
+        prompts = pd.DataFrame({"scenario": names, "split": "unspecified", "text": list(prompts)})
     for name in ("scenario", "split", "text"):
         if name not in prompts:
             raise UserError(f"expected prompts with a column {name!r}, got {', '.join(prompts)}")

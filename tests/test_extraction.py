@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import Case, blocks, count_hooks
+from tiny import Case, blocks, byte_tokenizer, count_hooks, plain_multimodal
 from torch import nn
 
 from emolib.errors import UserError
 from emolib.extraction import extract_activations, extract_positions
 from emolib.generation import encode
-from emolib.models import LanguageModel
+from emolib.models import LanguageModel, spec_of, wrap
 
 TEXTS = ["It rained.", "The new shop by the old bridge opens again.", "I", "No", "The kettle boiled over twice."]
 RELATIVE = 1e-4  # float32, relative to the largest entry of a layer
@@ -151,6 +151,21 @@ def test_hooks_are_gone_after_extraction_and_after_an_exception(case: Case) -> N
         extract_activations(lm, TEXTS, batch_size=2, on_batch=fail)
     assert calls == [before + 2 * lm.n_layers + 1]
     assert count_hooks(lm) == before
+
+
+def test_a_multimodal_model_is_read_through_its_text_part() -> None:
+    plain, wrapped = plain_multimodal(), plain_multimodal()
+    lm = wrap(wrapped, byte_tokenizer(), spec_of(wrapped.config, "tiny-gemma3"), "seed0")
+    acts = extract_activations(lm, TEXTS)
+    for i, ids in enumerate(encode(lm, TEXTS)):
+        with torch.inference_mode():
+            expected = plain(torch.tensor([ids]), output_hidden_states=True)
+            logits = lm.network(torch.tensor([ids])).logits
+        hidden = torch.cat(expected.hidden_states[:-1])[:, -1].numpy()
+        assert_close(acts.values["resid_pre"][:-1, i], hidden)
+        torch.testing.assert_close(logits, expected.logits, atol=1e-4, rtol=0)
+    assert lm.stop_ids == {lm.tokenizer.eos_token_id}
+    assert not any("vision" in name for name, _ in lm.network.named_modules())
 
 
 @pytest.mark.parametrize(

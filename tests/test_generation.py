@@ -13,6 +13,7 @@ from tiny import (
     Case,
     PlainText,
     assert_same_until_near_tie,
+    blocks,
     byte_tokenizer,
     plain_text,
 )
@@ -112,6 +113,23 @@ def test_a_text_ends_before_its_stop_token_and_its_neighbours_go_on(
         assert after.finish_reason == ("stop" if end < N_NEW else "length")
         assert after.text == tiny.tokenizer.decode(after.token_ids)
     assert {out.finish_reason for out in outs} == {"stop", "length"}
+
+
+def test_generation_stops_when_every_row_has_ended(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = generate(tiny, PROMPTS[:1] * 2, max_new_tokens=N_NEW)
+    stop = free[0].token_ids[3]
+    end = free[0].token_ids.index(stop)
+    passes: list[int] = []
+    handle = blocks(tiny.network)[0].register_forward_hook(lambda module, args, output: passes.append(1))
+    try:
+        generate(tiny, PROMPTS[:1] * 2, max_new_tokens=N_NEW)
+        assert len(passes) == N_NEW
+        passes.clear()
+        monkeypatch.setattr(tiny.network.generation_config, "eos_token_id", stop)
+        generate(dataclasses.replace(tiny), PROMPTS[:1] * 2, max_new_tokens=N_NEW)
+        assert len(passes) == end + 1
+    finally:
+        handle.remove()
 
 
 def test_a_generation_records_its_prompt(tiny: LanguageModel) -> None:

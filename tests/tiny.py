@@ -93,6 +93,25 @@ def plain_network(architecture: str, seed: int = 0) -> nn.Module:
         pad_token_id=tokenizer.eos_token_id,
         **ARCHITECTURES[architecture],
     )
+    return _seeded(config, seed)
+
+
+def plain_multimodal(seed: int = 0) -> nn.Module:
+    """Gemma 3 with an image encoder around its text part."""
+    end = byte_tokenizer().eos_token_id
+    text = {**ARCHITECTURES["gemma3_text"], "vocab_size": end + 1, "initializer_range": 0.2, "bos_token_id": None}
+    image = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        "gemma3",
+        text_config={**text, "eos_token_id": end, "pad_token_id": end},
+        vision_config={**image, "image_size": 28, "patch_size": 14},
+        eos_token_id=end,
+        tie_word_embeddings=False,
+    )
+    return _seeded(config, seed)
+
+
+def _seeded(config: Any, seed: int) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")

@@ -19,6 +19,7 @@ language = "ja"
 extensions = ["myst_nb"]
 exclude_patterns = ["**.ipynb_checkpoints"]
 
+nb_render_markdown_format = "myst"  # tables in Markdown outputs
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_ipywidgets_js = {}

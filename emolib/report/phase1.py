@@ -114,7 +114,9 @@ def discussion(run: Run, leaks: pd.DataFrame, lengths: pd.DataFrame, adjusted: b
     for features in ("function_words", "opening"):
         part = leaks[(leaks["features"] == features) & (leaks["style"] == "all")]
         part = part[~part["comparison"].str.endswith(" vs rest")]
-        line = f"- {FEATURES[features]} からの中立に対する AUC は {part['auc'].min():.2f}–{part['auc'].max():.2f} である。"
+        line = (
+            f"- {FEATURES[features]} からの中立に対する AUC は {part['auc'].min():.2f}–{part['auc'].max():.2f} である。"
+        )
         if part["auc"].max() > LEAK_LIMIT:
             line += (
                 "感情の言い回しはこれらの語を含む（理由を述べる for、悔いを述べる should have など）ため、"

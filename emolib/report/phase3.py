@@ -18,7 +18,9 @@ def layers_shown(n_layers: int, count: int = 7) -> list[int]:
 def norm_rows(table: pd.DataFrame) -> pd.DataFrame:
     """L2 norm as a share of the residual norm, layers down, emotions across; and the raw L1, L2."""
     shown = table[table["layer"].isin(layers_shown(int(table["layer"].max())))]
-    wide = shown.pivot(index="layer", columns="emotion", values=["l1", "l2", "l2_share"])
+    kinds = ["l1", "l2", "l2_share"]
+    wide = shown.pivot(index="layer", columns="emotion", values=kinds)
+    wide = wide[[(kind, emotion) for kind in kinds for emotion in dict.fromkeys(table["emotion"])]]
     wide.columns = [f"{ {'l1': 'L1', 'l2': 'L2', 'l2_share': 'L2/残差'}[kind] } {emotion_name(e)}" for kind, e in wide]
     return tidy(wide.rename_axis("層"), digits=3)
 
@@ -26,8 +28,9 @@ def norm_rows(table: pd.DataFrame) -> pd.DataFrame:
 def cosine_rows(table: pd.DataFrame) -> pd.DataFrame:
     shown = table[table["layer"].isin(layers_shown(int(table["layer"].max())))].copy()
     shown["pair"] = shown["pair"].map(pair_name)
-    wide = shown.pivot(index="layer", columns="pair", values=["raw", "standardised", "trimmed"])
     kinds = {"raw": "生", "standardised": "標準化", "trimmed": "除去"}
+    wide = shown.pivot(index="layer", columns="pair", values=list(kinds))
+    wide = wide[[(kind, pair) for kind in kinds for pair in dict.fromkeys(shown["pair"])]]
     wide.columns = [f"{kinds[kind]} {pair}" for kind, pair in wide]
     return tidy(wide.rename_axis("層"), digits=2)
 
@@ -94,6 +97,11 @@ def discussion(
             else "三つの見方は近く、少数の次元が値を作っているわけではない。"
         )
     )
+    if means["standardised"] > 0.5:
+        lines.append(
+            "- 標準化しても感情どうしのコサインは高い。三つのベクトルは「中立でない」という共通の成分を大きくもち、"
+            "感情ごとの違いは残りの成分にある。Phase 5 では、他の感情のベクトルとの差を主張の条件とする。"
+        )
     for emotion, part in stability.groupby("emotion", sort=False):
         inner = part[part["layer"] > 0]
         best = inner.loc[inner["mean"].idxmax()]

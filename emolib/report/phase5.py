@@ -114,24 +114,24 @@ def matrix(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def claim_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
-    shown = table.assign(
-        emotion=table["emotion"].map(emotion_name), verdict=[verdict(row, params) for row in table.to_dict("records")]
-    )
+    """Items down, emotions across; what is not defined is a dash."""
     names = {
-        "emotion": "感情",
         "own_effect": "自分の語の変化",
         "own_effect_unfiltered": "同（破綻も数える）",
         "vs_others": "自−他",
-        "ci_low": "95 % 下限",
-        "ci_high": "95 % 上限",
-        "random_max": "乱数の最大",
-        "rank_p": "順位 p",
-        "direct_path": "直接経路",
-        "wrong_way": "逆向きの割合",
-        "n": "n",
-        "verdict": "判定",
+        "ci_low": "95 % BCa 下限",
+        "ci_high": "95 % BCa 上限",
+        "random_max": "乱数方向の最大",
+        "rank_p": "片側順位 p",
+        "direct_path": "直接経路での変化",
+        "wrong_way": "逆向きのプロンプトの割合",
+        "n": "テストシナリオ数",
     }
-    return tidy(shown[list(names)], digits=3, names=names).set_index("感情")
+    columns = {}
+    for row in table.to_dict("records"):
+        values = ["—" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in names if key != "n"]
+        columns[emotion_name(row["emotion"])] = [verdict(row, params), *values, str(row["n"])]
+    return pd.DataFrame(columns, index=["判定", *names.values()]).rename_axis("項目")
 
 
 def verdict(row: dict, params: PatchingParameters) -> str:
@@ -166,6 +166,7 @@ def broken_rows(table: pd.DataFrame) -> pd.DataFrame:
         kind=table["kind"].map(KINDS), emotion=table["emotion"].map({"none": "—", "any": "—"}).fillna(table["emotion"])
     )
     shown["emotion"] = shown["emotion"].map(emotion_name)
+    shown["layer"] = shown["layer"].map(lambda layer: "—" if layer < 0 else str(layer))
     names = {
         "kind": "種類",
         "emotion": "感情",
