@@ -16,23 +16,25 @@ def layers_shown(n_layers: int, count: int = 7) -> list[int]:
 
 
 def norm_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """L2 norm as a share of the residual norm, layers down, emotions across; and the raw L1, L2."""
-    shown = table[table["layer"].isin(layers_shown(int(table["layer"].max())))]
-    kinds = ["l1", "l2", "l2_share"]
-    wide = shown.pivot(index="layer", columns="emotion", values=kinds)
-    wide = wide[[(kind, emotion) for kind in kinds for emotion in dict.fromkeys(table["emotion"])]]
-    wide.columns = [f"{ {'l1': 'L1', 'l2': 'L2', 'l2_share': 'L2/残差'}[kind] } {emotion_name(e)}" for kind, e in wide]
-    return tidy(wide.rename_axis("層"), digits=3)
+    """L1, L2 and L2 as a share of the residual norm; emotions down, layers across."""
+    kinds = {"l1": "L1", "l2": "L2", "l2_share": "L2 / 残差"}
+    return _layers_across(table.assign(emotion=table["emotion"].map(emotion_name)), "emotion", "感情", kinds, digits=3)
 
 
 def cosine_rows(table: pd.DataFrame) -> pd.DataFrame:
-    shown = table[table["layer"].isin(layers_shown(int(table["layer"].max())))].copy()
-    shown["pair"] = shown["pair"].map(pair_name)
+    """Cosine of every pair, three ways; pairs down, layers across."""
     kinds = {"raw": "生", "standardised": "標準化", "trimmed": "除去"}
-    wide = shown.pivot(index="layer", columns="pair", values=list(kinds))
-    wide = wide[[(kind, pair) for kind in kinds for pair in dict.fromkeys(shown["pair"])]]
-    wide.columns = [f"{kinds[kind]} {pair}" for kind, pair in wide]
-    return tidy(wide.rename_axis("層"), digits=2)
+    return _layers_across(table.assign(pair=table["pair"].map(pair_name)), "pair", "組", kinds, digits=2)
+
+
+def _layers_across(table: pd.DataFrame, key: str, key_name: str, kinds: dict[str, str], *, digits: int) -> pd.DataFrame:
+    shown = table[table["layer"].isin(layers_shown(int(table["layer"].max())))]
+    long = shown.rename(columns=kinds).melt([key, "layer"], list(kinds.values()), var_name="量")
+    wide = long.pivot(index=["量", key], columns="layer", values="value")
+    order = [(kind, name) for kind in kinds.values() for name in dict.fromkeys(shown[key])]
+    wide = wide.reindex(pd.MultiIndex.from_tuples(order, names=["量", key_name]))
+    wide.columns = [f"層 {layer}" for layer in wide.columns]
+    return tidy(wide, digits=digits)
 
 
 def cosine_curves(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from emolib.report.common import emotion_name, escape, markdown_table, tidy
 from emolib.scoring.fluency import nll_limit
 
 RANK_BAR = 1 / 60
+FEWEST_SCENARIOS = 10  # below it an interval over scenarios is not worth its name
 KINDS = {
     "baseline": "基準（パッチなし）",
     "emotion": "感情ベクトル",
@@ -138,7 +139,7 @@ def verdict(row: dict, params: PatchingParameters) -> str:
     """支持 needs the interval above 0 and the rank p at its bar; 検出力不足 where the design could not have shown it."""
     if row["supported"]:
         return "支持"
-    if 1 / (1 + params.n_controls) > RANK_BAR + 1e-12 and row["beats_others"] and row["beats_random"]:
+    if row["n"] < FEWEST_SCENARIOS or 1 / (1 + params.n_controls) > RANK_BAR + 1e-12:
         return "検出力不足"
     if row["degenerate"]:
         return "不支持（差がほぼ 0）"
@@ -251,11 +252,19 @@ def _claim_sentence(row: dict, params: PatchingParameters) -> str:
 
 
 def _direct_sentence(claims: pd.DataFrame, n_layers: int) -> str:
-    direct = claims["direct_path"].abs().max()
-    own = claims["own_effect"].max()
-    text = f"- 直接経路（最終残差 {n_layers} への注入）での語数の変化は最大 {direct:.2f}、選んだ層での最大は {own:.2f} である。"
-    if own > 0 and direct < own / 3:
-        return text + "効果は語彙への直接の押し上げではなく、後段の計算を通る。"
+    supported = claims[claims["supported"]]
+    text = f"- 直接経路（同じ強さを最終残差 {n_layers} へ注入）での自分の語の変化は、"
+    if supported.empty:
+        return (
+            text + f"最大 {claims['direct_path'].max():+.2f} である。支持された主張がないため、効果の経路は論じない。"
+        )
+    parts = [
+        f"{emotion_name(row['emotion'])} {row['direct_path']:+.2f}（選んだ層では {row['own_effect']:+.2f}）"
+        for row in supported.to_dict("records")
+    ]
+    text += "、".join(parts) + "である。"
+    if (supported["direct_path"] < supported["own_effect"] / 3).all():
+        return text + "支持された効果の大半は、語彙への直接の押し上げではなく後段の計算を通る。"
     return text + "直接経路の寄与が無視できず、後段の計算を通るという解釈は支持されない。"
 
 
@@ -263,7 +272,7 @@ def next_actions(claims: pd.DataFrame, params: PatchingParameters, point: Operat
     """次のアクション, computed."""
     lines = []
     open_claims = [row["emotion"] for row in claims.to_dict("records") if not row["supported"]]
-    if open_claims:
+    if open_claims and params.n_controls >= 59:
         names = "・".join(emotion_name(e) for e in open_claims)
         lines.append(f"- {names}は支持されなかった。語の一覧で捉えにくい表現があるため、文の分類器で評価し直す。")
     if params.n_controls < 59:
