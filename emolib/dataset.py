@@ -143,7 +143,7 @@ def _jsonl_rows(text: str, problems: Problems) -> list[dict]:
             try:
                 value = json.loads(line)
             except (json.JSONDecodeError, RecursionError) as error:
-                problems.add(number, f"not valid JSON ({getattr(error, 'msg', 'nested too deeply')})")
+                problems.add(number, f"line {number} is not valid JSON ({getattr(error, 'msg', 'nested too deeply')})")
                 continue
             rows += _object(value, number, problems)
     return rows

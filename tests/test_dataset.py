@@ -317,7 +317,12 @@ def test_invalid_json_is_named_with_every_line_beside_the_other_problems(tmp_pat
     ]
     (tmp_path / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
     message = _refused(tmp_path / "mine.jsonl", tmp_path)
-    for part in ("row 2: not valid JSON", "row 4: not valid JSON", "row 5: empty text", "3 problem(s)"):
+    for part in (
+        "row 2: line 2 is not valid JSON",
+        "row 4: line 4 is not valid JSON",
+        "row 5: empty text",
+        "3 problem(s)",
+    ):
         assert part in message
     (tmp_path / "mine.json").write_text('[\n{"text": "a",\n"emotion" "joy"}]', encoding="utf-8")
     assert "line 3 is not valid JSON" in _refused(tmp_path / "mine.json", tmp_path)
