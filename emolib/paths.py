@@ -48,6 +48,11 @@ def notebook_file(phase: str) -> Path:
     return repository_root() / "notebooks" / NOTEBOOKS[phase]
 
 
+def site_configuration() -> Path:
+    """The folder with Sphinx's conf.py, the templates and the static files of the browsable site."""
+    return repository_root() / "docs" / "site"
+
+
 def results_root() -> Path:
     override = os.environ.get("EMOLIB_RESULTS")
     return Path(override).resolve() if override else repository_root() / "results"

@@ -144,7 +144,7 @@ def write_sources(folder: Path, profile: str, reports: list[Report]) -> None:
     for name, members in groupby(sorted(reports, key=lambda r: r.document), key=lambda r: r.group):
         spec = config.find_model(name)
         groups.append({"name": name, "hub_id": spec.hub_id if spec else None, "reports": list(members)})
-    template = (_configuration() / "index.md.jinja").read_text(encoding="utf-8")
+    template = (paths.site_configuration() / "index.md.jinja").read_text(encoding="utf-8")
     page = jinja2.Template(template, undefined=jinja2.StrictUndefined).render(profile=profile, groups=groups)
     (folder / "index.md").write_text(page, encoding="utf-8")
 
@@ -211,15 +211,10 @@ def figure_html(figure: dict[str, Any]) -> str:
 # ── Sphinx ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _configuration() -> Path:
-    """The folder of conf.py, the templates and the static files."""
-    return paths.repository_root() / "docs" / "site"
-
-
 def run_sphinx(source: Path, output: Path, doctrees: Path) -> list[str]:
     """Renders the sources in a process of its own (Sphinx changes global state) and returns its warnings."""
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-E", "--no-color"]
-    command += ["-c", str(_configuration()), "-d", str(doctrees), str(source), str(output)]
+    command += ["-c", str(paths.site_configuration()), "-d", str(doctrees), str(source), str(output)]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
     warnings = [line for line in done.stderr.splitlines() if line.strip()]
     if done.returncode != 0:
