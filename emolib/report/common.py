@@ -33,7 +33,7 @@ def tidy(table: pd.DataFrame, *, digits: int = 3, names: dict[str, str] | None =
     shown = table.rename(columns=names or {}).copy()
     for column in shown.columns:
         if pd.api.types.is_float_dtype(shown[column]):
-            shown[column] = shown[column].round(digits) + 0.0
+            shown[column] = shown[column].astype(float).round(digits) + 0.0  # float32 would show its own digits
     return shown
 
 

@@ -110,7 +110,7 @@ def discussion(
         beats = best["low"] > best["shuffled"]
         lines.append(
             f"- {emotion_name(emotion)}: 分割半の安定性は層 {int(best['layer'])} で最大 {best['mean']:.2f}"
-            f"（無作為分割の 95 % 範囲 {best['low']:.2f}–{best['high']:.2f}、シャッフル {best['shuffled']:.2f}）。"
+            f"（無作為分割の 95 % 範囲 {best['low']:.2f}–{best['high']:.2f}、シャッフル {round(best['shuffled'], 2) + 0.0:.2f}）。"
             + ("偶然の水準を上回る。" if beats else "偶然の水準と区別できない。")
         )
     for row in chosen.to_dict("records"):

@@ -216,21 +216,27 @@ def discussion(
     lines.append(
         f"- テスト {n} シナリオで検出力 0.8 をもつ最小の効果は d_z ≈ {d_min:.2f} である。これより小さい効果は見逃しうる。"
     )
-    base = float(broken.loc[broken["kind"] == "baseline", "broken"].iloc[0])
-    worst = broken[broken["kind"] == "emotion"].sort_values("broken").iloc[-1]
-    lines.append(
-        f"- 破綻率は基準 {base:.0%}、パッチ後は最大 {worst['broken']:.0%}（{emotion_name(worst['emotion'])}）である。"
-        + (
-            "テストでも選択時の上限に収まる。"
-            if worst["broken"] <= base + params.broken_margin + 1e-9
-            else "テストでは選択時の上限を超えた。"
-        )
-    )
+    lines.append(_broken_sentence(broken, params.broken_margin))
     valence = matrix["sentiment/compound"]
     listed = "、".join(f"{emotion_name(e)} {v:+.2f}" for e, v in valence.items())
     lines.append(f"- 感情価（VADER）の変化は {listed}。感情価の動きだけでは感情を特定できないため、判定には用いない。")
     lines.append(_direct_sentence(claims, run.lm.n_layers))
     return Markdown("\n".join(lines))
+
+
+def _broken_sentence(broken: pd.DataFrame, margin: float) -> str:
+    base = float(broken.loc[broken["kind"] == "baseline", "broken"].iloc[0])
+    steered = broken[broken["kind"] == "emotion"]
+    listed = "、".join(f"{emotion_name(row['emotion'])} {row['broken']:.0%}" for row in steered.to_dict("records"))
+    text = f"- テストでの破綻率は基準 {base:.0%} に対して {listed} である。"
+    over = steered[steered["broken"] > base + margin + 1e-9]
+    if over.empty:
+        return text + f"選択時の上限（基準 + {margin:.0%}）に収まる。"
+    names = "・".join(emotion_name(emotion) for emotion in over["emotion"])
+    return text + (
+        f"{names}は選択時の上限（基準 + {margin:.0%}）をテストでは超えた。"
+        "破綻したテキストは成功に数えていないが、これらの感情の操作は読める文を保ちにくい。"
+    )
 
 
 def _claim_sentence(row: dict, params: PatchingParameters) -> str:
