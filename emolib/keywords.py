@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from emolib import paths
+from emolib import paths, store
 from emolib.errors import UserError, nearest
 
 NEGATION_REACH = 3
@@ -44,6 +44,14 @@ class KeywordList:
             raise UserError(f"no keyword list for label {label!r}: {nearest(label, self.patterns)}")
         text = straight_apostrophes(text)
         return [match.span() for match in self.patterns[label].finditer(text) if not self._negated(text, match)]
+
+    def digest(self) -> str:
+        """Hash of every list: what is counted with other lists is another result."""
+        parts = {
+            **{label: p.pattern for label, p in self.patterns.items()},
+            "": [self.negations.pattern, self.kept.pattern],
+        }
+        return store.digest(parts)
 
     def count(self, text: str, label: str) -> int:
         """How many of the label's words a text holds, negated ones left out."""

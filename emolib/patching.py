@@ -19,6 +19,7 @@ from emolib.config import check_layers
 from emolib.errors import UserError
 from emolib.generation import generate
 from emolib.interventions import Intervention, Steer
+from emolib.keywords import load_keywords
 from emolib.models import LanguageModel
 from emolib.scoring import score_texts
 from emolib.vectors import EmotionVectors
@@ -141,6 +142,7 @@ def residual_sweep(
             "cells": [(c.kind, c.emotion, c.layer, c.alpha, c.index, c.seed) for c in cells],
             "vectors": _hash_of_deltas(cells),
             "settings": settings.matched(),
+            "keywords": load_keywords().digest(),
         }
         compute = _computation(lm, prompts, cells, settings)
         parts.append(run.shard(name, matched, compute, len(cells) * len(prompts)) if run else compute())
@@ -280,12 +282,6 @@ def add_effects(sweep: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     base = sweep[sweep["kind"] == "baseline"].set_index("scenario")
     added = {f"Δ{m}": sweep[m].astype(float) - sweep["scenario"].map(base[m].astype(float)) for m in metrics}
     return sweep.assign(**added)
-
-
-def broken_shares(sweep: pd.DataFrame) -> pd.DataFrame:
-    """Share of broken texts per kind, emotion, layer and alpha."""
-    keys = ["kind", "emotion", "layer", "alpha"]
-    return sweep.groupby(keys, sort=True)["fluency/broken"].agg(broken="mean", n="size").reset_index()
 
 
 @dataclass(frozen=True)

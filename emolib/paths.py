@@ -13,7 +13,6 @@ import platformdirs
 
 from emolib.errors import UserError
 
-MAIN_PHASES = ("phase1", "phase2", "phase3", "phase5")
 NOTEBOOKS = {
     "phase1": "phase1_dataset.ipynb",
     "phase2": "phase2_activations.ipynb",
@@ -109,9 +108,6 @@ class ResultPaths:
 
     def fluency_reference(self) -> Path:
         return self.root / "patching" / "residual" / f"{self.model}_fluency_reference.parquet"
-
-    def patching_json(self, name: str) -> Path:
-        return self.root / "patching" / "residual" / f"{self.model}_{name}.json"
 
     def timing(self) -> Path:
         return self.root / "timing" / "phase_timings.jsonl"

@@ -1,5 +1,7 @@
 """Sweeps and what is chosen from them, on real generations and on tables with a known answer."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,6 +69,35 @@ def test_controls_have_the_norm_of_the_steer(material):
         same = [c for c in cells if c.emotion in ("any", "apology")]
         assert len(same) == 1
         assert np.linalg.norm(same[0].act.delta()) == pytest.approx(np.linalg.norm(own.act.delta()), rel=1e-5)
+
+
+class Recorded:
+    """A store that keeps nothing and remembers what each shard was said to depend on."""
+
+    def __init__(self) -> None:
+        self.matched: dict[str, dict] = {}
+
+    def begin(self, rows: int) -> None:
+        self.total = rows
+
+    def shard(self, name, matched, compute, rows):
+        self.matched[name] = dict(matched)
+        return compute()
+
+
+def test_a_shard_depends_on_its_vectors_and_on_the_word_lists(material, monkeypatch):
+    first, again, other = Recorded(), Recorded(), Recorded()
+    for store in (first, again):
+        sweep_of(material, run=store)
+    assert first.matched == again.matched
+    lists = patching.load_keywords()
+    patterns = {**lists.patterns, "apology": lists.patterns["anger"]}
+    monkeypatch.setattr(patching, "load_keywords", lambda: dataclasses.replace(lists, patterns=patterns))
+    sweep_of(material, run=other)
+    assert all(other.matched[name] != matched for name, matched in first.matched.items())
+    stronger = Recorded()
+    sweep_of(material, run=stronger, alphas=[0.7])
+    assert stronger.matched["layer001"]["vectors"] != first.matched["layer001"]["vectors"]
 
 
 def test_bad_sweeps_are_refused(material, tiny_models):

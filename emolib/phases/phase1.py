@@ -87,9 +87,4 @@ def _table(run: Run, name: str, compute: Callable[[], pd.DataFrame], **matched: 
 
 def _keyword_digest(run: Run) -> str:
     """The hash of the keyword lists of the data set's languages, which are an input too."""
-    found = [load_keywords(language) for language in sorted(set(run.data["lang"]))]
-    expressions = [
-        {**{label: p.pattern for label, p in lists.patterns.items()}, "": [lists.negations.pattern, lists.kept.pattern]}
-        for lists in found
-    ]
-    return store.digest(expressions)
+    return store.digest([load_keywords(language).digest() for language in sorted(set(run.data["lang"]))])

@@ -16,6 +16,7 @@ import pandas as pd
 from emolib import store
 from emolib.config import Parameters, check_layers, resolve
 from emolib.dataset import load_dataset, select_scenarios
+from emolib.keywords import load_keywords
 from emolib.models import LanguageModel, load_model
 from emolib.paths import ResultPaths, display
 from emolib.progress import Progress
@@ -143,7 +144,12 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What decides whether a finished phase is still current."""
         values = {k: v for k, v in self.params.model_dump(mode="json").items() if k not in NOT_MATCHED}
-        return {"step": STEP, "parameters": values, "dataset": self.dataset_digest}
+        return {
+            "step": STEP,
+            "parameters": values,
+            "dataset": self.dataset_digest,
+            "keywords": load_keywords().digest(),
+        }
 
     @cached_property
     def dataset_digest(self) -> str:
