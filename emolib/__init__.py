@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from emolib.dataset import build_dataset, load_dataset
     from emolib.extraction import extract_activations
     from emolib.generation import Generation, generate
-    from emolib.interventions import Steer
+    from emolib.interventions import (
+        AblateDirection,
+        AblateHead,
+        Decay,
+        HeadActivations,
+        PatchHead,
+        Steer,
+        SubspaceSteer,
+        mean_head_output,
+        record_heads,
+    )
     from emolib.models import LanguageModel, load_model
     from emolib.patching import residual_sweep
     from emolib.phases.notebook import notebook_parameters
@@ -34,6 +44,14 @@ _HOMES = {
     "Generation": "emolib.generation",
     "generate": "emolib.generation",
     "Steer": "emolib.interventions",
+    "AblateDirection": "emolib.interventions",
+    "AblateHead": "emolib.interventions",
+    "Decay": "emolib.interventions",
+    "HeadActivations": "emolib.interventions",
+    "PatchHead": "emolib.interventions",
+    "SubspaceSteer": "emolib.interventions",
+    "mean_head_output": "emolib.interventions",
+    "record_heads": "emolib.interventions",
     "LanguageModel": "emolib.models",
     "load_model": "emolib.models",
     "residual_sweep": "emolib.patching",
@@ -45,12 +63,18 @@ _HOMES = {
 }
 
 __all__ = [
+    "AblateDirection",
+    "AblateHead",
     "Activations",
+    "Decay",
     "EmotionVectors",
     "Generation",
+    "HeadActivations",
     "LanguageModel",
     "LayerVector",
+    "PatchHead",
     "Steer",
+    "SubspaceSteer",
     "UserError",
     "build_dataset",
     "extract_activations",
@@ -58,8 +82,10 @@ __all__ = [
     "generate",
     "load_dataset",
     "load_model",
+    "mean_head_output",
     "notebook_parameters",
     "open_run",
+    "record_heads",
     "residual_sweep",
     "score_texts",
 ]

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from emolib.activations import Activations, texts_table
 from emolib.errors import UserError
-from emolib.generation import encode, pad_left, position_ids
 from emolib.interventions import recorded
 from emolib.models import LanguageModel
+from emolib.tokens import encode, pad_left, position_ids
 
 SITES = ("resid_pre", "mlp_out")
 POSITIONS = ("last", "mean")

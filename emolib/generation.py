@@ -1,23 +1,32 @@
 """Batched generation with a different intervention on every row.
 
 Prompts are padded on the left; the attention mask and the position ids follow from it, so that a row's text does not
-depend on its neighbours. Finished rows are fed their pad token until the whole batch has ended.
+depend on its neighbours. Rows are put into an order in which work can be shared (`planning`), and come back in theirs.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from emolib.bridge_runner import BridgeRunner
 from emolib.errors import UserError
-from emolib.interventions import Intervention, SteeringBatch, check_interventions
+from emolib.interventions import Edits, Intervention, check_interventions
+from emolib.memory import OutOfMemory, Workspace, keep_freed_memory, out_of_memory
 from emolib.models import LanguageModel
+from emolib.planning import Batch, batch_size_for, plan_batches
+from emolib.progress import GenerationBar
+from emolib.sampling import Sampler
+from emolib.tokens import encode, pad_left
+from emolib.transformer import NativeRunner
+
+Engine = Literal["auto", "native", "bridge"]
+DROP_SHARE = 8  # finished rows are dropped once they are one row in so many
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class Generation:
         token_ids: of the continuation, without the token that ended it.
         finish_reason: `stop` (an end-of-text token came) or `length`.
         seed: of the row's sampling; None when greedy.
-        delta_ratio: realised ‖Δh‖/‖h‖ at the prefill, mean over the patched tokens; 0 without a patch.
+        delta_ratio: realised ‖Δh‖/‖h‖ at the prefill, mean over the patched tokens (and acts); 0 without a patch. A
+            steer of the final residual counts at the last token alone, a head's patch against that head's output.
     """
 
     prompt: str
@@ -41,31 +51,6 @@ class Generation:
     delta_ratio: float
 
 
-def encode(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids per text, with the special tokens that the model's tokenizer adds by default."""
-    for i, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise UserError(f"expected non-empty texts, text {i} is {text!r}")
-    ids = lm.tokenizer(list(texts), add_special_tokens=True).input_ids
-    return [list(row) for row in ids]
-
-
-def pad_left(rows: Sequence[Sequence[int]], pad_id: int, width: int | None = None) -> tuple[Tensor, Tensor]:
-    """Token ids and mask, both `[row, width]`, padded on the left; `width` defaults to the longest row."""
-    width = max(width or 0, max(len(row) for row in rows))
-    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for i, row in enumerate(rows):
-        ids[i, width - len(row) :] = torch.tensor(row)
-        mask[i, width - len(row) :] = 1
-    return ids, mask
-
-
-def position_ids(mask: Tensor) -> Tensor:
-    """Positions that count real tokens only: `[row, pos]`, 0 on the padding."""
-    return (mask.cumsum(1) - 1).clamp_min(0)
-
-
 def generate(
     lm: LanguageModel,
     prompts: Sequence[str],
@@ -75,69 +60,118 @@ def generate(
     temperature: float = 0.0,
     top_p: float = 1.0,
     seeds: Sequence[int] | None = None,
-    batch_size: int = 128,
+    batch_size: int | Literal["auto"] = "auto",
     use_cache: bool = True,
+    engine: Engine = "auto",
     on_batch: Callable[[int], None] | None = None,
+    progress: bool = False,
 ) -> list[Generation]:
     """Continues every prompt under its own intervention.
 
-    All rows of a call are padded to the same width, whatever the batch size, so that a row's numbers depend on the
-    call's prompts alone.
+    Prompts of like length share a padded width that depends on the call's prompts alone, never on the batch size, so
+    that a row's numbers do not depend on how rows are batched.
 
     Args:
         prompts: raw texts.
-        interventions: one `Steer` or None per prompt; None leaves all unpatched.
+        interventions: per prompt an intervention, a tuple of several (they apply in that order), or None; None for
+            the whole list leaves all unpatched.
         max_new_tokens: per row.
         temperature: 0 is greedy; otherwise tokens are drawn with the row's own seed.
         top_p: smallest set of tokens whose probability reaches this share (sampling only).
         seeds: one per row, needed when sampling.
+        batch_size: rows at once; `auto` measures once per model and length which number is fastest within the memory
+            at hand. A batch that does not fit is halved.
         use_cache: False recomputes the whole sequence at every step (slow; equal by contract).
+        engine: `native` runs the six known architectures through `emolib.transformer`, `bridge` any model through its
+            own code with hooks; `auto` takes the first where it can. Hooks that a caller has put on the bridge act
+            in the second alone.
         on_batch: called with the number of finished rows after every batch.
+        progress: shows a bar with tokens per second and the time left (see `emolib.progress`).
+
+    Returns:
+        One `Generation` per prompt, in the given order.
 
     Raises:
-        UserError: empty prompts, lists of different length, a number out of range, a layer or vector that does not
-            fit the model; all before the first token is generated.
+        UserError: empty prompts, lists of different length, a number out of range, a layer, head or vector that does
+            not fit the model; all before the first token is generated. Also a single row that does not fit in memory.
     """
     acts = list(interventions) if interventions is not None else [None] * len(prompts)
     if len(acts) != len(prompts):
         raise UserError(f"expected one intervention per prompt ({len(prompts)}), got {len(acts)}")
     sampler = Sampler(temperature, top_p)
     _check_counts(len(prompts), max_new_tokens, batch_size, seeds if temperature > 0 else [0] * len(prompts))
+    native = _is_native(lm, engine)
     check_interventions(lm, acts)
     if not prompts:
         return []
+    if lm.device.type == "cpu":
+        keep_freed_memory()
     rows = encode(lm, prompts)
-    width = max(len(row) for row in rows)
-    results: list[Generation] = []
-    for start in range(0, len(rows), batch_size):
-        chunk = slice(start, start + batch_size)
-        ids, mask = pad_left(rows[chunk], lm.tokenizer.pad_token_id, width)
-        steering = SteeringBatch(lm, acts[chunk], mask, max_new_tokens)
-        chunk_seeds = list(seeds[chunk]) if temperature > 0 else [None] * len(ids)
-        draws = sampler.draws(chunk_seeds, max_new_tokens)
-        with steering.applied(), torch.inference_mode():
-            new = torch.stack(list(_decode(lm, ids, mask, steering, sampler, draws, use_cache)), dim=1).cpu()
-        for i, token_ids in enumerate(new.tolist()):
-            kept, reason = _until_stop(token_ids, lm.stop_ids)
-            results.append(
-                Generation(
-                    prompt=prompts[start + i],
-                    text=lm.tokenizer.decode(kept, skip_special_tokens=True),
-                    prompt_ids=tuple(rows[start + i]),
-                    token_ids=tuple(kept),
-                    finish_reason=reason,
-                    seed=chunk_seeds[i],
-                    delta_ratio=float(steering.delta_ratio[i]),
-                )
-            )
-        if on_batch:
-            on_batch(len(results))
+    given_seeds = list(seeds) if temperature > 0 else None
+    job = _Job(lm, rows, acts, given_seeds, sampler, max_new_tokens, use_cache, native, _workspace(lm))
+    if batch_size == "auto":
+        widest = max(len(row) for row in rows)
+        batch_size = batch_size_for(lm, len(rows), widest, max_new_tokens) if native else 128
+    results: list[Generation | None] = [None] * len(prompts)
+    finished = 0
+    with GenerationBar(len(prompts), max_new_tokens, shown=progress) as bar:
+        for batch in plan_batches(rows, acts, batch_size, lm.n_layers):
+            for part, (tokens, ratios) in job.run(batch):
+                for place, row in enumerate(part.rows):
+                    results[row] = job.result(row, prompts[row], tokens[place].tolist(), float(ratios[place]))
+                finished += len(part.rows)
+                bar.advance(len(part.rows))
+                if on_batch:
+                    on_batch(finished)
     return results
 
 
-def _check_counts(n_prompts: int, max_new_tokens: int, batch_size: int, seeds: Sequence[int] | None) -> None:
+def _workspace(lm: LanguageModel) -> Workspace:
+    """On the CPU kept with the model from call to call; CUDA's own allocator keeps memory anyway."""
+    return lm.__dict__.setdefault("_workspace", Workspace()) if lm.device.type == "cpu" else Workspace()
+
+
+def _is_native(lm: LanguageModel, engine: Engine) -> bool:
+    if engine not in ("auto", "native", "bridge"):
+        raise UserError(f"unknown engine {engine!r}: expected auto, native or bridge")
+    if engine == "native" and lm.blueprint is None:
+        raise UserError(f"the native engine does not know {type(lm.network).__name__}; use engine='bridge'")
+    if engine == "bridge" or lm.blueprint is None:
+        return False
+    check_blueprint(lm)
+    return True
+
+
+def check_blueprint(lm: LanguageModel) -> None:
+    """Holds the engine's forward pass against the model's own code, once per model in memory.
+
+    Raises:
+        RuntimeError: the logits differ by more than the dtype explains.
+    """
+    if lm.__dict__.get("_blueprint_checked"):
+        return
+    ids, mask = pad_left([[7, 11, 13, 17, 19, 23], [29, 31, 37]], lm.tokenizer.pad_token_id)
+    edits = Edits(lm, [None, None], [6, 3], ids.shape[1], 1)
+    with torch.inference_mode():
+        mine = NativeRunner(lm, ids, mask, edits, 1).start().float()
+        places = (mask.cumsum(1) - 1).clamp_min(0).to(lm.device)
+        theirs = lm.network(input_ids=ids.to(lm.device), attention_mask=mask.to(lm.device), position_ids=places)
+    theirs = theirs.logits[:, -1].float()
+    error = float((mine - theirs).abs().max() / theirs.std().clamp_min(1e-6))
+    allowed = 1e-2 if lm.dtype == torch.float32 else 0.5
+    if not error <= allowed:
+        raise RuntimeError(
+            f"the engine's logits of {lm.spec.name} differ from the model's own by {error:.2g} of their spread "
+            f"(at most {allowed:g} expected); use engine='bridge' and report this"
+        )
+    lm.__dict__["_blueprint_checked"] = True
+
+
+def _check_counts(n_prompts: int, max_new_tokens: int, batch_size: int | str, seeds: Sequence[int] | None) -> None:
+    if isinstance(batch_size, str) and batch_size != "auto":
+        raise UserError(f"expected batch_size of at least 1 or 'auto', got {batch_size!r}")
     for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
-        if value < 1:
+        if value != "auto" and value < 1:
             raise UserError(f"expected {name} of at least 1, got {value}")
     if seeds is None or len(seeds) != n_prompts:
         given = "none" if seeds is None else len(seeds)
@@ -147,6 +181,57 @@ def _check_counts(n_prompts: int, max_new_tokens: int, batch_size: int, seeds: S
             raise UserError(f"expected seeds that are integers of at least 0, got {seed}")
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What all batches of a call share."""
+
+    lm: LanguageModel
+    rows: list[list[int]]
+    acts: list[Intervention]
+    seeds: list[int] | None
+    sampler: Sampler
+    n_new: int
+    use_cache: bool
+    native: bool
+    workspace: Workspace
+
+    def run(self, batch: Batch) -> Iterator[tuple[Batch, tuple[np.ndarray, np.ndarray]]]:
+        """The batch's new tokens `[row, step]` and ratios `[row]`; in halves where it does not fit in memory."""
+        try:
+            yield batch, self._tokens(batch)
+        except OutOfMemory:
+            self.workspace.kept.clear()
+            if len(batch.rows) == 1:
+                raise UserError(
+                    f"one row of {batch.width} + {self.n_new} tokens does not fit in the memory of {self.lm.device}; "
+                    "use a smaller dtype or fewer tokens"
+                ) from None
+            for half in batch.halves():
+                yield from self.run(half)
+
+    def _tokens(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        ids, mask = pad_left([self.rows[row] for row in batch.rows], self.lm.tokenizer.pad_token_id, batch.width)
+        acts = [self.acts[row] for row in batch.rows]
+        lengths = [len(self.rows[row]) for row in batch.rows]
+        draws = self.sampler.draws([self.seeds[row] if self.seeds else None for row in batch.rows], self.n_new)
+        with out_of_memory(self.lm.device), torch.inference_mode():
+            edits = Edits(self.lm, acts, lengths, batch.width, self.n_new)
+            tokens = _decode(self, ids, mask, edits, draws)
+            return tokens.cpu().numpy(), edits.delta_ratio
+
+    def result(self, row: int, prompt: str, tokens: list[int], ratio: float) -> Generation:
+        kept, reason = _until_stop(tokens, self.lm.stop_ids)
+        return Generation(
+            prompt=prompt,
+            text=self.lm.tokenizer.decode(kept, skip_special_tokens=True),
+            prompt_ids=tuple(self.rows[row]),
+            token_ids=tuple(kept),
+            finish_reason=reason,
+            seed=self.seeds[row] if self.seeds else None,
+            delta_ratio=ratio,
+        )
+
+
 def _until_stop(token_ids: list[int], stop_ids: frozenset[int]) -> tuple[list[int], str]:
     for i, token in enumerate(token_ids):
         if token in stop_ids:
@@ -154,139 +239,41 @@ def _until_stop(token_ids: list[int], stop_ids: frozenset[int]) -> tuple[list[in
     return token_ids, "length"
 
 
-def _decode(
-    lm: LanguageModel,
-    ids: Tensor,
-    mask: Tensor,
-    steering: SteeringBatch,
-    sampler: Sampler,
-    draws: Tensor,
-    use_cache: bool,
-) -> Iterator[Tensor]:
-    """Yields the next token of every row, `[row]`, step after step."""
-    ids, mask = ids.to(lm.device), mask.to(lm.device)
+def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -> Tensor:
+    """New tokens `[row, step]`; what follows a row's end-of-text token means nothing."""
+    lm, n_new = job.lm, job.n_new
     stop = torch.tensor(sorted(lm.stop_ids), device=lm.device)
+    new = torch.zeros((len(ids), n_new), dtype=torch.long, device=lm.device)
+    runner = _runner(job, ids, mask, edits, n_new)
+    alive = torch.arange(len(ids), device=lm.device)  # the rows that the runner still has
     done = torch.zeros(len(ids), dtype=torch.bool, device=lm.device)
-    n_new = draws.shape[1]
-    cache, fed = _shared_prefix(lm, ids, mask, steering) if use_cache else (None, ids)
+    draws = draws.to(lm.device) if lm.device.type != "mps" else draws
+    logits = runner.start()
     for step in range(n_new):
-        steering.columns = slice(mask.shape[1] - fed.shape[1], mask.shape[1])
-        output = lm.network(
-            input_ids=fed,
-            attention_mask=mask,
-            position_ids=position_ids(mask)[:, -fed.shape[1] :],
-            past_key_values=cache,
-            use_cache=use_cache,
-            logits_to_keep=1,
-        )
-        token = sampler.pick(output.logits[:, -1].float(), draws[:, step])
-        token = torch.where(done, lm.tokenizer.pad_token_id, token)
-        yield token
+        token = job.sampler.pick(logits, draws[:, step])
+        new[alive, step] = token.where(~done, new[alive, step])
         done |= torch.isin(token, stop)
-        if bool(done.all()) or step + 1 == n_new:
-            return
-        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        ids = torch.cat([ids, token[:, None]], dim=1)
-        cache = output.past_key_values if use_cache else None
-        fed = token[:, None] if use_cache else ids
+        if step + 1 == n_new or bool(done.all()):
+            return new
+        if not job.use_cache:
+            ids = torch.cat([ids, token[:, None].cpu()], dim=1)
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+            logits = _runner(job, ids, mask, edits, n_new - step - 1).start()
+            continue
+        if runner.can_drop and int(done.sum()) * DROP_SHARE >= len(done):
+            going_on = (~done).nonzero()[:, 0]
+            runner.select(going_on.tolist())
+            alive, token, done, draws = (
+                alive[going_on],
+                token[going_on],
+                done[going_on],
+                draws[going_on.to(draws.device)],
+            )
+        logits = runner.step(token)
+    return new
 
 
-def _shared_prefix(lm: LanguageModel, ids: Tensor, mask: Tensor, steering: SteeringBatch) -> tuple[Any, Tensor]:
-    """Keys and values of the columns before any patch, computed once per distinct prompt; and the columns left to feed.
-
-    Rows of a sweep repeat few prompts under many interventions: what no intervention reaches is the same for all.
-    """
-    width = steering.first_column
-    _, inverse = torch.unique(torch.cat([ids, mask], dim=1), dim=0, return_inverse=True)
-    count = int(inverse.max()) + 1
-    if width < 1 or count == len(ids):
-        return None, ids
-    rows = torch.arange(len(ids), device=ids.device)
-    first = torch.full((count,), len(ids), device=ids.device).scatter_reduce(0, inverse, rows, "amin")
-    steering.columns = slice(0, width)
-    output = lm.network(
-        input_ids=ids[first, :width],
-        attention_mask=mask[first, :width],
-        position_ids=position_ids(mask)[first, :width],
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    cache = output.past_key_values
-    cache.batch_select_indices(inverse)
-    return cache, ids[:, width:]
-
-
-FIRST_WIDTH = 64  # most nuclei of a trained model are smaller
-WIDTH_FACTOR = 8
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """Greedy choice, or nucleus sampling whose randomness comes from each row's own seed.
-
-    Raises:
-        UserError: a temperature that is negative or not finite, a top_p outside (0, 1].
-    """
-
-    temperature: float
-    top_p: float
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise UserError(f"expected a finite temperature of at least 0 (0 is greedy), got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"expected top_p above 0 and at most 1, got {self.top_p}")
-
-    def draws(self, seeds: Sequence[int | None], n_steps: int) -> Tensor:
-        """Uniform numbers `[row, step]`, float64; a row's numbers follow from its seed alone."""
-        if self.temperature == 0:
-            return torch.zeros(len(seeds), n_steps)
-        return torch.tensor(np.stack([np.random.default_rng(seed).random(n_steps) for seed in seeds]))
-
-    def pick(self, logits: Tensor, draw: Tensor) -> Tensor:
-        """The next token per row from `[row, vocabulary]` logits.
-
-        Tokens are ordered by falling logit, equal ones by id, and the token is the first at which the cumulated
-        probability reaches `draw` times the nucleus' probability. Only the best few are ordered; a row that needs
-        more is tried again with more, in the end with the whole vocabulary, so that the result is that of a full sort.
-        """
-        if self.temperature == 0:
-            return logits.argmax(-1)
-        # probabilities are cumulated in float64, which MPS does not have
-        scaled = (logits.cpu() if logits.device.type == "mps" else logits) / self.temperature
-        weight = (scaled - scaled.amax(-1, keepdim=True)).exp()
-        total = weight.sum(-1, dtype=torch.float64)
-        draw = draw.to(scaled.device)
-        chosen = torch.empty(len(scaled), dtype=torch.long, device=scaled.device)
-        left, width = torch.arange(len(scaled), device=scaled.device), FIRST_WIDTH
-        while len(left):
-            width = min(width, scaled.shape[1])
-            best, tokens = _best(scaled[left], width)
-            share = weight[left].gather(1, tokens).double() / total[left, None]
-            # which of several equal logits came last into the best is arbitrary: those do not count
-            counted = best > best[:, -1:] if width < scaled.shape[1] else torch.ones_like(best, dtype=torch.bool)
-            place, settled = self._place(share, draw[left], counted)
-            chosen[left[settled]] = tokens.gather(1, place[:, None])[settled, 0]
-            left, width = left[~settled], width * WIDTH_FACTOR
-        return chosen.to(logits.device)
-
-    def _place(self, share: Tensor, draw: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-        """The place drawn among falling probabilities `[row, place]`, and whether what follows could not change it."""
-        reached = share.cumsum(-1)
-        if self.top_p == 1:
-            # all probabilities add up to 1 but for rounding: a draw above their sum is scaled back
-            last, mass, needed = share.shape[1] - 1, reached[:, -1].where(draw > reached[:, -1], 1.0), draw
-        else:
-            last = ((reached - share) < self.top_p).sum(-1) - 1
-            mass, needed = reached.gather(1, last[:, None])[:, 0], self.top_p
-        settled = counted.all(-1) | ((reached * counted).amax(-1) >= needed)
-        return (reached < (draw * mass)[:, None]).sum(-1).clamp_max(last), settled
-
-
-def _best(values: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The `width` highest values per row and their ids, both `[row, width]`; equal values in the order of their ids."""
-    if width == values.shape[1]:
-        return values.sort(dim=-1, descending=True, stable=True)
-    tokens = values.topk(width, sorted=False).indices.sort(-1).values
-    best, order = values.gather(1, tokens).sort(dim=-1, descending=True, stable=True)
-    return best, tokens.gather(1, order)
+def _runner(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, n_new: int) -> NativeRunner | BridgeRunner:
+    if job.native:
+        return NativeRunner(job.lm, ids, mask, edits, n_new, workspace=job.workspace)
+    return BridgeRunner(job.lm, ids, mask, edits, n_new)

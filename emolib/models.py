@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from emolib import paths
+from emolib.architectures import blueprint_of
+from emolib.blueprint import Blueprint
 from emolib.config import ModelSpec, find_model, model_table
 from emolib.errors import UserError, nearest
 from emolib.store import sha256_of
@@ -42,6 +44,8 @@ class LanguageModel:
         bridge: transformer_lens' `TransformerBridge`; `bridge.original_model` is the Hugging Face model.
         tokenizer: pads on the left; its pad token is set.
         spec: name, id and dimensions.
+        blueprint: the weights as the generation engine reads them; None for an architecture that it does not know,
+            which then runs through the bridge.
         revision: the commit that was resolved, a hash of the local weights, or `seed<n>` for random weights.
     """
 
@@ -51,6 +55,7 @@ class LanguageModel:
     revision: str
     device: torch.device
     dtype: torch.dtype
+    blueprint: Blueprint | None = field(default=None, repr=False)
 
     @property
     def n_layers(self) -> int:
@@ -59,6 +64,20 @@ class LanguageModel:
     @property
     def d_model(self) -> int:
         return self.spec.d_model
+
+    @property
+    def n_heads(self) -> int:
+        """Query heads per layer."""
+        return self.spec.n_heads
+
+    @property
+    def n_kv_heads(self) -> int:
+        """Heads that keys and values have; fewer than query heads under grouped-query attention."""
+        return self.spec.n_kv_heads
+
+    @property
+    def d_head(self) -> int:
+        return getattr(self.network.config, "head_dim", None) or self.d_model // self.n_heads
 
     @property
     def network(self) -> torch.nn.Module:
@@ -189,12 +208,13 @@ def wrap(
         network.config.architectures = [type(network).__name__]
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    blueprint = blueprint_of(network)
     with _quiet():
         bridge = TransformerBridge.boot_transformers(
             spec.hub_id, hf_model=network, tokenizer=tokenizer, device=place, dtype=network.dtype
         )
     tokenizer.padding_side = "left"
-    return LanguageModel(bridge, tokenizer, spec, revision, place, network.dtype)
+    return LanguageModel(bridge, tokenizer, spec, revision, place, network.dtype, blueprint)
 
 
 def _text_part(network: Any) -> Any:

@@ -60,3 +60,25 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class GenerationBar:
+    """A bar over the rows of one call, with tokens per second and the time left; nothing unless it is `shown`."""
+
+    def __init__(self, n_rows: int, n_new: int, *, shown: bool) -> None:
+        mode = os.environ.get("EMOLIB_PROGRESS", "bar")
+        self._n_new = n_new
+        self._bar = (
+            tqdm(total=n_rows * n_new, unit="token", unit_scale=True, leave=False) if shown and mode == "bar" else None
+        )
+
+    def __enter__(self) -> GenerationBar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, rows: int) -> None:
+        if self._bar is not None:
+            self._bar.update(rows * self._n_new)

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from emolib.errors import UserError
-from emolib.generation import encode, generate
+from emolib.generation import generate
 from emolib.models import LanguageModel
 
 REPETITION_LIMIT = 0.30

@@ -1,0 +1,61 @@
+"""Hook points of the bridge: where they are, recording there, and carrying out interventions there.
+
+Only this package registers hooks. A hook never writes in place, and every hook is removed when its context ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from emolib.config import check_layers
+from emolib.errors import UserError
+from emolib.models import LanguageModel
+
+HEAD_SITES = {"z": "attn.hook_z", "v": "attn.hook_v", "pattern": "attn.hook_pattern"}
+
+
+def hook_point(lm: LanguageModel, site: str, layer: int) -> torch.nn.Module:
+    """The bridge's hook point for a site at a layer; `resid_pre` at n_layers is the last block's output."""
+    check_layers((layer,), lm.n_layers)
+    if site == "resid_pre" and layer == lm.n_layers:
+        return lm.bridge.hook_dict[f"blocks.{layer - 1}.hook_resid_post"]
+    if layer == lm.n_layers:
+        raise UserError(f"site {site} has layers 0-{lm.n_layers - 1}, got {layer}")
+    return lm.bridge.hook_dict[f"blocks.{layer}.{HEAD_SITES.get(site, f'hook_{site}')}"]
+
+
+@contextlib.contextmanager
+def hooked(lm: LanguageModel, hooks: Sequence[tuple[str, int, Callable[[Tensor], Tensor | None]]]) -> Iterator[None]:
+    """Calls each function with what its (site, layer) gives; a tensor that it returns takes that one's place."""
+
+    def forward_hook(function: Callable[[Tensor], Tensor | None]):
+        def hook(module: torch.nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
+            return function(output)
+
+        return hook
+
+    with contextlib.ExitStack() as stack:
+        for site, layer, function in hooks:
+            handle = hook_point(lm, site, layer).register_forward_hook(forward_hook(function))
+            stack.callback(handle.remove)
+        yield
+
+
+@contextlib.contextmanager
+def recorded(lm: LanguageModel, sites: Sequence[str]) -> Iterator[dict[tuple[str, int], Tensor]]:
+    """Collects `{(site, layer): [row, pos, d_model]}` of each forward pass inside the context."""
+    kept: dict[tuple[str, int], Tensor] = {}
+
+    def keep(key: tuple[str, int]) -> Callable[[Tensor], None]:
+        def function(hidden: Tensor) -> None:
+            kept[key] = hidden.detach()
+
+        return function
+
+    wanted = [(site, layer) for site in sites for layer in range(lm.n_layers + (site == "resid_pre"))]
+    with hooked(lm, [(*key, keep(key)) for key in wanted]):
+        yield kept

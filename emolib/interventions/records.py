@@ -1,0 +1,139 @@
+"""What heads did in a text: their outputs, expanded values and attention patterns, recorded for `PatchHead`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from emolib.config import check_layers
+from emolib.errors import UserError
+from emolib.interventions.hooks import hooked
+from emolib.models import LanguageModel
+from emolib.tokens import encode, pad_left, position_ids
+
+Head = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class HeadActivations:
+    """Heads in one prompt; keys are (layer, head), tokens are the prompt's without padding.
+
+    Attributes:
+        z: output before W_O, `[pos, d_head]`.
+        values: `[pos, d_head]`; of grouped-query attention, those of the head's KV head.
+        patterns: attention weights, `[query pos, key pos]`.
+    """
+
+    model: str
+    revision: str
+    prompt: str
+    prompt_ids: tuple[int, ...]
+    z: Mapping[Head, Float[np.ndarray, "pos d_head"]]
+    values: Mapping[Head, Float[np.ndarray, "pos d_head"]]
+    patterns: Mapping[Head, Float[np.ndarray, "pos pos"]]
+
+    def check(self, layer: int, head: int) -> None:
+        """Raises `UserError` unless this layer and head were recorded."""
+        if (layer, head) not in self.z:
+            known = ", ".join(f"{a}:{b}" for a, b in self.z)
+            raise UserError(f"the source holds the heads {known}, not {layer}:{head}; record it with record_heads")
+
+
+def parse_heads(heads: str | Sequence[Head]) -> tuple[Head, ...]:
+    """`"3:5,7:2"` or pairs (layer, head) as a tuple of pairs.
+
+    Raises:
+        UserError: another form, or no head at all.
+    """
+    if isinstance(heads, str):
+        parts = [part.split(":") for part in heads.split(",")]
+        if not all(len(part) == 2 and all(number.strip().isdigit() for number in part) for part in parts):
+            raise UserError(f"expected heads such as 3:5,7:2 (layer:head), got {heads!r}")
+        heads = [(int(layer), int(head)) for layer, head in parts]
+    found = tuple((int(layer), int(head)) for layer, head in heads)
+    if not found:
+        raise UserError("expected at least one head (layer, head), got none")
+    return found
+
+
+def record_heads(
+    lm: LanguageModel, prompts: Sequence[str], heads: str | Sequence[Head], *, batch_size: int = 32
+) -> list[HeadActivations]:
+    """Runs every prompt once, unpatched, and keeps what the heads read and wrote: one `HeadActivations` per prompt.
+
+    Args:
+        heads: pairs (layer, head), or `"3:5,7:2"`.
+
+    Raises:
+        UserError: empty prompts, a layer or head that the model does not have.
+    """
+    wanted = parse_heads(heads)
+    check_layers(tuple(layer for layer, _ in wanted), lm.n_layers - 1)
+    for _, head in wanted:
+        if not 0 <= head < lm.n_heads:
+            raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {head}")
+    rows = encode(lm, prompts)
+    found: list[HeadActivations] = []
+    for start in range(0, len(rows), batch_size):
+        chunk = rows[start : start + batch_size]
+        kept, width = _run(lm, chunk, sorted({layer for layer, _ in wanted}))
+        for i, ids in enumerate(chunk):
+            first = width - len(ids)
+            parts = {head: _of_head(lm, kept, head, i, first) for head in wanted}
+            found.append(
+                HeadActivations(
+                    lm.spec.name,
+                    lm.revision,
+                    prompts[start + i],
+                    tuple(ids),
+                    *({head: part[j] for head, part in parts.items()} for j in range(3)),
+                )
+            )
+    return found
+
+
+@torch.inference_mode()
+def _run(lm: LanguageModel, rows: Sequence[Sequence[int]], layers: Sequence[int]) -> tuple[dict, int]:
+    """`{(site, layer): tensor on the CPU}` of one padded batch, and its width."""
+    kept: dict[tuple[str, int], torch.Tensor] = {}
+
+    def keep(key: tuple[str, int]):
+        def function(value: torch.Tensor) -> None:
+            kept[key] = value.detach().float().cpu()
+
+        return function
+
+    ids, mask = (part.to(lm.device) for part in pad_left(rows, lm.tokenizer.pad_token_id))
+    keys = [(site, layer) for site in ("z", "v", "pattern") for layer in layers]
+    with hooked(lm, [(*key, keep(key)) for key in keys]):
+        lm.network(
+            input_ids=ids, attention_mask=mask, position_ids=position_ids(mask), use_cache=False, logits_to_keep=1
+        )
+    return kept, ids.shape[1]
+
+
+def _of_head(
+    lm: LanguageModel, kept: Mapping[tuple[str, int], torch.Tensor], which: Head, row: int, first: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One head's z, values and pattern in one row, padding left out."""
+    layer, head = which
+    z = kept["z", layer][row, first:].unflatten(-1, (lm.n_heads, lm.d_head))[:, head]
+    shared = lm.n_heads // lm.n_kv_heads  # query heads per KV head
+    values = kept["v", layer][row, first:].unflatten(-1, (lm.n_kv_heads, lm.d_head))[:, head // shared]
+    return z.numpy(), values.numpy(), kept["pattern", layer][row, head, first:, first:].numpy()
+
+
+def mean_head_output(records: Sequence[HeadActivations], layer: int, head: int) -> Float[np.ndarray, "d_head"]:
+    """Mean of z over all tokens but each text's first; what mean ablation puts in a head's place.
+
+    Raises:
+        UserError: no record holds a second token.
+    """
+    tokens = [record.z[layer, head][1:] for record in records if len(record.prompt_ids) > 1]
+    if not tokens:
+        raise UserError("expected records of texts of at least two tokens, got none")
+    return np.concatenate(tokens).mean(0)

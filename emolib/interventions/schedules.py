@@ -1,0 +1,54 @@
+"""When an intervention acts: the factor at each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from emolib.errors import UserError
+
+
+@dataclass(frozen=True)
+class Decay:
+    """An exponentially falling schedule: the factor at step j is `rate ** j`.
+
+    Raises:
+        UserError: a rate outside (0, 1].
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise UserError(f"expected a decay rate above 0 and at most 1, got {self.rate}")
+
+
+Schedule = Literal["constant"] | Decay | tuple[float, ...]
+
+
+def schedule_factors(schedule: Schedule, steps: int | None, n_steps: int) -> Float[np.ndarray, "step"]:
+    """The factor at the prefill (index 0) and at each generated token that is fed back (index j: the j-th)."""
+    factors = np.zeros(n_steps, dtype=np.float32)
+    if isinstance(schedule, Decay):
+        factors[:] = schedule.rate ** np.arange(n_steps)
+    elif isinstance(schedule, str):
+        factors[:] = 1
+    else:
+        given = np.asarray(schedule, dtype=np.float32)[:n_steps]
+        factors[: len(given)] = given
+    if steps is not None:
+        factors[steps + 1 :] = 0
+    return factors
+
+
+def check_timing(window: int | None, schedule: Schedule, steps: int | None) -> None:
+    if window is not None and window < 1:
+        raise UserError(f"expected a window of at least 1 token, got {window}")
+    named = isinstance(schedule, str) and schedule != "constant"
+    if named or not (isinstance(schedule, str | Decay) or np.isfinite(np.asarray(schedule, dtype=float)).all()):
+        raise UserError(f"expected schedule 'constant', Decay(rate) or a sequence of finite factors, got {schedule!r}")
+    if steps is not None and steps < 0:
+        raise UserError(f"expected steps of at least 0, got {steps}")

@@ -1,0 +1,123 @@
+"""How the rows of a call become batches: which rows share one, in which order, and how many at once.
+
+Widths and order follow from the prompts and interventions alone; the number of rows at once is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from emolib.interventions import Edits, Intervention, first_layer
+from emolib.memory import OutOfMemory, available_memory, generation_bytes, out_of_memory
+from emolib.models import LanguageModel
+from emolib.tokens import pad_left
+from emolib.transformer import NativeRunner
+
+MEMORY_SHARE = 0.7  # of what is available, the most that a batch may be expected to take
+FIRST_SIZE = {"cpu": 128, "mps": 128, "cuda": 512}
+LARGEST_SIZE = {"cpu": 1024, "mps": 1024, "cuda": 8192}
+WORTH_DOUBLING = 1.03  # a doubled batch must be this much faster per token
+PROBE_STEPS = 2
+_measured: dict[tuple, int] = {}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows (numbers within the call) that are generated together, padded to `width`."""
+
+    rows: tuple[int, ...]
+    width: int
+
+    def halves(self) -> tuple[Batch, Batch]:
+        middle = len(self.rows) // 2
+        return Batch(self.rows[:middle], self.width), Batch(self.rows[middle:], self.width)
+
+
+def plan_batches(
+    rows: Sequence[Sequence[int]], interventions: Sequence[Intervention], batch_size: int, n_layers: int
+) -> Iterator[Batch]:
+    """Batches of at most `batch_size` rows, prompts of like length together, rows of one layer contiguous.
+
+    Args:
+        rows: token ids per prompt.
+    """
+    entries = [first_layer(intervention, n_layers) for intervention in interventions]
+    width_of = _widths({len(row) for row in rows})
+    for width in sorted(set(width_of.values())):
+        members = [i for i, row in enumerate(rows) if width_of[len(row)] == width]
+        members.sort(key=lambda i: (entries[i], rows[i], i))
+        n_batches = -(-len(members) // batch_size)
+        for number in range(n_batches):  # of equal size but for one row: a small last batch would be slow
+            part = slice(number * len(members) // n_batches, (number + 1) * len(members) // n_batches)
+            yield Batch(tuple(members[part]), width)
+
+
+def _widths(lengths: set[int]) -> dict[int, int]:
+    """The padded width for every prompt length: lengths down to half of the longest (or 16 tokens less) share it.
+
+    Padding is cheap here, since distinct prompts run once; small batches are not.
+    """
+    widths: dict[int, int] = {}
+    width = 0
+    for length in sorted(lengths, reverse=True):
+        if not widths or length < width - max(16, width // 2):
+            width = length
+        widths[length] = width
+    return widths
+
+
+def batch_size_for(lm: LanguageModel, n_rows: int, width: int, n_new: int) -> int:
+    """The number of rows at once: doubled as long as that is faster and fits in memory, measured on this machine.
+
+    The result is kept for the process, so that calls of one kind agree.
+
+    Args:
+        width, n_new: tokens of the longest prompt, and new ones.
+    """
+    kind = lm.device.type
+    size = FIRST_SIZE.get(kind, 128)
+    if n_rows <= size:
+        return max(n_rows, 1)
+    key = (lm.spec.name, lm.revision, lm.dtype, str(lm.device), torch.get_num_threads(), width // 16, n_new)
+    if key not in _measured:
+        _measured[key] = _measure(lm, size, LARGEST_SIZE.get(kind, 1024), width, n_new)
+    return min(_measured[key], n_rows)
+
+
+def _measure(lm: LanguageModel, size: int, largest: int, width: int, n_new: int) -> int:
+    room = MEMORY_SHARE * available_memory(lm.device)
+    while size > 1 and generation_bytes(lm, size, width, n_new) > room:
+        size //= 2
+    best, speed = size, size / _step_seconds(lm, size, width, n_new)
+    while size < largest and generation_bytes(lm, 2 * size, width, n_new) <= room:
+        size *= 2
+        try:
+            faster = size / _step_seconds(lm, size, width, n_new)
+        except OutOfMemory:
+            break
+        if faster < WORTH_DOUBLING * speed:
+            break
+        best, speed = size, faster
+    return best
+
+
+def _step_seconds(lm: LanguageModel, n_rows: int, width: int, n_new: int) -> float:
+    """Seconds of one step of so many rows, the better of two."""
+    first = next(iter(lm.tokenizer("a", add_special_tokens=False).input_ids))
+    ids, mask = pad_left([[first] * width] * n_rows, lm.tokenizer.pad_token_id)
+    with out_of_memory(lm.device), torch.inference_mode():
+        runner = NativeRunner(lm, ids, mask, Edits(lm, [None] * n_rows, [width] * n_rows, width, n_new), n_new)
+        token = runner.start().argmax(-1)
+        times = []
+        for step in range(min(PROBE_STEPS + 1, n_new)):
+            started = time.perf_counter()
+            runner.step(token)
+            if lm.device.type == "cuda":
+                torch.cuda.synchronize()
+            if step:  # the first warms up (and captures the graph on CUDA)
+                times.append(time.perf_counter() - started)
+        return min(times, default=1.0)
