@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from emolib.blueprint import Blueprint, Layer, LayerNorm, Projection, RMSNorm
 
@@ -24,19 +25,29 @@ def blueprint_of(network: nn.Module) -> Blueprint | None:
     reader = _READERS.get(type(network).__name__)
     if reader is None or not _plain(network):
         return None
-    return reader(network)
+    try:
+        return reader(network)
+    except _UnknownModule:
+        return None
+
+
+class _UnknownModule(Exception):
+    """A projection that is neither a plain linear layer nor GPT-2's transposed one (an adapter, for example)."""
 
 
 def _plain(network: nn.Module) -> bool:
-    """Floating-point weights in memory, plain linear layers: nothing quantised, off-loaded or hooked."""
-    weights_here = all(p.device.type != "meta" and p.is_floating_point() for p in network.parameters())
-    linear = all(type(m) is nn.Linear for m in network.modules() if isinstance(m, nn.Linear))
-    return weights_here and linear and not hasattr(network, "hf_device_map")
+    """Plain floating-point weights in memory: nothing quantised or off-loaded."""
+    plain = all(type(p.data) is Tensor and p.is_floating_point() for p in network.parameters())
+    return (
+        plain and all(p.device.type != "meta" for p in network.parameters()) and not hasattr(network, "hf_device_map")
+    )
 
 
 def _projection(module: nn.Module) -> Projection:
-    if isinstance(module, nn.Linear):
+    if type(module) is nn.Linear:
         return Projection(module.weight.data, _data(module.bias))
+    if type(module) is not Conv1D:
+        raise _UnknownModule(type(module).__name__)
     return Projection(module.weight.data.t(), _data(module.bias))  # GPT-2's Conv1D keeps [in, out]
 
 
@@ -46,6 +57,8 @@ def _data(parameter: nn.Parameter | None) -> Tensor | None:
 
 def _fused(modules: Sequence[nn.Linear]) -> Projection:
     """Several projections of one input as one; the modules' own weights become views of it, so nothing is doubled."""
+    if any(type(module) is not nn.Linear for module in modules):
+        raise _UnknownModule([type(module).__name__ for module in modules])
     weight = torch.cat([module.weight.data for module in modules])
     sizes = [module.out_features for module in modules]
     for module, part in zip(modules, weight.split(sizes), strict=True):

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from emolib.products import linear
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -18,7 +20,7 @@ class Projection:
     bias: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias)
 
 
 @dataclass(frozen=True)

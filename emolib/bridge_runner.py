@@ -7,10 +7,10 @@ engine against.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from emolib.errors import UserError
 from emolib.interventions import Edits, hooked
@@ -28,7 +28,7 @@ class BridgeRunner:
         self._edits = edits
         self._fed, self._mask = ids.to(lm.device), mask.to(lm.device)
         self._columns = slice(0, ids.shape[1])
-        self._cache: Any = None
+        self._cache = DynamicCache()  # of all columns also where a window would let old ones go: patches name columns
         self._values: dict[int, Tensor] = {}
         self._pattern: Tensor | None = None
 

@@ -141,7 +141,9 @@ class PatchingParameters(ActivationParameters):
     n_controls: int = Field(59, ge=1)
     broken_margin: float = Field(0.1, ge=0, le=1, description="broken share allowed above the baseline's")
     n_resamples: int = Field(2000, ge=50)
-    generation_batch: int = Field(128, ge=1)
+    generation_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="rows at once; auto measures it at the start of a run and keeps to it"
+    )
 
 
 PHASE_PARAMETERS: dict[str, type[Parameters]] = {

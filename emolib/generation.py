@@ -17,13 +17,13 @@ from torch import Tensor
 from emolib.bridge_runner import BridgeRunner
 from emolib.errors import UserError
 from emolib.interventions import Edits, Intervention, check_interventions
-from emolib.memory import OutOfMemory, Workspace, keep_freed_memory, out_of_memory
+from emolib.memory import BatchShape, OutOfMemory, Workspace, keep_freed_memory, out_of_memory
 from emolib.models import LanguageModel
-from emolib.planning import Batch, batch_size_for, plan_batches
+from emolib.planning import Batch, batch_size_for, longest_window, plan_batches
 from emolib.progress import GenerationBar
 from emolib.sampling import Sampler
 from emolib.tokens import encode, pad_left
-from emolib.transformer import NativeRunner
+from emolib.transformer import NativeRunner, check_blueprint
 
 Engine = Literal["auto", "native", "bridge"]
 DROP_SHARE = 8  # finished rows are dropped once they are one row in so many
@@ -111,7 +111,10 @@ def generate(
     job = _Job(lm, rows, acts, given_seeds, sampler, max_new_tokens, use_cache, native, _workspace(lm))
     if batch_size == "auto":
         widest = max(len(row) for row in rows)
-        batch_size = batch_size_for(lm, len(rows), widest, max_new_tokens) if native else 128
+        batch_size = 128
+        if native:
+            shape = BatchShape(widest, max_new_tokens, longest_window(acts, widest), len(set(prompts)) / len(prompts))
+            batch_size = batch_size_for(lm, len(rows), shape)
     results: list[Generation | None] = [None] * len(prompts)
     finished = 0
     with GenerationBar(len(prompts), max_new_tokens, shown=progress) as bar:
@@ -140,31 +143,6 @@ def _is_native(lm: LanguageModel, engine: Engine) -> bool:
         return False
     check_blueprint(lm)
     return True
-
-
-def check_blueprint(lm: LanguageModel) -> None:
-    """Holds the engine's forward pass against the model's own code, once per model in memory.
-
-    Raises:
-        RuntimeError: the logits differ by more than the dtype explains.
-    """
-    if lm.__dict__.get("_blueprint_checked"):
-        return
-    ids, mask = pad_left([[7, 11, 13, 17, 19, 23], [29, 31, 37]], lm.tokenizer.pad_token_id)
-    edits = Edits(lm, [None, None], [6, 3], ids.shape[1], 1)
-    with torch.inference_mode():
-        mine = NativeRunner(lm, ids, mask, edits, 1).start().float()
-        places = (mask.cumsum(1) - 1).clamp_min(0).to(lm.device)
-        theirs = lm.network(input_ids=ids.to(lm.device), attention_mask=mask.to(lm.device), position_ids=places)
-    theirs = theirs.logits[:, -1].float()
-    error = float((mine - theirs).abs().max() / theirs.std().clamp_min(1e-6))
-    allowed = 1e-2 if lm.dtype == torch.float32 else 0.5
-    if not error <= allowed:
-        raise RuntimeError(
-            f"the engine's logits of {lm.spec.name} differ from the model's own by {error:.2g} of their spread "
-            f"(at most {allowed:g} expected); use engine='bridge' and report this"
-        )
-    lm.__dict__["_blueprint_checked"] = True
 
 
 def _check_counts(n_prompts: int, max_new_tokens: int, batch_size: int | str, seeds: Sequence[int] | None) -> None:
@@ -197,24 +175,34 @@ class _Job:
 
     def run(self, batch: Batch) -> Iterator[tuple[Batch, tuple[np.ndarray, np.ndarray]]]:
         """The batch's new tokens `[row, step]` and ratios `[row]`; in halves where it does not fit in memory."""
+        result = self._fitting(batch)
+        if result is not None:
+            yield batch, result
+            return
+        self.workspace.kept.clear()
+        if self.lm.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(batch.rows) == 1:
+            raise UserError(
+                f"one row of {batch.width} + {self.n_new} tokens does not fit in the memory of {self.lm.device}; "
+                "use a smaller dtype or fewer tokens"
+            )
+        for half in batch.halves():
+            yield from self.run(half)
+
+    def _fitting(self, batch: Batch) -> tuple[np.ndarray, np.ndarray] | None:
+        """The batch's result, or None (with nothing of it left in memory) where it does not fit."""
         try:
-            yield batch, self._tokens(batch)
+            return self._tokens(batch)
         except OutOfMemory:
-            self.workspace.kept.clear()
-            if len(batch.rows) == 1:
-                raise UserError(
-                    f"one row of {batch.width} + {self.n_new} tokens does not fit in the memory of {self.lm.device}; "
-                    "use a smaller dtype or fewer tokens"
-                ) from None
-            for half in batch.halves():
-                yield from self.run(half)
+            return None
 
     def _tokens(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         ids, mask = pad_left([self.rows[row] for row in batch.rows], self.lm.tokenizer.pad_token_id, batch.width)
         acts = [self.acts[row] for row in batch.rows]
         lengths = [len(self.rows[row]) for row in batch.rows]
         draws = self.sampler.draws([self.seeds[row] if self.seeds else None for row in batch.rows], self.n_new)
-        with out_of_memory(self.lm.device), torch.inference_mode():
+        with out_of_memory(), torch.inference_mode():
             edits = Edits(self.lm, acts, lengths, batch.width, self.n_new)
             tokens = _decode(self, ids, mask, edits, draws)
             return tokens.cpu().numpy(), edits.delta_ratio

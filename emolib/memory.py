@@ -47,7 +47,7 @@ class Workspace:
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """A tensor of this shape; holds finite numbers, but not zeros."""
+        """A tensor of this shape, with whatever was in it last."""
         size = math.prod(shape)
         if name not in self.kept or self.kept[name].numel() < size:
             self.kept[name] = torch.zeros(size, device=like.device, dtype=like.dtype)
@@ -59,8 +59,8 @@ class OutOfMemory(RuntimeError):
 
 
 @contextlib.contextmanager
-def out_of_memory(device: torch.device) -> Iterator[None]:
-    """Turns each backend's own complaint into `OutOfMemory`, and frees what the device holds in reserve."""
+def out_of_memory() -> Iterator[None]:
+    """Turns each backend's own complaint into `OutOfMemory`."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -68,9 +68,7 @@ def out_of_memory(device: torch.device) -> Iterator[None]:
         known = "out of memory" in said or "not enough memory" in said or "DefaultCPUAllocator" in said
         if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError) and not known:
             raise
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        raise OutOfMemory(said) from error
+        raise OutOfMemory(said) from None  # the cause would keep the failed batch's tensors alive
 
 
 def available_memory(device: torch.device) -> int:
@@ -101,22 +99,38 @@ def cache_bytes(lm: LanguageModel, n_rows: int, n_columns: int) -> int:
     return 2 * lm.n_layers * n_rows * n_columns * lm.n_kv_heads * lm.d_head * item
 
 
-def generation_bytes(lm: LanguageModel, n_rows: int, width: int, n_new: int, *, prefill: int = 3) -> int:
-    """What a batch takes at its peak, weights not counted: cache, logits, and the largest intermediate results.
+@dataclass(frozen=True)
+class BatchShape:
+    """What decides how much memory a row takes.
 
-    Args:
+    Attributes:
         width: tokens of the padded prompt.
-        prefill: columns per row that the prefill computes anew (the patch window).
+        n_new: new tokens.
+        patched: columns per row that the prefill computes anew (the longest patch window); those before them are kept
+            once per prompt.
+        distinct: share of rows whose prompt no other row has.
     """
+
+    width: int
+    n_new: int
+    patched: int = 3
+    distinct: float = 0.0
+
+
+def generation_bytes(lm: LanguageModel, n_rows: int, shape: BatchShape) -> int:
+    """What a batch takes at its peak, weights not counted: cache, logits, and the largest intermediate results."""
     item = torch.empty(0, dtype=lm.dtype).element_size()
-    logits = n_rows * lm.spec.d_vocab * item
     layer = lm.blueprint.layers[0]
-    heads = lm.n_heads * lm.d_head
-    per_token = item * (3 * lm.d_model + max(layer.qkv.weight.shape[0] + 2 * heads, 1.5 * layer.up.weight.shape[0]))
-    tokens = n_rows * max(prefill, 1)
-    scores = 3 * 4 * n_rows * lm.n_heads * max((width + n_new), prefill * width)
-    copied = 2 * n_rows * width * lm.n_kv_heads * lm.d_head * item  # the trunk's keys and values on their way to rows
-    return int(cache_bytes(lm, n_rows, width + n_new) + logits + max(tokens * per_token, scores, copied))
+    n_prompts = math.ceil(n_rows * shape.distinct)
+    cache = cache_bytes(lm, n_rows, shape.patched + shape.n_new)
+    shared = cache_bytes(lm, n_prompts, max(shape.width - shape.patched, 0))
+    logits = n_rows * lm.spec.d_vocab * item
+    inner = layer.up.weight.shape[0]
+    per_token = item * (2 * lm.d_model + (1.5 if layer.gated else 2) * inner)
+    tokens = max(n_rows * shape.patched, n_prompts * shape.width)
+    keys = shape.width + shape.n_new
+    scores = 3 * 4 * lm.n_heads * max(n_rows * keys, n_rows * shape.patched * shape.width, n_prompts * shape.width**2)
+    return int(cache + shared + logits + max(tokens * per_token, scores))
 
 
 def flops_per_token(lm: LanguageModel) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from emolib.vectors import EmotionVectors
 
 KINDS = ("baseline", "emotion", "isotropic", "direct_path")
 KEY_COLUMNS = ["row_id", "scenario", "split", "emotion", "layer", "alpha", "unit", "kind", "index", "seed", "text"]
-CONTROLS_PER_SHARD = 10
+CONTROLS_PER_SHARD = 20
 
 
 class ShardStore(Protocol):
@@ -55,7 +55,7 @@ class SweepSettings:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
-    batch_size: int = 128
+    batch_size: int | Literal["auto"] = "auto"
     backend: str = "bundled"
     nll_limit: float | None = None
 
@@ -109,7 +109,7 @@ def residual_sweep(
         n_controls: isotropic random directions per layer and strength, of the same norm as the steer. In unit
             `vector` every emotion's vector has its own norm, so the directions are drawn per emotion.
         direct_path: also steer at the final residual, with the emotion's vector of that layer.
-        run: finds and stores shards (one for the baseline, one per layer, one per ten controls); None keeps all
+        run: finds and stores shards (one for the baseline, one per layer, one per twenty controls); None keeps all
             in memory.
 
     Returns:

@@ -112,6 +112,9 @@ class ResultPaths:
     def timing(self) -> Path:
         return self.root / "timing" / "phase_timings.jsonl"
 
+    def batch_size(self) -> Path:
+        return self.root / "timing" / f"{self.model}_batch_size.json"
+
     def site(self) -> Path:
         return self.root / "site"
 

@@ -224,5 +224,8 @@ def _follow(stream, finished: threading.Event) -> None:
 def _progress_line(step: Mapping[str, Any]) -> str:
     share = step["done"] / max(step["total"], 1)
     left = "" if step["left_s"] is None else f", about {step['left_s']:.0f} s to go"
+    speed = "" if step.get("tokens_per_s") is None else f", {step['tokens_per_s']:.0f} tokens/s"
     shard = f" {step['shard']}" if step["shard"] else ""
-    return f"      {step['phase']} {step['label']}{shard}: {step['done']}/{step['total']} rows ({share:.0%}){left}"
+    return (
+        f"      {step['phase']} {step['label']}{shard}: {step['done']}/{step['total']} rows ({share:.0%}){speed}{left}"
+    )

@@ -5,14 +5,15 @@ Widths and order follow from the prompts and interventions alone; the number of 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from emolib.interventions import Edits, Intervention, first_layer
-from emolib.memory import OutOfMemory, available_memory, generation_bytes, out_of_memory
+from emolib.interventions import Edits, Intervention, acts_of, first_layer
+from emolib.memory import BatchShape, OutOfMemory, available_memory, generation_bytes, out_of_memory
 from emolib.models import LanguageModel
 from emolib.tokens import pad_left
 from emolib.transformer import NativeRunner
@@ -70,54 +71,70 @@ def _widths(lengths: set[int]) -> dict[int, int]:
     return widths
 
 
-def batch_size_for(lm: LanguageModel, n_rows: int, width: int, n_new: int) -> int:
+def batch_size_for(lm: LanguageModel, n_rows: int, shape: BatchShape) -> int:
     """The number of rows at once: doubled as long as that is faster and fits in memory, measured on this machine.
 
     The result is kept for the process, so that calls of one kind agree.
-
-    Args:
-        width, n_new: tokens of the longest prompt, and new ones.
     """
+    if n_rows <= FIRST_SIZE.get(lm.device.type, 128):
+        return max(n_rows, 1)
+    return min(largest_useful_batch(lm, shape), n_rows)
+
+
+def largest_useful_batch(lm: LanguageModel, shape: BatchShape) -> int:
+    """As `batch_size_for`, for as many rows as one likes; 128 where the native engine does not know the model."""
     kind = lm.device.type
     size = FIRST_SIZE.get(kind, 128)
-    if n_rows <= size:
-        return max(n_rows, 1)
-    key = (lm.spec.name, lm.revision, lm.dtype, str(lm.device), torch.get_num_threads(), width // 16, n_new)
+    if lm.blueprint is None:
+        return size
+    shape = BatchShape(-(-shape.width // 16) * 16, shape.n_new, shape.patched, round(shape.distinct, 1))
+    key = (lm.spec.name, lm.revision, lm.dtype, str(lm.device), torch.get_num_threads(), shape)
     if key not in _measured:
-        _measured[key] = _measure(lm, size, LARGEST_SIZE.get(kind, 1024), width, n_new)
-    return min(_measured[key], n_rows)
+        _measured[key] = _measure(lm, size, LARGEST_SIZE.get(kind, 1024), shape)
+    return _measured[key]
 
 
-def _measure(lm: LanguageModel, size: int, largest: int, width: int, n_new: int) -> int:
+def _measure(lm: LanguageModel, size: int, largest: int, shape: BatchShape) -> int:
     room = MEMORY_SHARE * available_memory(lm.device)
-    while size > 1 and generation_bytes(lm, size, width, n_new) > room:
+    while size > 1 and generation_bytes(lm, size, shape) > room:
         size //= 2
-    best, speed = size, size / _step_seconds(lm, size, width, n_new)
-    while size < largest and generation_bytes(lm, 2 * size, width, n_new) <= room:
+    taken = _step_seconds(lm, size, shape)
+    while taken is None and size > 1:
+        size //= 2
+        taken = _step_seconds(lm, size, shape)
+    best, speed = size, size / (taken or math.inf)
+    while size < largest and generation_bytes(lm, 2 * size, shape) <= room:
         size *= 2
-        try:
-            faster = size / _step_seconds(lm, size, width, n_new)
-        except OutOfMemory:
+        taken = _step_seconds(lm, size, shape)
+        if taken is None or size / taken < WORTH_DOUBLING * speed:
             break
-        if faster < WORTH_DOUBLING * speed:
-            break
-        best, speed = size, faster
+        best, speed = size, size / taken
     return best
 
 
-def _step_seconds(lm: LanguageModel, n_rows: int, width: int, n_new: int) -> float:
-    """Seconds of one step of so many rows, the better of two."""
+def longest_window(interventions: Sequence[Intervention], width: int) -> int:
+    """Prompt columns that any intervention patches; 1 where nothing does."""
+    windows = (act.window for intervention in interventions for act in acts_of(intervention))
+    return max((width if window is None else min(window, width) for window in windows), default=1)
+
+
+def _step_seconds(lm: LanguageModel, n_rows: int, shape: BatchShape) -> float | None:
+    """Seconds of one step of so many rows, the better of two; None where they do not fit in memory."""
     first = next(iter(lm.tokenizer("a", add_special_tokens=False).input_ids))
+    width, n_new = shape.width, max(shape.n_new, PROBE_STEPS + 1)
     ids, mask = pad_left([[first] * width] * n_rows, lm.tokenizer.pad_token_id)
-    with out_of_memory(lm.device), torch.inference_mode():
-        runner = NativeRunner(lm, ids, mask, Edits(lm, [None] * n_rows, [width] * n_rows, width, n_new), n_new)
-        token = runner.start().argmax(-1)
-        times = []
-        for step in range(min(PROBE_STEPS + 1, n_new)):
-            started = time.perf_counter()
-            runner.step(token)
-            if lm.device.type == "cuda":
-                torch.cuda.synchronize()
-            if step:  # the first warms up (and captures the graph on CUDA)
-                times.append(time.perf_counter() - started)
-        return min(times, default=1.0)
+    try:
+        with out_of_memory(), torch.inference_mode():
+            runner = NativeRunner(lm, ids, mask, Edits(lm, [None] * n_rows, [width] * n_rows, width, n_new), n_new)
+            token = runner.start().argmax(-1)
+            times = []
+            for step in range(PROBE_STEPS + 1):
+                started = time.perf_counter()
+                runner.step(token)
+                if lm.device.type == "cuda":
+                    torch.cuda.synchronize()
+                if step:  # the first warms up (and captures the graph on CUDA)
+                    times.append(time.perf_counter() - started)
+            return min(times)
+    except OutOfMemory:
+        return None

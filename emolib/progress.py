@@ -24,10 +24,11 @@ class Progress:
         self._bars = mode == "bar"
         self._bar: tqdm | None = None
 
-    def begin(self, label: str, total: int) -> None:
-        """Starts a stretch of `total` rows."""
+    def begin(self, label: str, total: int, *, tokens_per_row: int = 0) -> None:
+        """Starts a stretch of `total` rows; where a row makes new tokens, their number per second is shown."""
         self.end()
         self.label, self.total, self.done, self.cached = label, total, 0, 0
+        self._tokens_per_row = tokens_per_row
         self._started = time.perf_counter()
         if self._bars:
             self._bar = tqdm(total=total, desc=f"{self.phase} {label}", unit="row", leave=False)
@@ -37,6 +38,9 @@ class Progress:
         self.done += rows
         self.cached += 0 if computed else rows
         if self._bar is not None:
+            speed = self._tokens_per_s()
+            if speed is not None:
+                self._bar.set_postfix_str(f"{speed:.0f} tokens/s", refresh=False)
             self._bar.update(rows)
         if self._file is not None:
             line = {
@@ -46,9 +50,17 @@ class Progress:
                 "done": self.done,
                 "total": self.total,
                 "left_s": self._left(),
+                "tokens_per_s": self._tokens_per_s(),
             }
             with open(self._file, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
+
+    def _tokens_per_s(self) -> float | None:
+        """New tokens per second so far, scoring included; None for work that makes none."""
+        computed = self.done - self.cached
+        if computed <= 0 or not self._tokens_per_row:
+            return None
+        return computed * self._tokens_per_row / (time.perf_counter() - self._started)
 
     def _left(self) -> float | None:
         computed = self.done - self.cached

@@ -20,7 +20,8 @@ from emolib.blueprint import Blueprint, Layer
 from emolib.interventions import Edits
 from emolib.memory import Workspace
 from emolib.models import LanguageModel
-from emolib.tokens import position_ids
+from emolib.products import linear_into
+from emolib.tokens import pad_left, position_ids
 
 LOWEST = torch.finfo(torch.float32).min
 
@@ -47,6 +48,8 @@ class NativeRunner:
         workspace: Workspace | None = None,
         as_graph: bool | None = None,
     ) -> None:
+        if (np.diff(edits.entry) < 0).any():
+            raise ValueError("expected rows in the order of the layer at which they are first patched")
         self.net: Blueprint = lm.blueprint
         self.device, self.dtype = lm.device, lm.dtype
         self.as_graph = lm.device.type == "cuda" if as_graph is None else as_graph
@@ -60,8 +63,11 @@ class NativeRunner:
         self._first = edits.first_column
         memory = workspace or Workspace()
         shape = (len(self.net.layers), len(ids), self.net.n_kv_heads, self._total - self._first, self.net.d_head)
-        self._keys = list(memory.take("keys", shape, self.net.embedding))
-        self._values = list(memory.take("values", shape, self.net.embedding))
+        caches = [memory.take(name, shape, self.net.embedding) for name in ("keys", "values")]
+        if self._whole:  # columns that are read before they are written must hold numbers, whatever was there before
+            for cache in caches:
+                cache.zero_()
+        self._keys, self._values = list(caches[0]), list(caches[1])
         self._logits = memory.take("logits", (len(ids), self.net.head.weight.shape[0]), self.net.embedding)
         self._lengths = mask.sum(1).to(lm.device)
         self._pads = self._pad_bias(mask)
@@ -116,15 +122,27 @@ class NativeRunner:
         self._graph.replay()
         return self._logits
 
+    def read(self, tokens: Tensor) -> Tensor:
+        """Feeds several tokens per row `[row, pos]` at once, after `start`; their final hidden states, normalised."""
+        column = self._column
+        self._column += tokens.shape[1]
+        return self.net.final_norm(self._through_blocks(tokens, slice(column, self._column)))
+
     def _one_column(self, tokens: Tensor, columns: Columns) -> Tensor:
-        offset = columns.start if isinstance(columns, slice) else columns
-        places = (self._lengths + (offset - self._width))[:, None]
-        hidden = self._embed(tokens[:, None], places)
+        return self._head(self._through_blocks(tokens[:, None], columns), columns)
+
+    def _through_blocks(self, tokens: Tensor, columns: Columns) -> Tensor:
+        if isinstance(columns, slice):
+            offsets = torch.arange(columns.start, columns.stop, device=self.device)
+        else:
+            offsets = columns
+        places = self._lengths[:, None] + (offsets - self._width)
+        hidden = self._embed(tokens, places)
         span = self._span(columns, places, self._pads)
         for number, layer in enumerate(self.net.layers):
             hidden = self._edits.stream("resid_pre", number, hidden, columns)
             hidden = self._block(number, layer, hidden, span)
-        return self._head(hidden, columns)
+        return hidden
 
     def _capture(self, tokens: Tensor, column: int) -> Tensor:
         """Runs the step with tensors for numbers; on CUDA it also becomes a graph, which later steps replay."""
@@ -254,8 +272,7 @@ class NativeRunner:
     def _head(self, hidden: Tensor, columns: Columns) -> Tensor:
         hidden = self._edits.stream("resid_pre", len(self.net.layers), hidden, columns)
         normed, head = self.net.final_norm(hidden)[:, -1], self.net.head
-        logits = torch.mm(normed, head.weight.t(), out=self._logits)
-        return logits if head.bias is None else logits.add_(head.bias)
+        return linear_into(normed, head.weight, head.bias, self._logits)
 
     # what blocks share
 
@@ -296,3 +313,28 @@ def _distinct(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     both = torch.cat([ids, mask], dim=1).numpy()
     _, first, inverse = np.unique(both, axis=0, return_index=True, return_inverse=True)
     return torch.from_numpy(inverse.reshape(-1)), ids[first], mask[first]
+
+
+def check_blueprint(lm: LanguageModel) -> None:
+    """Holds the engine's forward pass against the model's own code, once per model in memory.
+
+    Raises:
+        RuntimeError: the logits differ by more than the dtype explains.
+    """
+    if lm.__dict__.get("_blueprint_checked"):
+        return
+    ids, mask = pad_left([[7, 11, 13, 17, 19, 23], [29, 31, 37]], lm.tokenizer.pad_token_id)
+    edits = Edits(lm, [None, None], [6, 3], ids.shape[1], 1)
+    with torch.inference_mode():
+        mine = NativeRunner(lm, ids, mask, edits, 1).start().float()
+        places = (mask.cumsum(1) - 1).clamp_min(0).to(lm.device)
+        theirs = lm.network(input_ids=ids.to(lm.device), attention_mask=mask.to(lm.device), position_ids=places)
+    theirs = theirs.logits[:, -1].float()
+    error = float((mine - theirs).abs().max() / theirs.std().clamp_min(1e-6))
+    allowed = 1e-2 if lm.dtype == torch.float32 else 0.5
+    if not error <= allowed:
+        raise RuntimeError(
+            f"the engine's logits of {lm.spec.name} differ from the model's own by {error:.2g} of their spread "
+            f"(at most {allowed:g} expected): remove hooks that change the model, or use engine='bridge'"
+        )
+    lm.__dict__["_blueprint_checked"] = True

@@ -36,9 +36,21 @@ def bundled_plain(bundled: LanguageModel) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
+@pytest.fixture(scope="session", params=ARCHITECTURES)
+def tiny_case(request: pytest.FixtureRequest, tiny_models: dict[str, LanguageModel]) -> Case:
+    """Each tiny model in turn, beside the same weights unwrapped."""
+    return Case(request.param, tiny_models[request.param], plain_network(request.param))
+
+
+@pytest.fixture(scope="session")
+def bundled_case(bundled: LanguageModel, bundled_plain: nn.Module) -> Case:
+    """The bundled model beside the same weights unwrapped."""
+    return Case("bundled", bundled, bundled_plain)
+
+
 @pytest.fixture(scope="session", params=[*ARCHITECTURES, "bundled"])
 def case(request: pytest.FixtureRequest, tiny_models: dict[str, LanguageModel]) -> Case:
     """Each tiny model and the bundled one in turn, beside the same weights unwrapped."""
     if request.param == "bundled":
-        return Case("bundled", request.getfixturevalue("bundled"), request.getfixturevalue("bundled_plain"))
+        return request.getfixturevalue("bundled_case")
     return Case(request.param, tiny_models[request.param], plain_network(request.param))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -18,15 +21,27 @@ from tiny import (
 )
 from tokenizers.processors import TemplateProcessing
 
+import emolib.transformer
+from emolib.bridge_runner import BridgeRunner
 from emolib.errors import UserError
-from emolib.generation import FIRST_WIDTH, Sampler, encode, generate, pad_left, position_ids
-from emolib.interventions import hook_point
+from emolib.generation import DROP_SHARE, generate
+from emolib.interventions import Edits
 from emolib.models import LanguageModel
+from emolib.sampling import FIRST_WIDTH, Sampler
+from emolib.tokens import encode, pad_left, position_ids
+from emolib.transformer import NativeRunner
 
 SENTENCE = "The new shop by the old bridge opens again"
 PROMPTS = [" ".join(SENTENCE.split()[first:]) for first in (0, 2, 5, 8)] + ["I"]
 N_NEW = 10
 LOGIT_TOLERANCE = 2e-4  # float32; logits of these models have a spread of 1 to 5
+RUNNERS = {"native": NativeRunner, "bridge": BridgeRunner, "graph": functools.partial(NativeRunner, as_graph=True)}
+
+
+@pytest.fixture(params=["native", "bridge"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Both routes to a text: the engine's own forward pass, and the model's own code."""
+    return request.param
 
 
 def shortened(lm: LanguageModel) -> list[list[int]]:
@@ -35,10 +50,27 @@ def shortened(lm: LanguageModel) -> list[list[int]]:
     return [ids[dropped:] for dropped in range(9)] + encode(lm, ["I"])
 
 
-def last_logits(network: torch.nn.Module, rows: list[list[int]]) -> torch.Tensor:
-    """The last position's logits of every row alone, `[row, vocabulary]`."""
+def coming(lm: LanguageModel, rows: list[list[int]]) -> torch.Tensor:
+    """Two tokens to feed after every prompt, `[row, 2]`, different from row to row."""
+    (ids,) = encode(lm, [SENTENCE])
+    return torch.tensor([[ids[i % len(ids)], ids[(i + 3) % len(ids)]] for i in range(len(rows))])
+
+
+def logits_alone(network: torch.nn.Module, rows: list[list[int]], fed: torch.Tensor) -> torch.Tensor:
+    """Logits after every prompt and after each token fed to it, every row alone: `[row, 3, vocabulary]`."""
     with torch.inference_mode():
-        return torch.stack([network(torch.tensor([row])).logits[0, -1] for row in rows])
+        texts = [[*row, *tokens.tolist()] for row, tokens in zip(rows, fed, strict=True)]
+        return torch.stack([network(torch.tensor([text])).logits[0, -1 - fed.shape[1] :] for text in texts])
+
+
+def logits_together(runner: Callable, lm: LanguageModel, rows: list[list[int]], fed: torch.Tensor) -> torch.Tensor:
+    """The same by a runner, all rows in one padded batch."""
+    ids, mask = pad_left(rows, lm.tokenizer.pad_token_id)
+    with torch.inference_mode():
+        edits = Edits(lm, [None] * len(rows), [len(row) for row in rows], ids.shape[1], fed.shape[1])
+        running = runner(lm, ids, mask, edits, fed.shape[1])
+        steps = [running.start().clone()] + [running.step(tokens).clone() for tokens in fed.T]
+    return torch.stack(steps, dim=1)
 
 
 # Batched = single
@@ -51,14 +83,28 @@ def test_prompts_span_the_cases_that_matter(case: Case) -> None:
     assert lengths[0] > WINDOW
 
 
-def test_left_padding_leaves_the_last_logits_unchanged(case: Case) -> None:
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_left_padding_leaves_the_logits_unchanged(case: Case, runner: str) -> None:
     rows = shortened(case.lm)
-    ids, mask = pad_left(rows, case.lm.tokenizer.pad_token_id)
-    with torch.inference_mode():
-        batched = case.lm.network(input_ids=ids, attention_mask=mask, position_ids=position_ids(mask)).logits[:, -1]
-    alone = last_logits(case.plain, rows)
+    fed = coming(case.lm, rows)
+    alone = logits_alone(case.plain, rows, fed)
     assert alone.std() > 0.5, "logits too flat for the tolerance to mean anything"
-    assert (batched - alone).abs().max() < LOGIT_TOLERANCE
+    assert (logits_together(RUNNERS[runner], case.lm, rows, fed) - alone).abs().max() < LOGIT_TOLERANCE
+
+
+@pytest.mark.parametrize("runner", ["native", "graph"])
+def test_positions_that_count_padding_change_the_logits(
+    tiny: LanguageModel, runner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = shortened(tiny)
+    fed = coming(tiny, rows)
+    alone = logits_alone(tiny.network, rows, fed)
+    monkeypatch.setattr(emolib.transformer, "position_ids", lambda mask: torch.arange(mask.shape[1]).expand(mask.shape))
+    error = (logits_together(RUNNERS[runner], tiny, rows, fed) - alone).abs().amax(-1)
+    assert error[0].max() < LOGIT_TOLERANCE, "the row without padding is where it was"
+    # a rotation depends on distances alone: it shows once a token is fed at its right place
+    assert (error[1:, 1:] > 100 * LOGIT_TOLERANCE).all()
+    assert bool((error[1:, 0] > 100 * LOGIT_TOLERANCE).all()) == (tiny.blueprint.positions is not None)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "gpt_neo"])
@@ -68,20 +114,50 @@ def test_without_position_ids_left_padding_changes_the_logits(
     lm = tiny_models[architecture]
     rows = shortened(lm)
     ids, mask = pad_left(rows, lm.tokenizer.pad_token_id)
+    alone = logits_alone(lm.network, rows, coming(lm, rows))[:, 0]
     with torch.inference_mode():
+        with_positions = lm.network(input_ids=ids, attention_mask=mask, position_ids=position_ids(mask)).logits[:, -1]
         batched = lm.network(input_ids=ids, attention_mask=mask).logits[:, -1]
-    error = (batched - last_logits(lm.network, rows)).abs().amax(1)
+    assert (with_positions - alone).abs().max() < LOGIT_TOLERANCE
+    error = (batched - alone).abs().amax(1)
     assert error[0] < LOGIT_TOLERANCE, "the row without padding needs no position ids"
     assert (error[1:] > 100 * LOGIT_TOLERANCE).all()
 
 
-def test_batched_texts_equal_each_prompt_alone(case: Case) -> None:
+def test_batched_texts_equal_each_prompt_alone(case: Case, engine: str) -> None:
     alone = [plain_text(case.plain, ids, N_NEW, case.lm.stop_ids) for ids in encode(case.lm, PROMPTS)]
     assert len({reference.tokens for reference in alone}) == len(PROMPTS), "texts that do not vary prove nothing"
     for batch_size in (1, 3, 128):
-        outs = generate(case.lm, PROMPTS, max_new_tokens=N_NEW, batch_size=batch_size)
+        outs = generate(case.lm, PROMPTS, max_new_tokens=N_NEW, batch_size=batch_size, engine=engine)
         equal = [assert_same_until_near_tie(out.token_ids, ref) for out, ref in zip(outs, alone, strict=True)]
         assert sum(equal) > 0.8 * sum(len(reference.tokens) for reference in alone)
+
+
+def test_a_full_batch_of_128_gives_the_texts_of_single_rows(tiny: LanguageModel, engine: str) -> None:
+    texts = [SENTENCE[first:] for first in range(0, 36, 3)] + [SENTENCE[:last] for last in range(1, 20, 2)]
+    prompts = (texts * 6)[:128]
+    alone = {
+        text: plain_text(tiny.network, ids, 4, tiny.stop_ids)
+        for text, ids in zip(texts, encode(tiny, texts), strict=True)
+    }
+    outs = generate(tiny, prompts, max_new_tokens=4, batch_size=128, engine=engine)
+    equal = [assert_same_until_near_tie(out.token_ids, alone[out.prompt]) for out in outs]
+    assert len(outs) == 128 and sum(equal) > 0.8 * sum(len(alone[text].tokens) for text in prompts)
+
+
+def test_auto_is_native_where_the_architecture_is_known(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = dataclasses.replace(tiny, blueprint=None)
+    generate(tiny, PROMPTS[:1], max_new_tokens=2)  # the first call also holds the blueprint against the network
+    counts = {name: fed_rows(monkeypatch, name) for name in ("native", "bridge")}
+    known_texts = [generate(tiny, PROMPTS, max_new_tokens=N_NEW, engine=name) for name in ("native", "auto")]
+    assert counts["native"] and not counts["bridge"]
+    counts["native"].clear()
+    texts = generate(unknown, PROMPTS, max_new_tokens=N_NEW)
+    assert counts["bridge"] and not counts["native"]
+    assert known_texts[0] == known_texts[1]
+    assert [out.token_ids for out in texts] == [out.token_ids for out in known_texts[0]]
+    with pytest.raises(UserError, match="does not know"):
+        generate(unknown, PROMPTS, max_new_tokens=N_NEW, engine="native")
 
 
 def test_the_near_tie_rule_accepts_no_other_difference() -> None:
@@ -100,13 +176,40 @@ def test_the_near_tie_rule_accepts_no_other_difference() -> None:
 # Ends of texts
 
 
+def fed_rows(monkeypatch: pytest.MonkeyPatch, engine: str) -> list[int]:
+    """Fills up with the number of rows of every step that the engine computes after a prefill."""
+    counts: list[int] = []
+    kind, step = RUNNERS[engine], RUNNERS[engine].step
+
+    def counted(self: NativeRunner | BridgeRunner, tokens: torch.Tensor) -> torch.Tensor:
+        counts.append(len(tokens))
+        logits = step(self, tokens)
+        assert len(logits) == len(tokens)
+        return logits
+
+    monkeypatch.setattr(kind, "step", counted)
+    return counts
+
+
+def ending_at(lm: LanguageModel, stop: int, monkeypatch: pytest.MonkeyPatch) -> LanguageModel:
+    """The same model when another token ends a text."""
+    monkeypatch.setattr(lm.network.generation_config, "eos_token_id", stop)
+    return dataclasses.replace(lm)
+
+
+def most_frequent(texts: Sequence[tuple[int, ...]]) -> int:
+    """The token that most texts hold before their last two."""
+    return Counter(token for tokens in texts for token in sorted(set(tokens[:-2]))).most_common(1)[0][0]
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
 def test_a_text_ends_before_its_stop_token_and_its_neighbours_go_on(
-    tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
+    tiny: LanguageModel, engine: str, use_cache: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = generate(tiny, PROMPTS, max_new_tokens=N_NEW)
+    settings = {"max_new_tokens": N_NEW, "engine": engine, "use_cache": use_cache}
+    free = generate(tiny, PROMPTS, **settings)
     stop = free[0].token_ids[3]
-    monkeypatch.setattr(tiny.network.generation_config, "eos_token_id", stop)
-    outs = generate(dataclasses.replace(tiny), PROMPTS, max_new_tokens=N_NEW)
+    outs = generate(ending_at(tiny, stop, monkeypatch), PROMPTS, **settings)
     for before, after in zip(free, outs, strict=True):
         end = before.token_ids.index(stop) if stop in before.token_ids else N_NEW
         assert after.token_ids == before.token_ids[:end]
@@ -115,82 +218,114 @@ def test_a_text_ends_before_its_stop_token_and_its_neighbours_go_on(
     assert {out.finish_reason for out in outs} == {"stop", "length"}
 
 
-def n_passes(lm: LanguageModel, prompts: list[str]) -> int:
-    passes: list[int] = []
-    point = hook_point(lm, "resid_pre", 0)
-    handle = point.register_forward_hook(lambda module, args, hidden: passes.append(1))
-    try:
-        generate(lm, prompts, max_new_tokens=N_NEW)
-    finally:
-        handle.remove()
-    return len(passes)
-
-
-def test_generation_stops_when_every_row_has_ended(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    (free,) = generate(tiny, PROMPTS[:1], max_new_tokens=N_NEW)
+def test_generation_stops_when_every_row_has_ended(
+    tiny: LanguageModel, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (free,) = generate(tiny, PROMPTS[:1], max_new_tokens=N_NEW, engine=engine)
     stop = free.token_ids[3]
-    assert n_passes(tiny, PROMPTS[:1]) == N_NEW
-    monkeypatch.setattr(tiny.network.generation_config, "eos_token_id", stop)
-    assert n_passes(dataclasses.replace(tiny), PROMPTS[:1]) == free.token_ids.index(stop) + 1
+    counts = fed_rows(monkeypatch, engine)
+    generate(tiny, PROMPTS[:1], max_new_tokens=N_NEW, engine=engine)
+    assert counts == [1] * (N_NEW - 1), "the last token is not fed"
+    counts.clear()
+    generate(ending_at(tiny, stop, monkeypatch), PROMPTS[:1], max_new_tokens=N_NEW, engine=engine)
+    assert counts == [1] * free.token_ids.index(stop)
 
 
-def test_a_generation_records_its_prompt(tiny: LanguageModel) -> None:
-    (out,) = generate(tiny, ["It rained."], max_new_tokens=4)
+def test_rows_that_have_ended_are_computed_no_longer(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"max_new_tokens": N_NEW, "temperature": 1.5, "seeds": list(range(40))}
+    prompts = PROMPTS[:2] * 20  # of like length: one batch
+    free = [out.token_ids for out in generate(tiny, prompts, **settings)]
+    lm = ending_at(tiny, most_frequent(free), monkeypatch)
+    for engine in ("native", "bridge"):
+        counts = fed_rows(monkeypatch, engine)
+        outs = generate(lm, prompts, **settings, engine=engine)
+        going_on = [sum(len(out.token_ids) > step for out in outs) for step in range(len(counts))]
+        assert 10 < going_on[-1] < 36, "no row, or too many, have ended"
+        if engine == "bridge":
+            assert counts == [40] * (N_NEW - 1)
+            continue
+        for fed, needed in zip(counts, going_on, strict=True):
+            assert needed <= fed and (fed - needed) * DROP_SHARE < fed
+        assert any(fed > needed for fed, needed in zip(counts, going_on, strict=True)), "a single row is not worth it"
+
+
+def test_a_generation_records_its_prompt(tiny: LanguageModel, engine: str) -> None:
+    (out,) = generate(tiny, ["It rained."], max_new_tokens=4, engine=engine)
     assert out.prompt == "It rained." and tiny.tokenizer.decode(out.prompt_ids) == "It rained."
     assert len(out.token_ids) == 4 and (out.seed, out.delta_ratio) == (None, 0.0)
 
 
-def test_special_tokens_of_the_tokenizer_are_part_of_the_prompt(tiny_models: dict[str, LanguageModel]) -> None:
+def test_special_tokens_of_the_tokenizer_are_part_of_the_prompt(
+    tiny_models: dict[str, LanguageModel], engine: str
+) -> None:
     tokenizer = byte_tokenizer()
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{tokenizer.eos_token} $A", special_tokens=[(tokenizer.eos_token, tokenizer.eos_token_id)]
     )
     tokenizer.pad_token = tokenizer.eos_token
     lm = dataclasses.replace(tiny_models["llama"], tokenizer=tokenizer)
-    with_start, without = (generate(m, ["It rained."], max_new_tokens=6)[0] for m in (lm, tiny_models["llama"]))
+    with_start, without = (
+        generate(model, ["It rained."], max_new_tokens=6, engine=engine)[0] for model in (lm, tiny_models["llama"])
+    )
     assert with_start.prompt_ids == (tokenizer.eos_token_id, *without.prompt_ids)
     assert with_start.token_ids != without.token_ids
 
 
-def test_progress_counts_finished_rows(tiny_models: dict[str, LanguageModel]) -> None:
+def test_progress_counts_finished_rows(tiny_models: dict[str, LanguageModel], engine: str) -> None:
     finished: list[int] = []
-    generate(tiny_models["gpt2"], PROMPTS, max_new_tokens=2, batch_size=2, on_batch=finished.append)
-    assert finished == [2, 4, 5]
-    assert generate(tiny_models["gpt2"], [], max_new_tokens=2) == []
+    lm = tiny_models["gpt2"]
+    generate(lm, PROMPTS, max_new_tokens=2, batch_size=2, on_batch=finished.append, engine=engine)
+    assert finished == sorted(finished) and finished[-1] == len(PROMPTS)
+    assert all(0 < after - before <= 2 for before, after in zip([0, *finished], finished, strict=False))
+    assert generate(lm, [], max_new_tokens=2, engine=engine) == []
 
 
 # Sampling
 
 
 def sampled(
-    lm: LanguageModel, prompts: list[str], seeds: list[int], batch_size: int = 128, **settings: float
+    lm: LanguageModel, prompts: Sequence[str], seeds: list[int], engine: str, **settings: float
 ) -> list[tuple[int, ...]]:
-    settings = {"temperature": 0.8, "top_p": 0.9, **settings}
-    outs = generate(lm, prompts, max_new_tokens=N_NEW, seeds=seeds, batch_size=batch_size, **settings)
+    settings = {"temperature": 0.8, "top_p": 0.9, "batch_size": 128, **settings}
+    outs = generate(lm, prompts, max_new_tokens=N_NEW, seeds=seeds, engine=engine, **settings)
     assert [out.seed for out in outs] == seeds
     return [out.token_ids for out in outs]
 
 
-def test_a_sampled_text_depends_on_its_own_seed_alone(case: Case) -> None:
+def test_a_sampled_text_depends_on_its_own_seed_alone(case: Case, engine: str) -> None:
     seeds = list(range(len(PROMPTS)))
-    together = sampled(case.lm, PROMPTS, seeds)
-    assert sampled(case.lm, PROMPTS, seeds, batch_size=2) == together
-    assert sampled(case.lm, PROMPTS[::-1], seeds[::-1]) == together[::-1]
-    assert sampled(case.lm, PROMPTS[2:3], seeds[2:3]) == together[2:3]
-    assert sampled(case.lm, PROMPTS, [100 + seed for seed in seeds]) != together
+    together = sampled(case.lm, PROMPTS, seeds, engine)
+    assert sampled(case.lm, PROMPTS, seeds, engine, batch_size=2) == together
+    assert sampled(case.lm, PROMPTS[::-1], seeds[::-1], engine) == together[::-1]
+    assert sampled(case.lm, PROMPTS[2:3], seeds[2:3], engine) == together[2:3]
+    assert sampled(case.lm, PROMPTS, [100 + seed for seed in seeds], engine) != together
 
 
-def test_different_seeds_give_different_texts(case: Case) -> None:
-    texts = sampled(case.lm, [PROMPTS[0]] * 8, [0, 0, 1, 2, 3, 4, 5, 6])
+def test_a_sampled_text_does_not_depend_on_rows_that_end_early(
+    tiny: LanguageModel, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts, seeds = PROMPTS[:2] * 8, list(range(16))  # of like length: one batch
+    free = sampled(tiny, prompts, seeds, engine)
+    stop = most_frequent(free)
+    lm = ending_at(tiny, stop, monkeypatch)
+    counts = fed_rows(monkeypatch, engine)
+    ended = sampled(lm, prompts, seeds, engine)
+    assert ended == [tokens[: tokens.index(stop)] if stop in tokens else tokens for tokens in free]
+    assert {len(tokens) == N_NEW for tokens in ended} == {True, False}
+    assert (min(counts) < len(prompts)) == (engine == "native"), "rows are dropped by the native engine alone"
+
+
+def test_different_seeds_give_different_texts(case: Case, engine: str) -> None:
+    texts = sampled(case.lm, [PROMPTS[0]] * 8, [0, 0, 1, 2, 3, 4, 5, 6], engine)
     assert texts[0] == texts[1]
     assert len(set(texts)) >= 6
 
 
-def test_a_tiny_nucleus_is_greedy(case: Case) -> None:
-    greedy = [out.token_ids for out in generate(case.lm, PROMPTS, max_new_tokens=N_NEW)]
+def test_a_tiny_nucleus_is_greedy(case: Case, engine: str) -> None:
+    greedy = [out.token_ids for out in generate(case.lm, PROMPTS, max_new_tokens=N_NEW, engine=engine)]
     seeds = list(range(len(PROMPTS)))
-    assert sampled(case.lm, PROMPTS, seeds, top_p=1e-6) == greedy
-    assert sampled(case.lm, PROMPTS, seeds, top_p=1.0) != greedy
+    assert sampled(case.lm, PROMPTS, seeds, engine, top_p=1e-6) == greedy
+    assert sampled(case.lm, PROMPTS, seeds, engine, top_p=1.0) != greedy
 
 
 def full_sort_pick(logits: np.ndarray, draw: float, temperature: float, top_p: float) -> int:
@@ -257,6 +392,8 @@ def test_low_temperature_sharpens_the_choice() -> None:
         ({"temperature": 0.8, "seeds": [0] * 5, "top_p": 1.5}, "got 1.5"),
         ({"max_new_tokens": 0}, "max_new_tokens .* got 0"),
         ({"batch_size": 0}, "batch_size .* got 0"),
+        ({"batch_size": "all"}, "batch_size .* got 'all'"),
+        ({"engine": "fast"}, "unknown engine 'fast'"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict, named: str, tiny_models: dict[str, LanguageModel]) -> None:

@@ -7,7 +7,7 @@ and norms are perturbed so that leaving one out shows, and the local and sliding
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from emolib.bridge_runner import BridgeRunner
+from emolib.interventions import Edits, first_layer
 from emolib.models import LanguageModel, spec_of, wrap
+from emolib.tokens import encode, pad_left
+from emolib.transformer import NativeRunner
 
 END = "<|end|>"
 WINDOW = 8  # of local and sliding attention, in tokens
@@ -195,3 +199,188 @@ def assert_same_until_near_tie(tokens: Sequence[int], reference: PlainText) -> i
             return step
     assert len(tokens) == len(reference.tokens)
     return n_steps
+
+
+# Interventions by hand: hooks on a plain network's own modules, the whole sequence in one pass
+
+Edit = Callable[..., torch.Tensor]  # stream sites: hidden → hidden; site z: (z, values, pattern) → z
+Heads = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # z, values `[pos, head, d_head]`, pattern `[head, pos, key]`
+
+
+@dataclass(frozen=True)
+class PlainAttention:
+    """One block's attention.
+
+    Attributes:
+        whole: its output is (what it adds, pattern `[row, head, pos, key]`).
+        values: its output holds the values.
+        out: W_O, whose input is z.
+    """
+
+    whole: nn.Module
+    values: nn.Module
+    out: nn.Module
+
+
+def plain_attention(network: nn.Module, layer: int) -> PlainAttention:
+    """Where a Hugging Face model's block attends."""
+    block, kind = blocks(network)[layer], network.config.model_type
+    if kind == "gpt2":
+        return PlainAttention(block.attn, block.attn.c_attn, block.attn.c_proj)
+    if kind == "gpt_neo":
+        inner = block.attn.attention
+        return PlainAttention(inner, inner.v_proj, inner.out_proj)
+    if kind == "gpt_neox":
+        return PlainAttention(block.attention, block.attention.query_key_value, block.attention.dense)
+    return PlainAttention(block.self_attn, block.self_attn.v_proj, block.self_attn.o_proj)
+
+
+def plain_values(network: nn.Module, projected: torch.Tensor) -> torch.Tensor:
+    """The values that every query head reads, `[row, pos, head, d_head]`, from what `PlainAttention.values` gives."""
+    n_heads, kind = network.config.num_attention_heads, network.config.model_type
+    if kind == "gpt2":
+        return projected.chunk(3, dim=-1)[2].unflatten(-1, (n_heads, -1))
+    if kind == "gpt_neox":
+        return projected.unflatten(-1, (n_heads, 3, -1))[..., 2, :]
+    n_kv = getattr(network.config, "num_key_value_heads", n_heads)
+    return projected.unflatten(-1, (n_kv, -1)).repeat_interleave(n_heads // n_kv, dim=-2)
+
+
+def _stream_handle(network: nn.Module, site: str, layer: int, edit: Edit) -> Any:
+    def at_input(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        if args:
+            return (edit(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": edit(kwargs["hidden_states"])}
+
+    def at_output(module: nn.Module, args: tuple, output: Any) -> Any:
+        return (edit(output[0]), *output[1:]) if isinstance(output, tuple) else edit(output)
+
+    layers = blocks(network)
+    if site == "resid_pre" and layer < len(layers):
+        return layers[layer].register_forward_pre_hook(at_input, with_kwargs=True)
+    if site == "resid_pre":
+        return layers[-1].register_forward_hook(at_output)
+    block, gemma = layers[layer], network.config.model_type == "gemma3_text"
+    if site == "attn_out":
+        module = block.post_attention_layernorm if gemma else plain_attention(network, layer).whole
+    else:
+        module = block.post_feedforward_layernorm if gemma else block.mlp
+    return module.register_forward_hook(at_output)
+
+
+def _head_handles(network: nn.Module, layer: int, edit: Edit) -> list[Any]:
+    attention = plain_attention(network, layer)
+    n_heads, kept = network.config.num_attention_heads, {}
+
+    def keep_values(module: nn.Module, args: tuple, output: torch.Tensor) -> None:
+        kept["values"] = plain_values(network, output)
+
+    def keep_z(module: nn.Module, args: tuple) -> None:
+        kept["z"] = args[0].unflatten(-1, (n_heads, -1))
+
+    def at_output(module: nn.Module, args: tuple, output: tuple) -> tuple:
+        edited = edit(kept["z"].clone(), kept["values"], output[1])
+        return attention.out(edited.flatten(-2)), *output[1:]
+
+    return [
+        attention.values.register_forward_hook(keep_values),
+        attention.out.register_forward_pre_hook(keep_z),
+        attention.whole.register_forward_hook(at_output),
+    ]
+
+
+@contextlib.contextmanager
+def patched_by_hand(network: nn.Module, edits: Sequence[tuple[str, int, Edit]]) -> Iterator[None]:
+    """Applies `(site, layer, edit)` while the network runs unpadded texts without cache; at one place in that order."""
+    handles: list[Any] = []
+    try:
+        for site, layer, edit in sorted(edits, key=lambda entry: entry[0] != "z"):  # z comes before attn_out
+            at_heads = site == "z"
+            handles += _head_handles(network, layer, edit) if at_heads else [_stream_handle(network, site, layer, edit)]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def plain_heads(network: nn.Module, ids: Sequence[int]) -> list[Heads]:
+    """What the heads of every layer did in one text; the patterns as the model itself reports them."""
+    seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def look(layer: int) -> Edit:
+        def edit(z: torch.Tensor, values: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:
+            seen[layer] = (z[0].clone(), values[0].clone())
+            return z
+
+        return edit
+
+    looks = [("z", layer, look(layer)) for layer in range(len(blocks(network)))]
+    with patched_by_hand(network, looks), torch.inference_mode():
+        patterns = network(torch.tensor([list(ids)]), use_cache=False, output_attentions=True).attentions
+    return [(*seen[layer], pattern[0]) for layer, pattern in enumerate(patterns)]
+
+
+def factors_by_hand(act: Any, n_prompt: int, n_columns: int, n_source: int | None = None) -> list[float]:
+    """An act's factor at every column of an unpadded text; a source of `n_source` tokens reaches no further back."""
+    factors = []
+    for column in range(n_columns):
+        step, from_end = max(column - n_prompt + 1, 0), n_prompt - column
+        if column >= n_prompt:
+            patched = act.steps is None or step <= act.steps
+        else:
+            patched = from_end <= min(act.window or n_prompt, n_source or n_prompt) and (column > 0 or n_prompt == 1)
+        if isinstance(act.schedule, str):
+            factor = 1.0
+        elif hasattr(act.schedule, "rate"):
+            factor = act.schedule.rate**step
+        else:
+            factor = act.schedule[step] if step < len(act.schedule) else 0.0
+        factors.append(factor if patched else 0.0)
+    return factors
+
+
+def plain_logits(
+    network: nn.Module, edits: Sequence[tuple[str, int, Edit]], prompt_ids: Sequence[int], forced: Sequence[int]
+) -> torch.Tensor:
+    """Logits after the prompt and after each forced token, `[step, vocabulary]`, patched by hand."""
+    ids = torch.tensor([[*prompt_ids, *forced]])
+    with patched_by_hand(network, edits), torch.inference_mode():
+        return network(ids, use_cache=False).logits[0, len(prompt_ids) - 1 :]
+
+
+ROUTES = ("native", "graph", "bridge", "native uncached", "bridge uncached")
+
+
+def forced_logits(
+    lm: LanguageModel, route: str, prompts: Sequence[str], acts: Sequence[Any], forced: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """The engine's logits after the prompts and after each forced token, `[row, step, vocabulary]`, in one batch.
+
+    Args:
+        route: of `ROUTES`; `graph` runs the steps with tensors for numbers, as a CUDA graph holds them.
+        forced: the tokens that every row is given instead of those it would choose, equally many per row.
+    """
+    rows = encode(lm, prompts)
+    order = sorted(range(len(rows)), key=lambda row: first_layer(acts[row], lm.n_layers))
+    ids, mask = pad_left([rows[row] for row in order], lm.tokenizer.pad_token_id)
+    given = torch.tensor([list(forced[row]) for row in order])
+    n_new = given.shape[1] + 1
+
+    def runner() -> NativeRunner | BridgeRunner:
+        if route.startswith("bridge"):
+            return BridgeRunner(lm, ids, mask, edits, n_new)
+        return NativeRunner(lm, ids, mask, edits, n_new, as_graph=route == "graph")
+
+    with torch.inference_mode():
+        edits = Edits(lm, [acts[row] for row in order], [len(rows[row]) for row in order], ids.shape[1], n_new)
+        running = runner()
+        logits = [running.start().clone()]
+        for token in given.T:
+            if route.endswith("uncached"):
+                ids = torch.cat([ids, token[:, None]], dim=1)
+                mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+                n_new -= 1
+                logits.append(runner().start().clone())
+            else:
+                logits.append(running.step(token).clone())
+    return torch.stack(logits, dim=1)[torch.tensor(order).argsort()]

@@ -41,7 +41,7 @@ def _array(values: Values, name: str, n_dimensions: int) -> np.ndarray:
     return array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Steer:
     """Adds a vector at one layer while the text is generated: h ← h + factor · Δ.
 
@@ -111,7 +111,7 @@ class Steer:
         return values * np.float32(self.alpha * self._unit_norm() / norm)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SubspaceSteer:
     """Moves the coordinates in a subspace to a target: h ← h + factor · α U (μ − Uᵀh).
 
@@ -154,7 +154,7 @@ class SubspaceSteer:
         return _array(self.basis, "a basis [d_model, k]", 2), _array(self.target, "a target [k]", 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AblateDirection:
     """Removes the component along a direction, centred at a neutral mean: h ← h − factor · ((h − c)·d̂) d̂.
 
@@ -210,7 +210,7 @@ class AblateDirection:
         return unit[:, None], np.array([center @ unit], np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AblateHead:
     """Replaces one head's output z (before W_O): by zero, or by its mean over reference texts.
 
@@ -221,7 +221,7 @@ class AblateHead:
         window: None patches every prompt token but the first.
 
     Raises:
-        UserError: a negative head, an unknown `how`, a mean that is missing or not wanted.
+        UserError: an unknown `how`, a mean that is missing or not wanted.
     """
 
     layer: int
@@ -246,7 +246,7 @@ class AblateHead:
         return np.zeros(d_head, np.float32) if self.mean is None else _array(self.mean, "a mean [d_head]", 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PatchHead:
     """Gives one head what it had in another text; token i from the end takes what token i from the source's end had.
 
@@ -257,7 +257,8 @@ class PatchHead:
             `pattern_v`: its output is recomputed from the source's pattern and values;
             `result`: its output is the source's.
             At the prefill the last two agree in exact arithmetic.
-        window: None patches every matched prompt token but the first.
+        window: None patches every matched prompt token but the first; under `v_only` it also bounds whose values are
+            taken from the source.
         steps: 0 patches the prefill alone; otherwise that many generated tokens too: under `v_only` they read the
             source's values at the prompt tokens, under the others they take the source's last output.
 

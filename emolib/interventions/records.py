@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from emolib.config import check_layers
 from emolib.errors import UserError
 from emolib.interventions.hooks import hooked
 from emolib.models import LanguageModel
@@ -49,15 +49,19 @@ def parse_heads(heads: str | Sequence[Head]) -> tuple[Head, ...]:
     Raises:
         UserError: another form, or no head at all.
     """
+    wrong = UserError(f"expected heads such as 3:5,7:2 (layer:head) or pairs (layer, head), got {heads!r}")
     if isinstance(heads, str):
         parts = [part.split(":") for part in heads.split(",")]
-        if not all(len(part) == 2 and all(number.strip().isdigit() for number in part) for part in parts):
-            raise UserError(f"expected heads such as 3:5,7:2 (layer:head), got {heads!r}")
-        heads = [(int(layer), int(head)) for layer, head in parts]
-    found = tuple((int(layer), int(head)) for layer, head in heads)
-    if not found:
-        raise UserError("expected at least one head (layer, head), got none")
-    return found
+        if not all(number.strip().isdigit() for part in parts for number in part):
+            raise wrong
+        heads = [tuple(int(number) for number in part) for part in parts]
+    try:
+        pairs = [tuple(operator.index(number) for number in pair) for pair in heads]
+    except TypeError:
+        raise wrong from None
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise wrong
+    return tuple(pairs)
 
 
 def record_heads(
@@ -72,11 +76,14 @@ def record_heads(
         UserError: empty prompts, a layer or head that the model does not have.
     """
     wanted = parse_heads(heads)
-    check_layers(tuple(layer for layer, _ in wanted), lm.n_layers - 1)
-    for _, head in wanted:
+    if batch_size < 1:
+        raise UserError(f"expected batch_size of at least 1, got {batch_size}")
+    for layer, head in wanted:
+        if not 0 <= layer < lm.n_layers:
+            raise UserError(f"expected a layer of 0-{lm.n_layers - 1} for heads, got {layer}")
         if not 0 <= head < lm.n_heads:
             raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {head}")
-    rows = encode(lm, prompts)
+    rows = encode(lm, prompts) if len(prompts) else []
     found: list[HeadActivations] = []
     for start in range(0, len(rows), batch_size):
         chunk = rows[start : start + batch_size]
@@ -131,8 +138,10 @@ def mean_head_output(records: Sequence[HeadActivations], layer: int, head: int) 
     """Mean of z over all tokens but each text's first; what mean ablation puts in a head's place.
 
     Raises:
-        UserError: no record holds a second token.
+        UserError: no record holds a second token, or one lacks this head.
     """
+    for record in records:
+        record.check(layer, head)
     tokens = [record.z[layer, head][1:] for record in records if len(record.prompt_ids) > 1]
     if not tokens:
         raise UserError("expected records of texts of at least two tokens, got none")

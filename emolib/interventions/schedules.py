@@ -45,10 +45,16 @@ def schedule_factors(schedule: Schedule, steps: int | None, n_steps: int) -> Flo
 
 
 def check_timing(window: int | None, schedule: Schedule, steps: int | None) -> None:
-    if window is not None and window < 1:
-        raise UserError(f"expected a window of at least 1 token, got {window}")
-    named = isinstance(schedule, str) and schedule != "constant"
-    if named or not (isinstance(schedule, str | Decay) or np.isfinite(np.asarray(schedule, dtype=float)).all()):
+    """Raises `UserError` for a window, schedule or number of steps that means nothing."""
+    if window is not None and not (isinstance(window, int) and window >= 1):
+        raise UserError(f"expected a window of at least 1 token, got {window!r}")
+    if steps is not None and not (isinstance(steps, int) and steps >= 0):
+        raise UserError(f"expected steps of at least 0, got {steps!r}")
+    if schedule == "constant" or isinstance(schedule, Decay):
+        return
+    try:
+        factors = None if isinstance(schedule, str) else np.asarray(schedule, dtype=float)
+    except (TypeError, ValueError):
+        factors = None
+    if factors is None or factors.ndim != 1 or not np.isfinite(factors).all():
         raise UserError(f"expected schedule 'constant', Decay(rate) or a sequence of finite factors, got {schedule!r}")
-    if steps is not None and steps < 0:
-        raise UserError(f"expected steps of at least 0, got {steps}")

@@ -41,13 +41,13 @@ def reference(run: Run) -> pd.DataFrame:
     }
 
     def compute() -> pd.DataFrame:
-        run.progress.begin("fluency reference", len(texts))
+        run.progress.begin("fluency reference", len(texts), tokens_per_row=params.max_new_tokens)
         table = fluency_reference(
             run.lm,
             texts,
             max_new_tokens=params.max_new_tokens,
             seed=params.seed,
-            batch_size=params.generation_batch,
+            batch_size=run.generation_batch(texts),
         )
         run.progress.advance(len(texts))
         return table
@@ -64,7 +64,7 @@ def settings(run: Run) -> SweepSettings:
         temperature=params.temperature,
         top_p=params.top_p,
         seed=params.seed,
-        batch_size=params.generation_batch,
+        batch_size=run.generation_batch(run.neutral_prompts("validation")),
         nll_limit=nll_limit(reference(run)),
     )
 

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from emolib import store
 from emolib.config import Parameters, check_layers, resolve
 from emolib.dataset import load_dataset, select_scenarios
 from emolib.keywords import load_keywords
+from emolib.memory import BatchShape
 from emolib.models import LanguageModel, load_model
 from emolib.paths import ResultPaths, display
+from emolib.planning import largest_useful_batch
 from emolib.progress import Progress
+from emolib.tokens import encode
 
 STEP = 1
 NOT_MATCHED = ("device", "generation_batch")
@@ -107,6 +111,32 @@ class Run:
     def shards(self, split: str) -> SweepShards:
         return SweepShards(self, split)
 
+    def generation_batch(self, prompts: pd.DataFrame) -> int:
+        """Rows generated at once: as the parameters say, or measured once on this machine and kept to.
+
+        A resumed run reads the number again, so that it ends with the same texts to the last near tie.
+        """
+        given = self.params.generation_batch
+        if given != "auto":
+            return given
+        width = max(len(ids) for ids in encode(self.lm, prompts["text"].tolist()))
+        where = {
+            **self.lm.identity,
+            "device": str(self.lm.device),
+            "threads": torch.get_num_threads(),
+            "width": -(-width // 16) * 16,
+            "max_new_tokens": self.params.max_new_tokens,
+            "window": self.params.window,
+        }
+        path = self.paths.batch_size()
+        known = store.read_json(path) if path.is_file() else []
+        for entry in known:
+            if entry["where"] == where:
+                return entry["rows"]
+        rows = largest_useful_batch(self.lm, BatchShape(where["width"], self.params.max_new_tokens, self.params.window))
+        store.write(path, store.json_bytes([*known, {"where": where, "rows": rows}]), {"step": STEP})
+        return rows
+
     # the end of a phase
 
     @property
@@ -184,7 +214,8 @@ class SweepShards:
         self.split = split
 
     def begin(self, rows: int) -> None:
-        self.run.progress.begin(f"sweep/{self.split}", rows)
+        tokens = self.run.params.max_new_tokens
+        self.run.progress.begin(f"sweep/{self.split}", rows, tokens_per_row=tokens)
 
     def shard(
         self, name: str, matched: Mapping[str, Any], compute: Callable[[], pd.DataFrame], rows: int

@@ -8,19 +8,19 @@ repeats, or if it has fewer than 5 tokens. Greedy text is too probable to be the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 
 from emolib.errors import UserError
 from emolib.generation import generate
+from emolib.likelihood import continuation_nll
 from emolib.models import LanguageModel
 
 REPETITION_LIMIT = 0.30
 MINIMUM_TOKENS = 5
 REFERENCE_PERCENTILE = 95.0
-ROWS_AT_ONCE = 32
 
 
 def score_fluency(
@@ -59,56 +59,6 @@ def repetition(ids: Sequence[int], n: int) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def continuation_nll(lm: LanguageModel, prompts: Sequence[str], ids: Sequence[Sequence[int]]) -> np.ndarray:
-    """Mean token negative log-likelihood, `[text]`, of continuations under the unpatched model.
-
-    Continuations of one prompt share that prompt's keys and values.
-    """
-    result = np.full(len(ids), np.nan)
-    groups: dict[str, list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        if len(ids[i]):
-            groups.setdefault(prompt, []).append(i)
-    for prompt, members in groups.items():
-        prompt_ids = encode(lm, [prompt])[0]
-        for start in range(0, len(members), ROWS_AT_ONCE):
-            chunk = members[start : start + ROWS_AT_ONCE]
-            result[chunk] = _group_nll(lm, prompt_ids, [ids[i] for i in chunk])
-    return result
-
-
-@torch.inference_mode()
-def _group_nll(lm: LanguageModel, prompt_ids: Sequence[int], rows: Sequence[Sequence[int]]) -> np.ndarray:
-    prompt = torch.tensor([list(prompt_ids)], device=lm.device)
-    places = torch.arange(prompt.shape[1], device=lm.device)[None]
-    head = lm.network(input_ids=prompt, position_ids=places, use_cache=True, logits_to_keep=1)
-    cache = head.past_key_values
-    cache.batch_repeat_interleave(len(rows))
-    width = max(len(row) for row in rows)
-    target = torch.zeros(len(rows), width, dtype=torch.long)
-    real = torch.zeros(len(rows), width, dtype=torch.bool)
-    for i, row in enumerate(rows):  # padded on the right: what follows a text cannot reach it
-        target[i, : len(row)] = torch.tensor(row)
-        real[i, : len(row)] = True
-    target, real = target.to(lm.device), real.to(lm.device)
-    losses = [_token_nll(head.logits[:, -1:].expand(len(rows), 1, -1), target[:, :1])]
-    if width > 1:
-        mask = torch.ones(len(rows), prompt.shape[1] + width - 1, dtype=torch.long, device=lm.device)
-        places = torch.arange(prompt.shape[1], mask.shape[1], device=lm.device)[None].expand(len(rows), -1)
-        body = lm.network(
-            input_ids=target[:, :-1], attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
-        )
-        losses.append(_token_nll(body.logits, target[:, 1:]))
-    loss = torch.cat(losses, dim=1)
-    return ((loss * real).sum(1) / real.sum(1)).cpu().double().numpy()
-
-
-def _token_nll(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """`[row, pos, vocabulary]` logits and `[row, pos]` targets → `[row, pos]` NLL in float32."""
-    chosen = logits.gather(-1, target[..., None])[..., 0].float()
-    return torch.logsumexp(logits.float(), dim=-1) - chosen
-
-
 def fluency_reference(
     lm: LanguageModel,
     prompts: pd.DataFrame,
@@ -117,7 +67,7 @@ def fluency_reference(
     temperature: float = 0.8,
     top_p: float = 0.9,
     seed: int = 0,
-    batch_size: int = 128,
+    batch_size: int | Literal["auto"] = "auto",
 ) -> pd.DataFrame:
     """Sampled, unpatched continuations of training texts (columns id, emotion, text of `prompts`) with their NLL.
 
