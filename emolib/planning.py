@@ -20,9 +20,9 @@ from emolib.transformer import NativeRunner
 
 MEMORY_SHARE = 0.7  # of what is available, the most that a batch may be expected to take
 FIRST_SIZE = {"cpu": 128, "mps": 128, "cuda": 512}
-LARGEST_SIZE = {"cpu": 1024, "mps": 1024, "cuda": 8192}
+LARGEST_SIZE = {"cpu": 512, "mps": 512, "cuda": 8192}
 WORTH_DOUBLING = 1.03  # a doubled batch must be this much faster per token
-PROBE_STEPS = 2
+PROBE_STEPS = 3
 _measured: dict[tuple, int] = {}
 
 
@@ -90,7 +90,7 @@ def largest_useful_batch(lm: LanguageModel, shape: BatchShape) -> int:
     shape = BatchShape(-(-shape.width // 16) * 16, shape.n_new, shape.patched, round(shape.distinct, 1))
     key = (lm.spec.name, lm.revision, lm.dtype, str(lm.device), torch.get_num_threads(), shape)
     if key not in _measured:
-        _measured[key] = _measure(lm, size, LARGEST_SIZE.get(kind, 1024), shape)
+        _measured[key] = _measure(lm, size, LARGEST_SIZE.get(kind, 512), shape)
     return _measured[key]
 
 
@@ -119,7 +119,7 @@ def longest_window(interventions: Sequence[Intervention], width: int) -> int:
 
 
 def _step_seconds(lm: LanguageModel, n_rows: int, shape: BatchShape) -> float | None:
-    """Seconds of one step of so many rows, the better of two; None where they do not fit in memory."""
+    """Seconds of one step of so many rows, the best of a few; None where they do not fit in memory."""
     first = next(iter(lm.tokenizer("a", add_special_tokens=False).input_ids))
     width, n_new = shape.width, max(shape.n_new, PROBE_STEPS + 1)
     ids, mask = pad_left([[first] * width] * n_rows, lm.tokenizer.pad_token_id)
