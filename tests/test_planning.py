@@ -275,7 +275,8 @@ def test_each_kind_of_call_is_measured_once(lm: LanguageModel, measured: Callabl
 def test_a_step_is_timed_after_a_warm_up_and_the_better_one_counts(
     lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0, 10.0, 13.0, 20.0, 22.0])  # the warm-up starts; two steps of 3 and 2 seconds
+    timed = [10.0, 13.0, 20.0, 22.0] + [30.0, 34.0] * (planning.PROBE_STEPS - 2)
+    clock = iter([0.0, *timed])  # the warm-up starts; then steps of 3, 2 and 4 seconds
     monkeypatch.setattr(planning, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert planning._step_seconds(lm, 2, BatchShape(WIDTH, N_NEW)) == 2.0
     assert next(clock, None) is None
