@@ -17,8 +17,6 @@ from torch import Tensor
 from emolib.models import LanguageModel
 
 FALLBACK_MEMORY = 4 * 2**30  # where a system tells nothing
-
-
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 KEPT_BLOCK, KEPT_TOTAL = 2**25, 2**31 - 1
 
