@@ -251,10 +251,11 @@ def by_engine(
     emolib.generate(lm, work.rows, steers, max_new_tokens=2, batch_size=batch_size)  # warm-up
     total = len(work.rows) * work.n_new
     steered, unpatched, outs = [], [], []
-    for _ in range(repeats):
-        taken, outs = seconds(lambda: run(steers), lm.device)
-        steered.append(total / taken)
-        unpatched.append(total / seconds(lambda: run(None), lm.device)[0])
+    for repeat in range(repeats):  # the order alternates, so that a machine that slows down favours neither
+        for acts in (steers, None) if repeat % 2 == 0 else (None, steers):
+            taken, made = seconds(lambda acts=acts: run(acts), lm.device)
+            (unpatched if acts is None else steered).append(total / taken)
+            outs = outs if acts is None else made
     return steered, unpatched, outs
 
 
@@ -289,7 +290,7 @@ def margin_at(lm: LanguageModel, prompt: str, act: emolib.Steer, tokens: list[in
 
     (ids,) = encode(lm, [prompt])
     edits = Edits(lm, [act], [len(ids)], len(ids), len(tokens) + 1)
-    runner = NativeRunner(lm, *pad_left([ids], lm.tokenizer.pad_token_id), edits, len(tokens) + 1)
+    runner = NativeRunner(lm, *pad_left([ids], lm.tokenizer.pad_token_id), edits, len(tokens))
     logits = runner.start()
     for token in tokens:
         logits = runner.step(torch.tensor([token], device=lm.device))
@@ -389,11 +390,13 @@ def compared(arguments: argparse.Namespace, dtype: str) -> dict[str, Any]:
 
 
 def ratios(result: dict[str, Any]) -> dict[str, float]:
-    """(b) is the fastest of its kind."""
+    """(b) is the fastest of its kind; c/d the median over runs that followed one another."""
     fastest = max(way["tokens_per_s"] or 0.0 for way in result["b"].values() if isinstance(way, dict))
     speed = {name: result[name]["tokens_per_s"] for name in "acdefg"} | {"b": fastest}
     pairs = ("ca", "cb", "cd", "de", "cf", "cg")
-    return {f"{x}/{y}": speed[x] / speed[y] for x, y in pairs if speed[y]}
+    found = {f"{x}/{y}": speed[x] / speed[y] for x, y in pairs if speed[y]}
+    paired = zip(result["c"]["repeats"], result["d"]["repeats"], strict=True)
+    return {**found, "c/d": statistics.median(c / d for c, d in paired)}
 
 
 def targets(dtype: str, result: dict[str, Any]) -> dict[str, Any]:
@@ -436,7 +439,7 @@ def main() -> None:
     parser.add_argument("--directions", type=int, default=4)
     parser.add_argument("--max-new-tokens", type=int, default=30)
     parser.add_argument("--batch-size", type=int, help="rows at once for (c), (d), (e); measured when left out")
-    parser.add_argument("--repeats", type=int, default=3, help="of (c) and (d); the median counts")
+    parser.add_argument("--repeats", type=int, default=7, help="of (c) and (d); the median counts")
     parser.add_argument("--repeats-of-loop", type=int, default=1, help="of (e); the fastest counts")
     parser.add_argument("--cells-of-others", type=int, help="only so many (layer, direction) cells for (a) and (b)")
     parser.add_argument("--no-peers", action="store_true")

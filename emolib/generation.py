@@ -263,5 +263,5 @@ def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -
 
 def _runner(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, n_new: int) -> NativeRunner | BridgeRunner:
     if job.native:
-        return NativeRunner(job.lm, ids, mask, edits, n_new, workspace=job.workspace)
+        return NativeRunner(job.lm, ids, mask, edits, n_new - 1, workspace=job.workspace)
     return BridgeRunner(job.lm, ids, mask, edits, n_new)

@@ -61,7 +61,7 @@ def _native_nll(lm: LanguageModel, prompts: Sequence[Sequence[int]], target: Ten
     ids, mask = pad_left(prompts, lm.tokenizer.pad_token_id)
     n_rows, n_new = target.shape
     edits = Edits(lm, [None] * n_rows, [len(row) for row in prompts], ids.shape[1], n_new)
-    runner = NativeRunner(lm, ids, mask, edits, n_new, workspace=memory)
+    runner = NativeRunner(lm, ids, mask, edits, n_new - 1, workspace=memory)
     losses = [_token_nll(runner.start(), target[:, 0])[:, None]]
     if n_new > 1:
         hidden, wanted = runner.read(target[:, :-1]).flatten(0, 1), target[:, 1:].flatten()

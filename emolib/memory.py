@@ -120,7 +120,7 @@ def generation_bytes(lm: LanguageModel, n_rows: int, shape: BatchShape) -> int:
     item = torch.empty(0, dtype=lm.dtype).element_size()
     layer = lm.blueprint.layers[0]
     n_prompts = math.ceil(n_rows * shape.distinct)
-    cache = cache_bytes(lm, n_rows, shape.patched + shape.n_new)
+    cache = cache_bytes(lm, n_rows, shape.patched + shape.n_new - 1)
     shared = cache_bytes(lm, n_prompts, max(shape.width - shape.patched, 0))
     logits = n_rows * lm.spec.d_vocab * item
     inner = layer.up.weight.shape[0]

@@ -121,11 +121,12 @@ def longest_window(interventions: Sequence[Intervention], width: int) -> int:
 def _step_seconds(lm: LanguageModel, n_rows: int, shape: BatchShape) -> float | None:
     """Seconds of one step of so many rows, the best of a few; None where they do not fit in memory."""
     first = next(iter(lm.tokenizer("a", add_special_tokens=False).input_ids))
-    width, n_new = shape.width, max(shape.n_new, PROBE_STEPS + 1)
+    width, n_new = shape.width, max(shape.n_new, PROBE_STEPS + 2)
     ids, mask = pad_left([[first] * width] * n_rows, lm.tokenizer.pad_token_id)
     try:
         with out_of_memory(), torch.inference_mode():
-            runner = NativeRunner(lm, ids, mask, Edits(lm, [None] * n_rows, [width] * n_rows, width, n_new), n_new)
+            edits = Edits(lm, [None] * n_rows, [width] * n_rows, width, n_new)
+            runner = NativeRunner(lm, ids, mask, edits, n_new - 1)
             token = runner.start().argmax(-1)
             times = []
             for step in range(PROBE_STEPS + 1):

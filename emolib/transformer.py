@@ -32,7 +32,7 @@ class NativeRunner:
     Args:
         ids, mask: `[row, column]` on the CPU, padded on the left.
         edits: of the same rows, which are in the order of `edits.entry`.
-        n_new: how many tokens will be generated at most.
+        n_fed: how many columns will be fed after the prompts at most (the last new token never is).
         workspace: memory of an earlier batch to use again.
         as_graph: every Python number of a step becomes a tensor, so that a CUDA graph can hold it; None: on CUDA.
     """
@@ -43,7 +43,7 @@ class NativeRunner:
         ids: Tensor,
         mask: Tensor,
         edits: Edits,
-        n_new: int,
+        n_fed: int,
         *,
         workspace: Workspace | None = None,
         as_graph: bool | None = None,
@@ -59,7 +59,7 @@ class NativeRunner:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._edits = edits
         self._ids, self._mask = ids, mask
-        self._width, self._total = ids.shape[1], ids.shape[1] + n_new
+        self._width, self._total = ids.shape[1], ids.shape[1] + n_fed
         self._first = edits.first_column
         memory = workspace or Workspace()
         shape = (len(self.net.layers), len(ids), self.net.n_kv_heads, self._total - self._first, self.net.d_head)
@@ -326,7 +326,7 @@ def check_blueprint(lm: LanguageModel) -> None:
     ids, mask = pad_left([[7, 11, 13, 17, 19, 23], [29, 31, 37]], lm.tokenizer.pad_token_id)
     edits = Edits(lm, [None, None], [6, 3], ids.shape[1], 1)
     with torch.inference_mode():
-        mine = NativeRunner(lm, ids, mask, edits, 1).start().float()
+        mine = NativeRunner(lm, ids, mask, edits, 0).start().float()
         places = (mask.cumsum(1) - 1).clamp_min(0).to(lm.device)
         theirs = lm.network(input_ids=ids.to(lm.device), attention_mask=mask.to(lm.device), position_ids=places)
     theirs = theirs.logits[:, -1].float()

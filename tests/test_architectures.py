@@ -69,7 +69,7 @@ def native_logits(lm: LanguageModel, rows: Sequence[Sequence[int]], fed: Tensor)
     n_new = fed.shape[1] + 1
     edits = Edits(lm, [None] * len(rows), [len(row) for row in rows], ids.shape[1], n_new)
     with torch.inference_mode():
-        runner = NativeRunner(lm, ids, mask, edits, n_new)
+        runner = NativeRunner(lm, ids, mask, edits, fed.shape[1])
         return torch.stack([runner.start().clone(), *(runner.step(tokens).clone() for tokens in fed.T)], dim=1)
 
 

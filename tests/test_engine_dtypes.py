@@ -67,7 +67,7 @@ def native_logits(
     ids, mask = pad_left(rows, lm.tokenizer.pad_token_id)
     edits = Edits(lm, list(acts) or [None] * len(rows), [len(row) for row in rows], ids.shape[1], N_NEW)
     with torch.inference_mode():
-        runner = NativeRunner(lm, ids, mask, edits, N_NEW, **settings)
+        runner = NativeRunner(lm, ids, mask, edits, N_NEW - 1, **settings)
         return torch.stack([runner.start().clone(), *(runner.step(t).clone() for t in fed.T)], dim=1).float()
 
 

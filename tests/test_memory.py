@@ -52,7 +52,7 @@ def runner_of(
     rows = encode(lm, prompts)
     ids, mask = pad_left(rows, lm.tokenizer.pad_token_id)
     edits = Edits(lm, acts, [len(row) for row in rows], ids.shape[1], N_NEW)
-    return NativeRunner(lm, ids, mask, edits, N_NEW, workspace=workspace), edits
+    return NativeRunner(lm, ids, mask, edits, N_NEW - 1, workspace=workspace), edits
 
 
 def kept_bytes(workspace: Workspace) -> int:
@@ -67,13 +67,13 @@ def test_the_cache_of_one_token_prompts_takes_the_bytes_that_were_worked_out(tin
     workspace = Workspace()
     _, edits = runner_of(tiny, list("abc"), [None] * 3, workspace)
     assert edits.first_column == 0, "columns are shared: the test compares nothing"
-    assert kept_bytes(workspace) == cache_bytes(tiny, 3, 1 + N_NEW)
+    assert kept_bytes(workspace) == cache_bytes(tiny, 3, N_NEW)
 
 
 def test_a_cache_of_16_bits_takes_half(tiny_models: dict[str, LanguageModel]) -> None:
     lm, workspace = tiny_lm("qwen3", torch.bfloat16), Workspace()
     runner_of(lm, list("abc"), [None] * 3, workspace)
-    assert kept_bytes(workspace) == cache_bytes(lm, 3, 1 + N_NEW) == cache_bytes(tiny_models["qwen3"], 3, 1 + N_NEW) / 2
+    assert kept_bytes(workspace) == cache_bytes(lm, 3, N_NEW) == cache_bytes(tiny_models["qwen3"], 3, N_NEW) / 2
 
 
 def test_columns_before_the_first_patch_are_kept_once_per_prompt(tiny: LanguageModel) -> None:
@@ -81,7 +81,7 @@ def test_columns_before_the_first_patch_are_kept_once_per_prompt(tiny: LanguageM
     acts = [Steer(1, vector, 1.0, unit="vector", window=window) for window in (1, 2, 3)] * 2
     prompts, workspace = [SENTENCE] * 3 + [SENTENCE[::-1]] * 3, Workspace()
     runner, edits = runner_of(tiny, prompts, acts, workspace)
-    first, total = len(SENTENCE) - 3, len(SENTENCE) + N_NEW
+    first, total = len(SENTENCE) - 3, len(SENTENCE) + N_NEW - 1
     assert edits.first_column == first
     with torch.inference_mode():
         runner.start()

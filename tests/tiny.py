@@ -369,7 +369,7 @@ def forced_logits(
     def runner() -> NativeRunner | BridgeRunner:
         if route.startswith("bridge"):
             return BridgeRunner(lm, ids, mask, edits, n_new)
-        return NativeRunner(lm, ids, mask, edits, n_new, as_graph=route == "graph")
+        return NativeRunner(lm, ids, mask, edits, n_new - 1, as_graph=route == "graph")
 
     with torch.inference_mode():
         edits = Edits(lm, [acts[row] for row in order], [len(rows[row]) for row in order], ids.shape[1], n_new)
