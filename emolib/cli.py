@@ -1,4 +1,4 @@
-"""The command line: `emolib run | status | build-dataset | models | site`."""
+"""The command line: `emolib run | status | build-dataset | train-scorers | check-scorers | models | site`."""
 
 from __future__ import annotations
 
@@ -80,6 +80,36 @@ def build_dataset(
     table = convert(source, output, labels=allowed, neutral=neutral, seed=seed)
     counts = ", ".join(f"{name} {count}" for name, count in table["emotion"].value_counts(sort=False).items())
     print(f"{len(table)} texts of {table['scenario'].nunique()} scenarios written ({counts})")
+
+
+@app.command("train-scorers")
+def train_scorers(
+    goemotions: Annotated[str, typer.Option(help="Folder with GoEmotions' train.tsv, dev.tsv and labels.txt.")],
+    tydip: Annotated[str, typer.Option(help="TyDiP's en_train.csv (columns sentence, score).")],
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Folder; params/scorers if not given.")] = None,
+) -> None:
+    """Train the bundled scorers anew (minutes) and print how good they are."""
+    from pathlib import Path
+
+    from emolib.paths import params_folder
+    from emolib.scoring.training import train_scorers as train
+
+    metrics = train(Path(goemotions), Path(tydip), Path(output) if output else params_folder("scorers"))
+    for way in ("lexical", "encoder", "bundled"):
+        found = metrics[f"goemotions_{way}"]
+        print(
+            f"GoEmotions {way:8} dev macro-F1 {found['macro_f1']:.3f}, mean calibration error {found['mean_ece']:.4f}"
+        )
+    print(f"politeness: Spearman {metrics['politeness']['spearman']:.3f} in 5-fold cross-validation")
+    print(f"sentiment: dev accuracy {metrics['sentiment']['accuracy']:.3f}")
+
+
+@app.command("check-scorers")
+def check_scorers(backend: Annotated[str, typer.Option(help="A name in the table of backends.")] = "bundled") -> None:
+    """Print the scorers' accuracy on texts that a word list gets wrong."""
+    from emolib.scoring.sanity import sanity_accuracy
+
+    print(sanity_accuracy(backend=backend).round(2).to_string(na_rep="-"))
 
 
 @app.command()

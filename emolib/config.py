@@ -100,6 +100,7 @@ class Parameters(_Frozen):
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     random_weights: bool = False
+    backend: str = Field("bundled", description="which scorers, a key of emolib.scoring.BACKENDS")
 
 
 class DatasetParameters(Parameters):
@@ -188,6 +189,12 @@ def model_table() -> dict[str, ModelSpec]:
         spec = _validated(ModelSpec, _read_yaml(path), f"key in {paths.display(path)}")
         table[spec.name] = spec
     return table
+
+
+@lru_cache(maxsize=8)
+def scorer_settings(name: str) -> dict[str, Any]:
+    """What `params/scorers/<name>.yaml` says."""
+    return _read_yaml(paths.params_folder("scorers") / f"{name}.yaml")
 
 
 def find_model(name: str) -> ModelSpec | None:

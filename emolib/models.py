@@ -23,7 +23,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from emolib import paths
+from emolib import hub, paths
 from emolib.architectures import blueprint_of
 from emolib.blueprint import Blueprint
 from emolib.config import ModelSpec, find_model, model_table
@@ -33,7 +33,8 @@ from emolib.store import sha256_of
 BUNDLED = "smollm2_135m"
 CONVERSION = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-HUB_TIMEOUT = 5.0
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
+OTHERWISE = f"use the bundled {BUNDLED}, or random_weights=true for the architecture alone"
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def load_model(
         UserError: unknown name, bundled package missing or altered, hub out of reach, access not granted.
     """
     spec = find_model(name)
-    place = torch.device(_pick_device(device))
+    place = torch.device(pick_device(device))
     if random_weights or (spec is not None and spec.random_weights):
         return _random_model(spec or _unknown(name), place, dtype, seed)
     if spec is not None and spec.bundled is not None:
@@ -132,7 +133,7 @@ def load_model(
         spec, revision = _spec_of_folder(folder, Path(name).resolve().name), _weights_hash(folder)
     elif spec is not None or "/" in name:
         repo = spec.hub_id if spec else name
-        folder, revision = _download(repo, spec.revision if spec else "main")
+        folder, revision = hub.snapshot(repo, spec.revision if spec else "main", WANTED, otherwise=OTHERWISE)
         spec = spec or _spec_of_folder(folder, name.replace("/", "--"), hub_id=name)
     else:
         _unknown(name)
@@ -154,7 +155,8 @@ def _unknown(name: str) -> Any:
     )
 
 
-def _pick_device(device: str) -> str:
+def pick_device(device: str) -> str:
+    """The torch device a name stands for; `auto` is CUDA, then MPS, then the CPU."""
     if device != "auto":
         try:
             torch.empty(0, device=device)
@@ -167,7 +169,7 @@ def _pick_device(device: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences transformers' progress bars and advice while weights load."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
@@ -188,7 +190,7 @@ def _from_folder(
     precision = DTYPES[dtype or spec.dtype]
     if not list(folder.glob("*.safetensors")):
         raise UserError(f"expected safetensors weights in {folder.name!r}, found none; convert the model first")
-    with _quiet():
+    with quiet():
         network = AutoModelForCausalLM.from_pretrained(
             folder, dtype=precision, attn_implementation="eager", use_safetensors=True, trust_remote_code=False
         )
@@ -209,7 +211,7 @@ def wrap(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     blueprint = blueprint_of(network)
-    with _quiet():
+    with quiet():
         bridge = TransformerBridge.boot_transformers(
             spec.hub_id, hf_model=network, tokenizer=tokenizer, device=place, dtype=network.dtype
         )
@@ -278,7 +280,7 @@ def bundled_folder(spec: ModelSpec) -> tuple[Path, str]:
 def _convert(gguf: Path, folder: Path) -> None:
     """Dequantises the GGUF to float32 safetensors in a temporary folder, then renames it into place."""
     shutil.rmtree(folder, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".converting-", dir=folder.parent) as temporary, _quiet():
+    with tempfile.TemporaryDirectory(prefix=".converting-", dir=folder.parent) as temporary, quiet():
         work = Path(temporary) / "model"
         loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
@@ -316,7 +318,7 @@ def spec_of(config: Any, name: str, hub_id: str | None = None) -> ModelSpec:
 
 
 def _spec_of_folder(folder: Path, name: str, hub_id: str | None = None) -> ModelSpec:
-    with _quiet():
+    with quiet():
         return spec_of(AutoConfig.from_pretrained(folder, trust_remote_code=False), name, hub_id)
 
 
@@ -329,48 +331,15 @@ def _weights_hash(folder: Path) -> str:
     return total.hexdigest()
 
 
-def _download(repo: str, revision: str) -> tuple[Path, str]:
-    """The hub's snapshot of `repo` (from the local cache where no hub answers) and the commit it resolved to."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-
-    wanted = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja"]
-    try:
-        commit = HfApi().model_info(repo, revision=revision, timeout=HUB_TIMEOUT).sha
-        return Path(snapshot_download(repo, revision=commit, allow_patterns=wanted)), commit
-    except GatedRepoError as error:
-        raise UserError(
-            f"{repo} is gated: accept its licence on its hub page, then run `hf auth login` (or set HF_TOKEN)"
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise UserError(
-            f"the hub has no model {repo!r} at revision {revision!r} (or no access without login)"
-        ) from error
-    except (HfHubHTTPError, OSError, RuntimeError) as error:
-        reason = type(error).__name__
-    except Exception as error:  # the HTTP client's own errors have no common base across its versions
-        if "httpx" not in type(error).__module__ and "hub" not in type(error).__module__:
-            raise
-        reason = type(error).__name__
-    try:
-        folder = Path(snapshot_download(repo, revision=revision, local_files_only=True))
-        return folder, folder.name
-    except Exception as error:
-        raise UserError(
-            f"no hub answered ({reason}) and {repo} is not in the local cache; connect, or pass a local folder, "
-            f"or use the bundled {BUNDLED}, or random_weights=true for the architecture alone"
-        ) from error
-
-
 def _random_model(spec: ModelSpec, device: torch.device, dtype: str | None, seed: int) -> LanguageModel:
     settings = {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2, **spec.config}
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     precision = DTYPES[dtype or spec.dtype]
     torch.manual_seed(seed)
-    with _quiet(), torch.device(device):
+    with quiet(), torch.device(device):
         network = AutoModelForCausalLM.from_config(config, dtype=precision, attn_implementation="eager")
     folder, _ = bundled_folder(model_table()[BUNDLED])
-    with _quiet():
+    with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder)
     marked = spec.model_copy(update={"random_weights": True, "quantization": "none"})
     return wrap(network, tokenizer, marked, f"random-seed{seed}", device)

@@ -19,9 +19,9 @@ from emolib.config import check_layers
 from emolib.errors import UserError
 from emolib.generation import generate
 from emolib.interventions import Intervention, Steer
-from emolib.keywords import load_keywords
 from emolib.models import LanguageModel
-from emolib.scoring import score_texts
+from emolib.scoring import score_texts, version_of
+from emolib.scoring.cache import ScoreCache
 from emolib.vectors import EmotionVectors
 
 KINDS = ("baseline", "emotion", "isotropic", "direct_path")
@@ -30,7 +30,13 @@ CONTROLS_PER_SHARD = 20
 
 
 class ShardStore(Protocol):
-    """What a run offers to a computing function: finished shards by name, computed only if they are missing."""
+    """What a run offers to a computing function: finished shards by name, computed only if they are missing.
+
+    Attributes:
+        scores: scores that were worked out before.
+    """
+
+    scores: ScoreCache
 
     def begin(self, rows: int) -> None: ...
 
@@ -133,7 +139,7 @@ def residual_sweep(
     shards = _plan(
         vecs, [int(layer) for layer in layers], [float(a) for a in alphas], n_controls, direct_path, settings
     )
-    parts = []
+    parts, scorers = [], version_of(settings.backend)
     if run:
         run.begin(sum(len(cells) for _, cells in shards) * len(prompts))
     for name, cells in shards:
@@ -142,9 +148,9 @@ def residual_sweep(
             "cells": [(c.kind, c.emotion, c.layer, c.alpha, c.index, c.seed) for c in cells],
             "vectors": _hash_of_deltas(cells),
             "settings": settings.matched(),
-            "keywords": load_keywords().digest(),
+            "scorers": scorers,
         }
-        compute = _computation(lm, prompts, cells, settings)
+        compute = _computation(lm, prompts, cells, settings, run.scores if run else None)
         parts.append(run.shard(name, matched, compute, len(cells) * len(prompts)) if run else compute())
     return pd.concat(parts, ignore_index=True)
 
@@ -213,16 +219,16 @@ def _control_cells(vecs: EmotionVectors, layer: int, alpha: float, index: int, s
 
 
 def _computation(
-    lm: LanguageModel, prompts: pd.DataFrame, cells: Sequence[Cell], settings: SweepSettings
+    lm: LanguageModel, prompts: pd.DataFrame, cells: Sequence[Cell], settings: SweepSettings, scores: ScoreCache | None
 ) -> Callable[[], pd.DataFrame]:
     def compute() -> pd.DataFrame:
-        return _sweep_rows(lm, prompts, cells, settings)
+        return _sweep_rows(lm, prompts, cells, settings, scores)
 
     return compute
 
 
 def _sweep_rows(
-    lm: LanguageModel, prompts: pd.DataFrame, cells: Sequence[Cell], settings: SweepSettings
+    lm: LanguageModel, prompts: pd.DataFrame, cells: Sequence[Cell], settings: SweepSettings, kept: ScoreCache | None
 ) -> pd.DataFrame:
     texts = prompts["text"].tolist() * len(cells)
     per_prompt = [int(np.random.SeedSequence([settings.seed, 2, i]).generate_state(1)[0]) for i in range(len(prompts))]
@@ -264,6 +270,7 @@ def _sweep_rows(
         lm=lm if fluent else None,
         backend=settings.backend,
         nll_limit=settings.nll_limit,
+        cache=kept,
     )
     return pd.concat([pd.DataFrame(rows), scores], axis=1)
 
@@ -302,14 +309,17 @@ class OperatingPoint:
 
 
 def choose_operating_point(
-    sweep: pd.DataFrame, emotions: Sequence[str], *, broken_margin: float = 0.1
+    sweep: pd.DataFrame, measures: Mapping[str, Sequence[str]], *, broken_margin: float = 0.1
 ) -> OperatingPoint:
     """Chooses one layer and alpha on validation rows.
 
-    The criterion is the mean over emotions of [own keyword effect of the emotion's vector − mean own keyword effect
-    of the other vectors], broken texts counted as 0, each emotion's term divided by its standard error over
-    scenarios so that rare and frequent words weigh alike. Eligible are points at which every emotion's broken share
+    The criterion is the mean over emotions and their measures of [effect of the emotion's own vector − mean effect of
+    the other vectors], broken texts counted as 0, each term divided by its standard error over scenarios so that rare
+    and frequent words, counts and probabilities weigh alike. Eligible are points at which every emotion's broken share
     lies at most `broken_margin` above the baseline's. Ties go to the smaller alpha, then the lower layer.
+
+    Args:
+        measures: per emotion the metric columns that tell whether a text expresses it.
     """
     if set(sweep["split"]) != {"validation"}:
         raise UserError(f"expected validation rows only, got {', '.join(sorted(set(sweep['split'])))}")
@@ -319,10 +329,10 @@ def choose_operating_point(
     for (layer, alpha), cell in steered.groupby(["layer", "alpha"], sort=True):
         row = {"layer": int(layer), "alpha": float(alpha)}
         terms = []
-        for emotion in emotions:
-            difference = specific_difference(cell, emotion, f"keywords/{emotion}", emotions)
+        for emotion, metric in ((e, m) for e, names in measures.items() for m in names):
+            difference = specific_difference(cell, emotion, metric, list(measures))
             spread = difference.std(ddof=1) / np.sqrt(len(difference))
-            row[f"difference/{emotion}"] = float(difference.mean())
+            row[f"difference/{metric}"] = float(difference.mean())
             terms.append(float(difference.mean() / spread) if spread > 0 else 0.0)
         shares = cell.groupby("emotion")["fluency/broken"].mean()
         row["score"] = float(np.mean(terms))

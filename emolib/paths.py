@@ -35,7 +35,7 @@ def repository_root() -> Path:
 
 
 def params_folder(kind: str) -> Path:
-    """`kind` is one of models, profiles, keywords."""
+    """`kind` is one of models, profiles, keywords, scorers."""
     return repository_root() / "params" / kind
 
 
@@ -69,6 +69,16 @@ def executed_file(profile: str, model: str, phase: str) -> Path:
 def cache_root() -> Path:
     """Where converted models are kept between runs."""
     return Path(os.environ.get("EMOLIB_CACHE") or platformdirs.user_cache_dir("emolib"))
+
+
+def score_cache() -> Path:
+    """Scores of texts, shared by all profiles; under the results, so that an empty folder scores everything anew."""
+    return results_root() / "scores"
+
+
+def fluency_reference(model: str, version: str) -> Path:
+    """A model's reference for broken text, where no run keeps its own."""
+    return cache_root() / "fluency" / f"{model.replace('/', '--')}-{version[:16]}.parquet"
 
 
 def display(path: Path) -> str:

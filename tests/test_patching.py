@@ -9,6 +9,8 @@ import pytest
 from emolib import patching
 from emolib.errors import UserError
 from emolib.extraction import extract_activations
+from emolib.keywords import load_keywords
+from emolib.scoring import keyword_counts
 from emolib.vectors import fit_emotion_vectors
 
 EMOTIONS = ("gratitude", "apology")
@@ -77,6 +79,8 @@ class Recorded:
     def __init__(self) -> None:
         self.matched: dict[str, dict] = {}
 
+    scores = None
+
     def begin(self, rows: int) -> None:
         self.total = rows
 
@@ -90,9 +94,9 @@ def test_a_shard_depends_on_its_vectors_and_on_the_word_lists(material, monkeypa
     for store in (first, again):
         sweep_of(material, run=store)
     assert first.matched == again.matched
-    lists = patching.load_keywords()
+    lists = load_keywords()
     patterns = {**lists.patterns, "apology": lists.patterns["anger"]}
-    monkeypatch.setattr(patching, "load_keywords", lambda: dataclasses.replace(lists, patterns=patterns))
+    monkeypatch.setattr(keyword_counts, "load_keywords", lambda: dataclasses.replace(lists, patterns=patterns))
     sweep_of(material, run=other)
     assert all(other.matched[name] != matched for name, matched in first.matched.items())
     stronger = Recorded()
@@ -110,6 +114,9 @@ def test_bad_sweeps_are_refused(material, tiny_models):
         patching.residual_sweep(tiny_models["gpt2"], texts, vecs, layers=[1], alphas=[0.1])
     with pytest.raises(UserError, match="column 'split'"):
         patching.residual_sweep(lm, texts.drop(columns="split"), vecs, layers=[1], alphas=[0.1])
+
+
+MEASURES = {emotion: [f"keywords/{emotion}"] for emotion in EMOTIONS}
 
 
 def table_with(effect: dict[tuple[int, float], float], broken: dict[tuple[int, float], float], split="validation"):
@@ -132,21 +139,35 @@ def _counts(emotion: str, size: float, rng: np.random.Generator) -> dict[str, fl
 
 def test_the_point_with_the_largest_specific_effect_is_chosen_unless_it_breaks_the_text():
     effect = {(4, 0.2): 0.1, (6, 0.2): 0.5, (6, 0.4): 2.0}
-    point = patching.choose_operating_point(table_with(effect, {(6, 0.4): 0.2}), EMOTIONS)
+    point = patching.choose_operating_point(table_with(effect, {(6, 0.4): 0.2}), MEASURES)
     assert (point.layer, point.alpha, point.eligible) == (6, 0.2, True)
-    tolerant = patching.choose_operating_point(table_with(effect, {(6, 0.4): 0.2}), EMOTIONS, broken_margin=0.5)
+    tolerant = patching.choose_operating_point(table_with(effect, {(6, 0.4): 0.2}), MEASURES, broken_margin=0.5)
     assert (tolerant.layer, tolerant.alpha) == (6, 0.4)
 
 
 def test_without_an_eligible_point_the_least_broken_is_taken_and_said_so():
     broken = {(4, 0.2): 0.5, (6, 0.2): 0.4}
-    point = patching.choose_operating_point(table_with({(4, 0.2): 3.0, (6, 0.2): 0.1}, broken), EMOTIONS)
+    point = patching.choose_operating_point(table_with({(4, 0.2): 3.0, (6, 0.2): 0.1}, broken), MEASURES)
     assert (point.layer, point.eligible) == (6, False)
+
+
+def test_every_measure_has_a_say_in_the_choice():
+    """One measure prefers one point, a second measure, of another unit, strongly prefers the other."""
+    table = table_with({(4, 0.2): 0.3, (6, 0.2): 0.5}, {})
+    rng = np.random.default_rng(1)
+    for emotion in EMOTIONS:
+        moved = (table["emotion"] == emotion) & (table["layer"] == 4)
+        table[f"target/{emotion}"] = rng.uniform(0, 0.01, len(table)) + 0.05 * moved
+    both = {emotion: [f"keywords/{emotion}", f"target/{emotion}"] for emotion in EMOTIONS}
+    assert patching.choose_operating_point(table, MEASURES).layer == 6
+    point = patching.choose_operating_point(table, both)
+    assert point.layer == 4
+    assert {f"difference/{name}" for names in both.values() for name in names} <= set(point.table)
 
 
 def test_choosing_on_test_rows_is_refused():
     with pytest.raises(UserError, match="validation rows only"):
-        patching.choose_operating_point(table_with({(4, 0.2): 1.0}, {}, split="test"), EMOTIONS)
+        patching.choose_operating_point(table_with({(4, 0.2): 1.0}, {}, split="test"), MEASURES)
 
 
 def test_broken_texts_are_no_success_but_stay_in_the_table():

@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from emolib import store, surface
 from emolib.keywords import load_keywords
 from emolib.phases.run import Run
+from emolib.phases.scores import agreement as scores_agreement
+from emolib.phases.scores import with_targets
+from emolib.scoring import version_of
+from emolib.scoring.evaluation import auc
 
 LEAK_LIMIT = 0.65
+N_SWAPS = 1000
 
 
 def counts(run: Run) -> pd.DataFrame:
@@ -55,6 +61,52 @@ def punctuation(run: Run) -> pd.DataFrame:
 def keyword_rates(run: Run) -> pd.DataFrame:
     """Share of texts with a word of each keyword list, per label and style."""
     return _table(run, "keyword_rates", lambda: surface.keyword_rates(run.data), keywords=_keyword_digest(run))
+
+
+def scores(run: Run) -> pd.DataFrame:
+    """Every text with its scores by the run's backend."""
+    scorers = version_of(run.params.backend)
+    path = run.paths.dataset(f"scores_{run.params.backend}.parquet")
+    return run.table(
+        path,
+        {"data": run.dataset_digest, "scorers": scorers},
+        lambda: with_targets(run.scored(run.data), run.emotions),
+        model=False,
+    )
+
+
+def score_means(run: Run) -> pd.DataFrame:
+    """Mean on-target probabilities, valence and politeness per style and label."""
+    table = scores(run)
+    columns = [f"target/{e}" for e in run.emotions if f"target/{e}" in table] + ["valence", "politeness/score"]
+    return table.groupby(["style", "emotion"], sort=False)[columns].mean().reset_index()
+
+
+def agreement(run: Run) -> pd.DataFrame:
+    """How far the two GoEmotions models agree on the data set's texts."""
+    return scores_agreement(scores(run), run.emotions)
+
+
+def scorer_auc(run: Run) -> pd.DataFrame:
+    """How well each scorer alone tells an emotion's texts from the neutral ones of the same scenarios: AUC per style.
+
+    `null` is the 97.5th percentile of the AUC when the two labels of every scenario are swapped at random.
+    """
+    table = scores(run)
+    rng = np.random.default_rng(run.params.seed)
+    rows = []
+    for style, part in table.groupby("style", sort=False):
+        for emotion in run.emotions:
+            pair = part[part["emotion"].isin([emotion, run.params.neutral])]
+            truth = (pair["emotion"] == emotion).to_numpy()
+            number = pd.factorize(pair["scenario"])[0]
+            swapped = truth ^ (rng.random((N_SWAPS, number.max() + 1)) < 0.5)[:, number]
+            families = ("keywords", "target_lexical", "target_encoder", "target")
+            for family in (name for name in families if f"{name}/{emotion}" in pair):
+                found = auc(np.concatenate([truth[None], swapped]), pair[f"{family}/{emotion}"].to_numpy())
+                row = {"style": style, "emotion": emotion, "family": family, "n": len(pair)}
+                rows.append({**row, "auc": found[0], "null": float(np.quantile(found[1:], 0.975))})
+    return pd.DataFrame(rows)
 
 
 def leaks(run: Run) -> pd.DataFrame:

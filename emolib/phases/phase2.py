@@ -5,12 +5,17 @@ Needs the data set and the model. Makes `activations/<model>_last.safetensors` a
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from emolib import store
 from emolib.activations import Activations
 from emolib.extraction import POSITIONS, extract_positions
 from emolib.phases.run import Run
+from emolib.phases.scores import with_targets
 
 
 def texts(run: Run) -> pd.DataFrame:
@@ -62,6 +67,25 @@ def shape_table(acts: Activations) -> pd.DataFrame:
         {"site": site, "layers": v.shape[0], "texts": v.shape[1], "d_model": v.shape[2], "MiB": v.nbytes / 2**20}
         for site, v in acts.values.items()
     ]
+    return pd.DataFrame(rows)
+
+
+def norm_correlations(run: Run, acts: Activations) -> pd.DataFrame:
+    """Spearman correlation, over the texts, of the mean token norm at the layer where it is strongest with each score.
+
+    The text's length is among the scores, as what else the norm may follow.
+    """
+    scored = with_targets(run.scored(acts.texts), run.emotions)
+    columns = {"n_tokens": acts.texts["n_tokens"].to_numpy()}
+    named = [*(f"target/{e}" for e in run.emotions), "valence", "politeness/score"]
+    columns |= {name: scored[name].to_numpy() for name in named if name in scored}
+    inner = [slice(start + 1, stop) for start, stop in itertools.pairwise(acts.offsets)]  # the first token left out
+    norms = np.stack([[layer[part].mean() for part in inner] for layer in acts.token_norms])
+    rows = []
+    for name, values in columns.items():
+        found = [float(spearmanr(layer, values).statistic) for layer in norms]
+        best = int(np.argmax(np.abs(found)))
+        rows.append({"score": name, "layer": best, "strongest": found[best], "median": float(np.median(found))})
     return pd.DataFrame(rows)
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from emolib import store
 from emolib.activations import Activations
 from emolib.phases import phase2
 from emolib.phases.run import Run
+from emolib.phases.scores import with_targets
 from emolib.vectors import (
     EmotionVectors,
     cosine,
@@ -115,6 +117,30 @@ def chosen_probe_layers(table: pd.DataFrame) -> pd.DataFrame:
                 "shuffled_max": float(test["shuffled_max"]),
             }
         )
+    return pd.DataFrame(rows)
+
+
+def projection_correlations(run: Run, position: str, chosen: pd.DataFrame) -> pd.DataFrame:
+    """Spearman correlation, over test texts, of the projection on each emotion's vector with every score.
+
+    The layer of each emotion is the probe's, chosen on validation; `null` is the largest absolute correlation with the
+    emotion's own score among shuffles of the scores between texts.
+    """
+    acts = split_of(run, position, "test")
+    scored = with_targets(run.scored(acts.texts), run.emotions)
+    named = [name for name in (*(f"target/{e}" for e in run.emotions), "valence", "politeness/score") if name in scored]
+    vecs = vectors(run, position)
+    rng = np.random.default_rng(run.params.seed)
+    rows = []
+    for emotion, layer in zip(chosen["emotion"], chosen["layer"], strict=True):
+        along = acts.values["resid_pre"][layer] @ vecs[emotion][layer].values
+        row = {"emotion": emotion, "layer": int(layer), "n": len(along)}
+        row |= {name: float(spearmanr(along, scored[name]).statistic) for name in named}
+        own = scored.get(f"target/{emotion}")
+        if own is not None:
+            shuffled = [spearmanr(along, rng.permutation(own)).statistic for _ in range(run.params.n_shuffles)]
+            row["null"] = float(np.abs(shuffled).max())
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -17,12 +17,13 @@ import torch
 from emolib import store
 from emolib.config import Parameters, check_layers, resolve
 from emolib.dataset import load_dataset, select_scenarios
-from emolib.keywords import load_keywords
 from emolib.memory import BatchShape
 from emolib.models import LanguageModel, load_model
-from emolib.paths import ResultPaths, display
+from emolib.paths import ResultPaths, display, score_cache
 from emolib.planning import largest_useful_batch
 from emolib.progress import Progress
+from emolib.scoring import score_texts, version_of
+from emolib.scoring.cache import ScoreCache
 from emolib.tokens import encode
 
 STEP = 1
@@ -77,6 +78,16 @@ class Run:
         """The profile's texts of a split: as many scenarios as the profile says, of one style or all."""
         data = self.data if style == "all" else self.data[self.data["style"] == style]
         return select_scenarios(data, split, getattr(self.params, f"n_{split}"))
+
+    @property
+    def scores(self) -> ScoreCache:
+        """Scores that were worked out before, by any run."""
+        return ScoreCache(score_cache())
+
+    def scored(self, texts: pd.DataFrame) -> pd.DataFrame:
+        """The texts' scores by the run's backend, beside their columns."""
+        scores = score_texts(texts["text"].tolist(), backend=self.params.backend, cache=self.scores)
+        return pd.concat([texts.reset_index(drop=True), scores], axis=1)
 
     def neutral_prompts(self, split: str) -> pd.DataFrame:
         texts = self.texts(split)
@@ -178,7 +189,7 @@ class Run:
             "step": STEP,
             "parameters": values,
             "dataset": self.dataset_digest,
-            "keywords": load_keywords().digest(),
+            "scorers": version_of(self.params.backend),
         }
 
     @cached_property
@@ -216,6 +227,10 @@ class SweepShards:
     def begin(self, rows: int) -> None:
         tokens = self.run.params.max_new_tokens
         self.run.progress.begin(f"sweep/{self.split}", rows, tokens_per_row=tokens)
+
+    @property
+    def scores(self) -> ScoreCache:
+        return self.run.scores
 
     def shard(
         self, name: str, matched: Mapping[str, Any], compute: Callable[[], pd.DataFrame], rows: int

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from emolib.report.common import environment_line, settings_table, summary, tidy
+from emolib.report.common import (
+    agreement_rows,
+    agreement_sentence,
+    environment_line,
+    scorer_line,
+    settings_table,
+    summary,
+    tidy,
+)
 
-__all__ = ["environment_line", "settings_table", "summary", "tidy"]
+__all__ = [
+    "agreement_rows",
+    "agreement_sentence",
+    "environment_line",
+    "scorer_line",
+    "settings_table",
+    "summary",
+    "tidy",
+]

@@ -11,15 +11,27 @@ from IPython.display import Markdown
 
 from emolib.figures import NAMES
 from emolib.phases.run import Run
+from emolib.scoring import version_of
 
 STYLE_NAMES = {**NAMES, "unspecified": "指定なし", "all": "全体"}
 SPLIT_NAMES = {"train": "訓練", "validation": "検証", "test": "テスト"}
+LOW_KAPPA = 0.4
 OMITTED = "（参照用の写しでは省略）"
 
 
 def emotion_name(label: str) -> str:
     """A label's Japanese name; other labels keep their own."""
     return NAMES.get(label, label)
+
+
+def metric_name(metric: str) -> str:
+    """A metric column's name in Japanese."""
+    family, _, name = metric.partition("/")
+    if family == "keywords":
+        return f"{emotion_name(name)}の語数"
+    if family == "target":
+        return f"{emotion_name(name)}の確率"
+    return {"valence": "感情価", "politeness/score": "丁寧さ"}.get(metric, metric)
 
 
 def escape(text: object) -> str:
@@ -50,6 +62,21 @@ def environment_line(run: Run) -> Markdown:
         f"モデル `{lm.spec.name}`（{lm.spec.hub_id}、{weights}、改訂 `{lm.revision[:12]}`、"
         f"{lm.identity['dtype']}、デバイス `{lm.device}`）、プロファイル `{run.params.profile}`。"
     )
+
+
+BACKEND_NAMES = {
+    "bundled": "同梱（感情価: VADER、丁寧さ: n-gram 回帰、GoEmotions: n-gram とエンコーダの結合、感情語: 語の一覧）",
+    "lexical": "同梱（感情価: VADER、丁寧さ: n-gram 回帰、GoEmotions: n-gram のみ、感情語: 語の一覧）",
+    "encoder": "同梱（感情価: VADER、丁寧さ: n-gram 回帰、GoEmotions: エンコーダのみ、感情語: 語の一覧）",
+    "huggingface": "Hugging Face（公開の分類器 3 種、感情語: 語の一覧）",
+}
+
+
+def scorer_line(run: Run) -> Markdown:
+    """Which scorers gave the numbers, and their version."""
+    backend = run.params.backend
+    shown = BACKEND_NAMES.get(backend, backend)
+    return Markdown(f"採点器 `{backend}`: {shown}。版 `{version_of(backend)[:12]}`。")
 
 
 def settings_table(run: Run) -> Markdown:
@@ -87,3 +114,34 @@ def summary(run: Run, *, samples: int) -> Markdown:
     values = run.params.model_dump(mode="json")
     metadata = "\n".join(f"- `{key}`: `{_plain(value)}`" for key, value in values.items())
     return Markdown(f"{markdown_table(rows, ['項目', '値'])}\n\n**メタデータ**\n\n{metadata}")
+
+
+def agreement_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """How far the two GoEmotions models agree on the texts; what is not defined is a dash."""
+    names = {
+        "emotion": "感情",
+        "kappa": "Cohen の κ",
+        "rank_correlation": "順位相関",
+        "share_a": "n-gram がありとした割合",
+        "share_b": "エンコーダがありとした割合",
+        "n": "テキスト数",
+    }
+    shown = table.assign(emotion=table["emotion"].map(emotion_name)).set_index("emotion")
+    for column in ("kappa", "rank_correlation", "share_a", "share_b"):
+        shown[column] = ["—" if pd.isna(v) else f"{v:.2f}" for v in shown[column]]
+    return shown.rename(columns=names).rename_axis("感情")
+
+
+def agreement_sentence(table: pd.DataFrame) -> Markdown:
+    """What the agreement of the two models says about the scores."""
+    if table.empty:
+        return Markdown("この採点器には分類器が一つしかないため、一致は計算できない。")
+    known = table.dropna(subset=["kappa"])
+    low = known[known["kappa"] < LOW_KAPPA]
+    listed = "、".join(f"{emotion_name(row['emotion'])} κ = {row['kappa']:.2f}" for row in known.to_dict("records"))
+    text = f"二つの分類器の一致は {listed or '計算できなかった'}。"
+    if len(known) and low.empty:
+        return Markdown(text + f"いずれも κ ≥ {LOW_KAPPA} であり、種類の異なる分類器が同じ傾向を示す。")
+    names = "・".join(emotion_name(e) for e in low["emotion"])
+    weak = f"{names}は κ < {LOW_KAPPA} で、分類器の種類によって判断が分かれる。その感情の確率は慎重に読む。"
+    return Markdown(text + (weak if names else ""))

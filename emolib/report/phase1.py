@@ -7,7 +7,7 @@ from IPython.display import Markdown
 
 from emolib.phases.phase1 import LEAK_LIMIT
 from emolib.phases.run import Run
-from emolib.report.common import SPLIT_NAMES, STYLE_NAMES, emotion_name, tidy
+from emolib.report.common import SPLIT_NAMES, STYLE_NAMES, emotion_name, metric_name, tidy
 
 FEATURES = {
     "surface": "(a) 代名詞・句読点・長さ",
@@ -73,6 +73,64 @@ def keyword_rows(table: pd.DataFrame) -> pd.DataFrame:
     wide = shown.pivot_table(index=["style", "emotion"], columns="keywords", values="share", sort=False)
     wide.index.names, wide.columns.name = ["表現", "ラベル"], None
     return tidy(wide, digits=2)
+
+
+FAMILIES = {
+    "keywords": "感情語の一覧",
+    "target_lexical": "n-gram",
+    "target_encoder": "エンコーダ",
+    "target": "GoEmotions（判定に使う値）",
+}
+
+
+def score_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean scores per style and label of the texts."""
+    shown = table.assign(
+        emotion=table["emotion"].map(emotion_name), style=table["style"].map(lambda v: STYLE_NAMES.get(v, v))
+    )
+    names = {c: metric_name(c) for c in table if "/" in c or c == "valence"}
+    return tidy(shown, digits=2, names={**names, "style": "表現", "emotion": "ラベル"}).set_index(["表現", "ラベル"])
+
+
+def scorer_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """AUC of every scorer against the neutral texts."""
+    shown = table.assign(
+        emotion=table["emotion"].map(emotion_name),
+        style=table["style"].map(lambda v: STYLE_NAMES.get(v, v)),
+        family=table["family"].map(FAMILIES),
+    )
+    names = {
+        "style": "表現",
+        "emotion": "感情",
+        "family": "採点器",
+        "n": "テキスト数",
+        "auc": "AUC",
+        "null": "帰無の 97.5 % 点",
+    }
+    return tidy(shown, digits=2, names=names).set_index(["表現", "感情", "採点器"])
+
+
+def scorer_bars(table: pd.DataFrame) -> pd.DataFrame:
+    """For the figure: style and emotion, family, AUC."""
+    place = [f"{emotion_name(r.emotion)}（{STYLE_NAMES.get(r.style, r.style)}）" for r in table.itertuples()]
+    return pd.DataFrame({"place": place, "family": table["family"].map(FAMILIES), "auc": table["auc"]})
+
+
+def scorer_sentence(table: pd.DataFrame) -> Markdown:
+    """Where the scorers see the emotion and where they do not, computed."""
+    main = table[table["family"] == ("target" if "target" in set(table["family"]) else "keywords")]
+    parts = []
+    for style, part in main.groupby("style", sort=False):
+        listed = "、".join(f"{emotion_name(row.emotion)} {row.auc:.2f}" for row in part.itertuples())
+        parts.append(f"{STYLE_NAMES.get(style, style)}では {listed}")
+    weak = main[main["auc"] < 0.7]
+    text = f"判定に使う値の AUC は、{'。'.join(parts)} である。"
+    if weak.empty:
+        return Markdown(text + "どの表現でも 0.7 以上であり、採点器は書き手の意図した感情をおおむね捉える。")
+    places = "・".join(f"{emotion_name(r.emotion)}（{STYLE_NAMES.get(r.style, r.style)}）" for r in weak.itertuples())
+    return Markdown(
+        text + f"{places}では 0.7 に届かない。そこでは、得点が動かないことは感情が動かないことを意味しない。"
+    )
 
 
 def leak_rows(table: pd.DataFrame) -> pd.DataFrame:

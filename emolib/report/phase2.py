@@ -6,7 +6,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.activations import Activations
-from emolib.report.common import tidy
+from emolib.report.common import metric_name, tidy
+
+SCORES = {"n_tokens": "トークン数"}
 
 
 def shapes(table: pd.DataFrame) -> pd.DataFrame:
@@ -30,6 +32,13 @@ def norm_curves(table: pd.DataFrame) -> pd.DataFrame:
     """Long form for the figure: layer, kind, value."""
     names = {"median_norm": "中央値（先頭以外）", "first_token_norm": "先頭トークン"}
     return table.rename(columns=names).melt("layer", list(names.values()), var_name="kind", value_name="value")
+
+
+def correlation_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """How the norm goes with each score."""
+    shown = table.assign(score=[SCORES.get(name) or metric_name(name) for name in table["score"]])
+    names = {"score": "得点", "layer": "最も強い層", "strongest": "その層の順位相関", "median": "全層の中央値"}
+    return tidy(shown, digits=2, names=names).set_index("得点")
 
 
 def share_curves(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.activations import Activations
-from emolib.report.common import emotion_name, tidy
+from emolib.report.common import emotion_name, metric_name, tidy
 
 
 def layers_shown(n_layers: int, count: int = 7) -> list[int]:
@@ -80,6 +80,36 @@ def probe_rows(chosen: pd.DataFrame) -> pd.DataFrame:
         "shuffled_max": "シャッフル最大",
     }
     return tidy(chosen.assign(emotion=chosen["emotion"].map(emotion_name)), digits=2, names=names).set_index("感情")
+
+
+def projection_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlations of the projections with the scores, emotions down."""
+    names = {"emotion": "ベクトル", "layer": "層", "n": "テキスト数", "null": "帰無の最大"}
+    names |= {column: metric_name(column) for column in table if "/" in column or column == "valence"}
+    shown = table.assign(emotion=table["emotion"].map(emotion_name))
+    return tidy(shown, digits=2, names=names).set_index("ベクトル")
+
+
+def projection_sentence(table: pd.DataFrame) -> Markdown:
+    """Whether each projection follows its own emotion more than the others, computed."""
+    targets = [column for column in table if column.startswith("target/")]
+    lines = []
+    for row in table.to_dict("records"):
+        own = row.get(f"target/{row['emotion']}")
+        if own is None or pd.isna(own):
+            continue
+        name = emotion_name(row["emotion"])
+        others = {c: row[c] for c in targets if c != f"target/{row['emotion']}" and not pd.isna(row[c])}
+        strongest = max(others, key=others.get, default=None)
+        text = f"- {name}: 自分の得点との順位相関 {own:+.2f}（帰無の最大 {row['null']:.2f}）。"
+        if own <= row["null"]:
+            text += "入れ替えた得点と区別できない。"
+        elif strongest is not None and others[strongest] >= own:
+            text += f"{metric_name(strongest)}との相関 {others[strongest]:+.2f} の方が大きく、特異的とは言えない。"
+        else:
+            text += "他の感情の確率との相関より大きい。"
+        lines.append(text)
+    return Markdown("\n".join(lines))
 
 
 def discussion(

@@ -11,7 +11,8 @@ from emolib.config import PatchingParameters
 from emolib.patching import OperatingPoint
 from emolib.phases import phase5
 from emolib.phases.run import Run
-from emolib.report.common import emotion_name, escape, markdown_table, tidy
+from emolib.phases.scores import measures
+from emolib.report.common import emotion_name, escape, markdown_table, metric_name, tidy
 from emolib.scoring.fluency import nll_limit
 
 RANK_BAR = 1 / 60
@@ -23,14 +24,6 @@ KINDS = {
     "direct_path": "直接経路",
 }
 RULES = {"best": "最良", "median": "中央", "worst": "最悪", "broken": "破綻"}
-
-
-def metric_name(metric: str) -> str:
-    """A metric column's name in Japanese."""
-    family, name = metric.split("/")
-    if family == "keywords":
-        return f"{emotion_name(name)}の語数"
-    return {"sentiment/compound": "感情価（VADER）"}.get(metric, metric)
 
 
 def reference_rows(reference: pd.DataFrame) -> pd.DataFrame:
@@ -52,14 +45,14 @@ def score_grid(point: OperatingPoint) -> pd.DataFrame:
 
 def layer_curves(point: OperatingPoint) -> pd.DataFrame:
     """Long form for the figure: layer, alpha, emotion, difference."""
-    columns = {c: c.split("/")[1] for c in point.table if c.startswith("difference/")}
+    columns = {c: c.rpartition("/")[2] for c in point.table if c.startswith("difference/keywords/")}
     table = point.table.rename(columns=columns).assign(alpha=point.table["alpha"].map(lambda a: f"α = {a:g}"))
     return table.melt(["layer", "alpha"], list(columns.values()), var_name="emotion", value_name="difference")
 
 
-def change_bars(table: pd.DataFrame) -> pd.DataFrame:
-    """Own keyword counts for the figure: emotion, kind, value, se."""
-    own = table[table["metric"].str.startswith("keywords/")]
+def change_bars(table: pd.DataFrame, family: str) -> pd.DataFrame:
+    """Own words (`keywords`) or own probability (`target`) for the figure: emotion, kind, value, se."""
+    own = table[table["metric"].str.startswith(f"{family}/")]
     names = {"baseline": "基準", "patched": "パッチ", "random": "乱数方向"}
     parts = [
         pd.DataFrame(
@@ -70,19 +63,38 @@ def change_bars(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def keyword_matrix(table: pd.DataFrame) -> pd.DataFrame:
-    """The keyword columns of the specificity matrix, with Japanese names."""
-    kept = table[[column for column in table if column.startswith("keywords/")]]
+def family_matrix(table: pd.DataFrame, family: str) -> pd.DataFrame:
+    """The columns of one family of the specificity matrix, with Japanese names."""
+    kept = table[[column for column in table if column.startswith(f"{family}/")]]
     return kept.rename(index=lambda e: f"{emotion_name(e)}ベクトル", columns=metric_name)
 
 
-def effects_and_nulls(run: Run, sweep: pd.DataFrame) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Own keyword effect of every emotion, and the effects of the random directions."""
+def label_matrix(table: pd.DataFrame) -> pd.DataFrame:
+    """The changes of all 28 labels, for the figure."""
+    return table.rename(index=lambda e: f"{emotion_name(e)}ベクトル")
+
+
+def largest_changes(table: pd.DataFrame, count: int = 5) -> pd.DataFrame:
+    """The labels that each vector raises and lowers most."""
+    rows = {}
+    for emotion, row in table.iterrows():
+        ordered = row.sort_values(ascending=False, kind="stable")
+        listed = [
+            ", ".join(f"{label} {v + 0.0:+.2f}" for label, v in part.items())
+            for part in (ordered.head(count), ordered.tail(count).iloc[::-1])
+        ]
+        rows[emotion_name(emotion)] = listed
+    names = [f"最も増えた {count} ラベル", f"最も減った {count} ラベル"]
+    return pd.DataFrame(rows, index=names).T.rename_axis("操作した感情")
+
+
+def effects_and_nulls(run: Run, sweep: pd.DataFrame, family: str) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Own effect of every emotion on one family of measures, and the effects of the random directions."""
     effects, nulls = {}, {}
-    for emotion in run.emotions:
-        metric = f"keywords/{emotion}"
-        effects[emotion] = float(phase5.effects(sweep, "emotion", emotion, metric).mean())
-        nulls[emotion] = phase5.control_effects(sweep, emotion, metric).to_numpy()
+    for emotion, metrics in measures(sweep, run.emotions).items():
+        for metric in (m for m in metrics if m.startswith(f"{family}/")):
+            effects[emotion] = float(phase5.effects(sweep, "emotion", emotion, metric).mean())
+            nulls[emotion] = phase5.control_effects(sweep, emotion, metric).to_numpy()
     return effects, nulls
 
 
@@ -90,7 +102,8 @@ def candidates(point: OperatingPoint) -> pd.DataFrame:
     """Every validated layer and alpha with the criterion and the broken share."""
     table = point.table.copy()
     names = {"layer": "層", "alpha": "α", "score": "選択基準", "broken": "破綻率（最大）", "eligible": "候補"}
-    names |= {c: f"{emotion_name(c.split('/')[1])} 自−他" for c in table if c.startswith("difference/")}
+    differences = [column for column in table if column.startswith("difference/")]
+    names |= {c: f"{metric_name(c.removeprefix('difference/'))} 自−他" for c in differences}
     return tidy(table.assign(eligible=np.where(table["eligible"], "○", "—")), digits=2, names=names).set_index(
         ["層", "α"]
     )
@@ -115,10 +128,10 @@ def matrix(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def claim_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
-    """Items down, emotions across; what is not defined is a dash."""
+    """Items down, emotions and measures across; what is not defined is a dash."""
     names = {
-        "own_effect": "自分の語の変化",
-        "own_effect_unfiltered": "同（破綻も数える）",
+        "own_effect": "自分のベクトルによる変化",
+        "own_effect_unfiltered": "同（破綻もそのまま数える）",
         "vs_others": "自−他",
         "ci_low": "95 % BCa 下限",
         "ci_high": "95 % BCa 上限",
@@ -131,8 +144,26 @@ def claim_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
     columns = {}
     for row in table.to_dict("records"):
         values = ["—" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in names if key != "n"]
-        columns[emotion_name(row["emotion"])] = [verdict(row, params), *values, str(row["n"])]
+        columns[metric_name(row["metric"])] = [verdict(row, params), *values, str(row["n"])]
     return pd.DataFrame(columns, index=["判定", *names.values()]).rename_axis("項目")
+
+
+def overall_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
+    """The verdict per emotion, from those of its measures."""
+    rows = {}
+    for emotion, part in table.groupby("emotion", sort=False):
+        single = {metric_name(row["metric"]): verdict(row, params) for row in part.to_dict("records")}
+        listed = "、".join(f"{name}: {word}" for name, word in single.items())
+        rows[emotion_name(emotion)] = {"総合判定": overall(part, params), "内訳": listed}
+    return pd.DataFrame(rows).T.rename_axis("感情")
+
+
+def overall(part: pd.DataFrame, params: PatchingParameters) -> str:
+    """支持 where every measure is supported; 不支持 where one is refuted; otherwise the design could not tell."""
+    words = [verdict(row, params) for row in part.to_dict("records")]
+    if all(word == "支持" for word in words):
+        return "支持"
+    return "不支持" if any(word.startswith("不支持") for word in words) else "検出力不足"
 
 
 def verdict(row: dict, params: PatchingParameters) -> str:
@@ -188,12 +219,13 @@ def example_rows(table: pd.DataFrame, emotion: str) -> Markdown:
             escape(row["prompt"]),
             escape(row["baseline"]),
             escape(row["patched"]),
-            f"{row['effect']:+.0f}",
+            f"{row['effect']:+.2g}",
+            f"{row['shift']:+.2f}",
             "破綻" if row["broken"] else "",
         ]
         for row in table.to_dict("records")
     ]
-    header = ["規則", "プロンプト", "基準の続き", "パッチ後の続き", "語数の変化", "破綻"]
+    header = ["規則", "プロンプト", "基準の続き", "パッチ後の続き", "語数の変化", "確率の変化", "破綻"]
     return Markdown(f"**{emotion_name(emotion)}**\n\n{markdown_table(rows, header)}")
 
 
@@ -210,16 +242,18 @@ def discussion(
     params = run.params
     n = int(claims["n"].iloc[0])
     lines = []
-    for row in claims.to_dict("records"):
-        lines.append(_claim_sentence(row, params))
+    for emotion, part in claims.groupby("emotion", sort=False):
+        lines.append(f"- **{emotion_name(emotion)}: {overall(part, params)}**。")
+        lines += [f"    - {_claim_sentence(row, params)}" for row in part.to_dict("records")]
     d_min = statistics.minimum_detectable_effect(n)
     lines.append(
         f"- テスト {n} シナリオで検出力 0.8 をもつ最小の効果は d_z ≈ {d_min:.2f} である。これより小さい効果は見逃しうる。"
     )
     lines.append(_broken_sentence(broken, params.broken_margin))
-    valence = matrix["sentiment/compound"]
-    listed = "、".join(f"{emotion_name(e)} {v:+.2f}" for e, v in valence.items())
-    lines.append(f"- 感情価（VADER）の変化は {listed}。感情価の動きだけでは感情を特定できないため、判定には用いない。")
+    for metric in ("valence", "politeness/score"):
+        listed = "、".join(f"{emotion_name(e)} {v:+.2f}" for e, v in matrix[metric].items())
+        lines.append(f"- {metric_name(metric)}の変化は {listed}。")
+    lines.append("- 感情価と丁寧さの動きだけでは感情を特定できないため、判定には用いない。")
     lines.append(_direct_sentence(claims, run.lm.n_layers))
     return Markdown("\n".join(lines))
 
@@ -240,32 +274,33 @@ def _broken_sentence(broken: pd.DataFrame, margin: float) -> str:
 
 
 def _claim_sentence(row: dict, params: PatchingParameters) -> str:
-    name = emotion_name(row["emotion"])
-    start = f"- **{name}: {verdict(row, params)}**。自分のベクトルで{name}の語は 1 テキストあたり {row['own_effect']:+.2f} 語動き、"
+    words = row["metric"].startswith("keywords/")
+    unit, digits = ("語", 2) if words else ("", 3)
+    start = f"{metric_name(row['metric'])}は{verdict(row, params)}。自分のベクトルで 1 テキストあたり {row['own_effect']:+.{digits}f}{unit} 動き、"
     if row["degenerate"]:
-        middle = f"他の感情のベクトルとの差は {row['vs_others']:+.2f}（0 でない差が少なく、区間は計算しない）。"
+        middle = f"他の感情のベクトルとの差は {row['vs_others']:+.{digits}f}（0 でない差が少なく、区間は計算しない）。"
     else:
         side = "0 を含まない" if row["ci_low"] > 0 or row["ci_high"] < 0 else "0 を含む"
         middle = (
-            f"他の感情のベクトルとの差は {row['vs_others']:+.2f}"
-            f"（95 % BCa 区間 {row['ci_low']:+.2f} 〜 {row['ci_high']:+.2f}、{side}）。"
+            f"他の感情のベクトルとの差は {row['vs_others']:+.{digits}f}"
+            f"（95 % BCa 区間 {row['ci_low']:+.{digits}f} 〜 {row['ci_high']:+.{digits}f}、{side}）。"
         )
     end = (
-        f"同じノルムの乱数方向 {params.n_controls} 本の最大は {row['random_max']:+.2f}、片側順位 p = {row['rank_p']:.3f}。"
-        f"語数が逆に減ったプロンプトは {row['wrong_way']:.0%}。"
+        f"同じノルムの乱数方向 {params.n_controls} 本の最大は {row['random_max']:+.{digits}f}、片側順位 p = {row['rank_p']:.3f}。"
+        f"逆に減ったプロンプトは {row['wrong_way']:.0%}。"
     )
     return start + middle + end
 
 
 def _direct_sentence(claims: pd.DataFrame, n_layers: int) -> str:
     supported = claims[claims["supported"]]
-    text = f"- 直接経路（同じ強さを最終残差 {n_layers} へ注入）での自分の語の変化は、"
+    text = f"- 直接経路（同じ強さを最終残差 {n_layers} へ注入）での自分の指標の変化は、"
     if supported.empty:
         return (
             text + f"最大 {claims['direct_path'].max():+.2f} である。支持された主張がないため、効果の経路は論じない。"
         )
     parts = [
-        f"{emotion_name(row['emotion'])} {row['direct_path']:+.2f}（選んだ層では {row['own_effect']:+.2f}）"
+        f"{metric_name(row['metric'])} {row['direct_path']:+.2f}（選んだ層では {row['own_effect']:+.2f}）"
         for row in supported.to_dict("records")
     ]
     text += "、".join(parts) + "である。"
@@ -277,10 +312,10 @@ def _direct_sentence(claims: pd.DataFrame, n_layers: int) -> str:
 def next_actions(claims: pd.DataFrame, params: PatchingParameters, point: OperatingPoint) -> Markdown:
     """次のアクション, computed."""
     lines = []
-    open_claims = [row["emotion"] for row in claims.to_dict("records") if not row["supported"]]
+    open_claims = [e for e, part in claims.groupby("emotion", sort=False) if overall(part, params) != "支持"]
     if open_claims and params.n_controls >= 59:
         names = "・".join(emotion_name(e) for e in open_claims)
-        lines.append(f"- {names}は支持されなかった。語の一覧で捉えにくい表現があるため、文の分類器で評価し直す。")
+        lines.append(f"- {names}は支持されなかった。暗示文から作ったベクトルや別の層の範囲で確かめる。")
     if params.n_controls < 59:
         lines.append("- このプロファイルの乱数方向の数では順位 p が基準に届かない。判定には `quick` を用いる。")
     tried = sorted(set(point.table["layer"]))

@@ -1,7 +1,8 @@
 """Scores of texts: one row per text, one column per metric, named `family/metric`.
 
-A scorer is a callable `texts → DataFrame`; `BACKENDS` lists which scorers each backend runs. Adding one is a file in
-this folder and a line in that table. Fluency needs the model and the prompts, so it is computed beside them.
+`BACKENDS` lists which scorers each backend runs. Adding one is a file in this folder (a function `device → Scorer`) and
+its name in that table; a caller's own function `texts → DataFrame` can be given instead of a backend's name. Fluency
+needs the model and the prompts, so it is computed beside them.
 """
 
 from __future__ import annotations
@@ -9,16 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pandas as pd
+import torch
 
+from emolib import store
 from emolib.errors import UserError, nearest
-from emolib.models import LanguageModel
-from emolib.scoring.fluency import score_fluency
-from emolib.scoring.keyword_counts import score_keywords
-from emolib.scoring.sentiment import score_sentiment
+from emolib.models import LanguageModel, pick_device
+from emolib.scoring import goemotions, huggingface, keyword_counts, politeness, sentiment
+from emolib.scoring.cache import ScoreCache
+from emolib.scoring.fluency import score_fluency, stored_nll_limit
+from emolib.scoring.scorer import Scorer, ScorerFactory
 
-Scorer = Callable[[Sequence[str]], pd.DataFrame]
-
-BACKENDS: dict[str, tuple[Scorer, ...]] = {"bundled": (score_sentiment, score_keywords)}
+BACKENDS: dict[str, tuple[ScorerFactory, ...]] = {
+    "bundled": (sentiment.vader, politeness.ngrams, goemotions.bundled, keyword_counts.lists),
+    "lexical": (sentiment.vader, politeness.ngrams, goemotions.lexical, keyword_counts.lists),
+    "encoder": (sentiment.vader, politeness.ngrams, goemotions.encoder, keyword_counts.lists),
+    "huggingface": (huggingface.sentiment, huggingface.politeness, huggingface.goemotions, keyword_counts.lists),
+}
+Backend = str | Callable[[Sequence[str]], pd.DataFrame] | Scorer
 
 
 def score_texts(
@@ -26,32 +34,93 @@ def score_texts(
     *,
     prompts: Sequence[str] | None = None,
     lm: LanguageModel | None = None,
-    backend: str = "bundled",
+    backend: Backend | Sequence[Backend] = "bundled",
     nll_limit: float | None = None,
+    device: str = "auto",
+    cache: ScoreCache | None = None,
 ) -> pd.DataFrame:
     """Scores every text.
 
     Args:
         texts: continuations, without their prompts.
         prompts: what each text continues; with `lm`, fluency under the unpatched model is added.
-        backend: a key of `BACKENDS`; an unknown one is an error, never replaced by another.
-        nll_limit: mean token NLL above which a text counts as broken (see `scoring.fluency`).
+        backend: a key of `BACKENDS`, a function `texts → DataFrame` of numbers with one row per text, a `Scorer`, or
+            several of these. An unknown or unavailable one is an error, never replaced by another.
+        nll_limit: mean token NLL above which a text counts as broken; None takes that of the model's reference,
+            which is built at the first call for a model and stored (see `scoring.fluency`).
+        device: where scorers that are networks run.
+        cache: scores that were worked out before; None scores every distinct text of this call once.
 
     Returns:
-        One row per text: `sentiment/compound` in [-1, 1], `keywords/<label>` counts, and with prompts and lm
+        One row per text. Every backend of the table gives `sentiment/{POSITIVE,NEUTRAL,NEGATIVE}`,
+        `politeness/score`, `goemotions/<28 labels>` and `keywords/<label>`; with prompts and lm also
         `fluency/{nll,perplexity,repetition,distinct_2,length,broken}`.
 
     Raises:
-        UserError: unknown backend; prompts without lm, or not one per text.
+        UserError: unknown backend, one whose files are missing, prompts without lm, not one prompt per text,
+            a text that is no string, or a function that does not give one row of numbers per text.
     """
-    if backend not in BACKENDS:
-        raise UserError(f"unknown scoring backend {backend!r}: {nearest(backend, BACKENDS)}")
+    texts = list(texts)
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UserError(f"expected texts, got {type(text).__name__} at place {i}")
     if (prompts is None) != (lm is None):
         raise UserError("fluency needs both prompts= and lm=; give both or neither")
-    texts = list(texts)
-    parts = [scorer(texts) for scorer in BACKENDS[backend]]
+    if prompts is not None and len(prompts) != len(texts):
+        raise UserError(f"expected one prompt per text ({len(texts)}), got {len(prompts)}")
+    parts = [_scores(scorer, texts, cache) for scorer in scorers_of(backend, device)]
     if lm is not None:
-        if len(prompts) != len(texts):
-            raise UserError(f"expected one prompt per text ({len(texts)}), got {len(prompts)}")
-        parts.append(score_fluency(texts, prompts, lm, nll_limit=nll_limit))
-    return pd.concat(parts, axis=1)
+        limit = stored_nll_limit(lm) if nll_limit is None else nll_limit
+        parts.append(score_fluency(texts, prompts, lm, nll_limit=limit))
+    table = pd.concat(parts, axis=1)
+    repeated = table.columns[table.columns.duplicated()]
+    if len(repeated):
+        raise UserError(f"expected scorers with columns of their own, {repeated[0]!r} comes from two of them")
+    return table
+
+
+def scorers_of(backend: Backend | Sequence[Backend], device: str = "auto") -> list[Scorer]:
+    """The scorers that a backend (or several) runs."""
+    if isinstance(backend, Scorer):
+        return [backend]
+    if isinstance(backend, str):
+        if backend not in BACKENDS:
+            raise UserError(f"unknown scoring backend {backend!r}: {nearest(backend, BACKENDS)}")
+        place = torch.device(pick_device(device))
+        return [make(place) for make in BACKENDS[backend]]
+    if callable(backend):
+        return [_own(backend)]
+    return [scorer for one in backend for scorer in scorers_of(one, device)]
+
+
+def version_of(backend: Backend | Sequence[Backend], device: str = "auto") -> str:
+    """Changes whenever a score of the backend may change; what a stored table of scores depends on."""
+    return store.digest([[scorer.name, scorer.version] for scorer in scorers_of(backend, device)])
+
+
+def _scores(scorer: Scorer, texts: list[str], cache: ScoreCache | None) -> pd.DataFrame:
+    """One row per text. Distinct texts are scored once; where there is none, one is scored for its columns alone."""
+    if not texts:
+        return scorer.score([""]).iloc[:0]
+    if cache is not None and scorer.version is not None:
+        return cache.scores(scorer, texts)
+    distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    table = scorer.score(list(distinct))
+    return table.iloc[[distinct[text] for text in texts]].reset_index(drop=True)
+
+
+def _own(function: Callable[[Sequence[str]], pd.DataFrame]) -> Scorer:
+    """A caller's function as a scorer; what it gives is checked, and never cached."""
+    name = getattr(function, "__name__", type(function).__name__)
+
+    def score(texts: Sequence[str]) -> pd.DataFrame:
+        table = pd.DataFrame(function(texts)).reset_index(drop=True)
+        numeric = all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes)
+        if len(table) != len(texts) or not numeric or not len(table.columns):
+            raise UserError(
+                f"expected the scorer {name!r} to give a table of numbers, {len(texts)} rows, got {len(table)} rows "
+                f"and columns {', '.join(f'{c} ({t})' for c, t in table.dtypes.items()) or 'none'}"
+            )
+        return table
+
+    return Scorer(name, None, score)

@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from emolib import paths, store
+from emolib.dataset import load_dataset, select_scenarios
 from emolib.errors import UserError
 from emolib.generation import generate
 from emolib.likelihood import continuation_nll
@@ -20,6 +22,7 @@ from emolib.models import LanguageModel
 
 REPETITION_LIMIT = 0.30
 MINIMUM_TOKENS = 5
+REFERENCE_SCENARIOS = 40
 REFERENCE_PERCENTILE = 95.0
 
 
@@ -103,3 +106,18 @@ def fluency_reference(
 def nll_limit(reference: pd.DataFrame) -> float:
     """The reference's 95th percentile of the mean token NLL."""
     return float(np.nanpercentile(reference["nll"], REFERENCE_PERCENTILE))
+
+
+def stored_nll_limit(lm: LanguageModel) -> float:
+    """The limit of the model's own reference, which is built once per model and stored in the cache.
+
+    The reference continues the first forty training scenarios of the repository's data set, one text per label.
+    """
+    kept = lm.__dict__.get("_nll_limit")
+    if kept is None:
+        texts = select_scenarios(load_dataset(), "train", REFERENCE_SCENARIOS)
+        matched = {"step": 1, "texts": store.digest(texts.to_dict("list")), "model": lm.identity}
+        path = paths.fluency_reference(lm.spec.name, store.digest(matched))
+        store.obtain(path, matched, lambda: store.table_bytes(fluency_reference(lm, texts)))
+        kept = lm.__dict__["_nll_limit"] = nll_limit(store.read_table(path))
+    return kept

@@ -1,12 +1,29 @@
-"""Sentiment by VADER (Hutto and Gilbert 2014): a lexicon with rules for negation, emphasis and punctuation."""
+"""Sentiment by VADER (Hutto and Gilbert 2014): a lexicon with rules for negation, emphasis and punctuation.
+
+VADER gives one number, `compound`. Probabilities follow from it by a multinomial logistic regression on its positive
+and its negative part, fitted on GoEmotions' comments, whose labels the authors group into positive, negative, ambiguous
+and neutral (comments with labels of several groups, or ambiguous ones, are left out).
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.metadata import version
 
+import numpy as np
 import pandas as pd
+import torch
+from scipy.special import softmax
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+from emolib.errors import UserError
+from emolib.paths import display, params_folder
+from emolib.scoring.scorer import Scorer
+from emolib.store import digest
+
+CLASSES = ("POSITIVE", "NEUTRAL", "NEGATIVE")
 
 
 @lru_cache(maxsize=1)
@@ -14,6 +31,32 @@ def _analyzer() -> SentimentIntensityAnalyzer:
     return SentimentIntensityAnalyzer()
 
 
-def score_sentiment(texts: Sequence[str]) -> pd.DataFrame:
-    """`sentiment/compound`: VADER's normalised valence, -1 (negative) to 1 (positive)."""
-    return pd.DataFrame({"sentiment/compound": [_analyzer().polarity_scores(text)["compound"] for text in texts]})
+def compound_scores(texts: Sequence[str]) -> np.ndarray:
+    """VADER's normalised valence, `[text]`, -1 (negative) to 1 (positive)."""
+    return np.array([_analyzer().polarity_scores(text)["compound"] for text in texts])
+
+
+def class_features(compound: np.ndarray) -> np.ndarray:
+    """`[text, 2]`: the positive and the negative part."""
+    return np.stack([np.maximum(compound, 0), np.maximum(-compound, 0)], axis=1)
+
+
+@lru_cache(maxsize=1)
+def _mapping() -> dict[str, list]:
+    path = params_folder("scorers") / "sentiment.json"
+    if not path.is_file():
+        raise UserError(f"expected the fitted mapping {display(path)}, found none; run `emolib train-scorers`")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def vader(device: torch.device) -> Scorer:
+    """`sentiment/{POSITIVE,NEUTRAL,NEGATIVE}` (they sum to 1) and `sentiment/compound`."""
+    mapping = _mapping()
+
+    def score(texts: Sequence[str]) -> pd.DataFrame:
+        compound = compound_scores(texts)
+        logits = class_features(compound) @ np.array(mapping["weights"]).T + np.array(mapping["bias"])
+        table = pd.DataFrame(softmax(logits, axis=1), columns=[f"sentiment/{name}" for name in CLASSES])
+        return table.assign(**{"sentiment/compound": compound})
+
+    return Scorer("sentiment_vader", digest([version("vaderSentiment"), mapping]), score)

@@ -1,0 +1,74 @@
+"""Reads the data that scorers are trained on: GoEmotions' official TSV files and TyDiP's CSV."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from emolib.errors import UserError
+from emolib.scoring.goemotions import LABELS
+
+
+def read_goemotions(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
+    """Texts and labels `[text, 28]` (uint8) of `<folder>/<split>.tsv`.
+
+    Raises:
+        UserError: a file is missing, `labels.txt` names other labels, or a line does not hold text, label ids and id.
+    """
+    names = _read(folder / "labels.txt", f"GoEmotions' labels.txt in {folder}").split()
+    if tuple(names) != LABELS:
+        raise UserError(f"expected the 28 labels of GoEmotions in labels.txt, got {len(names)}: {' '.join(names):.60}")
+    texts, rows = [], []
+    known = {str(i): i for i in range(len(LABELS))}
+    content = _read(folder / f"{split}.tsv", f"GoEmotions' {split}.tsv in {folder}")
+    lines = content.removesuffix("\n").split("\n")  # comments hold other line separators
+    for number, line in enumerate(lines, 1):
+        fields = line.removesuffix("\r").split("\t")
+        ids = fields[1].split(",") if len(fields) == 3 else []
+        if not ids or not all(i in known for i in ids):
+            raise UserError(
+                f"{split}.tsv, line {number}: expected text, label ids from 0 to {len(LABELS) - 1} and a comment id, "
+                f"separated by tabs; got {line!r:.60}"
+            )
+        texts.append(fields[0])
+        rows.append([known[i] for i in ids])
+    truth = np.zeros((len(texts), len(LABELS)), np.uint8)
+    for row, ids in enumerate(rows):
+        truth[row, ids] = 1
+    return texts, truth
+
+
+def read_tydip(path: Path) -> tuple[list[str], np.ndarray]:
+    """Requests and their politeness `[text]` of a CSV with columns sentence and score.
+
+    Raises:
+        UserError: the file is missing, has other columns, or a score is no number.
+    """
+    content = _read(path, f"TyDiP's English training part at {path}")
+    try:
+        table = pd.read_csv(io.StringIO(content), dtype={"sentence": str})
+    except ValueError as error:
+        reason = " ".join(str(error).split())  # some of pandas' messages end in a new line
+        raise UserError(f"expected a CSV with columns sentence and score in {path.name}: {reason}") from error
+    if not {"sentence", "score"} <= set(table.columns):
+        raise UserError(f"expected columns sentence and score in {path.name}, got {', '.join(map(str, table.columns))}")
+    score = pd.to_numeric(table["score"], errors="coerce")
+    bad = np.flatnonzero(~np.isfinite(score) | table["sentence"].isna())
+    if len(bad):
+        raise UserError(f"{path.name}, row {bad[0] + 2}: expected a sentence and a number")
+    return table["sentence"].tolist(), score.to_numpy(float)
+
+
+def _read(path: Path, what: str) -> str:
+    """The text as it is: no other sign is made a line's end."""
+    if not path.is_file():
+        raise UserError(f"expected {what}, found no such file")
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path.name}, line {line}: expected UTF-8 text, got byte 0x{data[error.start]:02x}") from error

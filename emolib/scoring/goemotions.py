@@ -1,0 +1,195 @@
+"""The 28 labels of GoEmotions (Demszky et al. 2020) as probabilities, by n-grams, by sentence features, and by both.
+
+Every label has a probability of its own (a text may have several labels, or none). The models' logits are calibrated
+per label by a logistic regression on out-of-fold predictions (Platt 1999); the combination weighs both logits so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.numpy import load_file
+from scipy.special import erf, expit
+
+from emolib.errors import UserError
+from emolib.paths import display, params_folder
+from emolib.scoring.encoder import SentenceEncoder, encoder_folder, load_encoder
+from emolib.scoring.ngrams import NgramModel
+from emolib.scoring.scorer import Scorer
+from emolib.store import digest, sha256_of
+
+LABELS = (
+    *("admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire"),
+    *("disappointment", "disapproval", "disgust", "embarrassment", "excitement", "fear", "gratitude", "grief", "joy"),
+    *("love", "nervousness", "optimism", "pride", "realization", "relief", "remorse", "sadness", "surprise", "neutral"),
+)
+# Which labels stand for an emotion of the default data set; another label stands for itself, where it is one of the 28.
+MATCHING = {"anger": ("anger", "annoyance"), "apology": ("remorse",)}
+WAYS = ("lexical", "encoder", "bundled")
+
+
+def matching_labels(emotion: str) -> tuple[str, ...]:
+    """The GoEmotions labels that stand for an emotion; none where there are none."""
+    return MATCHING.get(emotion, (emotion,) if emotion in LABELS else ())
+
+
+def on_target(table: pd.DataFrame, emotion: str, family: str = "goemotions") -> pd.Series:
+    """The probability of the emotion's labels, the highest of them where there are several; `[text]`.
+
+    Raises:
+        UserError: none of the 28 labels stands for the emotion.
+    """
+    return table[[f"{family}/{label}" for label in _needed_labels(emotion)]].max(axis=1)
+
+
+def is_present(table: pd.DataFrame, emotion: str, way: str = "bundled") -> pd.Series:
+    """Whether one of the emotion's labels reaches its threshold, `[text]`, by the columns of one of `WAYS`.
+
+    Raises:
+        UserError: none of the 28 labels stands for the emotion.
+    """
+    labels, limits = _needed_labels(emotion), thresholds(way)
+    family = "goemotions" if way == "bundled" else f"goemotions_{way}"
+    reached = [table[f"{family}/{label}"] >= limits[label] for label in labels]
+    return pd.concat(reached, axis=1).any(axis=1)
+
+
+def _needed_labels(emotion: str) -> tuple[str, ...]:
+    labels = matching_labels(emotion)
+    if not labels:
+        raise UserError(
+            f"no GoEmotions label stands for {emotion!r}; expected one of {', '.join((*MATCHING, *LABELS))}"
+        )
+    return labels
+
+
+@dataclass(frozen=True)
+class Head:
+    """One hidden layer on standardised sentence features: W₂ gelu(W₁ (x − μ) / σ + b₁) + b₂.
+
+    Attributes:
+        mean, scale: `[feature]`; inner: `[hidden, feature]`; outer: `[label, hidden]`; biases `[hidden]`, `[label]`.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    inner: np.ndarray
+    inner_bias: np.ndarray
+    outer: np.ndarray
+    outer_bias: np.ndarray
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Logits `[text, label]`."""
+        hidden = _each((features - self.mean) / self.scale, self.inner) + self.inner_bias
+        return _each(hidden * 0.5 * (1 + erf(hidden / math.sqrt(2))), self.outer) + self.outer_bias
+
+
+def _each(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """rows weightsᵀ, a row at a time: in a common product a row's last bits depend on its place among the others."""
+    out = np.empty((len(rows), len(weights)), rows.dtype)
+    for place, row in enumerate(rows):
+        out[place] = weights @ row
+    return out
+
+
+@dataclass(frozen=True)
+class GoEmotionsModels:
+    """What is read from `params/scorers/`.
+
+    Attributes:
+        calibration: per way `[label, n + 1]`: a factor per logit, and a constant.
+        thresholds: per way `[label]`: from which probability on a label counts as present.
+    """
+
+    ngrams: NgramModel
+    head: Head
+    calibration: dict[str, np.ndarray]
+    thresholds: dict[str, np.ndarray]
+    version: str
+
+    def probabilities(self, lexical: np.ndarray | None, encoder: np.ndarray | None, way: str) -> np.ndarray:
+        """`[text, label]` from the logits of either or both."""
+        logits = {"lexical": [lexical], "encoder": [encoder], "bundled": [lexical, encoder]}[way]
+        return expit(combined(logits, self.calibration[way])).astype(np.float32)
+
+
+def combined(logits: Sequence[np.ndarray], calibration: np.ndarray) -> np.ndarray:
+    """Calibrated logits `[text, label]`: a weighted sum per label."""
+    return sum(z * calibration[:, i] for i, z in enumerate(logits)) + calibration[:, -1]
+
+
+@lru_cache(maxsize=1)
+def load_models() -> GoEmotionsModels:
+    """The trained models; `UserError` where a file is missing."""
+    folder = params_folder("scorers")
+    ngrams = NgramModel.read(folder, "goemotions_lexical")
+    head_file, settings_file = folder / "goemotions_encoder.safetensors", folder / "goemotions.json"
+    for path in (head_file, settings_file):
+        if not path.is_file():
+            raise UserError(f"expected the trained scorer {display(path)}, found none; run `emolib train-scorers`")
+    tensors = {name: value.astype(np.float32) for name, value in load_file(head_file).items()}
+    settings = json.loads(settings_file.read_text(encoding="utf-8"))
+    if tuple(settings["labels"]) != LABELS:
+        raise UserError(f"expected the 28 labels of GoEmotions in {display(settings_file)}, got others")
+    by_way = {
+        key: {way: np.array(settings[key][way], np.float32) for way in WAYS} for key in ("calibration", "thresholds")
+    }
+    version = digest([ngrams.version, sha256_of(head_file), sha256_of(settings_file)])
+    return GoEmotionsModels(ngrams, Head(**tensors), **by_way, version=version)
+
+
+def thresholds(way: str = "bundled") -> pd.Series:
+    """From which probability on each label counts as present, `[label]`; chosen on out-of-fold predictions."""
+    return pd.Series(load_models().thresholds[way], index=LABELS)
+
+
+def lexical(device: torch.device) -> Scorer:
+    """Weighted word n-grams and one logistic regression per label."""
+    models = load_models()
+    return Scorer(
+        "goemotions_lexical", models.version, lambda texts: _table(models, texts, None, ["lexical"])["lexical"]
+    )
+
+
+def encoder(device: torch.device) -> Scorer:
+    """A small network on all-MiniLM-L6-v2's features."""
+    models, version = load_models(), _version(device)
+
+    def score(texts: Sequence[str]) -> pd.DataFrame:
+        return _table(models, texts, load_encoder(device), ["encoder"])["encoder"]
+
+    return Scorer("goemotions_encoder", version, score)
+
+
+def bundled(device: torch.device) -> Scorer:
+    """Both combined, as `goemotions/<label>`; each alone as `goemotions_lexical/…` and `goemotions_encoder/…`."""
+    models, version = load_models(), _version(device)
+
+    def score(texts: Sequence[str]) -> pd.DataFrame:
+        tables = _table(models, texts, load_encoder(device))
+        singles = [tables[way].rename(columns=lambda c, w=way: c.replace("/", f"_{w}/")) for way in WAYS[:2]]
+        return pd.concat([tables["bundled"], *singles], axis=1)
+
+    return Scorer("goemotions_bundled", version, score)
+
+
+def _version(device: torch.device) -> str:
+    """Of what the sentence features take part in; processors of another kind round otherwise."""
+    return digest([load_models().version, encoder_folder()[1], device.type])
+
+
+def _table(
+    models: GoEmotionsModels, texts: Sequence[str], reader: SentenceEncoder | None, ways: Sequence[str] = WAYS
+) -> dict[str, pd.DataFrame]:
+    """Probabilities per way; only the models that take part are asked."""
+    columns = [f"goemotions/{label}" for label in LABELS]
+    words = None if tuple(ways) == ("encoder",) else models.ngrams(texts)
+    features = None if reader is None else models.head(reader.features(texts))
+    return {way: pd.DataFrame(models.probabilities(words, features, way), columns=columns) for way in ways}

@@ -1,0 +1,90 @@
+"""Linear models on weighted n-grams of words: the lexical scorers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from emolib.errors import UserError
+from emolib.paths import display
+from emolib.store import digest, sha256_of
+
+# Words with their inner apostrophes, runs of ! and ?, and every other sign by itself (emoji, dots, quotation marks).
+TOKEN = r"\w+(?:['’]\w+)*|[!?]+|[^\w\s]"
+
+
+def vectorizer(**settings: object) -> TfidfVectorizer:
+    """The n-grams of one and two tokens, lower case, weighted by 1 + log(count) and inverse document frequency."""
+    fixed = {"ngram_range": (1, 2), "token_pattern": TOKEN, "sublinear_tf": True, "dtype": np.float32}
+    return TfidfVectorizer(**fixed, **settings)
+
+
+@dataclass(frozen=True)
+class NgramModel:
+    """x W + b, with x the weighted n-grams of a text.
+
+    Attributes:
+        words: a vectorizer whose vocabulary and inverse document frequencies are set.
+        weights: `[n-gram, output]` float32.
+        bias: `[output]` float32.
+        version: a hash of the files it was read from.
+    """
+
+    words: TfidfVectorizer
+    weights: np.ndarray
+    bias: np.ndarray
+    version: str = ""
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """`[text, output]` float32."""
+        return self.of_counts(self.words.transform(texts))
+
+    def of_counts(self, weighted: sparse.csr_matrix) -> np.ndarray:
+        return np.asarray(weighted @ self.weights) + self.bias
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """What is stored: half-precision weights, and the n-grams in the order of the weights' rows."""
+        grams = sorted(self.words.vocabulary_, key=self.words.vocabulary_.get)
+        tensors = {
+            "weights": self.weights.astype(np.float16),
+            "bias": self.bias.astype(np.float32),
+            "idf": self.words.idf_.astype(np.float16),
+        }
+        vocabulary = json.dumps(grams, ensure_ascii=False, separators=(",", ":"))
+        return {f"{name}.safetensors": save(tensors), f"{name}.vocabulary.json": vocabulary.encode()}
+
+    def rounded(self) -> NgramModel:
+        """The model as it comes back from its files."""
+        words = _with_frequencies(self.words.vocabulary_, self.words.idf_.astype(np.float16))
+        return NgramModel(words, self.weights.astype(np.float16).astype(np.float32), self.bias.astype(np.float32))
+
+    @classmethod
+    def read(cls, folder: Path, name: str) -> NgramModel:
+        """Raises `UserError` where a file is missing or does not fit the other."""
+        tensors_file, vocabulary_file = folder / f"{name}.safetensors", folder / f"{name}.vocabulary.json"
+        for path in (tensors_file, vocabulary_file):
+            if not path.is_file():
+                raise UserError(f"expected the trained scorer {display(path)}, found none; run `emolib train-scorers`")
+        tensors = load_file(tensors_file)
+        grams = json.loads(vocabulary_file.read_text(encoding="utf-8"))
+        if len(grams) != len(tensors["weights"]):
+            raise UserError(
+                f"{display(vocabulary_file)} has {len(grams)} n-grams, {display(tensors_file)} weights for "
+                f"{len(tensors['weights'])}; restore both from the repository or run `emolib train-scorers`"
+            )
+        words = _with_frequencies({gram: i for i, gram in enumerate(grams)}, tensors["idf"])
+        version = digest([sha256_of(tensors_file), sha256_of(vocabulary_file)])
+        return cls(words, tensors["weights"].astype(np.float32), tensors["bias"].astype(np.float32), version)
+
+
+def _with_frequencies(vocabulary: dict[str, int], idf: np.ndarray) -> TfidfVectorizer:
+    words = vectorizer(vocabulary=vocabulary)
+    words.idf_ = idf.astype(np.float32)
+    return words
