@@ -50,4 +50,4 @@ def agreement(scores: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
             values = [texts[f"target_{way}/{emotion}"].to_numpy() for way in SINGLES]
             says = [goemotions.is_present(texts, emotion, way).to_numpy() for way in SINGLES]
             rows.append({"emotion": emotion, **evaluation.agreement(*values, *says)})
-    return pd.DataFrame(rows, columns=["emotion", "kappa", "rank_correlation", "share_a", "share_b", "n"])
+    return pd.DataFrame(rows, columns=["emotion", "kappa", "rank_correlation", "share_a", "share_b", "n_present", "n"])

@@ -16,6 +16,7 @@ from emolib.scoring import version_of
 STYLE_NAMES = {**NAMES, "unspecified": "指定なし", "all": "全体"}
 SPLIT_NAMES = {"train": "訓練", "validation": "検証", "test": "テスト"}
 LOW_KAPPA = 0.4
+FEWEST_PRESENT = 10  # below it κ is about a handful of texts
 OMITTED = "（参照用の写しでは省略）"
 
 
@@ -124,6 +125,7 @@ def agreement_rows(table: pd.DataFrame) -> pd.DataFrame:
         "rank_correlation": "順位相関",
         "share_a": "n-gram がありとした割合",
         "share_b": "エンコーダがありとした割合",
+        "n_present": "どちらかがありとした数",
         "n": "テキスト数",
     }
     shown = table.assign(emotion=table["emotion"].map(emotion_name)).set_index("emotion")
@@ -136,12 +138,20 @@ def agreement_sentence(table: pd.DataFrame) -> Markdown:
     """What the agreement of the two models says about the scores."""
     if table.empty:
         return Markdown("この採点器には分類器が一つしかないため、一致は計算できない。")
-    known = table.dropna(subset=["kappa"])
+    known = table[table["n_present"] >= FEWEST_PRESENT].dropna(subset=["kappa"])
+    rare = [
+        emotion_name(row["emotion"]) for row in table.to_dict("records") if row["emotion"] not in set(known["emotion"])
+    ]
     low = known[known["kappa"] < LOW_KAPPA]
-    listed = "、".join(f"{emotion_name(row['emotion'])} κ = {row['kappa']:.2f}" for row in known.to_dict("records"))
-    text = f"二つの分類器の一致は {listed or '計算できなかった'}。"
+    lines = []
+    if len(known):
+        listed = "、".join(f"{emotion_name(row['emotion'])} κ = {row['kappa']:.2f}" for row in known.to_dict("records"))
+        lines.append(f"二つの分類器の一致は {listed}。")
     if len(known) and low.empty:
-        return Markdown(text + f"いずれも κ ≥ {LOW_KAPPA} であり、種類の異なる分類器が同じ傾向を示す。")
-    names = "・".join(emotion_name(e) for e in low["emotion"])
-    weak = f"{names}は κ < {LOW_KAPPA} で、分類器の種類によって判断が分かれる。その感情の確率は慎重に読む。"
-    return Markdown(text + (weak if names else ""))
+        lines.append(f"いずれも κ ≥ {LOW_KAPPA} であり、種類の異なる分類器が同じ傾向を示す。")
+    if len(low):
+        names = "・".join(emotion_name(e) for e in low["emotion"])
+        lines.append(f"{names}は κ < {LOW_KAPPA} で、分類器の種類によって判断が分かれる。その感情の確率は慎重に読む。")
+    if rare:
+        lines.append(f"{'・'.join(rare)}は、ありとされたテキストが {FEWEST_PRESENT} に満たず、κ からは何も言えない。")
+    return Markdown("".join(lines))

@@ -74,18 +74,14 @@ def label_matrix(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(index=lambda e: f"{emotion_name(e)}ベクトル")
 
 
-def largest_changes(table: pd.DataFrame, count: int = 5) -> pd.DataFrame:
+def largest_changes(table: pd.DataFrame, count: int = 5) -> Markdown:
     """The labels that each vector raises and lowers most."""
-    rows = {}
+    rows = []
     for emotion, row in table.iterrows():
         ordered = row.sort_values(ascending=False, kind="stable")
-        listed = [
-            ", ".join(f"{label} {v + 0.0:+.2f}" for label, v in part.items())
-            for part in (ordered.head(count), ordered.tail(count).iloc[::-1])
-        ]
-        rows[emotion_name(emotion)] = listed
-    names = [f"最も増えた {count} ラベル", f"最も減った {count} ラベル"]
-    return pd.DataFrame(rows, index=names).T.rename_axis("操作した感情")
+        ends = (ordered.head(count), ordered.tail(count).iloc[::-1])
+        rows.append([emotion_name(emotion), *(", ".join(f"{k} {v:+.2f}" for k, v in end.items()) for end in ends)])
+    return Markdown(markdown_table(rows, ["操作した感情", f"最も増えた {count} ラベル", f"最も減った {count} ラベル"]))
 
 
 def effects_and_nulls(run: Run, sweep: pd.DataFrame, family: str) -> tuple[dict[str, float], dict[str, np.ndarray]]:
@@ -275,8 +271,8 @@ def _broken_sentence(broken: pd.DataFrame, margin: float) -> str:
 
 def _claim_sentence(row: dict, params: PatchingParameters) -> str:
     words = row["metric"].startswith("keywords/")
-    unit, digits = ("語", 2) if words else ("", 3)
-    start = f"{metric_name(row['metric'])}は{verdict(row, params)}。自分のベクトルで 1 テキストあたり {row['own_effect']:+.{digits}f}{unit} 動き、"
+    unit, digits = (" 語", 2) if words else (" ", 3)
+    start = f"{metric_name(row['metric'])}は{verdict(row, params)}。自分のベクトルで 1 テキストあたり {row['own_effect']:+.{digits}f}{unit}動き、"
     if row["degenerate"]:
         middle = f"他の感情のベクトルとの差は {row['vs_others']:+.{digits}f}（0 でない差が少なく、区間は計算しない）。"
     else:

@@ -90,6 +90,7 @@ def agreement(a: np.ndarray, b: np.ndarray, says_a: np.ndarray, says_b: np.ndarr
         "rank_correlation": float(spearmanr(a, b).statistic) if ranks else float("nan"),
         "share_a": float(np.mean(says_a)),
         "share_b": float(np.mean(says_b)),
+        "n_present": int(np.sum(says_a | says_b)),
         "n": len(a),
     }
 
