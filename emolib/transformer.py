@@ -15,18 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.attention import Columns, Grouping, HeadParts, SharedKeys, Span, attention, rotated_by
-from emolib.blueprint import Blueprint, Layer
+from emolib.attention import Columns, Grouping, HeadParts, SharedKeys, Span, attention
+from emolib.blueprint import Layer
+from emolib.forward import ForwardPass
 from emolib.interventions import Edits
 from emolib.memory import Workspace
 from emolib.models import LanguageModel
 from emolib.products import linear_into
 from emolib.tokens import pad_left, position_ids
 
-LOWEST = torch.finfo(torch.float32).min
 
-
-class NativeRunner:
+class NativeRunner(ForwardPass):
     """Runs one batch through a `Blueprint`: `start` with the prompts, then `step` with each new token.
 
     Args:
@@ -50,16 +49,15 @@ class NativeRunner:
     ) -> None:
         if (np.diff(edits.entry) < 0).any():
             raise ValueError("expected rows in the order of the layer at which they are first patched")
-        self.net: Blueprint = lm.blueprint
-        self.device, self.dtype = lm.device, lm.dtype
         self.as_graph = lm.device.type == "cuda" if as_graph is None else as_graph
         self.can_drop = not self.as_graph  # a captured graph has its number of rows in it
         # products of 16-bit slices copy them first: there all columns are read, the coming ones hidden
-        self._whole = self.as_graph or lm.dtype != torch.float32
+        whole = self.as_graph or lm.dtype != torch.float32
+        super().__init__(lm, ids.shape[1] + n_fed, whole=whole)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._edits = edits
         self._ids, self._mask = ids, mask
-        self._width, self._total = ids.shape[1], ids.shape[1] + n_fed
+        self._width = ids.shape[1]
         self._first = edits.first_column
         memory = workspace or Workspace()
         shape = (len(self.net.layers), len(ids), self.net.n_kv_heads, self._total - self._first, self.net.d_head)
@@ -235,77 +233,10 @@ class NativeRunner:
         values[:, :, own] = v
         return keys[:, :, : span.stop - first], values[:, :, : span.stop - first]
 
-    @staticmethod
-    def _mlp(layer: Layer, hidden: Tensor) -> Tensor:
-        inner = layer.up(layer.mlp_norm(hidden))
-        if layer.gated:
-            gate, up = inner.chunk(2, dim=-1)
-            inner = layer.activation(gate).mul_(up)
-        else:
-            inner = layer.activation(inner)
-        added = layer.down(inner)
-        return added if layer.mlp_post_norm is None else layer.mlp_post_norm(added)
-
-    def _embed(self, tokens: Tensor, places: Tensor) -> Tensor:
-        net = self.net
-        hidden = net.embedding[tokens]
-        if net.embedding_scale is not None:
-            hidden = hidden * net.embedding_scale
-        return hidden if net.positions is None else hidden + net.positions[places]
-
-    def _heads(self, layer: Layer, x: Tensor, span: Span) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries `[row, pos, head, d_head]`, keys and values `[row, pos, KV head, d_head]`, rotated and normalised."""
-        net = self.net
-        fused = layer.qkv(x)
-        if layer.interleaved:
-            split = fused.unflatten(-1, (net.n_heads, 3, net.d_head))
-            both, v = torch.cat([split[..., 0, :], split[..., 1, :]], dim=2), split[..., 2, :]
-        else:
-            split = fused.unflatten(-1, (net.n_heads + 2 * net.n_kv_heads, net.d_head))
-            both, v = split[:, :, : -net.n_kv_heads], split[:, :, -net.n_kv_heads :]
-        if layer.qk_norm is not None:
-            both = layer.qk_norm(both)
-        if layer.rotary is not None:
-            both = rotated_by(both, *span.angles[layer.rotary])
-        return both[:, :, : net.n_heads], both[:, :, net.n_heads :], v
-
     def _head(self, hidden: Tensor, columns: Columns) -> Tensor:
         hidden = self._edits.stream("resid_pre", len(self.net.layers), hidden, columns)
         normed, head = self.net.final_norm(hidden)[:, -1], self.net.head
         return linear_into(normed, head.weight, head.bias, self._logits)
-
-    # what blocks share
-
-    def _span(self, columns: Columns, places: Tensor, pads: Tensor | None) -> Span:
-        one = isinstance(columns, Tensor) or columns.stop - columns.start == 1
-        whole = self._whole and one
-        stop = self._total if whole else columns.stop
-        angles = {name: table(places, self.net.embedding) for name, table in self.net.angles.items()}
-        windows = {layer.window for layer in self.net.layers}
-        biases = {window: self._bias(pads, columns, stop, window) for window in windows}
-        return Span(columns, stop, angles, biases)
-
-    def _pad_bias(self, mask: Tensor) -> Tensor | None:
-        """0 on real and coming columns, very negative on padding: `[row, 1, 1, column]`; None without padding."""
-        if bool(mask.all()):
-            return None
-        bias = torch.zeros(len(mask), 1, 1, self._total, device=self.device)
-        bias[:, 0, 0, : mask.shape[1]] = (1 - mask.to(self.device)) * LOWEST
-        return bias
-
-    def _bias(self, pads: Tensor | None, columns: Columns, stop: int, window: int | None) -> Tensor | None:
-        """What is added to attention scores: padding, what comes later, and what lies too far back."""
-        if isinstance(columns, slice):
-            within = window is None or columns.stop <= window
-            if columns.stop - columns.start == 1 and stop == columns.stop and within:
-                return pads if pads is None else pads[..., :stop]
-            columns = torch.arange(columns.start, columns.stop, device=self.device)
-        back = columns[:, None] - torch.arange(stop, device=self.device)
-        unseen = back < 0
-        if window is not None:
-            unseen = unseen | (back >= window)
-        bias = torch.zeros(unseen.shape, device=self.device).masked_fill_(unseen, LOWEST)[None, None]
-        return bias if pads is None else (bias + pads[..., :stop]).clamp_min_(LOWEST)
 
 
 def _distinct(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -166,7 +166,7 @@ def test_a_corrupt_file_is_told_in_one_line_and_its_removal_helps(cache: ScoreCa
     with pytest.raises(UserError) as caught:
         score_texts(["one"], backend=counting([]), cache=cache)
     line = str(caught.value)
-    assert len(line.splitlines()) == 1
+    assert line == line.strip() and len(line.splitlines()) == 1
     assert "score cache" in line and "made.sqlite" in line and "delete it" in line
     path.unlink()
     assert same_bits(score_texts(["one"], backend=counting([]), cache=cache), table_of(["one"]))

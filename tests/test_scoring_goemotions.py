@@ -49,7 +49,7 @@ def expect_one_line(call: Callable[[], Any], *words: str) -> None:
     with pytest.raises(UserError) as caught:
         call()
     line = str(caught.value)
-    assert len(line.splitlines()) == 1
+    assert line == line.strip() and len(line.splitlines()) == 1
     for word in words:
         assert word in line
 
@@ -296,6 +296,13 @@ def test_a_label_is_present_from_its_threshold_on():
     limit = goemotions.thresholds("lexical")["joy"]
     table = pd.DataFrame({"goemotions_lexical/joy": [limit, np.nextafter(limit, np.float32(0))]})
     assert goemotions.is_present(table, "joy", "lexical").tolist() == [True, False]
+
+
+def test_every_way_has_thresholds_of_its_own():
+    stored = json.loads((paths.params_folder("scorers") / "goemotions.json").read_text(encoding="utf-8"))["thresholds"]
+    for way in WAYS:
+        assert goemotions.thresholds(way).tolist() == np.array(stored[way], np.float32).tolist()
+    assert len({tuple(values) for values in stored.values()}) == len(WAYS)
 
 
 def test_each_backend_alone_gives_the_singles_of_the_bundled_one():

@@ -220,7 +220,7 @@ def expect_one_line(call: Callable[[], Any], *words: str) -> None:
     with pytest.raises(UserError) as caught:
         call()
     line = str(caught.value)
-    assert len(line.splitlines()) == 1
+    assert line == line.strip() and len(line.splitlines()) == 1
     for word in words:
         assert word in line
 

@@ -8,6 +8,7 @@ needs the model and the prompts, so it is computed beside them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -60,6 +61,8 @@ def score_texts(
         UserError: unknown backend, one whose files are missing, prompts without lm, not one prompt per text,
             a text that is no string, or a function that does not give one row of numbers per text.
     """
+    if isinstance(texts, str):
+        raise UserError("expected a list of texts, got one text; put it into a list")
     texts = list(texts)
     for i, text in enumerate(texts):
         if not isinstance(text, str):
@@ -89,7 +92,10 @@ def scorers_of(backend: Backend | Sequence[Backend], device: str = "auto") -> li
         place = torch.device(pick_device(device))
         return [make(place) for make in BACKENDS[backend]]
     if callable(backend):
-        return [_own(backend)]
+        name = getattr(backend, "__name__", type(backend).__name__)
+        return [Scorer(name, None, backend)]
+    if not isinstance(backend, Sequence) or not backend:
+        raise UserError(f"expected a scoring backend ({', '.join(BACKENDS)}), a function or a Scorer, got {backend!r}")
     return [scorer for one in backend for scorer in scorers_of(one, device)]
 
 
@@ -100,27 +106,30 @@ def version_of(backend: Backend | Sequence[Backend], device: str = "auto") -> st
 
 def _scores(scorer: Scorer, texts: list[str], cache: ScoreCache | None) -> pd.DataFrame:
     """One row per text. Distinct texts are scored once; where there is none, one is scored for its columns alone."""
+    checked = replace(scorer, score=lambda given: _checked(scorer, given))
     if not texts:
-        return scorer.score([""]).iloc[:0]
+        return checked.score([""]).iloc[:0]
     if cache is not None and scorer.version is not None:
-        return cache.scores(scorer, texts)
+        return cache.scores(checked, texts)
     distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    table = scorer.score(list(distinct))
+    table = checked.score(list(distinct))
     return table.iloc[[distinct[text] for text in texts]].reset_index(drop=True)
 
 
-def _own(function: Callable[[Sequence[str]], pd.DataFrame]) -> Scorer:
-    """A caller's function as a scorer; what it gives is checked, and never cached."""
-    name = getattr(function, "__name__", type(function).__name__)
-
-    def score(texts: Sequence[str]) -> pd.DataFrame:
-        table = pd.DataFrame(function(texts)).reset_index(drop=True)
-        numeric = all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes)
-        if len(table) != len(texts) or not numeric or not len(table.columns):
-            raise UserError(
-                f"expected the scorer {name!r} to give a table of numbers, {len(texts)} rows, got {len(table)} rows "
-                f"and columns {', '.join(f'{c} ({t})' for c, t in table.dtypes.items()) or 'none'}"
-            )
-        return table
-
-    return Scorer(name, None, score)
+def _checked(scorer: Scorer, texts: Sequence[str]) -> pd.DataFrame:
+    """What the scorer gives, if it is one row of numbers per text."""
+    given = scorer.score(texts)
+    try:
+        table = pd.DataFrame(given).reset_index(drop=True)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"expected the scorer {scorer.name!r} to give a table with {len(texts)} rows, got {type(given).__name__} "
+            f"({' '.join(str(error).split()):.80})"
+        ) from error
+    numeric = all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes)
+    if len(table) != len(texts) or not numeric or not len(table.columns):
+        raise UserError(
+            f"expected the scorer {scorer.name!r} to give a table of numbers, {len(texts)} rows, got {len(table)} rows "
+            f"and columns {', '.join(f'{c} ({t})' for c, t in table.dtypes.items()) or 'none'}"
+        )
+    return table

@@ -77,7 +77,9 @@ def brier_skill(truth: np.ndarray, probability: np.ndarray) -> float:
 
 
 def agreement(a: np.ndarray, b: np.ndarray, says_a: np.ndarray, says_b: np.ndarray) -> dict[str, float]:
-    """Cohen's κ of two scorers' decisions and the rank correlation of their scores; NaN where one never varies.
+    """Cohen's κ of two scorers' decisions and the rank correlation of their scores.
+
+    κ is NaN where neither decision varies, the correlation where one of the scores does not.
 
     Args:
         a, b: scores, `[text]`.

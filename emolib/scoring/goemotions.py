@@ -33,6 +33,7 @@ LABELS = (
 # Which labels stand for an emotion of the default data set; another label stands for itself, where it is one of the 28.
 MATCHING = {"anger": ("anger", "annoyance"), "apology": ("remorse",)}
 WAYS = ("lexical", "encoder", "bundled")
+COMPUTATION = 1  # raised when the same files would give other numbers
 
 
 def matching_labels(emotion: str) -> tuple[str, ...]:
@@ -50,13 +51,15 @@ def on_target(table: pd.DataFrame, emotion: str, family: str = "goemotions") -> 
 
 
 def is_present(table: pd.DataFrame, emotion: str, way: str = "bundled") -> pd.Series:
-    """Whether one of the emotion's labels reaches its threshold, `[text]`, by the columns of one of `WAYS`.
+    """Whether one of the emotion's labels reaches its threshold, `[text]`, by one of `WAYS`.
+
+    The way's own columns are read (`goemotions_lexical/…`), else `goemotions/…`, which hold it where it scored alone.
 
     Raises:
         UserError: none of the 28 labels stands for the emotion.
     """
     labels, limits = _needed_labels(emotion), thresholds(way)
-    family = "goemotions" if way == "bundled" else f"goemotions_{way}"
+    family = f"goemotions_{way}" if f"goemotions_{way}/{labels[0]}" in table else "goemotions"
     reached = [table[f"{family}/{label}"] >= limits[label] for label in labels]
     return pd.concat(reached, axis=1).any(axis=1)
 
@@ -141,7 +144,7 @@ def load_models() -> GoEmotionsModels:
     by_way = {
         key: {way: np.array(settings[key][way], np.float32) for way in WAYS} for key in ("calibration", "thresholds")
     }
-    version = digest([ngrams.version, sha256_of(head_file), sha256_of(settings_file)])
+    version = digest([COMPUTATION, ngrams.version, sha256_of(head_file), sha256_of(settings_file)])
     return GoEmotionsModels(ngrams, Head(**tensors), **by_way, version=version)
 
 

@@ -16,6 +16,7 @@ from emolib.errors import UserError
 from emolib.paths import display
 from emolib.store import digest, sha256_of
 
+COMPUTATION = 1  # raised when the same files would give other numbers
 # Words with their inner apostrophes, runs of ! and ?, and every other sign by itself (emoji, dots, quotation marks).
 TOKEN = r"\w+(?:['’]\w+)*|[!?]+|[^\w\s]"
 
@@ -80,7 +81,7 @@ class NgramModel:
                 f"{len(tensors['weights'])}; restore both from the repository or run `emolib train-scorers`"
             )
         words = _with_frequencies({gram: i for i, gram in enumerate(grams)}, tensors["idf"])
-        version = digest([sha256_of(tensors_file), sha256_of(vocabulary_file)])
+        version = digest([COMPUTATION, sha256_of(tensors_file), sha256_of(vocabulary_file)])
         return cls(words, tensors["weights"].astype(np.float32), tensors["bias"].astype(np.float32), version)
 
 

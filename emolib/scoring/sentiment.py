@@ -23,6 +23,7 @@ from emolib.paths import display, params_folder
 from emolib.scoring.scorer import Scorer
 from emolib.store import digest
 
+COMPUTATION = 1  # raised when the same mapping would give other numbers
 CLASSES = ("POSITIVE", "NEUTRAL", "NEGATIVE")
 
 
@@ -59,4 +60,4 @@ def vader(device: torch.device) -> Scorer:
         table = pd.DataFrame(softmax(logits, axis=1), columns=[f"sentiment/{name}" for name in CLASSES])
         return table.assign(**{"sentiment/compound": compound})
 
-    return Scorer("sentiment_vader", digest([version("vaderSentiment"), mapping]), score)
+    return Scorer("sentiment_vader", digest([COMPUTATION, version("vaderSentiment"), mapping]), score)

@@ -74,6 +74,7 @@ def train_scorers(goemotions: Path, tydip: Path, output: Path, *, say: Say = pri
     metrics: dict[str, Any] = {"settings": settings.__dict__, "data": {name: len(data[name][0]) for name in data}}
     curves: dict[str, Any] = {}
     _check_enough(data["train"][1], requests[1], settings)
+    _check_writable(output)
     say(f"GoEmotions: {len(data['train'][0])} comments to train on, {len(data['dev'][0])} to report on")
     _train_goemotions(data, settings, files, metrics, curves, say)
     say(f"politeness: {len(requests[0])} requests")
@@ -93,6 +94,15 @@ def _check_enough(truth: np.ndarray, score: np.ndarray, settings: TrainingSettin
             raise UserError(f"expected at least {settings.n_folds} comments labelled {label!r} in train.tsv, got {n}")
     if len(score) < POLITENESS_FOLDS:
         raise UserError(f"expected at least {POLITENESS_FOLDS} requests to learn politeness from, got {len(score)}")
+
+
+def _check_writable(output: Path) -> None:
+    """`UserError` now rather than after minutes of training."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output).close()
+    except OSError as error:
+        raise UserError(f"expected a folder that can be written, {output} cannot ({error.strerror})") from error
 
 
 # GoEmotions
