@@ -122,6 +122,17 @@ def rotated_by(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return turned if rotated == x.shape[-1] else torch.cat([turned, x[..., rotated:]], dim=-1)
 
 
+def attention_pattern(q: Tensor, keys: Tensor, bias: Tensor | None, scale: float, *, upcast: bool = False) -> Tensor:
+    """softmax(q kᵀ · scale + bias), `[row, head, pos, key]` in float32; arguments as of `attention`."""
+    rows, width, n_heads, d_head = q.shape
+    n_kv = keys.shape[1]
+    q = (q * scale).view(rows, width, n_kv, n_heads // n_kv, d_head).permute(0, 2, 3, 1, 4)
+    if upcast:
+        q, keys = q.float(), keys.float()
+    scores = torch.matmul(q, keys[:, :, None].transpose(3, 4)).float().flatten(1, 2)
+    return (scores if bias is None else scores + bias).softmax(-1)
+
+
 def attention(
     q: Tensor,
     keys: Tensor,

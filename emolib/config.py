@@ -82,7 +82,7 @@ def parse_layers(value: Any) -> Any:
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(parse_layers)]
 Alphas = Annotated[tuple[float, ...], AfterValidator(_finite), Field(min_length=1)]
 Position = Literal["last", "mean"]
-Site = Literal["resid_pre", "mlp_out"]
+Site = Literal["resid_pre", "resid_post", "attn_out", "mlp_out"]
 
 
 class Parameters(_Frozen):

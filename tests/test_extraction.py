@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import torch
 from tiny import Case, blocks, byte_tokenizer, count_hooks, plain_multimodal
 from torch import nn
 
+from emolib import extraction
 from emolib.errors import UserError
 from emolib.extraction import extract_activations, extract_positions
 from emolib.generation import encode
@@ -138,19 +139,30 @@ def test_the_residual_stream_is_kept_whatever_the_sites(tiny: LanguageModel) -> 
     assert set(extract_activations(tiny, TEXTS, sites=("mlp_out",)).values) == {"resid_pre", "mlp_out"}
 
 
-def test_hooks_are_gone_after_extraction_and_after_an_exception(case: Case) -> None:
-    lm = case.lm
+def test_hooks_of_the_bridge_are_gone_after_extraction_and_after_an_exception(case: Case, monkeypatch) -> None:
+    lm = replace(case.lm, blueprint=None)
     extract_activations(lm, TEXTS)
     before, calls = count_hooks(lm), []
 
-    def fail(finished: int) -> None:
+    def fail(*_: object) -> None:
         calls.append(count_hooks(lm))
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(extraction, "_reduce", fail)
     with pytest.raises(KeyboardInterrupt):
-        extract_activations(lm, TEXTS, batch_size=2, on_batch=fail)
+        extract_activations(lm, TEXTS, batch_size=2)
     assert calls == [before + 2 * lm.n_layers + 1]
     assert count_hooks(lm) == before
+
+
+def test_the_engines_own_pass_and_the_bridge_give_the_same(case: Case) -> None:
+    sites = ("resid_pre", "resid_post", "attn_out", "mlp_out")
+    mine = extract_activations(case.lm, TEXTS, sites=sites, positions="mean")
+    theirs = extract_activations(replace(case.lm, blueprint=None), TEXTS, sites=sites, positions="mean")
+    for site in sites:
+        assert_close(mine.values[site], theirs.values[site])
+    assert not close(mine.values["attn_out"], theirs.values["mlp_out"])  # control
+    np.testing.assert_allclose(mine.token_norms, theirs.token_norms, rtol=1e-4)
 
 
 def test_a_multimodal_model_is_read_through_its_text_part() -> None:
@@ -171,7 +183,7 @@ def test_a_multimodal_model_is_read_through_its_text_part() -> None:
 @pytest.mark.parametrize(
     ("data", "settings", "named"),
     [
-        (TEXTS, {"sites": ("attn_out",)}, "unknown site 'attn_out'"),
+        (TEXTS, {"sites": ("attention",)}, "unknown site 'attention'"),
         (TEXTS, {"positions": "first"}, "unknown position 'first'"),
         (["It rained.", " "], {}, "text 1 is ' '"),
         ([], {}, "got 0 rows"),

@@ -2,7 +2,7 @@
 interventions as tensors that a forward pass applies (`edits`)."""
 
 from emolib.interventions.edits import Edits, first_layer
-from emolib.interventions.hooks import hook_point, hooked, recorded
+from emolib.interventions.hooks import hook_point, hooked
 from emolib.interventions.kinds import (
     AblateDirection,
     AblateHead,
@@ -36,6 +36,5 @@ __all__ = [
     "mean_head_output",
     "parse_heads",
     "record_heads",
-    "recorded",
     "schedule_factors",
 ]

@@ -43,19 +43,3 @@ def hooked(lm: LanguageModel, hooks: Sequence[tuple[str, int, Callable[[Tensor],
             handle = hook_point(lm, site, layer).register_forward_hook(forward_hook(function))
             stack.callback(handle.remove)
         yield
-
-
-@contextlib.contextmanager
-def recorded(lm: LanguageModel, sites: Sequence[str]) -> Iterator[dict[tuple[str, int], Tensor]]:
-    """Collects `{(site, layer): [row, pos, d_model]}` of each forward pass inside the context."""
-    kept: dict[tuple[str, int], Tensor] = {}
-
-    def keep(key: tuple[str, int]) -> Callable[[Tensor], None]:
-        def function(hidden: Tensor) -> None:
-            kept[key] = hidden.detach()
-
-        return function
-
-    wanted = [(site, layer) for site in sites for layer in range(lm.n_layers + (site == "resid_pre"))]
-    with hooked(lm, [(*key, keep(key)) for key in wanted]):
-        yield kept
