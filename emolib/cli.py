@@ -1,4 +1,4 @@
-"""The command line: `emolib run | status | build-dataset | train-scorers | check-scorers | models | site`."""
+"""The command line: `emolib run | status | site | models | build-dataset | import-pickle | train-scorers | …`."""
 
 from __future__ import annotations
 
@@ -80,6 +80,33 @@ def build_dataset(
     table = convert(source, output, labels=allowed, neutral=neutral, seed=seed)
     counts = ", ".join(f"{name} {count}" for name, count in table["emotion"].value_counts(sort=False).items())
     print(f"{len(table)} texts of {table['scenario'].nunique()} scenarios written ({counts})")
+
+
+@app.command("import-pickle")
+def import_pickle(
+    source: Annotated[str, typer.Argument(help="A pickle (or torch.save file) with activations of the first study.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The folder to make.")],
+    position: Annotated[str, typer.Option(help="all tokens, the last one, or their mean.")] = "all",
+) -> None:
+    """Import activations of the first study; nothing in the file is run."""
+    from emolib.old_pickles import import_pickle as convert
+
+    old = convert(source, output, position=position)
+    sites = ", ".join(f"{site} {len(layers)} layers" for site, layers in old.sites.items())
+    print(f"{len(old.labels)} texts written ({sites}, d_model {old.d_model}, {old.not_finite} values not finite)")
+    if old.left_out:
+        print(f"left out: {', '.join(old.left_out)}")
+
+
+@app.command("export-pickle")
+def export_pickle(
+    folder: Annotated[str, typer.Argument(help="A folder that import-pickle made with all positions.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The pickle to write.")],
+) -> None:
+    """Write imported activations in the first study's layout."""
+    from emolib.old_pickles import export_pickle as convert
+
+    print(f"{len(convert(folder, output).labels)} texts written")
 
 
 @app.command("train-scorers")

@@ -389,6 +389,34 @@ def dots_with_null(
     return fig.update_xaxes(range=[-0.5, len(effects) - 0.5], showgrid=False, zeroline=False, **ticks)
 
 
+def calibration(table: pd.DataFrame, colour: str, dash: str, *, floor: float, title: str) -> go.Figure:
+    """Observed share over mean predicted probability, both logarithmic, with the diagonal of perfect calibration.
+
+    Args:
+        table: columns predicted, observed, n, and those named by `colour` and `dash`; a row per bin.
+        floor: where a share of 0 is drawn, which a logarithmic axis does not have.
+    """
+    fig = go.Figure()
+    ends = [floor, 1]
+    fig.add_scatter(x=ends, y=ends, mode="lines", line={"color": INK, "width": 1, "dash": "dot"}, showlegend=False)
+    series = _series(table, "predicted", colour, ["observed", "n"], dash)
+    paint = colours(label for label, _, _ in series)
+    strokes = {key: DASHES[i % len(DASHES)] for i, key in enumerate(dict.fromkeys(key for _, key, _ in series))}
+    for label, key, part in series:
+        fig.add_scatter(
+            x=part["predicted"].clip(lower=floor),
+            y=part["observed"].clip(lower=floor),
+            name=f"{label}・{key}",
+            mode="lines+markers",
+            line={"color": paint[label], "width": 2, "dash": strokes[key]},
+            marker={"size": 7, "color": paint[label]},
+            hovertemplate="予測 %{x:.3f}<br>実際 %{y:.3f}",
+        )
+    house_layout(fig, title=title, x_title="予測確率の平均（対数）", y_title="実際の割合（対数）")
+    fig.update_xaxes(type="log")
+    return fig.update_yaxes(type="log")
+
+
 def hover_text(text: str) -> str:
     """Untrusted text for a hover box: escaped (plotly reads a subset of HTML), wrapped and cut to eight lines."""
     lines = textwrap.wrap(str(text), HOVER_WIDTH, max_lines=HOVER_LINES, placeholder=" …")

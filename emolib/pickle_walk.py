@@ -20,6 +20,7 @@ _LENGTH_BYTES = {
 _NAMING = ("GLOBAL", "INST")  # their argument is two lines: module and name
 _SETS = ("EMPTY_SET", "FROZENSET")
 LONGEST_NAME = 200
+TORCH_KINDS = "torch tensors and plain containers of torch.save"
 
 
 def printable(text: str, longest: int = 80) -> str:
@@ -28,11 +29,10 @@ def printable(text: str, longest: int = 80) -> str:
     return shown if len(shown) <= longest else shown[:longest] + "…"
 
 
-def refused(source: str, asked: str) -> UserError:
+def refused(source: str, asked: str, *, kinds: str = "numpy arrays, torch tensors and plain containers") -> UserError:
     """The error for something that an old file has no reason to ask for."""
     return UserError(
-        f"{source} asks for {printable(asked)}, which is not among the allowed numpy arrays, torch tensors and plain "
-        "containers; nothing of it was run"
+        f"{source} asks for {printable(asked)}, which is not among the allowed {kinds}; nothing of it was run"
     )
 
 
@@ -64,9 +64,9 @@ def walk(stream: IO[bytes], source: str, size: int, *, allowed: Iterable[str] | 
         if name.startswith("EXT") or name in _SETS:  # a registered extension would come without find_class
             raise refused(source, f"the opcode {name}")
         if allowed is not None and (name in ("INST", "OBJ") or (name == "GLOBAL" and text not in allowed)):
-            raise refused(source, text or f"the opcode {name}")
+            raise refused(source, text or f"the opcode {name}", kinds=TORCH_KINDS)
         if allowed is not None and name == "STACK_GLOBAL":
-            raise refused(source, f"{'.'.join(strings)} (opcode STACK_GLOBAL)")
+            raise refused(source, f"{'.'.join(strings)} (opcode STACK_GLOBAL)", kinds=TORCH_KINDS)
         if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             place = len(memo) if name == "MEMOIZE" else value
             if not 0 <= place <= count:  # the memo is allocated up to its highest place

@@ -1,8 +1,9 @@
 """Reads pickles of numpy arrays, torch tensors and plain containers; a pickle is a program, and this runs none of it.
 
-Three guards stand behind each other. The opcodes are walked first (`pickle_walk`), before anything is built. Names are looked up in a table of (module, name) pairs,
-so that no prefix, dotted name or module attribute gets through. And what a name stands for is never the real function
-but one of this module's, which checks its arguments; the objects it returns offer a pickle nothing to call or to set.
+Three guards stand behind each other. The opcodes are walked first (`pickle_walk`), before anything is built. Names are
+looked up in a table of (module, name) pairs, so that no prefix, dotted name or module attribute gets through. And what
+a name stands for is never the real function but one of this module's, which checks its arguments; the objects it
+returns offer a pickle nothing to call or to set.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def load(path: Path) -> Any:
                 return _load_torch(stream, path.name, size)
             if not start.startswith(pickle.PROTO):
                 raise UserError(
-                    f"{path.name}: expected a pickle of protocol 2 to 5 or a file of torch.save, got neither"
+                    f"{path.name}: expected a pickle (protocol 2 to 5) or a file of torch.save, got neither"
                 )
             end = walk(stream, path.name, size)
             if end != size:
@@ -126,7 +127,7 @@ def _sizes(*values: Any) -> bool:
     return all(type(value) is int and value >= 0 for value in values)
 
 
-def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
+def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes | bytearray):
         raise pickle.UnpicklingError("an array without plain bytes")
     if not isinstance(shape, tuple) or not _sizes(*shape):
@@ -136,7 +137,7 @@ def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) 
     flat = np.frombuffer(raw, dtype.value)
     if flat.dtype.kind == "U":
         flat.tolist()  # raises where a number is no character
-    return flat.reshape(shape).transpose(axes) if axes is not None else flat.reshape(shape, order=order)
+    return flat.reshape(shape, order=order)
 
 
 def _ndarray(reader: AllowedUnpickler, *_: Any) -> Array:
@@ -160,8 +161,8 @@ def _scalar(reader: AllowedUnpickler, dtype: Any, raw: Any) -> Any:
     return _from_bytes(raw, dtype, (), "C").item()
 
 
-def _frombuffer(reader: AllowedUnpickler, raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> Array:
-    return Array(_from_bytes(raw, dtype, shape, order, axes if order == "K" else None))
+def _frombuffer(reader: AllowedUnpickler, raw: Any, dtype: Any, shape: Any, order: Any) -> Array:
+    return Array(_from_bytes(raw, dtype, shape, order))
 
 
 def _encode(reader: AllowedUnpickler, text: str, encoding: str) -> bytes:
@@ -226,7 +227,7 @@ class AllowedUnpickler(pickle.Unpickler):
     def __init__(self, stream: IO[bytes], source: str, size: int) -> None:
         super().__init__(stream)
         self.source = source
-        self._left = size
+        self._left = 2 * size  # protocol 2 decodes a tensor's bytes twice: as text, then as a storage
 
     def find_class(self, module: str, name: str) -> _Call:
         function = ALLOWED.get((module, name))
@@ -278,7 +279,12 @@ def _weights_only(stream: IO[bytes]) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # storages with a type are deprecated, and are what old files hold
-        return torch.load(stream, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(stream, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:  # its text advises to switch the guard off
+            named = re.search(r"GLOBAL (\S+)", str(error))
+            asked = named[1].rstrip(".") if named else "something else"
+            raise pickle.UnpicklingError(f"torch allows weights only, not {asked}") from error
 
 
 def _as_numpy(tensor: Any) -> np.ndarray:
@@ -287,17 +293,17 @@ def _as_numpy(tensor: Any) -> np.ndarray:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def as_array(value: Any, largest: int) -> np.ndarray | None:
-    """An `Array` or a dense torch tensor as numpy's (bfloat16 as float32); None for anything else.
+def as_array(value: Any, source: str, largest: int) -> np.ndarray | None:
+    """An array, an `Array` or a dense torch tensor as numpy's (bfloat16 as float32); None for anything else.
 
     Raises:
         UserError: more than `largest` bytes (a view can claim what its storage does not hold).
     """
-    if isinstance(value, Array):
-        return value.values
+    if isinstance(value, Array | np.ndarray):
+        return value.values if isinstance(value, Array) else value
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(value, torch.Tensor) or value.layout is not torch.strided:
         return None
     if value.numel() * value.element_size() > largest:
-        raise UserError(f"a tensor of size {tuple(value.shape)} is larger than the file; export it again")
+        raise UserError(f"{source}: a tensor of size {tuple(value.shape)} is larger than the file; save it again")
     return _as_numpy(value)

@@ -17,7 +17,7 @@ from emolib.keywords import load_keywords
 from emolib.phases.run import Run
 from emolib.phases.scores import agreement as scores_agreement
 from emolib.phases.scores import with_targets
-from emolib.scoring import version_of
+from emolib.scoring import goemotions, version_of
 from emolib.scoring.evaluation import auc
 
 LEAK_LIMIT = 0.65
@@ -85,6 +85,11 @@ def score_means(run: Run) -> pd.DataFrame:
 def agreement(run: Run) -> pd.DataFrame:
     """How far the two GoEmotions models agree on the data set's texts."""
     return scores_agreement(scores(run), run.emotions)
+
+
+def own_labels(run: Run) -> list[str]:
+    """The GoEmotions labels that stand for the run's emotions."""
+    return [label for emotion in run.emotions for label in goemotions.matching_labels(emotion)]
 
 
 def scorer_auc(run: Run) -> pd.DataFrame:

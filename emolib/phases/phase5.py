@@ -122,6 +122,24 @@ def metrics(run: Run, sweep: pd.DataFrame) -> list[str]:
     return [*sorted(names, key=lambda name: name.startswith("target/")), "valence", "politeness/score"]
 
 
+def scorer_effects(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
+    """The effect on an emotion's own probability by each model alone and by the measure that decides, over scenarios.
+
+    `own` is the mean change under the emotion's own vector, `vs_others` that minus the other vectors'; broken texts
+    count as 0.
+    """
+    steered = sweep[sweep["kind"] == "emotion"]
+    rows = []
+    for emotion in run.emotions:
+        for family in ("target_lexical", "target_encoder", "target"):
+            metric = f"{family}/{emotion}"
+            if metric in sweep:
+                own = effects(sweep, "emotion", emotion, metric).mean()
+                difference = specific_difference(steered, emotion, metric, run.emotions).mean()
+                rows.append({"emotion": emotion, "family": family, "own": float(own), "vs_others": float(difference)})
+    return pd.DataFrame(rows)
+
+
 def label_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
     """Mean change of all 28 GoEmotions probabilities under every emotion's vector, `[steered, label]`."""
     rows = {

@@ -117,6 +117,14 @@ def summary(run: Run, *, samples: int) -> Markdown:
     return Markdown(f"{markdown_table(rows, ['項目', '値'])}\n\n**メタデータ**\n\n{metadata}")
 
 
+FAMILIES = {
+    "keywords": "感情語の一覧",
+    "target_lexical": "n-gram",
+    "target_encoder": "エンコーダ",
+    "target": "GoEmotions（判定に使う値）",
+}
+
+
 def agreement_rows(table: pd.DataFrame) -> pd.DataFrame:
     """How far the two GoEmotions models agree on the texts; what is not defined is a dash."""
     names = {

@@ -7,7 +7,7 @@ from IPython.display import Markdown
 
 from emolib.phases.phase1 import LEAK_LIMIT
 from emolib.phases.run import Run
-from emolib.report.common import SPLIT_NAMES, STYLE_NAMES, emotion_name, metric_name, tidy
+from emolib.report.common import FAMILIES, SPLIT_NAMES, STYLE_NAMES, emotion_name, metric_name, tidy
 
 FEATURES = {
     "surface": "(a) 代名詞・句読点・長さ",
@@ -75,14 +75,6 @@ def keyword_rows(table: pd.DataFrame) -> pd.DataFrame:
     return tidy(wide, digits=2)
 
 
-FAMILIES = {
-    "keywords": "感情語の一覧",
-    "target_lexical": "n-gram",
-    "target_encoder": "エンコーダ",
-    "target": "GoEmotions（判定に使う値）",
-}
-
-
 def score_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Mean scores per style and label of the texts."""
     shown = table.assign(
@@ -114,6 +106,29 @@ def scorer_bars(table: pd.DataFrame) -> pd.DataFrame:
     """For the figure: style and emotion, family, AUC."""
     place = [f"{emotion_name(r.emotion)}（{STYLE_NAMES.get(r.style, r.style)}）" for r in table.itertuples()]
     return pd.DataFrame({"place": place, "family": table["family"].map(FAMILIES), "auc": table["auc"]})
+
+
+WAYS = {"lexical": "n-gram", "encoder": "エンコーダ", "bundled": "結合"}
+
+
+def quality_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """How good the bundled GoEmotions models are on that data set's dev split."""
+    names = {
+        "label": "ラベル",
+        "way": "分類器",
+        "n": "正例の数",
+        "precision": "適合率",
+        "recall": "再現率",
+        "f1": "F1",
+        "ece": "較正誤差",
+        "brier_skill": "Brier スキル",
+    }
+    return tidy(table.assign(way=table["way"].map(WAYS)), digits=3, names=names).set_index(["ラベル", "分類器"])
+
+
+def calibration_curves(table: pd.DataFrame) -> pd.DataFrame:
+    """For the figure: n-grams and sentence features combined, and each alone."""
+    return table.assign(way=table["way"].map(WAYS))
 
 
 def scorer_sentence(table: pd.DataFrame) -> Markdown:

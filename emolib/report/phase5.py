@@ -12,7 +12,7 @@ from emolib.patching import OperatingPoint
 from emolib.phases import phase5
 from emolib.phases.run import Run
 from emolib.phases.scores import measures
-from emolib.report.common import emotion_name, escape, markdown_table, metric_name, tidy
+from emolib.report.common import FAMILIES, emotion_name, escape, markdown_table, metric_name, tidy
 from emolib.scoring.fluency import nll_limit
 
 RANK_BAR = 1 / 60
@@ -72,6 +72,13 @@ def family_matrix(table: pd.DataFrame, family: str) -> pd.DataFrame:
 def label_matrix(table: pd.DataFrame) -> pd.DataFrame:
     """The changes of all 28 labels, for the figure."""
     return table.rename(index=lambda e: f"{emotion_name(e)}ベクトル")
+
+
+def scorer_effect_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The effect by each GoEmotions model."""
+    shown = table.assign(emotion=table["emotion"].map(emotion_name), family=table["family"].map(FAMILIES))
+    names = {"emotion": "感情", "family": "分類器", "own": "自分のベクトルによる変化", "vs_others": "自−他"}
+    return tidy(shown, digits=3, names=names).set_index(["感情", "分類器"])
 
 
 def largest_changes(table: pd.DataFrame, count: int = 5) -> Markdown:

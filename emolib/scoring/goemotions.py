@@ -153,6 +153,30 @@ def thresholds(way: str = "bundled") -> pd.Series:
     return pd.Series(load_models().thresholds[way], index=LABELS)
 
 
+def dev_quality(labels: Sequence[str]) -> pd.DataFrame:
+    """How good each model is for these labels on GoEmotions' dev split, as training found it: label, way, n, precision,
+    recall, f1, ece, brier_skill."""
+    metrics = json.loads((params_folder("scorers") / "metrics.json").read_text(encoding="utf-8"))
+    names = ("n", "precision", "recall", "f1", "ece", "brier_skill")
+    rows = [
+        {"label": label, "way": way, **{name: metrics[f"goemotions_{way}"]["labels"][label][name] for name in names}}
+        for label in labels
+        for way in WAYS
+    ]
+    return pd.DataFrame(rows).astype({"n": int})
+
+
+def dev_calibration(labels: Sequence[str]) -> pd.DataFrame:
+    """The calibration curves of these labels on the same split: label, way, predicted, observed, n, a row per bin."""
+    curves = json.loads((params_folder("scorers") / "calibration.json").read_text(encoding="utf-8"))
+    parts = [
+        pd.DataFrame(curves[f"goemotions_{way}"][label]).assign(label=label, way=way)
+        for label in labels
+        for way in WAYS
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 def lexical(device: torch.device) -> Scorer:
     """Weighted word n-grams and one logistic regression per label."""
     models = load_models()
