@@ -30,8 +30,8 @@ from emolib.interventions import (
     SubspaceSteer,
     first_layer,
     hook_point,
+    hooked,
     record_heads,
-    recorded,
 )
 from emolib.models import LanguageModel
 from emolib.tokens import encode, pad_left
@@ -52,12 +52,18 @@ def engine(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+def held(lm: LanguageModel, site: str, layer: int, ids: Sequence[int]) -> torch.Tensor:
+    """What a site holds in one unpatched text, by a hook."""
+    kept: list[torch.Tensor] = []
+    with hooked(lm, [(site, layer, kept.append)]), torch.inference_mode():
+        lm.network(input_ids=torch.tensor([list(ids)]))
+    return kept[0]
+
+
 def random_vector(lm: LanguageModel, layer: int, seed: int = 0) -> LayerVector:
     """A random vector whose unit `resid` is the median residual norm of a sentence at that layer."""
     (ids,) = encode(lm, PROMPTS[:1])
-    with recorded(lm, ("resid_pre",)) as kept, torch.inference_mode():
-        lm.network(input_ids=torch.tensor([ids]))
-    norm = float(kept["resid_pre", layer][0, 1:].norm(dim=-1).median())
+    norm = float(held(lm, "resid_pre", layer, ids)[0, 1:].norm(dim=-1).median())
     values = np.random.default_rng(seed).standard_normal(lm.d_model).astype(np.float32)
     return LayerVector(values, lm.spec.name, lm.revision, layer, "last", norm)
 
@@ -456,9 +462,7 @@ def test_delta_ratio_is_the_realised_relative_step(case: Case, engine: str, site
     outs = generate(lm, PROMPTS, [act] * 3, max_new_tokens=2, engine=engine)
     delta = float(np.linalg.norm(act.delta()))
     for out in outs:
-        with recorded(lm, (site,)) as kept, torch.inference_mode():
-            lm.network(input_ids=torch.tensor([out.prompt_ids]))
-        norms = kept[site, layer].reshape(len(out.prompt_ids), lm.d_model).norm(dim=-1)
+        norms = held(lm, site, layer, out.prompt_ids).reshape(len(out.prompt_ids), lm.d_model).norm(dim=-1)
         n_patched = min(3, max(len(out.prompt_ids) - 1, 1))
         assert out.delta_ratio == pytest.approx(float((delta / norms[-n_patched:]).mean()), rel=1e-3)
     twice = dataclasses.replace(act, alpha=1.4)
@@ -513,8 +517,9 @@ def test_hooks_are_gone_after_generating_and_recording(case: Case) -> None:
         handle.remove()
     assert during == [before + 1 + len(acts)] * 2, "one hook per place while the network runs, and the one above"
     assert count_hooks(lm) == before
-    with recorded(lm, ("resid_pre", "mlp_out")):
-        assert count_hooks(lm) == before + 2 * lm.n_layers + 1
+    places = [("resid_pre", lm.n_layers), *((site, layer) for site in SITES for layer in range(lm.n_layers))]
+    with hooked(lm, [(*place, lambda value: None) for place in places]):
+        assert count_hooks(lm) == before + len(places)
     assert count_hooks(lm) == before
 
 
