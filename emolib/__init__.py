@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from emolib.phases.notebook import notebook_parameters
     from emolib.phases.run import open_run
     from emolib.scoring import score_texts
+    from emolib.subspaces import Subspaces, fit_subspaces
     from emolib.vectors import EmotionVectors, fit_emotion_vectors
 
 __version__ = "0.1.0"
@@ -58,6 +59,8 @@ _HOMES = {
     "notebook_parameters": "emolib.phases.notebook",
     "open_run": "emolib.phases.run",
     "score_texts": "emolib.scoring",
+    "Subspaces": "emolib.subspaces",
+    "fit_subspaces": "emolib.subspaces",
     "EmotionVectors": "emolib.vectors",
     "fit_emotion_vectors": "emolib.vectors",
 }
@@ -75,10 +78,12 @@ __all__ = [
     "PatchHead",
     "Steer",
     "SubspaceSteer",
+    "Subspaces",
     "UserError",
     "build_dataset",
     "extract_activations",
     "fit_emotion_vectors",
+    "fit_subspaces",
     "generate",
     "load_dataset",
     "load_model",

@@ -389,32 +389,33 @@ def dots_with_null(
     return fig.update_xaxes(range=[-0.5, len(effects) - 0.5], showgrid=False, zeroline=False, **ticks)
 
 
-def calibration(table: pd.DataFrame, colour: str, dash: str, *, floor: float, title: str) -> go.Figure:
+def calibration(table: pd.DataFrame, colour: str, *, floor: float, title: str) -> go.Figure:
     """Observed share over mean predicted probability, both logarithmic, with the diagonal of perfect calibration.
 
     Args:
-        table: columns predicted, observed, n, and those named by `colour` and `dash`; a row per bin.
-        floor: where a share of 0 is drawn, which a logarithmic axis does not have.
+        table: columns predicted, observed, and the one named by `colour`; a row per bin.
+        floor: where smaller values, and a share of 0, which a logarithmic axis does not have, are drawn.
     """
     fig = go.Figure()
-    ends = [floor, 1]
-    fig.add_scatter(x=ends, y=ends, mode="lines", line={"color": INK, "width": 1, "dash": "dot"}, showlegend=False)
-    series = _series(table, "predicted", colour, ["observed", "n"], dash)
+    fig.add_scatter(
+        x=[floor, 1], y=[floor, 1], mode="lines", line={"color": INK, "width": 1, "dash": "dot"}, showlegend=False
+    )
+    series = _series(table, "predicted", colour, ["observed"])
     paint = colours(label for label, _, _ in series)
-    strokes = {key: DASHES[i % len(DASHES)] for i, key in enumerate(dict.fromkeys(key for _, key, _ in series))}
-    for label, key, part in series:
+    for label, _, part in series:
         fig.add_scatter(
             x=part["predicted"].clip(lower=floor),
             y=part["observed"].clip(lower=floor),
-            name=f"{label}・{key}",
+            name=str(label),
             mode="lines+markers",
-            line={"color": paint[label], "width": 2, "dash": strokes[key]},
-            marker={"size": 7, "color": paint[label]},
+            line={"color": paint[label], "width": 2},
+            marker={"size": 8, "color": paint[label]},
             hovertemplate="予測 %{x:.3f}<br>実際 %{y:.3f}",
         )
     house_layout(fig, title=title, x_title="予測確率の平均（対数）", y_title="実際の割合（対数）")
-    fig.update_xaxes(type="log")
-    return fig.update_yaxes(type="log")
+    fig.update_layout(height=HEIGHT + 120)
+    fig.update_xaxes(type="log", dtick=1)
+    return fig.update_yaxes(type="log", dtick=1)
 
 
 def hover_text(text: str) -> str:

@@ -163,7 +163,7 @@ def split_half_stability(
         emotion, layer, mean, low, high (2.5 and 97.5 % over the random halves), shuffled (mean under the null).
     """
     rng = np.random.default_rng(seed)
-    cube, scenarios, labels = _paired(acts, neutral)
+    cube, scenarios, labels = scenario_cube(acts, neutral)
     result = []
     real, null = [], []
     for _ in range(n_halves):
@@ -198,8 +198,13 @@ def _half_cosines(cube: np.ndarray, halves: tuple[np.ndarray, np.ndarray]) -> Fl
     return cosine(first, second)
 
 
-def _paired(acts: Activations, neutral: str) -> tuple[Float[np.ndarray, "layer scenario label d_model"], list, list]:
-    """Activations as a cube over complete scenarios; label 0 is neutral."""
+def scenario_cube(
+    acts: Activations, neutral: str
+) -> tuple[Float[np.ndarray, "layer scenario label d_model"], list, list]:
+    """Activations as a cube over the scenarios that have every label, with their names and the emotions' names.
+
+    Label 0 of the cube is neutral, the others follow in the order of the emotions.
+    """
     texts = acts.texts.assign(row=np.arange(len(acts.texts)))
     table = texts.pivot(index="scenario", columns="emotion", values="row").dropna()
     if len(table) < 4:

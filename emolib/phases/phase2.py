@@ -9,13 +9,15 @@ import itertools
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from emolib import store
 from emolib.activations import Activations
 from emolib.extraction import POSITIONS, extract_positions
 from emolib.phases.run import Run
 from emolib.phases.scores import with_targets
+
+N_SHUFFLES = 1000
 
 
 def texts(run: Run) -> pd.DataFrame:
@@ -73,7 +75,8 @@ def shape_table(acts: Activations) -> pd.DataFrame:
 def norm_correlations(run: Run, acts: Activations) -> pd.DataFrame:
     """Spearman correlation, over the texts, of the mean token norm at the layer where it is strongest with each score.
 
-    The text's length is among the scores, as what else the norm may follow.
+    The text's length is among the scores, as what else the norm may follow. `null` is the 97.5th percentile of the
+    same maximum over layers when the scores are shuffled between texts.
     """
     scored = with_targets(run.scored(acts.texts), run.emotions)
     columns = {"n_tokens": acts.texts["n_tokens"].to_numpy()}
@@ -81,12 +84,23 @@ def norm_correlations(run: Run, acts: Activations) -> pd.DataFrame:
     columns |= {name: scored[name].to_numpy() for name in named if name in scored}
     inner = [slice(start + 1, stop) for start, stop in itertools.pairwise(acts.offsets)]  # the first token left out
     norms = np.stack([[layer[part].mean() for part in inner] for layer in acts.token_norms])
+    ranked = _standard(rankdata(norms, axis=1))
+    rng = np.random.default_rng(run.params.seed)
     rows = []
     for name, values in columns.items():
-        found = [float(spearmanr(layer, values).statistic) for layer in norms]
+        score = _standard(rankdata(values)[None])[0]
+        found = ranked @ score
         best = int(np.argmax(np.abs(found)))
-        rows.append({"score": name, "layer": best, "strongest": found[best], "median": float(np.median(found))})
+        by_chance = np.abs(ranked @ rng.permuted(np.tile(score, (N_SHUFFLES, 1)), axis=1).T).max(axis=0)
+        row = {"score": name, "n": len(values), "layer": best, "strongest": float(found[best])}
+        rows.append({**row, "null": float(np.quantile(by_chance, 0.975)), "median": float(np.median(found))})
     return pd.DataFrame(rows)
+
+
+def _standard(rows: np.ndarray) -> np.ndarray:
+    """Rows of mean 0 and length 1, so that a product of two is their correlation."""
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(float).tiny)
 
 
 def norm_shares(acts: Activations, *, largest: tuple[int, ...] = (1, 3, 10)) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from emolib import store
 from emolib.activations import Activations
@@ -26,6 +26,7 @@ from emolib.vectors import (
 )
 
 __all__ = ["principal_components"]
+N_PERMUTATIONS = 1000
 
 
 def training(run: Run, position: str, *, style: str = "all") -> Activations:
@@ -123,23 +124,27 @@ def chosen_probe_layers(table: pd.DataFrame) -> pd.DataFrame:
 def projection_correlations(run: Run, position: str, chosen: pd.DataFrame) -> pd.DataFrame:
     """Spearman correlation, over test texts, of the projection on each emotion's vector with every score.
 
-    The layer of each emotion is the probe's, chosen on validation; `null` is the largest absolute correlation with the
-    emotion's own score among shuffles of the scores between texts.
+    The layer of each emotion is the probe's, chosen on validation; `null` is the 97.5th percentile of the correlation
+    with the emotion's own score when the scores are shuffled within scenarios.
     """
     acts = split_of(run, position, "test")
     scored = with_targets(run.scored(acts.texts), run.emotions)
     named = [name for name in (*(f"target/{e}" for e in run.emotions), "valence", "politeness/score") if name in scored]
     vecs = vectors(run, position)
     rng = np.random.default_rng(run.params.seed)
+    scenario = pd.factorize(acts.texts["scenario"])[0]
+    order = np.argsort(scenario, kind="stable")
+    # within every scenario the places are put into a random order, for all shuffles at once
+    shuffles = np.lexsort((rng.random((N_PERMUTATIONS, len(scenario))), np.tile(scenario, (N_PERMUTATIONS, 1))), axis=1)
     rows = []
     for emotion, layer in zip(chosen["emotion"], chosen["layer"], strict=True):
         along = acts.values["resid_pre"][layer] @ vecs[emotion][layer].values
         row = {"emotion": emotion, "layer": int(layer), "n": len(along)}
         row |= {name: float(spearmanr(along, scored[name]).statistic) for name in named}
-        own = scored.get(f"target/{emotion}")
-        if own is not None:
-            shuffled = [spearmanr(along, rng.permutation(own)).statistic for _ in range(run.params.n_shuffles)]
-            row["null"] = float(np.abs(shuffled).max())
+        if f"target/{emotion}" in scored:
+            ranks, own = (rankdata(values) - (len(along) + 1) / 2 for values in (along, scored[f"target/{emotion}"]))
+            by_chance = own[shuffles] @ ranks[order] / np.sqrt((own @ own) * (ranks @ ranks))
+            row["null"] = float(np.quantile(by_chance, 0.975))
         rows.append(row)
     return pd.DataFrame(rows)
 

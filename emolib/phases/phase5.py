@@ -153,8 +153,8 @@ def label_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
 
 
 def scorer_agreement(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """How far the two GoEmotions models agree on the texts of the sweep."""
-    return agreement(sweep, run.emotions)
+    """How far the two GoEmotions models agree on the unpatched texts and those under the emotions' vectors."""
+    return agreement(sweep[sweep["kind"].isin(["baseline", "emotion"])], run.emotions)
 
 
 def specificity_matrix(run: Run, sweep: pd.DataFrame, *, counted: bool = True) -> pd.DataFrame:
@@ -235,7 +235,7 @@ def _claim(run: Run, sweep: pd.DataFrame, emotion: str, metric: str) -> dict[str
         "degenerate": interval.degenerate,
         "random_max": float(controls.max()),
         "rank_p": p,
-        "direct_path": float(effects(sweep, "direct_path", emotion, metric).mean()),
+        "direct_path": float(effects(sweep, "direct_path", emotion, metric, counted=False).mean()),
         "wrong_way": float((own < 0).mean()),
         "n": interval.n,
         "beats_others": beats_others,

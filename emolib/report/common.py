@@ -121,7 +121,7 @@ FAMILIES = {
     "keywords": "感情語の一覧",
     "target_lexical": "n-gram",
     "target_encoder": "エンコーダ",
-    "target": "GoEmotions（判定に使う値）",
+    "target": "結合（判定に使う値）",
 }
 
 
@@ -131,9 +131,9 @@ def agreement_rows(table: pd.DataFrame) -> pd.DataFrame:
         "emotion": "感情",
         "kappa": "Cohen の κ",
         "rank_correlation": "順位相関",
-        "share_a": "n-gram がありとした割合",
-        "share_b": "エンコーダがありとした割合",
-        "n_present": "どちらかがありとした数",
+        "share_a": "あり（n-gram）",
+        "share_b": "あり（エンコーダ）",
+        "n_present": "いずれかがありとした数",
         "n": "テキスト数",
     }
     shown = table.assign(emotion=table["emotion"].map(emotion_name)).set_index("emotion")
@@ -156,7 +156,9 @@ def agreement_sentence(table: pd.DataFrame) -> Markdown:
         listed = "、".join(f"{emotion_name(row['emotion'])} κ = {row['kappa']:.2f}" for row in known.to_dict("records"))
         lines.append(f"二つの分類器の一致は {listed}。")
     if len(known) and low.empty:
-        lines.append(f"いずれも κ ≥ {LOW_KAPPA} であり、種類の異なる分類器が同じ傾向を示す。")
+        lines.append(
+            f"いずれも κ ≥ {LOW_KAPPA} であり、二つの分類器の有無の判断はおおむね一致する（同じ注釈で学習しているため、共通の誤りは除けない）。"
+        )
     if len(low):
         names = "・".join(emotion_name(e) for e in low["emotion"])
         lines.append(f"{names}は κ < {LOW_KAPPA} で、分類器の種類によって判断が分かれる。その感情の確率は慎重に読む。")

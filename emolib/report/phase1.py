@@ -104,11 +104,11 @@ def scorer_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def scorer_bars(table: pd.DataFrame) -> pd.DataFrame:
     """For the figure: style and emotion, family, AUC."""
-    place = [f"{emotion_name(r.emotion)}（{STYLE_NAMES.get(r.style, r.style)}）" for r in table.itertuples()]
+    place = [_place(row.emotion, row.style) for row in table.itertuples()]
     return pd.DataFrame({"place": place, "family": table["family"].map(FAMILIES), "auc": table["auc"]})
 
 
-WAYS = {"lexical": "n-gram", "encoder": "エンコーダ", "bundled": "結合"}
+WAYS = {"lexical": "n-gram", "encoder": "エンコーダ", "bundled": "結合（判定に使う値）"}
 
 
 def quality_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -120,32 +120,57 @@ def quality_rows(table: pd.DataFrame) -> pd.DataFrame:
         "precision": "適合率",
         "recall": "再現率",
         "f1": "F1",
-        "ece": "較正誤差",
+        "ece": "期待較正誤差",
         "brier_skill": "Brier スキル",
     }
     return tidy(table.assign(way=table["way"].map(WAYS)), digits=3, names=names).set_index(["ラベル", "分類器"])
 
 
 def calibration_curves(table: pd.DataFrame) -> pd.DataFrame:
-    """For the figure: n-grams and sentence features combined, and each alone."""
-    return table.assign(way=table["way"].map(WAYS))
+    """For the figure: the measure that decides, label by label."""
+    return table[table["way"] == "bundled"]
 
 
-def scorer_sentence(table: pd.DataFrame) -> Markdown:
+def scorer_sentence(table: pd.DataFrame, means: pd.DataFrame) -> Markdown:
     """Where the scorers see the emotion and where they do not, computed."""
     main = table[table["family"] == ("target" if "target" in set(table["family"]) else "keywords")]
     parts = []
     for style, part in main.groupby("style", sort=False):
         listed = "、".join(f"{emotion_name(row.emotion)} {row.auc:.2f}" for row in part.itertuples())
         parts.append(f"{STYLE_NAMES.get(style, style)}では {listed}")
-    weak = main[main["auc"] < 0.7]
-    text = f"判定に使う値の AUC は、{'。'.join(parts)} である。"
-    if weak.empty:
-        return Markdown(text + "どの表現でも 0.7 以上であり、採点器は書き手の意図した感情をおおむね捉える。")
-    places = "・".join(f"{emotion_name(r.emotion)}（{STYLE_NAMES.get(r.style, r.style)}）" for r in weak.itertuples())
-    return Markdown(
-        text + f"{places}では 0.7 に届かない。そこでは、得点が動かないことは感情が動かないことを意味しない。"
-    )
+    lines = [f"- 判定に使う値で中立と見分ける AUC は、{'。'.join(parts)} である。"]
+    unseen = main[main["auc"] <= main["null"]]
+    if len(unseen):
+        places = "・".join(_place(row.emotion, row.style) for row in unseen.itertuples())
+        lines.append(f"- {places}では帰無の 97.5 % 点を上回らず、中立とさえ見分けない。")
+    lines += _mean_lines(means)
+    lines.append("- Phase 5 の指標は主に明示的な言い回しを測る。得点が動かないことは、感情が動かないことを意味しない。")
+    return Markdown("\n".join(lines))
+
+
+def _mean_lines(means: pd.DataFrame) -> list[str]:
+    """The mean of each emotion's own probability, and where another emotion's is higher."""
+    targets = [column for column in means if column.startswith("target/")]
+    lines = []
+    for style, part in means.groupby("style", sort=False):
+        listed, beaten = [], []
+        for row in part.to_dict("records"):
+            own = f"target/{row['emotion']}"
+            if own not in targets:
+                continue
+            listed.append(f"{emotion_name(row['emotion'])} {row[own]:.2f}")
+            highest = max(targets, key=row.get)
+            if highest != own:
+                beaten.append(
+                    f"{emotion_name(row['emotion'])}の文では{metric_name(highest)}（{row[highest]:.2f}）の方が高い"
+                )
+        text = f"- {STYLE_NAMES.get(style, style)}文での自分の感情の確率の平均は {'、'.join(listed)}。"
+        lines.append(text + ("。".join(beaten) + "。" if beaten else "どのラベルでも自分の感情の確率が最も高い。"))
+    return lines
+
+
+def _place(emotion: str, style: str) -> str:
+    return f"{emotion_name(emotion)}（{STYLE_NAMES.get(style, style)}）"
 
 
 def leak_rows(table: pd.DataFrame) -> pd.DataFrame:

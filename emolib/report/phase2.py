@@ -37,7 +37,14 @@ def norm_curves(table: pd.DataFrame) -> pd.DataFrame:
 def correlation_rows(table: pd.DataFrame) -> pd.DataFrame:
     """How the norm goes with each score."""
     shown = table.assign(score=[SCORES.get(name) or metric_name(name) for name in table["score"]])
-    names = {"score": "得点", "layer": "最も強い層", "strongest": "その層の順位相関", "median": "全層の中央値"}
+    names = {
+        "score": "得点",
+        "n": "テキスト数",
+        "layer": "|順位相関| が最大の層",
+        "strongest": "その層の順位相関",
+        "null": "最大値の帰無の 97.5 % 点",
+        "median": "順位相関の全層の中央値",
+    }
     return tidy(shown, digits=2, names=names).set_index("得点")
 
 
@@ -46,7 +53,23 @@ def share_curves(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=names).melt("layer", list(names.values()), var_name="kind", value_name="value")
 
 
-def discussion(acts: Activations, table: pd.DataFrame) -> Markdown:
+def _correlation_sentence(table: pd.DataFrame) -> str:
+    """Whether the norm follows an emotion's score, over the maximum that chance gives."""
+    lengths, others = table[table["score"] == "n_tokens"].iloc[0], table[table["score"] != "n_tokens"]
+    beyond = others[others["strongest"].abs() > others["null"]]
+    text = (
+        f"- ノルムと採点器の得点との順位相関は、層を選んだ後でも絶対値 {others['strongest'].abs().max():.2f} 以下、"
+        f"全層の中央値は絶対値 {others['median'].abs().max():.2f} 以下である（トークン数とは最大 {lengths['strongest']:+.2f}）。"
+    )
+    if beyond.empty:
+        return text + "どれも、得点を入れ替えたときの最大値の範囲にあり、ノルムは感情の指標にならない。"
+    names = "・".join(metric_name(name) for name in beyond["score"])
+    return (
+        text + f"{names}は入れ替えたときの最大値の 97.5 % 点を超えるが、相関は弱く、ノルムを感情の指標とはみなさない。"
+    )
+
+
+def discussion(acts: Activations, table: pd.DataFrame, correlations: pd.DataFrame) -> Markdown:
     """考察, computed from the norm table."""
     ratio = table["first_token_norm"] / table["median_norm"]
     peak = int(ratio.idxmax())
@@ -70,4 +93,5 @@ def discussion(acts: Activations, table: pd.DataFrame) -> Markdown:
         lines.append(
             f"- 最大 3 次元が占めるエネルギーの割合は最大でも {share:.0%} であり、少数の次元による支配は見られない。"
         )
+    lines.append(_correlation_sentence(correlations))
     return Markdown("\n".join(lines))

@@ -84,7 +84,7 @@ def probe_rows(chosen: pd.DataFrame) -> pd.DataFrame:
 
 def projection_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Rank correlations of the projections with the scores, emotions down."""
-    names = {"emotion": "ベクトル", "layer": "層", "n": "テキスト数", "null": "帰無の最大"}
+    names = {"emotion": "ベクトル", "layer": "層", "n": "テキスト数", "null": "帰無の 97.5 % 点"}
     names |= {column: metric_name(column) for column in table if "/" in column or column == "valence"}
     shown = table.assign(emotion=table["emotion"].map(emotion_name))
     return tidy(shown, digits=2, names=names).set_index("ベクトル")
@@ -101,13 +101,13 @@ def projection_sentence(table: pd.DataFrame) -> Markdown:
         name = emotion_name(row["emotion"])
         others = {c: row[c] for c in targets if c != f"target/{row['emotion']}" and not pd.isna(row[c])}
         strongest = max(others, key=others.get, default=None)
-        text = f"- {name}: 自分の得点との順位相関 {own:+.2f}（帰無の最大 {row['null']:.2f}）。"
+        text = f"- {name}: 自分の得点との順位相関 {own:+.2f}（帰無の 97.5 % 点 {row['null']:.2f}）。"
         if own <= row["null"]:
             text += "入れ替えた得点と区別できない。"
         elif strongest is not None and others[strongest] >= own:
             text += f"{metric_name(strongest)}との相関 {others[strongest]:+.2f} の方が大きく、特異的とは言えない。"
         else:
-            text += "他の感情の確率との相関より大きい。"
+            text += "他の感情の確率との相関より大きい（差の検定はしていない）。"
         lines.append(text)
     return Markdown("\n".join(lines))
 

@@ -14,11 +14,13 @@ from emolib.phases.run import Run
 from emolib.phases.scores import measures
 from emolib.report.common import FAMILIES, emotion_name, escape, markdown_table, metric_name, tidy
 from emolib.scoring.fluency import nll_limit
+from emolib.scoring.goemotions import matching_labels
 
 RANK_BAR = 1 / 60
+LARGE_CHANGE, UNEQUAL = 0.1, 3  # probabilities whose models differ by such a factor are spoken of
 FEWEST_SCENARIOS = 10  # below it an interval over scenarios is not worth its name
 KINDS = {
-    "baseline": "基準（パッチなし）",
+    "baseline": "パッチなし",
     "emotion": "感情ベクトル",
     "isotropic": "乱数方向",
     "direct_path": "直接経路",
@@ -53,7 +55,7 @@ def layer_curves(point: OperatingPoint) -> pd.DataFrame:
 def change_bars(table: pd.DataFrame, family: str) -> pd.DataFrame:
     """Own words (`keywords`) or own probability (`target`) for the figure: emotion, kind, value, se."""
     own = table[table["metric"].str.startswith(f"{family}/")]
-    names = {"baseline": "基準", "patched": "パッチ", "random": "乱数方向"}
+    names = {"baseline": "パッチなし", "patched": "パッチ", "random": "乱数方向"}
     parts = [
         pd.DataFrame(
             {"emotion": own["emotion"].map(emotion_name), "kind": shown, "value": own[kind], "se": own[f"{kind}_se"]}
@@ -87,7 +89,12 @@ def largest_changes(table: pd.DataFrame, count: int = 5) -> Markdown:
     for emotion, row in table.iterrows():
         ordered = row.sort_values(ascending=False, kind="stable")
         ends = (ordered.head(count), ordered.tail(count).iloc[::-1])
-        rows.append([emotion_name(emotion), *(", ".join(f"{k} {v:+.2f}" for k, v in end.items()) for end in ends)])
+        rows.append(
+            [
+                emotion_name(emotion),
+                *(", ".join(f"{k} {v:+.2f}" for k, v in end.items() if abs(v) >= 0.005) or "—" for end in ends),
+            ]
+        )
     return Markdown(markdown_table(rows, ["操作した感情", f"最も増えた {count} ラベル", f"最も減った {count} ラベル"]))
 
 
@@ -115,11 +122,12 @@ def candidates(point: OperatingPoint) -> pd.DataFrame:
 def chosen_point(point: OperatingPoint, baseline_broken: float, margin: float) -> Markdown:
     if point.eligible:
         rule = (
-            f"破綻率が基準（{baseline_broken:.0%}）より {margin:.0%} 以上は高くない点のうち、選択基準が最大の点である。"
+            f"破綻率がパッチなし（{baseline_broken:.0%}）を {100 * margin:.0f} ポイントを超えて上回らない点のうち、選択基準が最大の点である。"
+            f"この点での破綻率は最大 {point.table.set_index(['layer', 'alpha']).loc[(point.layer, point.alpha), 'broken']:.0%} である。"
         )
     else:
         rule = (
-            f"**破綻率の条件（基準 {baseline_broken:.0%} + {margin:.0%} 以内）を満たす点はなかった。** "
+            f"**破綻率の条件（パッチなし {baseline_broken:.0%} + {100 * margin:.0f} ポイント以内）を満たす点はなかった。** "
             "破綻率が最小の点を用いる。以下の結果はこの点を割り引いて読む必要がある。"
         )
     return Markdown(f"動作点: **層 {point.layer}、α = {point.alpha:g}**（選択基準 {point.score:.2f}）。{rule}")
@@ -140,7 +148,7 @@ def claim_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
         "ci_high": "95 % BCa 上限",
         "random_max": "乱数方向の最大",
         "rank_p": "片側順位 p",
-        "direct_path": "直接経路での変化",
+        "direct_path": "直接経路での変化（破綻もそのまま）",
         "wrong_way": "逆向きのプロンプトの割合",
         "n": "テストシナリオ数",
     }
@@ -176,7 +184,7 @@ def verdict(row: dict, params: PatchingParameters) -> str:
     if row["n"] < FEWEST_SCENARIOS or 1 / (1 + params.n_controls) > RANK_BAR + 1e-12:
         return "検出力不足"
     if row["degenerate"]:
-        return "不支持（差がほぼ 0）"
+        return "不支持（0 でない差が少ない）"
     positive = row["vs_others"] > 0 and row["ci_low"] <= 0 <= row["ci_high"]
     return "検出力不足" if positive and row["beats_random"] else "不支持"
 
@@ -186,8 +194,8 @@ def change_rows(table: pd.DataFrame) -> pd.DataFrame:
     names = {
         "emotion": "操作した感情",
         "metric": "指標",
-        "baseline": "基準",
-        "baseline_se": "基準 SE",
+        "baseline": "パッチなし",
+        "baseline_se": "パッチなし SE",
         "patched": "パッチ",
         "patched_se": "パッチ SE",
         "random": "乱数方向",
@@ -228,7 +236,7 @@ def example_rows(table: pd.DataFrame, emotion: str) -> Markdown:
         ]
         for row in table.to_dict("records")
     ]
-    header = ["規則", "プロンプト", "基準の続き", "パッチ後の続き", "語数の変化", "確率の変化", "破綻"]
+    header = ["規則", "プロンプト", "パッチなしの続き", "パッチ後の続き", "語数の変化", "確率の変化", "破綻"]
     return Markdown(f"**{emotion_name(emotion)}**\n\n{markdown_table(rows, header)}")
 
 
@@ -239,7 +247,7 @@ def all_examples(run: Run, sweep: pd.DataFrame) -> Markdown:
 
 
 def discussion(
-    run: Run, claims: pd.DataFrame, matrix: pd.DataFrame, broken: pd.DataFrame, point: OperatingPoint
+    run: Run, sweep: pd.DataFrame, claims: pd.DataFrame, matrix: pd.DataFrame, broken: pd.DataFrame
 ) -> Markdown:
     """考察, computed from the claims."""
     params = run.params
@@ -250,14 +258,18 @@ def discussion(
         lines += [f"    - {_claim_sentence(row, params)}" for row in part.to_dict("records")]
     d_min = statistics.minimum_detectable_effect(n)
     lines.append(
-        f"- テスト {n} シナリオで検出力 0.8 をもつ最小の効果は d_z ≈ {d_min:.2f} である。これより小さい効果は見逃しうる。"
+        f"- テスト {n} シナリオの対応のある両側 t 検定（5 %）で検出力 0.8 となる最小の効果は d_z ≈ {d_min:.2f} である。"
+        "二つの指標と二つの条件を同時に求める本判定の検出力はこれより低く、小さい効果は見逃しうる。"
     )
     lines.append(_broken_sentence(broken, params.broken_margin))
+    lines += _reliance_lines(phase5.scorer_effects(run, sweep))
+    lines += _label_lines(phase5.label_changes(run, sweep))
     for metric in ("valence", "politeness/score"):
         listed = "、".join(f"{emotion_name(e)} {v:+.2f}" for e, v in matrix[metric].items())
-        lines.append(f"- {metric_name(metric)}の変化は {listed}。")
+        by_chance = phase5.control_effects(sweep, run.emotions[0], metric).mean()
+        lines.append(f"- {metric_name(metric)}の変化は {listed}（乱数方向の平均 {by_chance:+.2f}）。")
     lines.append("- 感情価と丁寧さの動きだけでは感情を特定できないため、判定には用いない。")
-    lines.append(_direct_sentence(claims, run.lm.n_layers))
+    lines.append(_direct_sentence(claims, broken, run.lm.n_layers))
     return Markdown("\n".join(lines))
 
 
@@ -265,13 +277,13 @@ def _broken_sentence(broken: pd.DataFrame, margin: float) -> str:
     base = float(broken.loc[broken["kind"] == "baseline", "broken"].iloc[0])
     steered = broken[broken["kind"] == "emotion"]
     listed = "、".join(f"{emotion_name(row['emotion'])} {row['broken']:.0%}" for row in steered.to_dict("records"))
-    text = f"- テストでの破綻率は基準 {base:.0%} に対して {listed} である。"
+    text = f"- テストでの破綻率はパッチなし {base:.0%} に対して {listed} である。"
     over = steered[steered["broken"] > base + margin + 1e-9]
     if over.empty:
-        return text + f"選択時の上限（基準 + {margin:.0%}）に収まる。"
+        return text + f"選択時の上限（パッチなし + {100 * margin:.0f} ポイント）に収まる。"
     names = "・".join(emotion_name(emotion) for emotion in over["emotion"])
     return text + (
-        f"{names}は選択時の上限（基準 + {margin:.0%}）をテストでは超えた。"
+        f"{names}は選択時の上限（パッチなし + {100 * margin:.0f} ポイント）をテストでは超えた。"
         "破綻したテキストは成功に数えていないが、これらの感情の操作は読める文を保ちにくい。"
     )
 
@@ -281,7 +293,7 @@ def _claim_sentence(row: dict, params: PatchingParameters) -> str:
     unit, digits = (" 語", 2) if words else (" ", 3)
     start = f"{metric_name(row['metric'])}は{verdict(row, params)}。自分のベクトルで 1 テキストあたり {row['own_effect']:+.{digits}f}{unit}動き、"
     if row["degenerate"]:
-        middle = f"他の感情のベクトルとの差は {row['vs_others']:+.{digits}f}（0 でない差が少なく、区間は計算しない）。"
+        middle = f"他の感情のベクトルとの差は {row['vs_others']:+.{digits}f}（0 でない差が 5 未満か、ばらつきがごく小さいため、区間は計算しない）。"
     else:
         side = "0 を含まない" if row["ci_low"] > 0 or row["ci_high"] < 0 else "0 を含む"
         middle = (
@@ -295,20 +307,56 @@ def _claim_sentence(row: dict, params: PatchingParameters) -> str:
     return start + middle + end
 
 
-def _direct_sentence(claims: pd.DataFrame, n_layers: int) -> str:
+def _reliance_lines(table: pd.DataFrame) -> list[str]:
+    """Where the two GoEmotions models see effects of very different size."""
+    lines = []
+    for emotion, part in table.groupby("emotion", sort=False):
+        own = part.set_index("family")["own"]
+        if not {"target_lexical", "target_encoder"} <= set(own.index):
+            continue
+        small, large = sorted((own["target_lexical"], own["target_encoder"]), key=abs)
+        if abs(large) >= LARGE_CHANGE and (small * large <= 0 or abs(large) > UNEQUAL * abs(small)):
+            which = "エンコーダ" if large == own["target_encoder"] else "n-gram"
+            lines.append(
+                f"- {emotion_name(emotion)}の確率の変化は n-gram {own['target_lexical']:+.2f}、"
+                f"エンコーダ {own['target_encoder']:+.2f} であり、この指標の値は{which}に大きく依る。"
+            )
+    return lines
+
+
+def _label_lines(table: pd.DataFrame) -> list[str]:
+    """Vectors under which a label that is not their own rises most."""
+    lines = []
+    for emotion, row in table.iterrows():
+        own, most = matching_labels(emotion), row.idxmax()
+        if own and most not in own:
+            best = max(own, key=row.get)
+            lines.append(
+                f"- {emotion_name(emotion)}ベクトルで最も増えたラベルは {most}（{row[most]:+.2f}）であり、"
+                f"{best} は {row[best]:+.2f} である。"
+            )
+    return lines
+
+
+def _direct_sentence(claims: pd.DataFrame, broken: pd.DataFrame, n_layers: int) -> str:
     supported = claims[claims["supported"]]
-    text = f"- 直接経路（同じ強さを最終残差 {n_layers} へ注入）での自分の指標の変化は、"
+    text = f"- 直接経路（最終残差 {n_layers} に、その層の感情ベクトルを同じ α で加える）での自分の指標の変化は、破綻もそのまま数えて、"
     if supported.empty:
         return (
             text + f"最大 {claims['direct_path'].max():+.2f} である。支持された主張がないため、効果の経路は論じない。"
         )
     parts = [
-        f"{metric_name(row['metric'])} {row['direct_path']:+.2f}（選んだ層では {row['own_effect']:+.2f}）"
+        f"{metric_name(row['metric'])} {row['direct_path']:+.2f}（選んだ層では {row['own_effect_unfiltered']:+.2f}）"
         for row in supported.to_dict("records")
     ]
-    text += "、".join(parts) + "である。"
-    if (supported["direct_path"] < supported["own_effect"] / 3).all():
-        return text + "支持された効果の大半は、語彙への直接の押し上げではなく後段の計算を通る。"
+    shares = broken[(broken["kind"] == "direct_path") & broken["emotion"].isin(set(supported["emotion"]))]
+    listed = "、".join(f"{emotion_name(row['emotion'])} {row['broken']:.0%}" for row in shares.to_dict("records"))
+    text += f"{'、'.join(parts)}である（破綻率 {listed}）。"
+    if (supported["direct_path"] < supported["own_effect_unfiltered"] / 3).all():
+        return text + (
+            "語彙への直接の押し上げだけでは効果を説明しにくい。"
+            "ただし層が異なればベクトルも異なるため、経路の割合までは分からない。"
+        )
     return text + "直接経路の寄与が無視できず、後段の計算を通るという解釈は支持されない。"
 
 
@@ -320,7 +368,7 @@ def next_actions(claims: pd.DataFrame, params: PatchingParameters, point: Operat
         names = "・".join(emotion_name(e) for e in open_claims)
         lines.append(f"- {names}は支持されなかった。暗示文から作ったベクトルや別の層の範囲で確かめる。")
     if params.n_controls < 59:
-        lines.append("- このプロファイルの乱数方向の数では順位 p が基準に届かない。判定には `quick` を用いる。")
+        lines.append("- このプロファイルの乱数方向の数では順位 p が判定基準に届かない。判定には `quick` を用いる。")
     tried = sorted(set(point.table["layer"]))
     if point.layer in (tried[0], tried[-1]):
         lines.append(f"- 選ばれた層 {point.layer} は試した範囲の端にある。範囲を広げて確かめる。")
