@@ -11,11 +11,11 @@ import pytest
 
 from emolib.paths import repository_root
 
-SCRIPT = repository_root() / "benchmarks" / "steering_throughput.py"
+SCRIPTS = repository_root() / "benchmarks"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *arguments]
+def run(*arguments: str, script: str = "steering_throughput.py") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=repository_root(), check=False)
 
 
@@ -41,3 +41,15 @@ def test_a_wrong_argument_is_told_in_one_line() -> None:
     done = run("--model", "smollm2_135n")
     assert done.returncode == 2
     assert "smollm2_135m" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.usefixtures("bundled")
+def test_extraction_reads_the_same_as_the_first_studys_loop(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    done = run("--texts", "4", "--texts-of-loop", "2", "--repeats", "1", "--json", str(path), script="extraction.py")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(path.read_text())
+    assert {"date", "device", "versions", "settings"} <= set(outcome)
+    assert 0 < outcome["equal"]["difference"] < outcome["equal"]["limit"]
+    assert set(outcome["texts_per_s"]) == set("abcd") and set(outcome["targets"]) == {"c/a", "c/b"}
+    assert "run_with_cache" in done.stdout
