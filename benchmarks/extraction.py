@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from measuring import described, seconds, table, write_json
+from measuring import described, run_main, seconds, table, write_json
 from steering_throughput import plain_network
 
 import emolib
-from emolib.errors import UserError
 from emolib.extraction import SITES, extract_positions
 from emolib.models import LanguageModel
 from emolib.tokens import encode, pad_left, position_ids
@@ -128,8 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

@@ -15,10 +15,20 @@ from typing import Any
 
 import torch
 
+from emolib.errors import UserError
 from emolib.products import linear
 
 PACKAGES = ("emolib", "torch", "transformers", "transformer-lens", "numpy")
 SQUARE = {"cpu": 2048, "cuda": 8192, "mps": 4096}
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Runs a benchmark; a user's mistake is one line and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def device_name(device: torch.device) -> str:

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import described, product_peak, seconds, table, write_json
+from measuring import described, product_peak, run_main, seconds, table, write_json
 from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression
 from torch import nn
@@ -356,8 +356,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)

@@ -35,6 +35,7 @@ from measuring import (
     forget_peak,
     product_peak,
     resident_bytes,
+    run_main,
     seconds,
     table,
     write_json,
@@ -464,8 +465,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_main(main)
