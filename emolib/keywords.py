@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from emolib import paths, store
@@ -114,3 +115,8 @@ def _phrases(lists: dict[str, Any], name: str, path: Path) -> list[str]:
             "put quotes around words such as no, on or yes"
         )
     return phrases
+
+
+def keyword_digest(data: pd.DataFrame) -> str:
+    """The hash of the word lists of a data set's languages: what is found with other lists is another result."""
+    return store.digest([load_keywords(language).digest() for language in sorted(set(data["lang"]))])

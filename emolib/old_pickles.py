@@ -1,10 +1,8 @@
 """The first study's activations: pickles are imported to the layout of phase 2 and can be written again.
 
 An imported folder holds `texts.parquet` (one row per text: id, emotion, n_tokens and, where the file had them, tokens,
-token_strings and the text they spell), `index.json` (metadata and what else the pickle said), and
-
-- for `all`: `<site>_layer<NNN>.safetensors` with `values [total_tokens, d_model]` and `offsets [n_texts + 1]`;
-- for `last` and `mean`: `<model>_<position>.safetensors`, read by `Activations.from_tensors`.
+token_strings and the text they spell), `index.json` (metadata and what else the pickle said), and the tensors as
+`emolib.activations.StoredActivations` reads them.
 
 `residual_stream` is taken for `resid_pre`, `mlp_output` for `mlp_out`.
 """
@@ -27,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from emolib import store, unpickling
-from emolib.activations import Activations
+from emolib.activations import TEXTS, layer_file, row_offsets
 from emolib.errors import UserError
 from emolib.pickle_walk import printable
 
@@ -76,6 +74,14 @@ class OldActivations:
     @property
     def d_model(self) -> int:
         return next(iter(self.sites.values()))[0][0].shape[1]
+
+    @property
+    def n_layers(self) -> int:
+        """Blocks of the model: as the file says, or as many as there are MLP outputs, or residuals less the last."""
+        said = self.metadata.get("n_layers")
+        if isinstance(said, int):
+            return said
+        return len(self.mlp_output) if self.mlp_output is not None else len(self.residual_stream) - 1
 
     @property
     def not_finite(self) -> int:
@@ -253,10 +259,12 @@ def import_pickle(source: str | Path, output: str | Path, *, position: str = "al
     }
     texts = _texts(old)
     with _whole_folder(folder) as place:
-        store.write(place / "texts.parquet", store.table_bytes(texts), matched)
+        store.write(place / TEXTS, store.table_bytes(texts), matched)
         store.write(place / "index.json", store.json_bytes(index), matched)
-        for name, tensors in _tensors(old, texts, position):
-            store.write(place / name, store.tensor_bytes(tensors), matched)
+        about = {"model": str(old.metadata.get("model_name") or "model"), "revision": "first study"}
+        about["n_layers"] = str(old.n_layers)
+        for site, layer, tensors in _tensors(old, position):
+            store.write(layer_file(place, position, site, layer), store.tensor_bytes(tensors, about), matched)
     return old
 
 
@@ -271,31 +279,19 @@ def _texts(old: OldActivations) -> pd.DataFrame:
     return table
 
 
-def _layer_file(site: str, layer: int) -> str:
-    return f"{site}_layer{layer:03d}.safetensors"
-
-
-def _tensors(old: OldActivations, texts: pd.DataFrame, position: str) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Name and contents of every tensor file."""
-    offsets = np.concatenate([[0], np.cumsum(old.lengths)]).astype(np.int64)
-    if position == "all":
-        for site, layers in old.sites.items():
-            for number, layer in enumerate(layers):
-                yield _layer_file(site, number), {"values": np.concatenate(layer), "offsets": offsets}
-        return
-    if old.residual_stream is None:
+def _tensors(old: OldActivations, position: str) -> Iterator[tuple[str, int, dict[str, np.ndarray]]]:
+    """Site, layer and contents of every tensor file."""
+    lengths = np.array(old.lengths)
+    if position != "all" and old.residual_stream is None:
         raise UserError(f"position {position!r} needs residual_stream, which was not saved; import with position 'all'")
-    values = {
-        site: np.stack([[_reduce(sample, position) for sample in layer] for layer in layers])
-        for site, layers in old.sites.items()
-    }
-    norms = np.stack(
-        [np.linalg.norm(np.concatenate(layer).astype(np.float32), axis=1) for layer in old.residual_stream]
-    )
-    model = str(old.metadata.get("model_name") or "model")
-    acts = Activations(values, texts, norms, offsets, position=position, model=model, revision="first study")
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "--", model).lstrip(".")[:100]
-    yield f"{safe}_{position}.safetensors", acts.tensors()
+    for site, layers in old.sites.items():
+        for number, layer in enumerate(layers):
+            tokens = np.concatenate(layer)
+            values = tokens if position == "all" else np.stack([_reduce(sample, position) for sample in layer])
+            tensors = {"values": values, "offsets": row_offsets(site, position, lengths)}
+            if site == "resid_pre":
+                tensors["token_norms"] = np.linalg.norm(tokens.astype(np.float32), axis=1)
+            yield site, number, tensors
 
 
 def _reduce(sample: np.ndarray, position: str) -> np.ndarray:
@@ -338,11 +334,11 @@ def export_pickle(folder: str | Path, target: str | Path) -> OldActivations:
     index = store.read_json(place / "index.json")
     if index["layout"] != LAYOUT or index["position"] != "all":
         raise UserError(f"expected a folder imported with position 'all', got {index['position']!r}; import it anew")
-    texts = store.read_table(place / "texts.parquet")
+    texts = store.read_table(place / TEXTS)
     named = {site: key for key, site in SITES.items()}
     value: dict[str, Any] = dict.fromkeys((*SITES, "tokens", "token_strings"))
     for site, n_layers in index["sites"].items():
-        value[named[site]] = [_samples(place / _layer_file(site, layer)) for layer in range(n_layers)]
+        value[named[site]] = [_samples(layer_file(place, "all", site, layer)) for layer in range(n_layers)]
     for name in ("tokens", "token_strings"):
         if name in texts:
             value[name] = [row.tolist() for row in texts[name]]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import numpy as np
 import pandas as pd
 from safetensors import safe_open
 from safetensors.numpy import save as save_tensors
@@ -51,10 +53,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
-        raise UserError(
-            f"expected a folder that can be written, {paths.display(path.parent)!r} cannot ({error.strerror}); "
-            "free it or point EMOLIB_RESULTS elsewhere"
-        ) from error
+        raise _not_writable(path.parent, error) from error
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
@@ -106,11 +105,15 @@ def write(path: Path, data: bytes, matched: Mapping[str, Any], *, recorded: Mapp
     with contextlib.suppress(FileNotFoundError):
         manifest_path(path).unlink()
     write_atomically(path, data)
+    _write_manifest(path, hashlib.sha256(data).hexdigest(), matched, recorded)
+
+
+def _write_manifest(path: Path, sha256: str, matched: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> None:
     manifest = {
         "schema": SCHEMA,
         "matched": _plain(matched),
         "recorded": {
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "sha256": sha256,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             **environment(),
             **(recorded or {}),
@@ -171,6 +174,119 @@ def tensor_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None 
     return save_tensors(dict(tensors), metadata=dict(metadata or {}))
 
 
+class TensorFile:
+    """A safetensors file of known shapes that is filled in any order, so that it never has to fit into memory."""
+
+    def __init__(
+        self, path: Path, shapes: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str]
+    ) -> None:
+        self.path = path
+        self._types = {name: np.dtype(dtype).newbyteorder("<") for name, (dtype, _) in shapes.items()}
+        self._widths = {name: math.prod(shape[1:]) * self._types[name].itemsize for name, (_, shape) in shapes.items()}
+        header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+        place = 0
+        # the widest numbers first, so that every tensor is aligned
+        for name in sorted(shapes, key=lambda name: -self._types[name].itemsize):
+            stop = place + self._widths[name] * shapes[name][1][0]
+            kind = {"f": "F", "i": "I"}[self._types[name].kind] + str(8 * self._types[name].itemsize)
+            header[name] = {"dtype": kind, "shape": list(shapes[name][1]), "data_offsets": [place, stop]}
+            place = stop
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        self._starts = {
+            name: 8 + len(text) + entry["data_offsets"][0] for name, entry in header.items() if name in shapes
+        }
+        # a fixed name: what a killed run left is overwritten by the next one
+        self._temporary = path.with_name(f".{path.name}.partial")
+        self._file: int | None = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._put(len(text).to_bytes(8, "little") + text, 0)
+        os.ftruncate(self._file, 8 + len(text) + place)
+
+    def put(self, name: str, row: int, values: np.ndarray) -> None:
+        """Writes rows of the tensor `name`, from `row` on.
+
+        Raises:
+            UserError: a value is too large for the tensor's type.
+        """
+        kind = self._types[name]
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(values, dtype=kind)
+        if kind.itemsize < values.dtype.itemsize and kind.kind == "f" and not np.isfinite(stored).all():
+            largest = float(np.abs(values).max())
+            raise UserError(
+                f"expected values within the reach of {kind.name} (65504), found {largest:.4g}; store them in float32"
+            )
+        self._put(stored.tobytes(), self._starts[name] + row * self._widths[name])
+
+    def _put(self, data: bytes, place: int) -> None:
+        while data:
+            written = os.pwrite(self._file, data, place)
+            data, place = data[written:], place + written
+
+    def finish(self, matched: Mapping[str, Any], recorded: Mapping[str, Any] | None = None) -> None:
+        """Syncs the file to disk, puts it in its place and writes its manifest."""
+        os.fsync(self._file)
+        self._close()
+        with contextlib.suppress(FileNotFoundError):
+            manifest_path(self.path).unlink()
+        os.replace(self._temporary, self.path)
+        _write_manifest(self.path, sha256_of(self.path), matched, recorded)
+
+    def discard(self) -> None:
+        """Leaves nothing behind."""
+        self._close()
+        with contextlib.suppress(FileNotFoundError):
+            self._temporary.unlink()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+@contextlib.contextmanager
+def tensor_files(
+    shapes: Mapping[Path, Mapping[str, tuple[str, Sequence[int]]]],
+    matched: Mapping[Path, Mapping[str, Any]],
+    *,
+    metadata: Mapping[Path, Mapping[str, str]] | None = None,
+    recorded: Callable[[], Mapping[str, Any]] | None = None,
+) -> Iterator[dict[Path, TensorFile]]:
+    """Files to fill in parts; all of them appear when the block ends, none if it raises.
+
+    Args:
+        shapes: path → tensor's name → numpy dtype and shape.
+        matched: path → what the manifest matches.
+        metadata: path → text kept in the file's own header.
+        recorded: called at the end; what every manifest records besides.
+    """
+    files: dict[Path, TensorFile] = {}
+    try:
+        for path, tensors in shapes.items():
+            _make_folder(path.parent)
+            files[path] = TensorFile(path, tensors, (metadata or {}).get(path, {}))
+        yield files
+        for path, file in files.items():
+            file.finish(matched[path], recorded() if recorded else None)
+    finally:
+        for file in files.values():
+            file.discard()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+
+
+def _not_writable(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"expected a folder that can be written, {paths.display(folder)!r} cannot ({error.strerror}); "
+        "free it or point EMOLIB_RESULTS elsewhere"
+    )
+
+
 @contextlib.contextmanager
 def open_tensors(path: Path) -> Iterator[Any]:
     """A lazy view of a safetensors file: `view.get_tensor(key)` reads that tensor alone."""
@@ -213,10 +329,7 @@ def lock(path: Path, *, timeout: float = 5.0) -> Iterator[None]:
             f"another run holds {paths.display(path)}; wait until it has ended (or stop it), then start again"
         ) from error
     except OSError as error:
-        raise UserError(
-            f"expected a folder that can be written, {paths.display(path.parent)!r} cannot ({error.strerror}); "
-            "free it or point EMOLIB_RESULTS elsewhere"
-        ) from error
+        raise _not_writable(path.parent, error) from error
     try:
         yield
     finally:

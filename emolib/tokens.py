@@ -10,14 +10,18 @@ from torch import Tensor
 from emolib.errors import UserError
 from emolib.models import LanguageModel
 
+CHUNK = 2048  # texts tokenised at once: what a tokenizer keeps beside the ids is several times as large
+
 
 def encode(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     """Token ids per text, with the special tokens that the model's tokenizer adds by default."""
     for i, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"expected non-empty texts, text {i} is {text!r}")
-    ids = lm.tokenizer(list(texts), add_special_tokens=True).input_ids
-    return [list(row) for row in ids]
+    rows: list[list[int]] = []
+    for start in range(0, len(texts), CHUNK):
+        rows += lm.tokenizer(list(texts[start : start + CHUNK]), add_special_tokens=True).input_ids
+    return [list(row) for row in rows]
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad_id: int, width: int | None = None) -> tuple[Tensor, Tensor]:
@@ -26,7 +30,7 @@ def pad_left(rows: Sequence[Sequence[int]], pad_id: int, width: int | None = Non
     ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
     for i, row in enumerate(rows):
-        ids[i, width - len(row) :] = torch.tensor(row)
+        ids[i, width - len(row) :] = torch.as_tensor(row)
         mask[i, width - len(row) :] = 1
     return ids, mask
 

@@ -148,7 +148,7 @@ def test_hooks_of_the_bridge_are_gone_after_extraction_and_after_an_exception(ca
         calls.append(count_hooks(lm))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(extraction, "_reduce", fail)
+    monkeypatch.setattr(extraction, "_reduced", fail)
     with pytest.raises(KeyboardInterrupt):
         extract_activations(lm, TEXTS, batch_size=2)
     assert calls == [before + 2 * lm.n_layers + 1]

@@ -25,7 +25,7 @@ from tiny import encode, plain_network
 from torch import nn
 
 from emolib import old_pickles, store, unpickling
-from emolib.activations import Activations
+from emolib.activations import StoredActivations
 from emolib.errors import UserError
 from emolib.extraction import extract_activations
 from emolib.old_pickles import export_pickle, import_pickle, read_old_pickle
@@ -75,6 +75,10 @@ def refusal(path: Path) -> str:
     (line,) = str(caught.value).splitlines()
     assert path.name in line and line.isprintable()
     return line
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def plain(value: Any) -> np.ndarray:
@@ -596,11 +600,11 @@ def test_an_old_file_comes_back_unchanged(changes: dict, tmp_path: Path) -> None
 def test_all_positions_are_one_file_per_site_and_layer(tmp_path: Path) -> None:
     value = old_layout(lambda a: a.astype(np.float16))
     import_pickle(stored(tmp_path, value), tmp_path / "new")
-    tensors = sorted(path.name for path in (tmp_path / "new").glob("*.safetensors"))
+    tensors = sorted(path.name for path in (tmp_path / "new" / "all").glob("*.safetensors"))
     assert tensors == [f"mlp_out_layer{i:03d}.safetensors" for i in range(2)] + [
         f"resid_pre_layer{i:03d}.safetensors" for i in range(3)
     ]
-    with store.open_tensors(tmp_path / "new" / "resid_pre_layer001.safetensors") as view:
+    with store.open_tensors(tmp_path / "new" / "all" / "resid_pre_layer001.safetensors") as view:
         assert view.get_tensor("offsets").tolist() == [0, 3, 4, 9]
         np.testing.assert_array_equal(view.get_tensor("values"), np.concatenate(value["residual_stream"][1]))
         assert view.get_tensor("values").dtype == np.float16
@@ -626,8 +630,8 @@ def test_one_position_is_what_extraction_gives(position: str, tiny_models: dict,
     }
     import_pickle(stored(tmp_path, value), tmp_path / "new", position=position)
     texts = store.read_table(tmp_path / "new" / "texts.parquet")
-    with store.open_tensors(tmp_path / "new" / f"--tiny--gpt2_{position}.safetensors") as view:
-        acts = Activations.from_tensors(view, texts, position=position, model="tiny", revision="")
+    acts = StoredActivations(tmp_path / "new", position).read()
+    assert acts.model == "../tiny gpt2" and acts.layers == tuple(range(lm.n_layers))  # the final residual was not saved
     expected = extract_activations(lm, sentences, positions=position)
     other = extract_activations(lm, sentences, positions="mean" if position == "last" else "last")
     for name_, held in (("expected", expected), ("other", other)):
@@ -672,15 +676,15 @@ def test_wrong_requests_are_named_and_change_nothing(tmp_path: Path) -> None:
     import_pickle(path, new, position="mean")
     with pytest.raises(UserError, match="imported with position 'all', got 'mean'"):
         export_pickle(new, tmp_path / "back.pkl")
-    before = {p.name: p.read_bytes() for p in new.iterdir()}
+    before = contents(new)
     with pytest.raises(UserError, match="does not exist yet"):
         import_pickle(path, new)
-    assert before == {p.name: p.read_bytes() for p in new.iterdir()} and not (tmp_path / "back.pkl").exists()
+    assert before == contents(new) and not (tmp_path / "back.pkl").exists()
 
 
 def test_a_changed_file_of_the_folder_is_noticed_by_the_export(tmp_path: Path) -> None:
     import_pickle(stored(tmp_path, old_layout()), tmp_path / "new")
-    path = tmp_path / "new" / "resid_pre_layer001.safetensors"
+    path = tmp_path / "new" / "all" / "resid_pre_layer001.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)

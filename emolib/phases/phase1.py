@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emolib import store, surface
-from emolib.keywords import load_keywords
+from emolib import surface
+from emolib.keywords import keyword_digest
 from emolib.phases.run import Run
 from emolib.phases.scores import agreement as scores_agreement
 from emolib.phases.scores import with_targets
@@ -60,7 +60,7 @@ def punctuation(run: Run) -> pd.DataFrame:
 
 def keyword_rates(run: Run) -> pd.DataFrame:
     """Share of texts with a word of each keyword list, per label and style."""
-    return _table(run, "keyword_rates", lambda: surface.keyword_rates(run.data), keywords=_keyword_digest(run))
+    return _table(run, "keyword_rates", lambda: surface.keyword_rates(run.data), keywords=keyword_digest(run.data))
 
 
 def scores(run: Run) -> pd.DataFrame:
@@ -124,7 +124,7 @@ def leaks(run: Run) -> pd.DataFrame:
         neutral=params.neutral,
         n_folds=params.n_folds,
         seed=params.seed,
-        keywords=_keyword_digest(run),
+        keywords=keyword_digest(run.data),
     )
 
 
@@ -140,8 +140,3 @@ def adjusted(run: Run) -> bool:
 def _table(run: Run, name: str, compute: Callable[[], pd.DataFrame], **matched: Any) -> pd.DataFrame:
     path = run.paths.dataset(f"{name}.parquet")
     return run.table(path, {"data": run.dataset_digest, **matched}, compute, model=False)
-
-
-def _keyword_digest(run: Run) -> str:
-    """The hash of the keyword lists of the data set's languages, which are an input too."""
-    return store.digest([load_keywords(language).digest() for language in sorted(set(run.data["lang"]))])
