@@ -1,24 +1,24 @@
-"""Emotion vectors: differences of mean activations, their norms, cosines and stability.
+"""Emotion vectors: differences of mean activations, and the directions that read them out.
 
 Source of the method: difference of class means in the residual stream (Turner et al. 2023, arXiv 2308.10248;
-Rimsky et al. 2023, arXiv 2312.06681; Tigges et al. 2023, arXiv 2310.15154).
+Rimsky et al. 2023, arXiv 2312.06681; Tigges et al. 2023, arXiv 2310.15154). The discriminant Σ⁻¹v is Fisher's linear
+discriminant (Fisher 1936) with a shrunk covariance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from emolib.activations import Activations, LayerVectors
+from emolib.covariance import fit_within_covariance
+from emolib.covariates import fit_covariates, regress_out
 from emolib.errors import UserError, nearest
+
+VARIANTS = ("raw", "standardised", "trimmed", "whitened")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,13 @@ class EmotionVectors:
     """The vectors of every emotion at every layer of one model.
 
     `vecs[emotion]` is `[n_layers + 1, d_model]`; `vecs[emotion][layer]` is a `LayerVector`.
+
+    Attributes:
+        values: v, the difference of means.
+        neutral_norms: median norm of `resid_pre` over neutral tokens.
+        pooled_sd: standard deviation of every dimension within labels.
+        whitened, discriminants: Σ^(−1/2) v and Σ⁻¹v with the within-label covariance Σ of the layer, its correlations
+            shrunk; empty unless fitted with `whiten=True`, NaN at a layer where the texts of each label do not differ.
     """
 
     values: dict[str, Float[np.ndarray, "layer d_model"]]
@@ -34,6 +41,8 @@ class EmotionVectors:
     model: str
     revision: str
     position: str
+    whitened: dict[str, Float[np.ndarray, "layer d_model"]] = field(default_factory=dict)
+    discriminants: dict[str, Float[np.ndarray, "layer d_model"]] = field(default_factory=dict)
 
     def __getitem__(self, emotion: str) -> LayerVectors:
         if emotion not in self.values:
@@ -52,40 +61,118 @@ class EmotionVectors:
         return len(self.neutral_norms) - 1
 
 
-def fit_emotion_vectors(acts: Activations, *, neutral: str = "neutral") -> EmotionVectors:
+def fit_emotion_vectors(
+    acts: Activations,
+    *,
+    neutral: str = "neutral",
+    reference: Activations | None = None,
+    covariates: Float[np.ndarray, "text feature"] | None = None,
+    whiten: bool = False,
+) -> EmotionVectors:
     """`vec[l] = mean(resid_pre[l] of an emotion) − mean(resid_pre[l] of neutral)`, for every other label.
 
     Args:
         acts: activations of the training texts only; the caller selects the split.
         neutral: the reference label.
+        reference: where `acts` has no neutral texts (position `trigger`), activations whose neutral texts stand in:
+            for each emotion those of the scenarios that it has in `acts`, no others.
+        covariates: features of the texts of `acts` to regress out first (`emolib.covariates`): the vector is then the
+            difference of means less what the difference of the features explains.
+        whiten: fill `whitened` and `discriminants` too (one decomposition of `[text, d_model]` per layer).
 
     Raises:
-        UserError: no neutral texts, no other label, or activations that are not finite.
+        UserError: no neutral texts, no other label, activations that are not finite, a reference of another model or
+            without the scenarios, or covariates together with a reference.
     """
     labels = acts.texts["emotion"].to_numpy()
-    names = list(dict.fromkeys(labels))
-    if neutral not in names:
-        raise UserError(f"no texts with the neutral label {neutral!r}: {nearest(neutral, names)}")
-    emotions = [name for name in names if name != neutral]
+    emotions = [name for name in dict.fromkeys(labels) if name != neutral]
+    if neutral not in labels:
+        _check_reference(acts, reference, neutral)
+        if covariates is not None:
+            raise UserError("covariates need neutral texts in the same activations; leave out covariates or reference")
     if not emotions:
         raise UserError(f"expected at least one label beside {neutral!r}, found none")
+    _check_finite(acts)
+    if covariates is not None:
+        acts = regress_out(acts, fit_covariates(acts, covariates), covariates)
     resid = acts.values["resid_pre"]
-    if not np.isfinite(resid).all():
-        raise UserError("the activations hold values that are not finite; extract them in float32")
-    centre = resid[:, labels == neutral].mean(axis=1, dtype=np.float64)
+    centres, norms = _neutral_means(acts if neutral in labels else reference, acts, emotions, neutral)
     means = {emotion: resid[:, labels == emotion].mean(axis=1, dtype=np.float64) for emotion in emotions}
+    vectors = {emotion: means[emotion] - centres[emotion] for emotion in emotions}
+    whitened, discriminants = _whitened(resid, labels, vectors) if whiten else ({}, {})
     return EmotionVectors(
-        values={emotion: (mean - centre).astype(np.float32) for emotion, mean in means.items()},
-        neutral_norms=acts.where(labels == neutral).median_norms(),
-        pooled_sd=_pooled_sd(resid, labels),
+        values={emotion: vector.astype(np.float32) for emotion, vector in vectors.items()},
+        neutral_norms=norms,
+        pooled_sd=within_label_sd(resid, labels),
         model=acts.model,
         revision=acts.revision,
         position=acts.position,
+        whitened=whitened,
+        discriminants=discriminants,
     )
 
 
-def _pooled_sd(resid: np.ndarray, labels: np.ndarray) -> Float[np.ndarray, "layer d_model"]:
-    """Within-label standard deviation of every dimension, pooled over labels."""
+def _check_finite(acts: Activations) -> None:
+    if not np.isfinite(acts.values["resid_pre"]).all():
+        raise UserError("the activations hold values that are not finite; extract them in float32")
+
+
+def _check_reference(acts: Activations, reference: Activations | None, neutral: str) -> None:
+    if reference is None:
+        if acts.position == "trigger":
+            raise UserError('trigger activations have no neutral texts: give reference=activations at position "mean"')
+        raise UserError(f"no texts with the neutral label {neutral!r}: {nearest(neutral, set(acts.texts['emotion']))}")
+    mine, theirs = (acts.model, acts.revision, acts.n_layers), (reference.model, reference.revision, reference.n_layers)
+    if mine != theirs:
+        raise UserError(f"expected a reference of {acts.model} {acts.revision[:12]}, got {reference.model}")
+    for name, table in (("activations", acts.texts), ("reference", reference.texts)):
+        if "scenario" not in table:
+            raise UserError(f"the {name} have no column 'scenario', by which a reference is matched; add it")
+    _check_finite(reference)
+
+
+def _neutral_means(
+    reference: Activations, acts: Activations, emotions: list[str], neutral: str
+) -> tuple[dict[str, Float[np.ndarray, "layer d_model"]], Float[np.ndarray, "layer"]]:
+    """Each emotion's neutral mean, and the median norms over the neutral texts that count."""
+    is_neutral = (reference.texts["emotion"] == neutral).to_numpy()
+    resid = reference.values["resid_pre"]
+    if reference is acts:
+        centre = resid[:, is_neutral].mean(axis=1, dtype=np.float64)
+        return dict.fromkeys(emotions, centre), acts.where(is_neutral).median_norms()
+    centres = {}
+    for emotion in emotions:
+        own = acts.texts.loc[acts.texts["emotion"] == emotion, "scenario"]
+        counts = is_neutral & reference.texts["scenario"].isin(own).to_numpy()
+        if not counts.any():
+            raise UserError(
+                f"the reference has no {neutral!r} texts in the scenarios of {emotion!r}; give activations of the same "
+                "scenarios"
+            )
+        centres[emotion] = resid[:, counts].mean(axis=1, dtype=np.float64)
+    shared = is_neutral & reference.texts["scenario"].isin(acts.texts["scenario"]).to_numpy()
+    return centres, reference.where(shared).median_norms()
+
+
+def _whitened(
+    resid: np.ndarray, labels: np.ndarray, vectors: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    stacked = np.stack(list(vectors.values()), axis=1)  # [layer, emotion, d_model]
+    whitened, discriminants = np.full((2, *stacked.shape), np.nan, np.float32)
+    for layer, x in enumerate(resid):
+        # the last token of every text may be the same mark, and its embedding the same vector
+        if any((x[labels == name] != x[labels == name][:1]).any() for name in set(labels)):
+            covariance = fit_within_covariance(x, labels, standardise=True)
+            whitened[layer] = covariance.inverse_root(stacked[layer])
+            discriminants[layer] = covariance.inverse(stacked[layer])
+    by_emotion = [{e: part[:, i] for i, e in enumerate(vectors)} for part in (whitened, discriminants)]
+    return by_emotion[0], by_emotion[1]
+
+
+def within_label_sd(
+    resid: Float[np.ndarray, "layer text d_model"], labels: np.ndarray
+) -> Float[np.ndarray, "layer d_model"]:
+    """Within-label standard deviation of every dimension, pooled over labels; 1 where no label has two texts."""
     total, freedom = 0.0, 0
     for name in dict.fromkeys(labels):
         group = resid[:, labels == name]
@@ -103,99 +190,39 @@ def massive_dimensions(vecs: EmotionVectors, layer: int, count: int = 3) -> np.n
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosine along the last axis."""
-    return (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+    """Cosine along the last axis; NaN where a vector is zero."""
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
 
 
-def cosine_table(vecs: EmotionVectors, *, trimmed: int = 3) -> pd.DataFrame:
-    """Cosine of every pair of emotions at every layer, three ways: raw, standardised, trimmed.
+def projection_direction(
+    vecs: EmotionVectors, emotion: str, layer: int, variant: str, *, trimmed: int = 3
+) -> Float[np.ndarray, "d_model"]:
+    """The unit direction whose dot product with an activation tells an emotion from neutral, in one view of the space.
 
-    `standardised` divides each dimension by the pooled within-label sd; `trimmed` leaves out the dimensions with the
-    largest spread, which otherwise dominate a raw cosine.
-    """
-    rows = []
-    for i, first in enumerate(vecs.emotions):
-        for second in vecs.emotions[i + 1 :]:
-            for layer in range(vecs.n_layers + 1):
-                a, b = vecs.values[first][layer], vecs.values[second][layer]
-                sd = np.maximum(vecs.pooled_sd[layer], 1e-6)
-                keep = np.setdiff1d(np.arange(len(a)), massive_dimensions(vecs, layer, trimmed))
-                rows.append(
-                    {
-                        "pair": f"{first}–{second}",
-                        "layer": layer,
-                        "raw": float(cosine(a, b)),
-                        "standardised": float(cosine(a / sd, b / sd)),
-                        "trimmed": float(cosine(a[keep], b[keep])),
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def norm_table(vecs: EmotionVectors) -> pd.DataFrame:
-    """L1 and L2 norm per emotion and layer, and the L2 norm as a share of the median residual norm."""
-    rows = []
-    for emotion in vecs.emotions:
-        values = vecs.values[emotion]
-        for layer in range(vecs.n_layers + 1):
-            l2 = float(np.linalg.norm(values[layer]))
-            rows.append(
-                {
-                    "emotion": emotion,
-                    "layer": layer,
-                    "l1": float(np.abs(values[layer]).sum()),
-                    "l2": l2,
-                    "resid_norm": float(vecs.neutral_norms[layer]),
-                    "l2_share": l2 / float(vecs.neutral_norms[layer]),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def split_half_stability(
-    acts: Activations, *, neutral: str = "neutral", n_halves: int = 50, seed: int = 0
-) -> pd.DataFrame:
-    """Cosine between vectors fitted on two random halves of the scenarios, per emotion and layer.
-
-    Beside the true labels stand labels shuffled within scenarios: what the same procedure gives without an emotion.
+    `raw`: v. `standardised`: v / sd², the discriminant if dimensions were independent. `trimmed`: v without the
+    `trimmed` dimensions of largest spread. `whitened`: Σ⁻¹v, the discriminant. (Dividing once, as in a cosine of
+    standardised or whitened vectors, would leave the activation unscaled; the projection divides for both.)
 
     Returns:
-        emotion, layer, mean, low, high (2.5 and 97.5 % over the random halves), shuffled (mean under the null).
+        float64, of norm 1; zeros where the vector is zero.
+
+    Raises:
+        UserError: an unknown emotion, layer or variant, or `whitened` for vectors fitted without it.
     """
-    rng = np.random.default_rng(seed)
-    cube, scenarios, labels = scenario_cube(acts, neutral)
-    result = []
-    real, null = [], []
-    for _ in range(n_halves):
-        order = rng.permutation(len(scenarios))
-        halves = order[: len(order) // 2], order[len(order) // 2 :]
-        real.append(_half_cosines(cube, halves))
-        shuffled = np.take_along_axis(cube, rng.permuted(_label_index(cube), axis=1)[None, :, :, None], axis=2)
-        null.append(_half_cosines(shuffled, halves))
-    real, null = np.stack(real), np.stack(null)
-    for i, emotion in enumerate(labels):
-        for layer in range(cube.shape[0]):
-            low, high = np.quantile(real[:, layer, i], [0.025, 0.975])
-            result.append(
-                {
-                    "emotion": emotion,
-                    "layer": layer,
-                    "mean": float(real[:, layer, i].mean()),
-                    "low": float(low),
-                    "high": float(high),
-                    "shuffled": float(null[:, layer, i].mean()),
-                }
-            )
-    return pd.DataFrame(result)
-
-
-def _label_index(cube: np.ndarray) -> np.ndarray:
-    return np.tile(np.arange(cube.shape[2]), (cube.shape[1], 1))
-
-
-def _half_cosines(cube: np.ndarray, halves: tuple[np.ndarray, np.ndarray]) -> Float[np.ndarray, "layer emotion"]:
-    first, second = (cube[:, half, 1:].mean(1) - cube[:, half, :1].mean(1) for half in halves)
-    return cosine(first, second)
+    vector = vecs[emotion][layer].values.astype(np.float64)
+    if variant == "standardised":
+        vector = vector / np.maximum(vecs.pooled_sd[layer].astype(np.float64), 1e-6) ** 2
+    elif variant == "trimmed":
+        vector[massive_dimensions(vecs, layer, trimmed)] = 0
+    elif variant == "whitened":
+        if emotion not in vecs.discriminants:
+            raise UserError("these vectors have no whitened view: fit them with fit_emotion_vectors(…, whiten=True)")
+        vector = vecs.discriminants[emotion][layer].astype(np.float64)
+    elif variant != "raw":
+        raise UserError(f"unknown variant {variant!r}: {nearest(variant, VARIANTS)}")
+    norm = np.linalg.norm(vector)
+    return vector / norm if norm else vector
 
 
 def scenario_cube(
@@ -206,60 +233,14 @@ def scenario_cube(
     Label 0 of the cube is neutral, the others follow in the order of the emotions.
     """
     texts = acts.texts.assign(row=np.arange(len(acts.texts)))
+    if neutral not in set(texts["emotion"]):
+        raise UserError(f"no texts with the neutral label {neutral!r}: {nearest(neutral, set(texts['emotion']))}")
     table = texts.pivot(index="scenario", columns="emotion", values="row").dropna()
     if len(table) < 4:
         raise UserError(f"expected at least 4 scenarios that have every label, found {len(table)}")
     emotions = [name for name in dict.fromkeys(texts["emotion"]) if name != neutral]
     index = table[[neutral, *emotions]].to_numpy(dtype=int)
     return acts.values["resid_pre"][:, index], list(table.index), emotions
-
-
-def probe_table(
-    train: Activations,
-    held_out: Mapping[str, Activations],
-    *,
-    neutral: str = "neutral",
-    n_shuffles: int = 20,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """AUC of a logistic probe, emotion against neutral, trained on one set of scenarios and tested on others.
-
-    Args:
-        held_out: name → activations of scenarios that are not in `train`.
-
-    Returns:
-        emotion, layer, split (the name), auc, shuffled_mean and shuffled_max over `n_shuffles` fits on labels
-        shuffled within scenarios.
-    """
-    rng = np.random.default_rng(seed)
-    rows = []
-    for emotion in (name for name in dict.fromkeys(train.texts["emotion"]) if name != neutral):
-        fit_on, *test_on = (_against(part, emotion, neutral) for part in (train, *held_out.values()))
-        target = (fit_on.texts["emotion"] == emotion).to_numpy()
-        targets = [target, *(_swap_within(fit_on.texts["scenario"], target, rng) for _ in range(n_shuffles))]
-        for layer in range(train.n_layers + 1):
-            probes = [_fitted_probe(fit_on.values["resid_pre"][layer], y) for y in targets]
-            for split, part in zip(held_out, test_on, strict=True):
-                truth = part.texts["emotion"] == emotion
-                x = part.values["resid_pre"][layer]
-                own, *null = (float(roc_auc_score(truth, probe.decision_function(x))) for probe in probes)
-                found = {"auc": own, "shuffled_mean": float(np.mean(null)), "shuffled_max": float(np.max(null))}
-                rows.append({"emotion": emotion, "layer": layer, "split": split, **found})
-    return pd.DataFrame(rows)
-
-
-def _against(acts: Activations, emotion: str, neutral: str) -> Activations:
-    return acts.where(acts.texts["emotion"].isin([emotion, neutral]))
-
-
-def _fitted_probe(x: np.ndarray, y: np.ndarray) -> Pipeline:
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, solver="liblinear")).fit(x, y)
-
-
-def _swap_within(scenarios: pd.Series, target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Flips both labels of a random half of the scenarios."""
-    codes = pd.factorize(scenarios)[0]
-    return np.where(rng.random(codes.max() + 1)[codes] < 0.5, ~target, target)
 
 
 def principal_components(acts: Activations, layer: int, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
