@@ -1,7 +1,8 @@
 """The browsable site: executed notebooks as HTML pages that work from disk, without a network.
 
 Every notebook is copied, its figures are turned into plotly JSON inside the page, and Sphinx with myst-nb renders the
-copies (configuration, templates, styles and the drawing script lie in `docs/site/`). plotly.js is in the site once.
+copies (configuration, templates, styles and the drawing scripts lie in `docs/site/`). plotly.js and CircuitsVis'
+script are in the site once.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import nbformat
 
 from emolib import config, paths
 from emolib.errors import UserError, nearest
-from emolib.figures import HEIGHT, PLOTLY_MIME
+from emolib.figures import HEIGHT, PLOTLY_MIME, script_json
+from emolib.views import VIEW_MIME, circuitsvis_script, view_html
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ def build_site(profile: str, model: str | None = None) -> Path:
         for report in reports:
             if not (work / "html" / f"{report.document}.html").is_file():
                 raise SiteError(f"Sphinx made no page of {report.group}/{report.file}")
+        (work / "html" / "_static" / "circuitsvis.js").write_text(circuitsvis_script(), encoding="utf-8")
         _replace(work / "html", site, work / "old")
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -174,11 +177,13 @@ def _has_title(cells: list[dict[str, Any]]) -> bool:
 
 
 def page_output(output: nbformat.NotebookNode) -> dict[str, Any]:
-    """One output of a cell; a plotly figure becomes `figure_html`, of other bundles only what a page shows is kept."""
+    """One output of a cell: `figure_html` for plotly, `view_html` for CircuitsVis, else only what a page shows."""
     if output.output_type not in ("display_data", "execute_result"):
         return dict(output)
     if PLOTLY_MIME in output.data:
         data = {"text/html": figure_html(output.data[PLOTLY_MIME])}
+    elif VIEW_MIME in output.data:
+        data = {"text/html": view_html(output.data[VIEW_MIME], output.data.get("text/html", ""))}
     else:
         data = {mime: value for mime, value in output.data.items() if mime in PAGE_MIMES}
         if "text/html" in data:
@@ -198,10 +203,7 @@ def figure_html(figure: dict[str, Any]) -> str:
     layout = figure.get("layout", {})
     height = int(layout.get("height") or HEIGHT)
     title = layout.get("title", {}).get("text") or "図"
-    data = json.dumps({"data": figure["data"], "layout": layout}, ensure_ascii=False, separators=(",", ":"))
-    # Inside <script> only `<` could end the JSON; the others keep it harmless elsewhere too.
-    for character in "<>&\u2028\u2029":
-        data = data.replace(character, f"\\u{ord(character):04x}")
+    data = script_json({"data": figure["data"], "layout": layout})
     return (
         f'<div class="emolib-figure" role="img" aria-label="{html.escape(title)}" style="min-height:{height}px">'
         f'<script type="application/json">{data}</script></div>'

@@ -28,6 +28,8 @@ from emolib.errors import UserError
 HOSTILE = "<script>window.hacked=1</script>"
 # What escaping would have to be forgotten for: a script that lies raw in an output.
 RAW = "<script>window.hacked=3</script><img src='x.png' onerror='window.hacked=4'>"
+# CircuitsVis replaces white space in tokens, and a tag with white space dies of that.
+RAW_TOKEN = "<img/src='x.png'/onerror='window.hacked=5'>"
 EXTERNAL = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 CELLS = [
     "import numpy as np, pandas as pd\nfrom IPython.display import HTML, display\nfrom emolib import figures\n"
@@ -41,8 +43,11 @@ CELLS = [
     f"pd.DataFrame({{'生成文': [{HOSTILE!r}]}})",
     f"print({HOSTILE!r})",
     f"display(HTML({RAW!r}))",
+    f"from emolib import views\nviews.show(views.coloured_tokens(['I', ' thank', {RAW_TOKEN!r}], [0.1, 0.9, -0.4]))",
+    "views.show(views.attention_patterns(['I', ' thank'], [[[1, 0], [0.3, 0.7]]] * 2, ['L3H5', 'L7H2']))",
 ]
 N_FIGURES = 3
+N_VIEWS = 2
 
 
 def executed_report() -> nbformat.NotebookNode:
@@ -120,7 +125,9 @@ def external_addresses(text: str, suffix: str) -> list[str]:
 def test_no_page_style_or_script_has_an_external_address(built: Path) -> None:
     files = [file for suffix in ("html", "css", "js") for file in built.rglob(f"*.{suffix}")]
     ours = [file for file in files if file.name != "plotly.min.js"]
-    assert {"index.html", "phase3_vectors.html", "site.css", "figures.js"} <= {file.name for file in ours}
+    assert {"index.html", "phase3_vectors.html", "site.css", "figures.js", "circuitsvis.js"} <= {
+        file.name for file in ours
+    }
     assert {f.name: found for f in ours if (found := external_addresses(f.read_text("utf-8"), f.suffix))} == {}
 
 
@@ -167,6 +174,16 @@ def test_code_is_folded_and_figures_come_with_one_shared_plotly(built: Path) -> 
     assert "plotly.min.js" not in (built / "index.html").read_text()
 
 
+def test_views_come_with_one_shared_circuitsvis_on_the_pages_that_have_one(built: Path) -> None:
+    page = (built / "smollm2_135m" / "phase3_vectors.html").read_text()
+    assert page.count('class="emolib-view"') == N_VIEWS
+    assert [value for _, value in Addresses(page).found if "circuitsvis" in value] == ["../_static/circuitsvis.js"]
+    assert len([file for file in built.rglob("*.js") if "var CircuitsVis=" in file.read_text("utf-8")]) == 1
+    for other in (built / "index.html", built / "smollm2_135m" / "phase1_dataset.html"):
+        assert "circuitsvis" not in other.read_text()
+        assert "views.js" not in other.read_text()
+
+
 # ── in a browser ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
@@ -175,14 +192,18 @@ PROBE = """
 const refused = [];
 document.addEventListener("securitypolicyviolation", (event) => refused.push(event.blockedURI));
 window.addEventListener("load", () => {
-  const told = { hacked: window.hacked ?? null, refused: refused };
-  document.documentElement.dataset.told = btoa(JSON.stringify(told));
+  const tell = () => {
+    const told = { hacked: window.hacked ?? null, refused: refused };
+    document.documentElement.dataset.told = btoa(JSON.stringify(told));
+  };
+  tell();
+  setTimeout(tell, 3000); // what is drawn after the page was loaded
 });
 """
 
 
-@pytest.fixture
-def browser() -> str:
+def find_browser() -> str:
+    """A Chromium; without one the test is skipped, in continuous integration it fails."""
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None and os.environ.get("CI") == "true":
         pytest.fail("expected chromium or google-chrome for the browser tests, found neither")
@@ -191,10 +212,16 @@ def browser() -> str:
     return found
 
 
+@pytest.fixture
+def browser() -> str:
+    return find_browser()
+
+
 def opened(browser: str, page: Path, profile: Path) -> tuple[str, dict]:
     """The page's DOM after its scripts ran, without any network, and what the probe told."""
     (page.parent / "probe.js").write_text(PROBE)
-    page.write_text(page.read_text().replace("<title>", '<script src="probe.js"></script><title>', 1))
+    # Before the page's policy, which would refuse the probe.
+    page.write_text(page.read_text().replace("<head>", '<head><script src="probe.js"></script>', 1))
     flags = ["--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
     flags += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND"]
     flags += ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -208,6 +235,37 @@ def opened(browser: str, page: Path, profile: Path) -> tuple[str, dict]:
 def drawn(dom: str) -> list[bool]:
     """For each figure of the page: did plotly draw it?"""
     return ['class="main-svg"' in part for part in dom.split('<div class="emolib-figure')[1:]]
+
+
+class Views(HTMLParser):
+    """The CircuitsVis views of a page: is the fallback shown, what is drawn (tags, and text of leaf to leaf)."""
+
+    def __init__(self, dom: str) -> None:
+        super().__init__()
+        self.found: list[dict] = []
+        self.path: list[str] = []
+        self.feed(dom)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("br", "img", "meta", "link", "input", "hr"):
+            name = ""
+        else:
+            name = dict(attrs).get("class") or tag
+            self.path.append(name)
+        if name == "emolib-view":
+            self.found.append({"fallback": True, "tags": [], "drawn": "", "fallback_text": ""})
+        elif name == "emolib-view-fallback":
+            self.found[-1]["fallback"] = "hidden" not in dict(attrs)
+        elif "emolib-view-drawing" in self.path:
+            self.found[-1]["tags"].append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.path.pop()
+
+    def handle_data(self, data: str) -> None:
+        for place, key in (("emolib-view-drawing", "drawn"), ("emolib-view-fallback", "fallback_text")):
+            if place in self.path:
+                self.found[-1][key] += data
 
 
 @pytest.fixture
@@ -244,6 +302,28 @@ def test_without_plotly_no_figure_is_drawn_and_the_page_says_so(
     dom, _ = opened(browser, report_page, tmp_path / "profile")
     assert drawn(dom) == [False] * N_FIGURES
     assert dom.count("図を描けませんでした") == N_FIGURES
+
+
+def test_every_view_is_drawn_offline_and_its_tokens_stay_text(browser: str, report_page: Path, tmp_path: Path) -> None:
+    dom, told = opened(browser, report_page, tmp_path / "profile")
+    tokens, attention = Views(dom).found
+    assert [tokens["fallback"], attention["fallback"]] == [False, False]
+    assert "colored-tokens" in dom
+    assert RAW_TOKEN in tokens["drawn"].replace("\u2060", "")
+    assert not {"script", "img"} & set(tokens["tags"])
+    assert attention["tags"].count("canvas") == 3  # each head small, and the chosen one large
+    assert "L3H5" in attention["drawn"] and "L7H2" in attention["drawn"]
+    assert told["hacked"] is None
+
+
+def test_without_circuitsvis_the_fallbacks_stay(browser: str, report_page: Path, tmp_path: Path) -> None:
+    (report_page.parent.parent / "_static" / "circuitsvis.js").unlink()
+    dom, _ = opened(browser, report_page, tmp_path / "profile")
+    tokens, attention = Views(dom).found
+    assert [(view["fallback"], view["drawn"]) for view in (tokens, attention)] == [(True, "")] * 2
+    assert RAW_TOKEN in tokens["fallback_text"]
+    assert "thank (1) 0.70" in attention["fallback_text"]
+    assert drawn(dom) == [True] * N_FIGURES
 
 
 def test_without_its_policy_the_page_would_run_a_raw_script(browser: str, report_page: Path, tmp_path: Path) -> None:
