@@ -1,7 +1,8 @@
 """The emotion data set: load, validate, select, and convert a user's own file.
 
 One row per text with the fields `id, scenario, topic, emotion, text, lang, style, split`. A scenario has one text
-per label and lies in one split as a whole.
+per label and lies in one split as a whole. Where a file names no scenario, unrelated texts are put into blocks that
+stand in for scenarios (`paired`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,7 @@ FIELDS = ("id", "scenario", "topic", "emotion", "text", "lang", "style", "split"
 REQUIRED = ("text", "emotion")
 SPLITS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 STYLES = ("explicit", "implicit", "unspecified")
+BLOCK = re.compile(rf"unpaired-({'|'.join(SPLITS)})-\d{{4,}}")  # how `_fill_blocks` names a block
 SHOWN = 20
 
 
@@ -233,24 +236,68 @@ def _check_rows(table: pd.DataFrame, problems: Problems, labels: Sequence[str] |
 
 
 def _fill(table: pd.DataFrame, seed: int) -> None:
-    """Optional fields: ids from text hashes, each text its own scenario, splits by scenario, topic `general`."""
-    short = [
-        hashlib.sha256(f"{emotion}\x00{text}".encode()).hexdigest()[:10]
-        for emotion, text in zip(table["emotion"], table["text"], strict=True)
-    ]
+    """Optional fields: ids from text hashes, scenarios and splits, topic `general`.
+
+    Where the file names no scenario at all, texts form blocks; where it names some, the other texts are their own.
+    """
+    pairs = list(zip(table["emotion"], table["text"], strict=True))
+    short = [hashlib.sha256(f"{emotion}\x00{text}".encode()).hexdigest()[:10] for emotion, text in pairs]
     given = table["id"].tolist()
-    table["scenario"] = [s or i or f"s-{h}" for s, i, h in zip(table["scenario"], given, short, strict=True)]
     table["id"] = [i or f"{e}-{h}" for i, e, h in zip(given, table["emotion"], short, strict=True)]
     for name, default in (("topic", "general"), ("lang", "en"), ("style", "unspecified")):
         table[name] = [value or default for value in table[name]]
+    rng = np.random.default_rng(seed)
+    if not (table["scenario"] != "").any():
+        _fill_blocks(table, seed, rng)
+        return
+    table["scenario"] = [s or i or f"s-{h}" for s, i, h in zip(table["scenario"], given, short, strict=True)]
     known = table[table["split"] != ""].drop_duplicates("scenario").set_index("scenario")["split"].to_dict()
-    scenarios = sorted(set(table["scenario"]) - set(known))
-    order = np.random.default_rng(seed).permutation(len(scenarios))
-    bounds = np.cumsum([round(share * len(scenarios)) for share in SPLITS.values()])
-    names = list(SPLITS)
-    for rank, k in enumerate(order):
-        known[scenarios[k]] = names[min(int(np.searchsorted(bounds, rank, side="right")), 2)]
+    known |= _draw_splits(sorted(set(table["scenario"]) - set(known)), rng)
     table["split"] = [given or known[s] for given, s in zip(table["split"], table["scenario"], strict=True)]
+
+
+def _draw_splits(names: Sequence, rng: np.random.Generator) -> dict:
+    """A split for every name, by the shares of `SPLITS`."""
+    bounds = np.cumsum([round(share * len(names)) for share in SPLITS.values()])
+    splits, drawn = list(SPLITS), {}
+    for rank, k in enumerate(rng.permutation(len(names))):
+        drawn[names[k]] = splits[min(int(np.searchsorted(bounds, rank, side="right")), 2)]
+    return drawn
+
+
+def _fill_blocks(table: pd.DataFrame, seed: int, rng: np.random.Generator) -> None:
+    """Scenarios named `unpaired-<split>-<number>`: the i-th texts of all labels, and splits where there are none.
+
+    The order within a label follows from the seed and the texts alone, so that neither the order of the rows nor
+    another label changes it. Labels with more texts than the rarest one make blocks with fewer labels: every text
+    stays. Blocks keep to one split and one style, as scenarios do.
+    """
+    pairs = zip(table["emotion"], table["text"], strict=True)
+    order = [hashlib.sha256(f"{seed}\x00{emotion}\x00{text}".encode()).hexdigest() for emotion, text in pairs]
+    place = table.assign(order=order).sort_values("order").groupby(["split", "style", "emotion"]).cumcount()
+    block = table.groupby(["split", "style", place.reindex(table.index)]).ngroup()
+    complete = table["emotion"].groupby(block).transform("nunique") == table["emotion"].nunique()
+    drawn: dict = {}
+    # apart: a label with many texts would else leave it to chance how many complete blocks a split gets
+    for stratum in (complete, ~complete):
+        drawn |= _draw_splits(sorted(set(block[stratum & (table["split"] == "")])), rng)
+    table["split"] = [given or drawn[b] for given, b in zip(table["split"], block, strict=True)]
+    number = block.groupby(table["split"]).rank(method="dense").astype(int)
+    table["scenario"] = [f"unpaired-{split}-{n:04d}" for split, n in zip(table["split"], number, strict=True)]
+
+
+def paired(data: pd.DataFrame) -> bool:
+    """Whether the texts of a scenario belong together; False where any scenarios are blocks of unrelated texts.
+
+    A file without scenarios is put into blocks of one text per label, named `unpaired-<split>-<number>`. A block is a
+    cluster of independent texts, and which of them share one is arbitrary. Resampling whole blocks and permuting the
+    labels within them stay valid. But a difference within a block also holds the difference of two subjects: it varies
+    more than a pair's, and what the labels' texts are about is not held equal.
+
+    Args:
+        data: a data set, or any table with its column `scenario`.
+    """
+    return not any(BLOCK.fullmatch(str(name)) for name in data["scenario"].unique())
 
 
 def _check_scenarios(table: pd.DataFrame, problems: Problems) -> None:
@@ -296,6 +343,18 @@ def build_dataset(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Converts a CSV, JSONL or JSON file with `text` and `emotion` to the project's layout.
+
+    Any set of labels will do. A file that names no scenario is put into blocks of one text per label (`paired`).
+
+    Args:
+        source: the user's file.
+        output: the .jsonl file to write.
+        labels: the allowed labels; None takes whatever the file has.
+        neutral: the label the others are compared with.
+        seed: of the blocks and of the splits, where the file gives none.
+
+    Returns:
+        The table that was written, one row per text, in the file's order.
 
     Raises:
         UserError: names every bad row by its number; nothing is written then.
