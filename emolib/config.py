@@ -81,8 +81,9 @@ def parse_layers(value: Any) -> Any:
 
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(parse_layers)]
 Alphas = Annotated[tuple[float, ...], AfterValidator(_finite), Field(min_length=1)]
-Position = Literal["last", "mean"]
-Site = Literal["resid_pre", "resid_post", "attn_out", "mlp_out"]
+Position = Literal["last", "mean", "trigger", "all"]
+VectorPosition = Literal["last", "mean", "trigger"]
+Site = Literal["resid_pre", "resid_post", "attn_out", "mlp_out", "z", "pattern"]
 
 
 class Parameters(_Frozen):
@@ -100,6 +101,7 @@ class Parameters(_Frozen):
     device: str = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     random_weights: bool = False
+    png: bool = Field(False, description="write every figure as PNG too; needs the extra `png` and a Chrome")
     backend: str = Field("bundled", description="which scorers, a key of emolib.scoring.BACKENDS")
 
 
@@ -111,23 +113,36 @@ class DatasetParameters(Parameters):
 
 
 class ActivationParameters(Parameters):
-    """Phase 2, and everything that reads its activations."""
+    """What everything that reads activations needs to know."""
 
     sites: tuple[Site, ...] = ("resid_pre", "mlp_out")
+    storage: Literal["float32", "float16"] = Field("float32", description="how activations are stored")
     extraction_batch: int = Field(32, ge=1)
+
+
+class ExtractionParameters(ActivationParameters):
+    """Phase 2."""
+
+    positions: tuple[Position, ...] = Field(("last", "mean", "trigger"), min_length=1)
+    layers: Layers = Field(None, description="those extracted; a shard makes the same files as a whole run")
 
 
 class VectorParameters(ActivationParameters):
     """Phase 3."""
 
     n_halves: int = Field(50, ge=2, description="random splits for the split-half stability")
-    n_shuffles: int = Field(20, ge=1, description="label shuffles for the probe's null")
+    n_shuffles: int = Field(20, ge=1, description="label shuffles for the null of probes and subspaces")
+    n_bootstrap: int = Field(1000, ge=50, description="resamples of scenarios for intervals")
+    n_folds: int = Field(5, ge=2, description="folds of Phase 1's leak table, which decides what is regressed out")
+    k_max: int = Field(8, ge=1, description="largest dimension of the emotion subspaces")
+    corpus: str = Field("data/goemotions", description="folder of GoEmotions' TSV files; dev is read where at hand")
+    n_corpus: int = Field(1500, ge=100, description="texts drawn from the corpus")
 
 
 class PatchingParameters(ActivationParameters):
     """Phase 5."""
 
-    vector_position: Position = "mean"
+    vector_position: VectorPosition = "mean"
     vector_style: Literal["all", "explicit", "implicit"] = Field(
         "explicit", description="style of the training texts that the steering vectors are fitted on"
     )
@@ -149,7 +164,7 @@ class PatchingParameters(ActivationParameters):
 
 PHASE_PARAMETERS: dict[str, type[Parameters]] = {
     "phase1": DatasetParameters,
-    "phase2": ActivationParameters,
+    "phase2": ExtractionParameters,
     "phase3": VectorParameters,
     "phase5": PatchingParameters,
 }
@@ -244,15 +259,15 @@ def resolve(profile: str, model: str, phase: str, overrides: Mapping[str, Any] |
             raise UserError(f"unknown parameter {key!r} of {phase}: {nearest(key, valid)}")
     common = {key: value for key, value in settings.items() if key not in PHASE_PARAMETERS}
     inherited: dict[str, Any] = {}
-    for name, parent in PHASE_PARAMETERS.items():
-        if name == phase or (issubclass(schema, parent) and parent is not schema):
-            own = settings.get(name) or {}
-            for key in own:
-                if key not in parent.model_fields:
-                    raise UserError(
-                        f"unknown key {name}.{key} in profile {profile!r}: {nearest(key, parent.model_fields)}"
-                    )
-            inherited.update(own)
+    for name, other in PHASE_PARAMETERS.items():
+        own = settings.get(name) or {}
+        for key in own:
+            if key not in other.model_fields:
+                raise UserError(f"unknown key {name}.{key} in profile {profile!r}: {nearest(key, other.model_fields)}")
+        shared = next(base for base in schema.__mro__ if issubclass(other, base))
+        if name != phase:  # what both phases read must be the same for both, such as the sites
+            inherited.update({key: value for key, value in own.items() if key in shared.model_fields})
+    inherited.update(settings.get(phase) or {})
     spec = find_model(model)
     values = {**common, **inherited, **given, "profile": profile, "phase": phase}
     values["model"] = spec.name if spec else model

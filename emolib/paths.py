@@ -101,8 +101,27 @@ class ResultPaths:
     def dataset(self, name: str) -> Path:
         return self.root / "dataset" / name
 
-    def activations(self, position: str) -> Path:
-        return self.root / "activations" / f"{self.model}_{position}.safetensors"
+    def activations(self) -> Path:
+        """The folder of a model's activations; `emolib.activations.StoredActivations` says what lies in it."""
+        return self.root / "activations" / self.model
+
+    def cross_model_table(self) -> Path:
+        return self.root / "emotion_vectors" / "cross_model_similarity.csv"
+
+    def vector_files(self) -> list[Path]:
+        """The vectors at the mean position of every model of this profile."""
+        return sorted((self.root / "emotion_vectors").glob("*_vectors_mean.safetensors"))
+
+    def subspaces(self, position: str) -> Path:
+        return self.root / "emotion_subspaces" / f"{self.model}_subspaces_{position}.safetensors"
+
+    def subspace_table(self, name: str) -> Path:
+        return self.root / "emotion_subspaces" / f"{self.model}_{name}.parquet"
+
+    def plot(self, name: str, kind: str) -> Path:
+        """A figure as a file of its own; `kind` is html or png. What compares models has no model in its name."""
+        prefix = "" if name.startswith("cross_model") else f"{self.model}_"
+        return self.root / "plots" / self.model / f"{prefix}{name}.{kind}"
 
     def vectors(self, position: str) -> Path:
         return self.root / "emotion_vectors" / f"{self.model}_vectors_{position}.safetensors"

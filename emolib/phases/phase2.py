@@ -1,23 +1,30 @@
 """Phase 2: activations of the training, validation and test texts.
 
-Needs the data set and the model. Makes `activations/<model>_last.safetensors` and `…_mean.safetensors`.
+Needs the data set and the model. Makes `activations/<model>/`: a file per position, site and layer, and the texts.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
 from emolib import store
-from emolib.activations import Activations
-from emolib.extraction import POSITIONS, extract_positions
+from emolib.activations import TEXTS, Activations, StoredActivations, layer_file
+from emolib.extraction import store_activations, texts_with_tokens
+from emolib.keywords import keyword_digest
+from emolib.observation import places_of
 from emolib.phases.run import Run
 from emolib.phases.scores import with_targets
+from emolib.vector_tables import massive_table
 
 N_SHUFFLES = 1000
+USUAL = ("last", "mean", "trigger")
 
 
 def texts(run: Run) -> pd.DataFrame:
@@ -29,46 +36,110 @@ def texts(run: Run) -> pd.DataFrame:
     return pd.concat(parts).drop_duplicates("id").reset_index(drop=True)
 
 
-def activations(run: Run, position: str) -> Activations:
-    """The activations at one position, found or computed (both positions in one pass over the texts)."""
+def activations(run: Run, position: str, layers: Sequence[int] | None = None) -> Activations:
+    """The activations at one position in memory, found or computed (the usual positions in one pass over the texts)."""
+    ensure(run, usual_positions(run) if position in USUAL else (position,), layers)
+    return stored(run, position).read(sites=run.params.sites, layers=layers)
+
+
+def stored(run: Run, position: str) -> StoredActivations:
+    """What lies on disk, read layer by layer."""
+    return StoredActivations(run.paths.activations(), position)
+
+
+def texts_table(run: Run) -> pd.DataFrame:
+    """The texts with their tokens, as stored beside the activations."""
     wanted = texts(run)
-    matched = {"texts": store.digest(wanted.to_dict("list")), "sites": list(run.params.sites)}
-    fresh: dict[str, Activations] = {}
+    matched = {"texts": store.digest(wanted.to_dict("list")), "keywords": keyword_digest(run.data)}
+    return run.table(run.paths.activations() / TEXTS, matched, lambda: texts_with_tokens(run.lm, wanted))
 
-    def compute(name: str) -> bytes:
-        if not fresh:
-            run.progress.begin("activations", len(wanted))
-            fresh.update(
-                extract_positions(
-                    run.lm,
-                    wanted,
-                    sites=run.params.sites,
-                    positions=POSITIONS,
-                    batch_size=run.params.extraction_batch,
-                    on_batch=lambda done: run.progress.advance(done - run.progress.done),
-                )
-            )
-        return store.tensor_bytes(fresh[name].tensors())
 
-    for name in POSITIONS:
-        run.obtain(run.paths.activations(name), {**matched, "position": name}, lambda name=name: compute(name))
-    lengths = wanted.assign(n_tokens=_token_counts(run, wanted))
-    with store.open_tensors(run.paths.activations(position)) as view:
-        return Activations.from_tensors(
-            view, lengths, position=position, model=run.lm.spec.name, revision=run.lm.revision
+def usual_positions(run: Run) -> tuple[str, ...]:
+    """The last token, the mean, and the trigger where any text has one."""
+    held = texts_table(run)
+    has_trigger = "trigger" in held and bool((held["trigger"] >= 0).any())
+    return USUAL if has_trigger else USUAL[:2]
+
+
+def positions(run: Run) -> tuple[str, ...]:
+    """The run's positions, without the trigger where no text has one."""
+    left_out = set(USUAL) - set(usual_positions(run))
+    return tuple(position for position in run.params.positions if position not in left_out)
+
+
+def ensure(run: Run, wanted_positions: Sequence[str], layers: Sequence[int] | None = None) -> None:
+    """Makes sure that the layers (all by default) of every site are stored at these positions."""
+    wanted = texts(run)
+    digest = store.digest(wanted.to_dict("list"))
+    folder, params = run.paths.activations(), run.params
+    texts_table(run)
+    places = places_of(run.lm, tuple(dict.fromkeys(("resid_pre", *params.sites))), layers)
+    parts = [(position, *place) for position in wanted_positions for place in places]
+    named = {layer_file(folder, *part): part for part in parts}
+
+    def matched(part: tuple[str, str, int]) -> dict[str, Any]:
+        position, site, layer = part
+        values = {"texts": digest, "position": position, "site": site, "layer": layer, "storage": params.storage}
+        return values | ({"keywords": keyword_digest(run.data)} if position == "trigger" else {})
+
+    def compute(missing: dict[Path, dict[str, Any]], recorded: Callable[[], dict[str, Any]]) -> None:
+        run.progress.begin("activations", len(wanted))
+        store_activations(
+            run.lm,
+            wanted,
+            folder,
+            [named[path] for path in missing],
+            storage=params.storage,
+            batch_size=params.extraction_batch,
+            matched=lambda part: missing[layer_file(folder, *part)],
+            recorded=recorded,
+            on_batch=lambda done: run.progress.advance(done - run.progress.done),
         )
 
-
-def _token_counts(run: Run, wanted: pd.DataFrame) -> list[int]:
-    return [len(row) for row in run.lm.tokenizer(wanted["text"].tolist()).input_ids]
+    run.obtain_group({path: matched(part) for path, part in named.items()}, compute)
 
 
-def shape_table(acts: Activations) -> pd.DataFrame:
-    """Site, layers, texts, d_model and MiB of what is stored."""
-    rows = [
-        {"site": site, "layers": v.shape[0], "texts": v.shape[1], "d_model": v.shape[2], "MiB": v.nbytes / 2**20}
-        for site, v in acts.values.items()
-    ]
+def storage_table(run: Run) -> pd.DataFrame:
+    """Position, site, layers, texts and rows of what is stored, one row's shape, the type, and MiB on disk."""
+    rows = []
+    for position in positions(run):
+        held = stored(run, position)
+        for site, layers in held.sites.items():
+            path = layer_file(run.paths.activations(), position, site, layers[0])
+            with store.open_tensors(path) as view:
+                part = view.get_slice("values")
+                shape, kind = part.get_shape(), part.get_dtype()
+                texts_held = int((np.diff(view.get_tensor("offsets")) > 0).sum())
+            chosen = [n for n in layers if run.params.layers is None or n in run.params.layers]
+            size = sum(layer_file(run.paths.activations(), position, site, n).stat().st_size for n in chosen)
+            row = {"position": position, "site": site, "layers": len(chosen), "texts": texts_held, "rows": shape[0]}
+            rows.append({**row, "shape": "×".join(map(str, shape[1:])), "type": kind, "MiB": size / 2**20})
+    return pd.DataFrame(rows)
+
+
+def cost(run: Run) -> pd.DataFrame:
+    """Texts, tokens, seconds and device of the pass that made the files, as their manifests say."""
+    path = layer_file(run.paths.activations(), positions(run)[0], "resid_pre", (run.params.layers or (0,))[0])
+    recorded = store.read_manifest(path)["recorded"]
+    held = texts_table(run)
+    row = {"texts": len(held), "tokens": int(held["n_tokens"].sum()), **{k: recorded[k] for k in ("seconds", "device")}}
+    return pd.DataFrame([{**row, "texts_per_s": len(held) / max(recorded["seconds"], 1e-9)}])
+
+
+def massive_dimensions(acts: Activations) -> pd.DataFrame:
+    """`massive_table`, with the layers' own numbers."""
+    table = massive_table(acts)
+    return table.assign(layer=np.array(acts.layer_numbers)[table["layer"]])
+
+
+def trigger_table(run: Run) -> pd.DataFrame:
+    """How many texts of every label and style have a trigger, and where it stands (share of the text's length)."""
+    held = texts_table(run)
+    held = held.assign(found=held["trigger"] >= 0, place=held["trigger"] / (held["n_tokens"] - 1).clip(lower=1))
+    rows = []
+    for (emotion, style), part in held.groupby(["emotion", "style"], sort=False):
+        row = {"emotion": emotion, "style": style, "texts": len(part), "found": int(part["found"].sum())}
+        rows.append({**row, "place": float(part.loc[part["found"], "place"].mean())})
     return pd.DataFrame(rows)
 
 
@@ -92,7 +163,7 @@ def norm_correlations(run: Run, acts: Activations) -> pd.DataFrame:
         found = ranked @ score
         best = int(np.argmax(np.abs(found)))
         by_chance = np.abs(ranked @ rng.permuted(np.tile(score, (N_SHUFFLES, 1)), axis=1).T).max(axis=0)
-        row = {"score": name, "n": len(values), "layer": best, "strongest": float(found[best])}
+        row = {"score": name, "n": len(values), "layer": acts.layer_numbers[best], "strongest": float(found[best])}
         rows.append({**row, "null": float(np.quantile(by_chance, 0.975)), "median": float(np.median(found))})
     return pd.DataFrame(rows)
 
@@ -112,7 +183,7 @@ def norm_shares(acts: Activations, *, largest: tuple[int, ...] = (1, 3, 10)) -> 
     ordered = ordered[:, ::-1]
     table = pd.DataFrame(
         {
-            "layer": range(acts.n_layers + 1),
+            "layer": acts.layer_numbers,
             "median_norm": acts.median_norms(),
             "first_token_norm": pd.Series(list(first)).map(lambda row: float(pd.Series(row).median())),
         }

@@ -1,65 +1,98 @@
-"""Phase 3: emotion vectors, their norms, cosines, stability, and how well a probe tells the labels apart.
+"""Phase 3: emotion vectors at three positions and emotion subspaces: their size, likeness, stability and worth.
 
-Needs Phase 2. Makes `emotion_vectors/<model>_vectors_<position>.safetensors` and the tables beside them.
+Needs Phase 2. Makes `emotion_vectors/<model>_vectors_<position>.safetensors`, `emotion_subspaces/…` and the tables
+beside them. What can be read out of the activations (probes, projections) is in `emolib.phases.decoding`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, spearmanr
 
-from emolib import store
+from emolib import store, surface
 from emolib.activations import Activations
-from emolib.phases import phase2
+from emolib.covariates import CovariateFit, fit_covariates, regress_out
+from emolib.phases import phase1, phase2
 from emolib.phases.run import Run
-from emolib.phases.scores import with_targets
+from emolib.probes import auc_interval
+from emolib.stability import split_half_stability
+from emolib.subspace_choice import choose_k, overlap_excess
+from emolib.subspaces import Subspaces, fit_subspaces, pca_overlap_table, subspace_stability
+from emolib.vector_tables import column_auc, cosine_table, distance_table, norm_table, separation_table
 from emolib.vectors import (
+    VARIANTS,
     EmotionVectors,
     cosine,
-    cosine_table,
     fit_emotion_vectors,
-    norm_table,
     principal_components,
-    probe_table,
-    split_half_stability,
+    projection_direction,
 )
 
 __all__ = ["principal_components"]
-N_PERMUTATIONS = 1000
+FEWEST_SCENARIOS = 2  # of a style, for vectors of its own
+FEWEST_TRIGGERS = 2  # texts of every emotion with an emotion word, for vectors at the trigger
+N_NULL = 100  # permutations for the subspaces
+
+
+# activations of the splits
 
 
 def training(run: Run, position: str, *, style: str = "all") -> Activations:
     """Activations of the training scenarios, of one style or all."""
-    acts = phase2.activations(run, position)
-    chosen = set(run.texts("train", style=style)["id"])
-    return acts.where(acts.texts["id"].isin(chosen))
+    return _of_texts(run, position, run.texts("train", style=style))
 
 
 def split_of(run: Run, position: str, split: str) -> Activations:
-    acts = phase2.activations(run, position)
-    chosen = set(run.texts(split)["id"])
-    return acts.where(acts.texts["id"].isin(chosen))
+    return _of_texts(run, position, run.texts(split))
+
+
+def _of_texts(run: Run, position: str, texts: pd.DataFrame) -> Activations:
+    acts = run.once(f"activations/{position}", lambda: phase2.activations(run, position))
+    return acts.where(acts.texts["id"].isin(set(texts["id"])))
+
+
+def positions(run: Run) -> tuple[str, ...]:
+    """The positions at which vectors are fitted: the trigger only where every emotion has enough texts with one."""
+    if "trigger" not in phase2.usual_positions(run):
+        return ("mean", "last")
+    counts = training(run, "trigger").texts["emotion"].value_counts()
+    enough = all(counts.get(emotion, 0) >= FEWEST_TRIGGERS for emotion in run.emotions)
+    return ("mean", "last", "trigger") if enough else ("mean", "last")
+
+
+# vectors
 
 
 def vectors(run: Run, position: str, *, style: str = "all") -> EmotionVectors:
     """The vectors fitted on the training scenarios; stored, then read back."""
     train = training(run, position, style=style)
-    fitted = fit_emotion_vectors(train, neutral=run.params.neutral)
+    reference = training(run, "mean", style=style) if position == "trigger" else None
+    fitted = fit_emotion_vectors(train, neutral=run.params.neutral, reference=reference, whiten=True)
     name = position if style == "all" else f"{position}_{style}"
-    matched = {"texts": store.digest(train.texts["id"].tolist()), "position": position, "data": run.dataset_digest}
+    matched = {"texts": store.digest(train.texts["id"].tolist()), "position": position, **_inputs(run, position)}
     tensors = {f"vector/{e}": fitted.values[e] for e in fitted}
+    tensors |= {f"whitened/{e}": fitted.whitened[e].astype(np.float32) for e in fitted}
+    tensors |= {f"discriminant/{e}": fitted.discriminants[e].astype(np.float32) for e in fitted}
     tensors |= {"neutral_norms": fitted.neutral_norms.astype(np.float32), "pooled_sd": fitted.pooled_sd}
-    path = run.obtain(run.paths.vectors(name), matched, lambda: store.tensor_bytes(tensors))
+    about = {"model": fitted.model, "revision": fitted.revision, "emotions": ",".join(fitted.emotions)}
+    path = run.obtain(run.paths.vectors(name), matched, lambda: store.tensor_bytes(tensors, about))
     with store.open_tensors(path) as view:
+        read = {kind: {e: view.get_tensor(f"{kind}/{e}") for e in fitted} for kind in _KINDS}
         return EmotionVectors(
-            values={e: view.get_tensor(f"vector/{e}") for e in fitted},
+            values=read["vector"],
             neutral_norms=view.get_tensor("neutral_norms"),
             pooled_sd=view.get_tensor("pooled_sd"),
             model=fitted.model,
             revision=fitted.revision,
             position=position,
+            whitened=read["whitened"],
+            discriminants=read["discriminant"],
         )
+
+
+_KINDS = ("vector", "whitened", "discriminant")
 
 
 def norms(run: Run, position: str) -> pd.DataFrame:
@@ -67,9 +100,21 @@ def norms(run: Run, position: str) -> pd.DataFrame:
     return run.table(run.paths.vector_table(f"norms_{position}"), _inputs(run, position), lambda: norm_table(vecs))
 
 
+def position_norms(run: Run) -> pd.DataFrame:
+    """The size of the vectors at every position, as a share of the median residual norm."""
+    parts = [norms(run, position).assign(position=position) for position in positions(run)]
+    return pd.concat(parts, ignore_index=True)
+
+
 def cosines(run: Run, position: str) -> pd.DataFrame:
     vecs = vectors(run, position)
     return run.table(run.paths.vector_table(f"cosines_{position}"), _inputs(run, position), lambda: cosine_table(vecs))
+
+
+def distances(run: Run, position: str) -> pd.DataFrame:
+    vecs, neutral = vectors(run, position), run.params.neutral
+    path = run.paths.vector_table(f"distances_{position}")
+    return run.table(path, _inputs(run, position), lambda: distance_table(vecs, neutral=neutral))
 
 
 def stability(run: Run, position: str) -> pd.DataFrame:
@@ -83,90 +128,263 @@ def stability(run: Run, position: str) -> pd.DataFrame:
     )
 
 
-def probes(run: Run, position: str) -> pd.DataFrame:
-    """Probe AUC on validation and test scenarios, trained on the training scenarios."""
-    params = run.params
+def separation(run: Run, position: str) -> pd.DataFrame:
+    """How well the projection on each variant of each vector tells held-out texts apart, at every layer.
+
+    Vectors of the trigger are read at the mean over tokens: held-out neutral texts have no trigger.
+    """
+    at = _read_at(position)
 
     def compute() -> pd.DataFrame:
-        held_out = {split: split_of(run, position, split) for split in ("validation", "test")}
-        return probe_table(
-            training(run, position),
-            held_out,
-            neutral=params.neutral,
-            n_shuffles=params.n_shuffles,
-            seed=params.seed,
-        )
+        held_out = {split: split_of(run, at, split) for split in ("validation", "test")}
+        return separation_table(vectors(run, position), held_out, neutral=run.params.neutral)
 
-    matched = {**_inputs(run, position), "n_shuffles": params.n_shuffles, "seed": params.seed}
-    return run.table(run.paths.vector_table(f"probes_{position}"), matched, compute)
+    return run.table(run.paths.vector_table(f"separation_{position}"), _inputs(run, position), compute)
 
 
-def chosen_probe_layers(table: pd.DataFrame) -> pd.DataFrame:
-    """The layer with the best validation AUC per emotion (the lowest of equals), and its test AUC."""
-    rows = []
-    for emotion, part in table.groupby("emotion", sort=False):
-        validation = part[part["split"] == "validation"].sort_values(["auc", "layer"], ascending=[False, True])
-        layer = int(validation.iloc[0]["layer"])
-        test = part[(part["split"] == "test") & (part["layer"] == layer)].iloc[0]
-        rows.append(
-            {
-                "emotion": emotion,
-                "layer": layer,
-                "validation_auc": float(validation.iloc[0]["auc"]),
-                "test_auc": float(test["auc"]),
-                "shuffled_mean": float(test["shuffled_mean"]),
-                "shuffled_max": float(test["shuffled_max"]),
-            }
-        )
-    return pd.DataFrame(rows)
+def _read_at(position: str) -> str:
+    return "mean" if position == "trigger" else position
 
 
-def projection_correlations(run: Run, position: str, chosen: pd.DataFrame) -> pd.DataFrame:
-    """Spearman correlation, over test texts, of the projection on each emotion's vector with every score.
+def chosen_separation(run: Run) -> pd.DataFrame:
+    """Per position, emotion and variant: the layer with the best validation AUC, and once its AUC on test.
 
-    The layer of each emotion is the probe's, chosen on validation; `null` is the 97.5th percentile of the correlation
-    with the emotion's own score when the scores are shuffled within scenarios.
+    Returns:
+        position, emotion, variant, layer, validation_auc, auc with low and high (scenarios resampled), random_high and
+        shuffled_high: the 97.5 % quantiles of the test AUC of random directions, and of vectors refitted on labels
+        permuted within scenarios, at the same layer.
     """
-    acts = split_of(run, position, "test")
-    scored = with_targets(run.scored(acts.texts), run.emotions)
-    named = [name for name in (*(f"target/{e}" for e in run.emotions), "valence", "politeness/score") if name in scored]
-    vecs = vectors(run, position)
-    rng = np.random.default_rng(run.params.seed)
-    scenario = pd.factorize(acts.texts["scenario"])[0]
-    order = np.argsort(scenario, kind="stable")
-    # within every scenario the places are put into a random order, for all shuffles at once
-    shuffles = np.lexsort((rng.random((N_PERMUTATIONS, len(scenario))), np.tile(scenario, (N_PERMUTATIONS, 1))), axis=1)
     rows = []
-    for emotion, layer in zip(chosen["emotion"], chosen["layer"], strict=True):
-        along = acts.values["resid_pre"][layer] @ vecs[emotion][layer].values
-        row = {"emotion": emotion, "layer": int(layer), "n": len(along)}
-        row |= {name: float(spearmanr(along, scored[name]).statistic) for name in named}
-        if f"target/{emotion}" in scored:
-            ranks, own = (rankdata(values) - (len(along) + 1) / 2 for values in (along, scored[f"target/{emotion}"]))
-            by_chance = own[shuffles] @ ranks[order] / np.sqrt((own @ own) * (ranks @ ranks))
-            row["null"] = float(np.quantile(by_chance, 0.975))
-        rows.append(row)
+    for position in positions(run):
+        table, vecs = separation(run, position), vectors(run, position)
+        test = split_of(run, _read_at(position), "test")
+        for emotion in vecs:
+            pair = test.where(test.texts["emotion"].isin([emotion, run.params.neutral]))
+            truth = (pair.texts["emotion"] == emotion).to_numpy()
+            for variant in VARIANTS:
+                best = _best_layer(table[(table["emotion"] == emotion) & (table["variant"] == variant)])
+                layer = int(best["layer"])
+                along = pair.values["resid_pre"][layer] @ projection_direction(vecs, emotion, layer, variant)
+                found = dict(zip(("auc", "low", "high"), _interval(run, along, truth, pair), strict=True))
+                row = {"position": position, "emotion": emotion, "variant": variant, "layer": layer}
+                rows.append({**row, "validation_auc": float(best["auc"]), **found, **_nulls(run, pair, truth, layer)})
     return pd.DataFrame(rows)
+
+
+def _best_layer(table: pd.DataFrame) -> pd.Series:
+    """The validation row with the highest AUC, the lowest layer of equals."""
+    validation = table[table["split"] == "validation"].dropna(subset=["auc"])
+    return validation.sort_values(["auc", "layer"], ascending=[False, True]).iloc[0]
+
+
+def _interval(run: Run, scores: np.ndarray, truth: np.ndarray, acts: Activations) -> tuple[float, float, float]:
+    params = run.params
+    return auc_interval(scores, truth, acts.texts["scenario"], n_resamples=params.n_bootstrap, seed=params.seed)
+
+
+def _nulls(run: Run, pair: Activations, truth: np.ndarray, layer: int) -> dict[str, float]:
+    """Test AUC of random directions, and of the mean difference under permuted training labels, at one layer."""
+    directions = run.once(f"nulls/{layer}/{pair.position}", lambda: _null_directions(run, pair.position, layer))
+    x = pair.values["resid_pre"][layer]
+    return {
+        f"{name}_high": float(np.quantile(column_auc(x[truth] @ d.T, x[~truth] @ d.T), 0.975))
+        for name, d in directions.items()
+    }
+
+
+def _null_directions(run: Run, position: str, layer: int) -> dict[str, np.ndarray]:
+    """`[null, d_model]` each: isotropic directions, and mean differences of labels permuted within scenarios."""
+    rng = np.random.default_rng([run.params.seed, layer])
+    train = training(run, position)
+    train = train.where(train.texts["scenario"].map(train.texts["scenario"].value_counts()) > 1)
+    x, labels = train.values["resid_pre"][layer], train.texts["emotion"].to_numpy()
+    shuffled = []
+    for _ in range(N_NULL):
+        mixed = surface.shuffled_within(labels, train.texts["scenario"], rng)
+        shuffled.append(x[mixed == run.emotions[0]].mean(0) - x[mixed == run.params.neutral].mean(0))
+    return {"random": rng.standard_normal((N_NULL, x.shape[1])), "shuffled": np.stack(shuffled)}
+
+
+# vectors from some of the texts, or without what the surface explains
 
 
 def style_agreement(run: Run, position: str) -> pd.DataFrame:
-    """Cosine between vectors from explicit and from implicit training texts, per emotion and layer."""
-    train = training(run, position)
-    halves = [
-        fit_emotion_vectors(train.where(train.texts["style"] == style), neutral=run.params.neutral)
-        for style in ("explicit", "implicit")
-    ]
+    """Cosine between vectors from explicit and from implicit training texts, per emotion and layer; empty without."""
+    fitted = [_style_vectors(run, position, style) for style in ("explicit", "implicit")]
+    if any(vecs is None for vecs in fitted):
+        return pd.DataFrame(columns=["emotion", "layer", "cosine"])
     rows = [
         {"emotion": e, "layer": layer, "cosine": float(c)}
-        for e in halves[0]
-        for layer, c in enumerate(cosine(halves[0].values[e], halves[1].values[e]))
+        for e in fitted[0]
+        for layer, c in enumerate(cosine(fitted[0].values[e], fitted[1].values[e]))
     ]
     return pd.DataFrame(rows)
 
 
+def _style_vectors(run: Run, position: str, style: str) -> EmotionVectors | None:
+    """Vectors from the training texts of one style; None where there are too few."""
+    train = training(run, position)
+    part = train.where(train.texts["style"] == style)
+    complete = part.texts.groupby("scenario")["emotion"].nunique() == train.texts["emotion"].nunique()
+    if complete.sum() < FEWEST_SCENARIOS:
+        return None
+    return fit_emotion_vectors(part, neutral=run.params.neutral)
+
+
+def restricted_vectors(run: Run) -> dict[str, tuple[EmotionVectors, CovariateFit | None]]:
+    """Vectors at the mean by what they were fitted on: all texts, implicit ones alone, surface features regressed out.
+
+    The last only where Phase 1 finds that pronouns, punctuation and length tell labels apart; with it come the
+    coefficients' fit. Each value: vectors, and the fit or None.
+    """
+    found: dict[str, tuple[EmotionVectors, CovariateFit | None]] = {"all": (vectors(run, "mean"), None)}
+    implicit = _style_vectors(run, "mean", "implicit")
+    if implicit is not None:
+        found["implicit"] = (implicit, None)
+    if phase1.adjusted(run):
+        train = training(run, "mean")
+        features = surface_features(train.texts)
+        fit = fit_covariates(train, features)
+        found["adjusted"] = (fit_emotion_vectors(train, neutral=run.params.neutral, covariates=features), fit)
+    return found
+
+
+def surface_features(texts: pd.DataFrame) -> np.ndarray:
+    """Pronouns, punctuation and length of every text, `[text, feature]`."""
+    return np.asarray(surface.feature_sets(texts)["surface"], dtype=float)
+
+
+def restricted_table(run: Run) -> pd.DataFrame:
+    """What the restricted vectors share with those from all texts, and how well they tell test texts apart.
+
+    Returns:
+        emotion, fitted_on (all, implicit, adjusted), layer (chosen on validation for each), cosine (with the vector
+        from all texts at that layer), tested_on (all, explicit, implicit), auc, low, high, n. Under `adjusted` the
+        test activations are adjusted by the training texts' fit too.
+    """
+    everything, rows = vectors(run, "mean"), []
+    for fitted_on, (vecs, fit) in restricted_vectors(run).items():
+        held = {split: _adjusted(split_of(run, "mean", split), fit) for split in ("validation", "test")}
+        table = separation_table(vecs, held, neutral=run.params.neutral)
+        for emotion in vecs:
+            layer = int(_best_layer(table[(table["emotion"] == emotion) & (table["variant"] == "raw")])["layer"])
+            shared = float(cosine(vecs.values[emotion][layer], everything.values[emotion][layer]))
+            place = {"emotion": emotion, "fitted_on": fitted_on, "layer": layer, "cosine": shared}
+            rows += [
+                {**place, **found}
+                for found in _by_style(run, held["test"], emotion, vecs.values[emotion][layer], layer)
+            ]
+    return pd.DataFrame(rows)
+
+
+def _adjusted(acts: Activations, fit: CovariateFit | None) -> Activations:
+    return acts if fit is None else regress_out(acts, fit, surface_features(acts.texts))
+
+
+def _by_style(run: Run, test: Activations, emotion: str, direction: np.ndarray, layer: int) -> list[dict]:
+    rows = []
+    for style in surface.styles(test.texts):
+        kept = test.texts["emotion"].isin([emotion, run.params.neutral])
+        part = test.where(kept if style == "all" else kept & (test.texts["style"] == style))
+        truth = (part.texts["emotion"] == emotion).to_numpy()
+        if truth.sum() >= 2 and (~truth).sum() >= 2:
+            auc, low, high = _interval(run, part.values["resid_pre"][layer] @ direction, truth, part)
+            rows.append({"tested_on": style, "auc": auc, "low": low, "high": high, "n": len(truth)})
+    return rows
+
+
+# subspaces
+
+
+def subspaces(run: Run, position: str = "mean") -> Subspaces:
+    """The emotions' subspaces from the training scenarios; stored, then read back."""
+    train = training(run, position)
+    k = min(run.params.k_max, train.texts["scenario"].nunique())
+    fitted = fit_subspaces(train, k=k, neutral=run.params.neutral)
+    parts = {"basis": fitted.bases, "target": fitted.targets, "neutral": fitted.neutrals, "share": fitted.shares}
+    tensors = {f"{part}/{e}": np.ascontiguousarray(values[e]) for part, values in parts.items() for e in fitted}
+    matched = {**_inputs(run, position), "k": k, "texts": store.digest(train.texts["id"].tolist())}
+    path = run.obtain(run.paths.subspaces(position), matched, lambda: store.tensor_bytes(tensors))
+    with store.open_tensors(path) as view:
+        read = {part: {e: view.get_tensor(f"{part}/{e}") for e in fitted} for part in parts}
+    return Subspaces(
+        read["basis"], read["target"], read["neutral"], read["share"], fitted.model, fitted.revision, position
+    )
+
+
+def subspace_shares(run: Run) -> pd.DataFrame:
+    """Share of the squared paired differences that the first k directions keep: emotion, layer, k, share."""
+    subs = subspaces(run)
+    return pd.DataFrame(
+        [
+            {"emotion": e, "layer": layer, "k": k + 1, "share": float(subs.shares[e][layer, k])}
+            for e in subs
+            for layer in range(len(subs.shares[e]))
+            for k in range(subs.k)
+        ]
+    )
+
+
+def subspace_halves(run: Run) -> pd.DataFrame:
+    """Split-half stability of the subspaces and its null."""
+    params = run.params
+    matched = {**_inputs(run, "mean"), "n_halves": params.n_halves, "seed": params.seed, "k": params.k_max}
+    return run.table(
+        run.paths.subspace_table("stability"),
+        matched,
+        lambda: subspace_stability(
+            training(run, "mean"), k=params.k_max, neutral=params.neutral, n_halves=params.n_halves, seed=params.seed
+        ),
+    )
+
+
+def chosen_k(run: Run, layers: Mapping[str, int]) -> pd.DataFrame:
+    """k by the rule (smallest within one standard error of the best validation excess), then its overlap on test.
+
+    Args:
+        layers: each emotion's layer, chosen on validation.
+
+    Returns:
+        `choose_k`'s columns and test_overlap, test_null, test_null_high at that k; empty where only one label stands
+        beside the neutral one: permuting two labels is no null for a subspace.
+    """
+    params = run.params
+    if len(run.emotions) < 2:
+        return pd.DataFrame()
+    excess = {split: _excess(run, split, sorted(set(layers.values()))) for split in ("validation", "test")}
+    table = choose_k(excess["validation"], layer_of=layers)
+    names = {"overlap": "test_overlap", "null": "test_null", "null_high": "test_null_high"}
+    test = excess["test"].rename(columns=names)[["emotion", "layer", "k", *names.values()]]
+    return table.merge(test, how="left", on=["emotion", "layer", "k"]).assign(n_null=N_NULL, k_max=params.k_max)
+
+
+def _excess(run: Run, split: str, layers: list[int]) -> pd.DataFrame:
+    params = run.params
+    matched = {**_inputs(run, "mean"), "layers": layers, "k": params.k_max, "seed": params.seed, "null": N_NULL}
+    return run.table(
+        run.paths.subspace_table(f"overlap_{split}"),
+        matched,
+        lambda: overlap_excess(
+            training(run, "mean"),
+            split_of(run, "mean", split),
+            k_max=params.k_max,
+            neutral=params.neutral,
+            n_null=N_NULL,
+            seed=params.seed,
+            layers=layers,
+        ),
+    )
+
+
+def topic_overlap(run: Run, layers: Mapping[str, int]) -> pd.DataFrame:
+    """Overlap of plain PCA subspaces of each label with the neutral one's, at each emotion's layer (k up to 3)."""
+    table = pca_overlap_table(training(run, "mean"), k=3, neutral=run.params.neutral)
+    return table[table["layer"] == table["emotion"].map(layers)].reset_index(drop=True)
+
+
 def _inputs(run: Run, position: str) -> dict[str, str]:
-    """What the tables are made from: the hash of the stored activations."""
-    path = run.paths.activations(position)
-    if path not in run.made:
-        phase2.activations(run, position)
-    return {"activations": run.made[path]}
+    """What the tables are made from: the hashes of the stored residuals."""
+    phase2.ensure(run, phase2.usual_positions(run))
+    folder = run.paths.activations() / position
+    made = {path.name: sha for path, sha in run.made.items() if path.parent == folder and "resid_pre" in path.name}
+    return {"activations": store.digest(made)}

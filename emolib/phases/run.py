@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 import torch
 
-from emolib import store
+from emolib import figures, store, views
 from emolib.config import Parameters, check_layers, resolve
 from emolib.dataset import load_dataset, select_scenarios
 from emolib.memory import BatchShape
@@ -107,11 +108,52 @@ class Run:
         self.made[path] = store.read_manifest(path)["recorded"]["sha256"]
         return path
 
+    def obtain_group(
+        self,
+        wanted: Mapping[Path, Mapping[str, Any]],
+        compute: Callable[[dict[Path, dict[str, Any]], Callable[[], dict[str, Any]]], None],
+    ) -> None:
+        """Makes sure that artifacts which are made in one go are there and current; those that are stay untouched.
+
+        Args:
+            wanted: path → what it is made from.
+            compute: called with the missing ones (and what their manifests match), and with a function that gives what
+                a manifest records besides; it writes them.
+        """
+        described = {path: {"step": STEP, **matched, "model": self.lm.identity} for path, matched in wanted.items()}
+        again = {path for path in wanted if self.force and path not in self._computed}
+        missing = {p: d for p, d in described.items() if p in again or store.state(p, d) != "done"}
+        for path in wanted:
+            if path not in missing and path not in self.made:
+                store.check(path)
+        if missing:
+            started = time.perf_counter()
+            device = str(self.lm.device)
+            compute(missing, lambda: {"device": device, "seconds": round(time.perf_counter() - started, 3)})
+            self._computed |= set(missing)
+        for path in wanted:
+            self.made[path] = store.read_manifest(path)["recorded"]["sha256"]
+
     def table(
         self, path: Path, matched: Mapping[str, Any], compute: Callable[[], pd.DataFrame], *, model: bool = True
     ) -> pd.DataFrame:
         """A table artifact, read back from the store so that fresh and resumed runs see the same values."""
         return store.read_table(self.obtain(path, matched, lambda: store.table_bytes(compute()), model=model))
+
+    def keep_plot(self, fig: go.Figure, name: str) -> None:
+        """Writes a figure as `plots/<model>/<model>_<name>.html`, and as PNG where the parameters ask for it."""
+        drawn = figures.mime_bundle(fig, name)[figures.PLOTLY_MIME]
+        matched = {"figure": store.digest(drawn)}
+        path = self.paths.plot(name, "html")
+        self.obtain(path, matched, lambda: figures.standalone_html(fig, path.stem), model=False)
+        if self.params.png:
+            self.obtain(self.paths.plot(name, "png"), matched, lambda: figures.png_bytes(fig), model=False)
+
+    def keep_view(self, view: dict[str, Any], name: str) -> None:
+        """Writes a CircuitsVis view as `plots/<model>/<model>_<name>.html`."""
+        path = self.paths.plot(name, "html")
+        matched = {"view": store.digest(view)}
+        self.obtain(path, matched, lambda: views.standalone_view_html(view, path.stem), model=False)
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """What `compute` gives, computed (or read) once in this run."""

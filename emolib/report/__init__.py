@@ -8,6 +8,9 @@ from emolib.report.common import (
     environment_line,
     scorer_line,
     settings_table,
+    show,
+    show_cross_model,
+    show_view,
     summary,
     tidy,
 )
@@ -18,6 +21,9 @@ __all__ = [
     "environment_line",
     "scorer_line",
     "settings_table",
+    "show",
+    "show_cross_model",
+    "show_view",
     "summary",
     "tidy",
 ]

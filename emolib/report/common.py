@@ -7,8 +7,10 @@ import os
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 from IPython.display import Markdown
 
+from emolib import figures, views
 from emolib.figures import NAMES
 from emolib.phases.run import Run
 from emolib.scoring import version_of
@@ -48,6 +50,37 @@ def tidy(table: pd.DataFrame, *, digits: int = 3, names: dict[str, str] | None =
         if pd.api.types.is_float_dtype(shown[column]):
             shown[column] = shown[column].astype(float).round(digits) + 0.0  # float32 would show its own digits
     return shown
+
+
+def show(run: Run, fig: go.Figure, name: str) -> None:
+    """Shows a figure in the notebook and keeps it as a file of its own under the run's plots."""
+    figures.show(fig, name)
+    run.keep_plot(fig, name)
+
+
+def show_view(run: Run, view: dict[str, Any], name: str) -> None:
+    """Shows a CircuitsVis view in the notebook and keeps it as a file of its own under the run's plots."""
+    views.show(view)
+    run.keep_view(view, name)
+
+
+def show_cross_model(run: Run, table: pd.DataFrame) -> None:
+    """A figure per emotion of the raw cosines between models; nothing where there is only one model."""
+    pairs = table.assign(pair=table["model_a"] + " – " + table["model_b"], layer=table["layer_a"])
+    for emotion, part in pairs.groupby("emotion", sort=False):
+        title = f"モデルどうしの生のコサイン（{emotion_name(emotion)}、座標をそろえていない）"
+        fig = figures.lines_by_layer(part, y="cosine", colour="pair", title=title, y_title="コサイン")
+        show(run, fig, f"cross_model_{emotion}")
+
+
+def none_at_hand() -> pd.DataFrame:
+    """What stands where a table would be empty."""
+    return pd.DataFrame({"結果": ["該当なし"]})
+
+
+def layers_shown(n_layers: int, count: int = 7) -> list[int]:
+    """A few layers, evenly spread, for the tables beside the figures."""
+    return sorted({round(i * n_layers / (count - 1)) for i in range(count)})
 
 
 def markdown_table(rows: list[list[Any]], header: list[str]) -> str:

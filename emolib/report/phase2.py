@@ -6,13 +6,59 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.activations import Activations
-from emolib.report.common import metric_name, tidy
+from emolib.report.common import STYLE_NAMES, emotion_name, layers_shown, metric_name, tidy
 
 SCORES = {"n_tokens": "トークン数"}
 
 
-def shapes(table: pd.DataFrame) -> pd.DataFrame:
-    names = {"site": "部位", "layers": "層", "texts": "テキスト", "MiB": "容量 (MiB)"}
+POSITION_NAMES = {"last": "最終トークン", "mean": "平均", "trigger": "感情語", "all": "全トークン"}
+
+
+def storage_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """What lies on disk."""
+    names = {
+        "position": "位置",
+        "site": "部位",
+        "layers": "層",
+        "texts": "テキスト",
+        "rows": "行",
+        "shape": "1 行の形",
+        "type": "型",
+        "MiB": "容量 (MiB)",
+    }
+    shown = table.assign(position=table["position"].map(POSITION_NAMES))
+    return tidy(shown, digits=1, names=names).set_index(["位置", "部位"])
+
+
+def trigger_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Texts with an emotion word, per label and style."""
+    shown = table.assign(
+        emotion=table["emotion"].map(emotion_name),
+        style=table["style"].map(STYLE_NAMES),
+        place=["—" if pd.isna(v) else f"{v:.2f}" for v in table["place"]],
+    )
+    names = {"emotion": "ラベル", "style": "文の種類", "texts": "テキスト数", "found": "感情語あり"}
+    names["place"] = "感情語の位置（文頭 0、文末 1）"
+    return shown.rename(columns=names).set_index(["ラベル", "文の種類"])
+
+
+def massive_rows(table: pd.DataFrame, n_layers: int) -> pd.DataFrame:
+    """The dimensions with the largest mean absolute value: number, and how many times the median dimension's."""
+    shown = table[table["layer"].isin(layers_shown(n_layers))]
+    cells = [f"{int(row.dimension)}（{row.ratio:.0f} 倍）" for row in shown.itertuples()]
+    wide = shown.assign(cell=cells).pivot(index="layer", columns="rank", values="cell")
+    wide.columns = [f"{rank} 位" for rank in wide.columns]
+    return wide.rename_axis("層")
+
+
+def cost_rows(table: pd.DataFrame) -> pd.DataFrame:
+    names = {
+        "texts": "テキスト",
+        "tokens": "トークン",
+        "seconds": "秒",
+        "device": "デバイス",
+        "texts_per_s": "テキスト / 秒",
+    }
     return tidy(table, digits=1, names=names)
 
 
@@ -25,7 +71,8 @@ def norm_rows(table: pd.DataFrame) -> pd.DataFrame:
         "top3_share": "最大 3 次元の割合",
         "top10_share": "最大 10 次元の割合",
     }
-    return tidy(table[table["layer"] % 3 == 0], digits=3, names=names).set_index("層")
+    every = max(1, len(table) // 10)
+    return tidy(table[table["layer"] % every == 0], digits=3, names=names).set_index("層")
 
 
 def norm_curves(table: pd.DataFrame) -> pd.DataFrame:
@@ -69,17 +116,56 @@ def _correlation_sentence(table: pd.DataFrame) -> str:
     )
 
 
-def discussion(acts: Activations, table: pd.DataFrame, correlations: pd.DataFrame) -> Markdown:
-    """考察, computed from the norm table."""
-    ratio = table["first_token_norm"] / table["median_norm"]
+def _massive_sentence(massive: pd.DataFrame) -> str:
+    """Whether the same few dimensions are the largest in most layers."""
+    inner = massive[(massive["layer"] > 0) & (massive["layer"] < massive["layer"].max())]
+    first = inner[inner["rank"] == 1]
+    counts = first["dimension"].value_counts()
+    top, share = int(counts.index[0]), counts.iloc[0] / len(first)
+    largest = first.loc[first["ratio"].idxmax()]
+    return (
+        f"- 絶対値の平均が最大の次元は、内側の層の {share:.0%} で次元 {top} である。"
+        f"最も極端なのは層 {int(largest['layer'])} の次元 {int(largest['dimension'])} で、中央の次元の {largest['ratio']:.0f} 倍、"
+        f"‖h‖² の {largest['share']:.0%} を占める。"
+    )
+
+
+def _trigger_sentence(triggers: pd.DataFrame) -> str:
+    """Whether emotion words occur where they should, and nowhere else."""
+    labelled = triggers[triggers["found"] > 0]
+    if labelled.empty:
+        return "- どのテキストにも、語の一覧にある自分の感情の語がない。感情語の位置のベクトルは作らない。"
+    implicit = triggers[(triggers["style"] == "implicit")]
+    listed = "、".join(
+        f"{emotion_name(e)} {int(p['found'].sum())}/{int(p['texts'].sum())}"
+        for e, p in labelled.groupby("emotion", sort=False)
+    )
+    text = f"- 感情語があるテキストは {listed}。"
+    if len(implicit):
+        count = int(implicit["found"].sum())
+        text += f"暗示文では {count} であり、" + (
+            "感情語の位置のベクトルは明示文だけから作られる。" if count == 0 else "暗示文にも語が残っている。"
+        )
+    return text
+
+
+def discussion(
+    acts: Activations,
+    table: pd.DataFrame,
+    correlations: pd.DataFrame,
+    massive: pd.DataFrame,
+    triggers: pd.DataFrame,
+) -> Markdown:
+    """考察, computed from the tables."""
+    ratio, layers = table["first_token_norm"] / table["median_norm"], acts.layer_numbers
     peak = int(ratio.idxmax())
     inner = table.iloc[1:-1]
     dominated = inner[inner["top3_share"] > 0.5]
     growth = float(table["median_norm"].iloc[-2] / table["median_norm"].iloc[0])
     lines = [
-        f"- 残差ノルムの中央値は層 0 から層 {acts.n_layers - 1} までに {growth:.1f} 倍になる。"
+        f"- 残差ノルムの中央値は層 {layers[0]} から層 {layers[-2]} までに {growth:.1f} 倍になる。"
         "したがって α を生のベクトルの倍数で揃えると、層どうしの強さは比較できない。層をまたぐ掃引では `resid` 単位を用いる。",
-        f"- 先頭トークンのノルムは層 {peak} で他のトークンの {float(ratio.iloc[peak]):.0f} 倍に達する。"
+        f"- 先頭トークンのノルムは層 {layers[peak]} で他のトークンの {float(ratio.iloc[peak]):.0f} 倍に達する。"
         "先頭トークンは平均にもパッチにも含めない。",
     ]
     if len(dominated):
@@ -93,5 +179,5 @@ def discussion(acts: Activations, table: pd.DataFrame, correlations: pd.DataFram
         lines.append(
             f"- 最大 3 次元が占めるエネルギーの割合は最大でも {share:.0%} であり、少数の次元による支配は見られない。"
         )
-    lines.append(_correlation_sentence(correlations))
+    lines += [_massive_sentence(massive), _trigger_sentence(triggers), _correlation_sentence(correlations)]
     return Markdown("\n".join(lines))

@@ -1,18 +1,23 @@
-"""Phase 3's sentences and tables."""
+"""Phase 3's sentences and tables about the vectors and subspaces themselves."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.activations import Activations
-from emolib.report.common import emotion_name, metric_name, tidy
+from emolib.report.common import STYLE_NAMES, emotion_name, layers_shown, none_at_hand, tidy
+
+POSITION_NAMES = {"mean": "平均", "last": "最終トークン", "trigger": "感情語"}
+VIEWS = {"raw": "生", "standardised": "標準化", "trimmed": "除去", "whitened": "白色化"}
+FITTED_ON = {"all": "全ての文", "implicit": "暗示文だけ", "adjusted": "表層を除去"}
+MOST_DRAWN = 6  # lines that a figure can hold and still be read
+MOST_PAIRS = 10
+LARGE_GAP = 0.15
 
 
-def layers_shown(n_layers: int, count: int = 7) -> list[int]:
-    """A few layers, evenly spread, for the tables beside the figures."""
-    return sorted({round(i * n_layers / (count - 1)) for i in range(count)})
+def drawn(table: pd.DataFrame, column: str = "emotion") -> pd.DataFrame:
+    """The rows of the first few labels: more lines than that cannot be told apart."""
+    return table[table[column].isin(list(dict.fromkeys(table[column]))[:MOST_DRAWN])]
 
 
 def norm_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -21,9 +26,20 @@ def norm_rows(table: pd.DataFrame) -> pd.DataFrame:
     return _layers_across(table.assign(emotion=table["emotion"].map(emotion_name)), "emotion", "感情", kinds, digits=3)
 
 
+def position_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """L2 as a share of the residual norm at every position."""
+    shown = table.assign(
+        label=[
+            f"{POSITION_NAMES[p]}・{emotion_name(e)}" for p, e in zip(table["position"], table["emotion"], strict=True)
+        ]
+    )
+    return _layers_across(shown, "label", "位置・感情", {"l2_share": "L2 / 残差"}, digits=3)
+
+
 def cosine_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Cosine of every pair, three ways; pairs down, layers across."""
-    kinds = {"raw": "生", "standardised": "標準化", "trimmed": "除去"}
+    """Cosine of the most alike pairs in every view; pairs down, layers across."""
+    kinds = {key: name for key, name in VIEWS.items() if key in table}
+    table = table[table["pair"].isin(_most_alike(table, MOST_PAIRS))]
     return _layers_across(table.assign(pair=table["pair"].map(pair_name)), "pair", "組", kinds, digits=2)
 
 
@@ -37,19 +53,35 @@ def _layers_across(table: pd.DataFrame, key: str, key_name: str, kinds: dict[str
     return tidy(wide, digits=digits)
 
 
+def _most_alike(table: pd.DataFrame, count: int) -> list[str]:
+    """The pairs with the largest mean standardised cosine, all where they are few."""
+    means = table.groupby("pair", sort=False)["standardised"].mean().abs()
+    return list(means.index) if len(means) <= count else list(means.nlargest(count).index)
+
+
 def cosine_curves(table: pd.DataFrame) -> pd.DataFrame:
     """Long form for the figure: layer, pair, kind, value."""
-    kinds = {"raw": "生", "standardised": "標準化", "trimmed": "除去"}
+    kinds = {key: name for key, name in VIEWS.items() if key in table}
+    table = table[table["pair"].isin(_most_alike(table, MOST_DRAWN // 2))]
     shown = table.assign(pair=table["pair"].map(pair_name)).rename(columns=kinds)
     return shown.melt(["pair", "layer"], list(kinds.values()), var_name="kind", value_name="value")
 
 
-def component_rows(train: Activations, coordinates: np.ndarray, shares: np.ndarray, layer: int) -> pd.DataFrame:
-    """Centroid of every label on the principal components, in units of each component's sd; and the variance shares."""
-    scaled = coordinates / coordinates.std(axis=0)
-    columns = [f"PC{i + 1}（分散 {share:.0%}）" for i, share in enumerate(shares)]
-    table = pd.DataFrame(scaled, columns=columns).groupby(train.texts["emotion"].map(emotion_name), sort=False).mean()
-    return tidy(table.rename_axis(f"ラベル（層 {layer}）"), digits=1)
+def pair_matrix(table: pd.DataFrame, value: str, diagonal: float, layers: range | None = None) -> pd.DataFrame:
+    """A symmetric matrix of a pair table's column, averaged over layers (all above 0 by default)."""
+    kept = table[table["layer"].isin(layers) if layers is not None else table["layer"] > 0]
+    means = kept.groupby("pair", sort=False)[value].mean()
+    names = list(dict.fromkeys(name for pair in means.index for name in pair.split("–")))
+    matrix = pd.DataFrame(diagonal, index=names, columns=names, dtype=float)
+    for pair, mean in means.items():
+        first, second = pair.split("–")
+        matrix.loc[first, second] = matrix.loc[second, first] = mean
+    return matrix.rename(index=emotion_name, columns=emotion_name)
+
+
+def matrix_rows(matrix: pd.DataFrame) -> pd.DataFrame:
+    """The matrix rounded, as long as a page holds it."""
+    return tidy(matrix.iloc[:MOST_PAIRS, :MOST_PAIRS], digits=2)
 
 
 def pair_name(pair: str) -> str:
@@ -63,100 +95,256 @@ def stability_rows(table: pd.DataFrame) -> pd.DataFrame:
         "emotion": "感情",
         "layer": "層",
         "mean": "平均",
-        "low": "2.5 %",
-        "high": "97.5 %",
-        "shuffled": "シャッフル",
+        "low": "95 % 下限",
+        "high": "95 % 上限",
+        "shuffled": "シャッフル平均",
+        "shuffled_high": "シャッフル 97.5 %",
     }
     return tidy(shown, digits=2, names=names).set_index(["感情", "層"])
 
 
-def probe_rows(chosen: pd.DataFrame) -> pd.DataFrame:
-    names = {
-        "emotion": "感情",
-        "layer": "選んだ層",
-        "validation_auc": "検証 AUC",
-        "test_auc": "テスト AUC",
-        "shuffled_mean": "シャッフル平均",
-        "shuffled_max": "シャッフル最大",
+def with_interval(value: float, low: float, high: float) -> str:
+    """A number with its 95 % interval; a dash where there is none."""
+    return "—" if pd.isna(value) else f"{value + 0.0:.2f} [{low + 0.0:.2f}, {high + 0.0:.2f}]"
+
+
+def separation_rows(table: pd.DataFrame, position: str = "mean") -> pd.DataFrame:
+    """Every variant's layer and test AUC at one position, beside its nulls."""
+    shown = table[table["position"] == position]
+    rows = {
+        "感情": shown["emotion"].map(emotion_name),
+        "見方": shown["variant"].map(VIEWS),
+        "選んだ層": shown["layer"],
+        "検証 AUC": shown["validation_auc"].round(2),
+        "テスト AUC [95 % 区間]": [with_interval(*v) for v in shown[["auc", "low", "high"]].to_numpy()],
+        "乱数方向の 97.5 % 点": shown["random_high"].round(2),
+        "シャッフルの 97.5 % 点": shown["shuffled_high"].round(2),
     }
-    return tidy(chosen.assign(emotion=chosen["emotion"].map(emotion_name)), digits=2, names=names).set_index("感情")
+    return pd.DataFrame(rows).set_index(["感情", "見方"])
 
 
-def projection_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlations of the projections with the scores, emotions down."""
-    names = {"emotion": "ベクトル", "layer": "層", "n": "テキスト数", "null": "帰無の 97.5 % 点"}
-    names |= {column: metric_name(column) for column in table if "/" in column or column == "valence"}
-    shown = table.assign(emotion=table["emotion"].map(emotion_name))
-    return tidy(shown, digits=2, names=names).set_index("ベクトル")
+def position_separation_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Test AUC of the raw vector of every position."""
+    raw = table[table["variant"] == "raw"]
+    cells = [f"{with_interval(*v[:3])}（層 {int(v[3])}）" for v in raw[["auc", "low", "high", "layer"]].to_numpy()]
+    shown = raw.assign(
+        cell=cells, emotion=raw["emotion"].map(emotion_name), position=raw["position"].map(POSITION_NAMES)
+    )
+    wide = shown.pivot(index="emotion", columns="position", values="cell")
+    wide = wide.reindex(index=shown["emotion"].unique(), columns=shown["position"].unique())
+    return wide.rename_axis(index="感情", columns=None)
 
 
-def projection_sentence(table: pd.DataFrame) -> Markdown:
-    """Whether each projection follows its own emotion more than the others, computed."""
-    targets = [column for column in table if column.startswith("target/")]
+def separation_sentence(table: pd.DataFrame) -> Markdown:
+    """Which view and which position separates best, and whether anything beats its nulls."""
+    mean = table[table["position"] == "mean"]
     lines = []
-    for row in table.to_dict("records"):
-        own = row.get(f"target/{row['emotion']}")
-        if own is None or pd.isna(own):
+    for emotion, part in mean.groupby("emotion", sort=False):
+        above = part[part["low"] > part[["random_high", "shuffled_high"]].max(axis=1)]
+        name = emotion_name(emotion)
+        if above.empty:
+            lines.append(f"- {name}: どの見方も、区間の下限が乱数方向・シャッフルの 97.5 % 点を上回らない。")
             continue
-        name = emotion_name(row["emotion"])
-        others = {c: row[c] for c in targets if c != f"target/{row['emotion']}" and not pd.isna(row[c])}
-        strongest = max(others, key=others.get, default=None)
-        text = f"- {name}: 自分の得点との順位相関 {own:+.2f}（帰無の 97.5 % 点 {row['null']:.2f}）。"
-        if own <= row["null"]:
-            text += "入れ替えた得点と区別できない。"
-        elif strongest is not None and others[strongest] >= own:
-            text += f"{metric_name(strongest)}との相関 {others[strongest]:+.2f} の方が大きく、特異的とは言えない。"
-        else:
-            text += "他の感情の確率との相関より大きい（差の検定はしていない）。"
-        lines.append(text)
+        views = "・".join(VIEWS[v] for v in above["variant"])
+        best = part.loc[part["validation_auc"].idxmax()]
+        lines.append(
+            f"- {name}: {views}のベクトルへの射影だけで、見ていないシナリオの感情文と中立文を帰無より良く分ける。"
+            f"検証で最良の見方は{VIEWS[best['variant']]}で、テスト AUC は {best['auc']:.2f} である。"
+        )
     return Markdown("\n".join(lines))
 
 
-def discussion(
-    cosines: pd.DataFrame, stability: pd.DataFrame, chosen: pd.DataFrame, styles: pd.DataFrame, n_test: int
-) -> Markdown:
-    """考察, computed from the tables."""
+def restricted_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Vectors from implicit texts alone, or with the surface regressed out, beside those from all texts."""
+    cells = [with_interval(*v) for v in table[["auc", "low", "high"]].to_numpy()]
+    tested = [f"テスト: {STYLE_NAMES.get(s, s)}" for s in table["tested_on"]]
+    shown = table.assign(cell=cells, tested=tested, emotion=table["emotion"].map(emotion_name))
+    shown["fitted_on"] = shown["fitted_on"].map(FITTED_ON)
+    keys = ["emotion", "fitted_on", "layer", "cosine"]
+    wide = shown.pivot(index=keys, columns="tested", values="cell").reindex(columns=list(dict.fromkeys(tested)))
+    wide = wide.reset_index().round({"cosine": 2})
+    wide.columns.name = None
+    order = {name: i for i, name in enumerate(dict.fromkeys(shown["emotion"]))}
+    wide = wide.sort_values("emotion", key=lambda c: c.map(order), kind="stable")
+    names = {"emotion": "感情", "fitted_on": "作った文", "layer": "層", "cosine": "全ての文とのコサイン"}
+    return wide.rename(columns=names).set_index(["感情", "作った文"]).fillna("—")
+
+
+def restricted_sentence(table: pd.DataFrame) -> Markdown:
+    """Whether a vector that never saw an emotion word still separates, and what taking out the surface changes."""
     lines = []
+    implicit = table[(table["fitted_on"] == "implicit") & (table["tested_on"] == "implicit")]
+    for row in implicit.to_dict("records"):
+        better = row["low"] > 0.5
+        lines.append(
+            f"- {emotion_name(row['emotion'])}: 暗示文だけのベクトルは、テストの暗示文を AUC "
+            f"{with_interval(row['auc'], row['low'], row['high'])} で中立文と分ける。"
+            + ("感情語がなくても方向は残る。" if better else "偶然（0.5）と区別できない。")
+        )
+    adjusted = table[(table["fitted_on"] == "adjusted") & (table["tested_on"] == "all")]
+    if adjusted.empty:
+        lines.append(
+            "- Phase 1 では代名詞・句読点・長さだけではラベルを見分けられない（AUC 0.65 以下）ため、表層は除去していない。"
+        )
+    else:
+        everything = table[(table["fitted_on"] == "all") & (table["tested_on"] == "all")].set_index("emotion")["auc"]
+        listed = "、".join(
+            f"{emotion_name(r['emotion'])} {everything[r['emotion']]:.2f} → {r['auc']:.2f}（コサイン {r['cosine']:.2f}）"
+            for r in adjusted.to_dict("records")
+        )
+        lines.append(
+            "- Phase 1 では代名詞・句読点・長さだけでもラベルが見分けられる（AUC > 0.65）。"
+            f"これらを回帰で除いた場合のテスト AUC は {listed}。"
+        )
+    return Markdown("\n".join(lines))
+
+
+def share_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Share of the squared paired differences in the first k directions; layers across."""
+    sizes = [k for k in (1, 2, 4, 8) if k in set(table["k"])]
+    shown = table[table["k"].isin(sizes)].assign(emotion=table["emotion"].map(emotion_name))
+    wide = shown[shown["layer"].isin(layers_shown(int(table["layer"].max())))]
+    wide = wide.pivot(index=["emotion", "k"], columns="layer", values="share")
+    wide.columns = [f"層 {layer}" for layer in wide.columns]
+    order = pd.MultiIndex.from_product([dict.fromkeys(shown["emotion"]), sizes], names=["感情", "k"])
+    return tidy(wide.reindex(order), digits=2)
+
+
+def overlap_curves(table: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
+    """Split-half overlap at each emotion's layer, for the figure over k."""
+    return table[table["layer"] == table["emotion"].map(layers)]
+
+
+def overlap_rows(table: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
+    shown = overlap_curves(table, layers)
+    shown = shown[shown["k"].isin((1, 2, 4, 8))].assign(emotion=shown["emotion"].map(emotion_name))
+    names = {"emotion": "感情", "layer": "層", "mean": "分割半の重なり", "low": "2.5 %", "high": "97.5 %"}
+    names |= {"null": "シャッフル平均", "null_high": "シャッフル 97.5 %"}
+    return tidy(shown, digits=2, names=names).set_index(["感情", "k"])
+
+
+def k_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The chosen k, its excess on validation, and the overlap on test beside its null."""
+    if table.empty:
+        return none_at_hand()
+    names = {
+        "emotion": "感情",
+        "layer": "層",
+        "k": "選んだ k",
+        "excess": "検証の超過",
+        "best_excess": "最良の超過",
+        "null_max": "超過の帰無（最大値の 97.5 % 点）",
+        "test_overlap": "テストの重なり",
+        "test_null": "シャッフル平均",
+        "test_null_high": "シャッフル 97.5 %",
+    }
+    return tidy(table[list(names)].assign(emotion=table["emotion"].map(emotion_name)), digits=2, names=names).set_index(
+        "感情"
+    )
+
+
+def subspace_sentence(table: pd.DataFrame, topics: pd.DataFrame) -> Markdown:
+    """What the subspaces hold, from the chosen k and from plain PCA."""
+    lines = []
+    if table.empty:
+        lines.append(
+            "- 中立のほかに感情が一つしかない。二つのラベルの入れ替えは差の符号を変えるだけで、部分空間の帰無にならないため、k は選ばない。"
+        )
+    for row in table.to_dict("records"):
+        name = emotion_name(row["emotion"])
+        if not row["found"]:
+            lines.append(
+                f"- {name}: 検証シナリオとの重なりは、入れ替えたラベルの範囲を出ない。"
+                "ラベルに固有の部分空間があるとは言えず、k に意味はない。"
+            )
+            continue
+        beyond = row["test_overlap"] > row["test_null_high"]
+        lines.append(
+            f"- {name}: 規則が選ぶ k は {row['k']}。テストシナリオの部分空間との重なりは {row['test_overlap']:.2f} で、"
+            f"シャッフルの 97.5 % 点 {row['test_null_high']:.2f} を{'上回る' if beyond else '上回らない'}。"
+        )
+    first = topics[topics["k"] == 1]
+    if len(first):
+        shared, own = first["with_neutral"].mean(), first["with_differences"].mean()
+        lines.append(
+            f"- 参考: ラベルごとの素の主成分（第 1 成分）は、中立文の第 1 成分と平均 {shared:.2f}、差の第 1 方向と平均 {own:.2f} 重なる。"
+            + ("素の主成分は、感情による差よりも、中立文にもある変動（話題など）に近い。" if shared > own else "")
+        )
+    return Markdown("\n".join(lines))
+
+
+def cross_model_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and largest raw cosine per pair of models and emotion; the whole table is in the CSV file."""
+    if table.empty:
+        return none_at_hand()
+    groups = table.assign(emotion=table["emotion"].map(emotion_name)).groupby(
+        ["model_a", "model_b", "emotion"], sort=False
+    )
+    shown = groups.agg(mean=("cosine", "mean"), largest=("cosine", lambda c: c.abs().max()), chance=("chance", "first"))
+    names = {"mean": "層平均コサイン", "largest": "絶対値の最大", "chance": "乱数方向の 95 % が下回る値"}
+    return tidy(shown, digits=3, names=names).rename_axis(["モデル A", "モデル B", "感情"])
+
+
+def cross_model_sentence(table: pd.DataFrame) -> Markdown:
+    """The warning that goes with raw cosines between models."""
+    if table.empty:
+        return Markdown("このプロファイルには、同じ `d_model` でベクトルを作ったモデルが他にない。比較は行っていない。")
+    return Markdown(
+        "**警告**: 二つのモデルの座標は別々に決まっており、生のコサインは比較にならない。"
+        "値が 0 に近くても「共通の方向がない」ことにはならず（回転した同じモデルでも 0 になる）、"
+        "座標をそろえる Phase 4 だけがこの問いに答える。"
+    )
+
+
+def discussion(
+    cosines: pd.DataFrame, stability: pd.DataFrame, separation: pd.DataFrame, styles: pd.DataFrame
+) -> Markdown:
+    """考察 about the vectors, computed from the tables."""
     last = int(cosines["layer"].max())
     middle = cosines[(cosines["layer"] >= last // 3) & (cosines["layer"] <= 2 * last // 3)]
-    means = middle[["raw", "standardised", "trimmed"]].mean()
-    lines.append(
-        f"- 中間の層（{last // 3}–{2 * last // 3}）での感情ベクトル間コサインの平均は、生 {means['raw']:.2f}、標準化 {means['standardised']:.2f}、"
-        f"最大次元の除去後 {means['trimmed']:.2f} である。"
+    kinds = {key: name for key, name in VIEWS.items() if key in middle}
+    means = middle[list(kinds)].mean()
+    listed = "、".join(f"{name} {means[key]:.2f}" for key, name in kinds.items())
+    lines = [
+        f"- 中間の層（{last // 3}–{2 * last // 3}）での感情ベクトル間コサインの平均は、{listed} である。"
         + (
             "生の値と標準化後の値の差が大きく、生の値だけで「感情どうしは似ている」と読むことはできない。"
-            if abs(means["raw"] - means["standardised"]) > 0.15
-            else "三つの見方は近く、少数の次元が値を作っているわけではない。"
+            if abs(means["raw"] - means["standardised"]) > LARGE_GAP
+            else "生・標準化・除去は近く、少数の次元が値を作っているわけではない。"
         )
-    )
+    ]
     if means["standardised"] > 0.5:
         lines.append(
-            "- 標準化しても感情どうしのコサインは高い。三つのベクトルは「中立でない」という共通の成分を大きくもち、"
+            "- 標準化しても感情どうしのコサインは高い。感情ベクトルは「中立でない」という共通の成分を大きくもち、"
             "感情ごとの違いは残りの成分にある。Phase 5 では、他の感情のベクトルとの差を主張の条件とする。"
         )
     for emotion, part in stability.groupby("emotion", sort=False):
         inner = part[part["layer"] > 0]
         best = inner.loc[inner["mean"].idxmax()]
-        beats = best["low"] > best["shuffled"]
+        beats = best["low"] > best["shuffled_high"]
         lines.append(
-            f"- {emotion_name(emotion)}: 分割半の安定性は層 {int(best['layer'])} で最大 {best['mean']:.2f}"
-            f"（無作為分割の 95 % 範囲 {best['low']:.2f}–{best['high']:.2f}、シャッフル {round(best['shuffled'], 2) + 0.0:.2f}）。"
+            f"- {emotion_name(emotion)}: 分割半の安定性は層 {int(best['layer'])} で最大 "
+            f"{with_interval(best['mean'], best['low'], best['high'])}、シャッフルの 97.5 % 点は {best['shuffled_high'] + 0.0:.2f}。"
             + ("偶然の水準を上回る。" if beats else "偶然の水準と区別できない。")
-        )
-    for row in chosen.to_dict("records"):
-        verdict = "上回る" if row["test_auc"] > row["shuffled_max"] else "上回らない"
-        lines.append(
-            f"- {emotion_name(row['emotion'])}: 検証で選んだ層 {row['layer']} の探針はテスト {n_test} シナリオで AUC {row['test_auc']:.2f} を示し、"
-            f"シャッフルの最大 {row['shuffled_max']:.2f} を{verdict}。"
+            + "（層は最大のものを選んでいるため、値はやや大きめに出る。）"
         )
     inner = styles[(styles["layer"] >= last // 3) & (styles["layer"] <= 2 * last // 3)]
-    agreement = inner.groupby("emotion", sort=False)["cosine"].mean()
-    listed = "、".join(f"{emotion_name(e)} {v:.2f}" for e, v in agreement.items())
+    if len(inner):
+        agreement = inner.groupby("emotion", sort=False)["cosine"].mean()
+        listed = "、".join(f"{emotion_name(e)} {v:.2f}" for e, v in agreement.items())
+        lines.append(
+            f"- 明示文だけ・暗示文だけから作ったベクトルの中間層でのコサインは {listed}。"
+            "感情語の有無に依らない成分がどれだけあるかの目安である（両者の標本誤差だけでも 1 より小さくなる）。"
+        )
+    raw = separation[(separation["variant"] == "raw") & (separation["position"] == "mean")]
+    passed = raw[raw["low"] > raw[["random_high", "shuffled_high"]].max(axis=1)]
+    names = "・".join(emotion_name(e) for e in passed["emotion"])
     lines.append(
-        f"- 明示文だけ・暗示文だけから作ったベクトルの中間層でのコサインは {listed}。"
-        "感情語の有無に依らない成分がどれだけあるかの目安である（両者の標本誤差だけでも 1 より小さくなる）。"
-    )
-    lines.append(
-        "- 探針の AUC は読み出せることを示すだけで、モデルがその方向を使うことは示さない。因果は Phase 5 で問う。"
+        (
+            f"- 生のベクトルへの射影だけで、{names}のテスト文を帰無より良く分ける。"
+            if len(passed)
+            else "- 生のベクトルへの射影は、どの感情のテスト文も帰無より良く分けない。"
+        )
+        + "分けられることは、モデルがその方向を使うことを意味しない。因果は Phase 5 で問う。"
     )
     return Markdown("\n".join(lines))

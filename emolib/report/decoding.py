@@ -1,0 +1,225 @@
+"""Phase 3's sentences and tables about what can be read out: probes, styles, projections and tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from emolib.activations import Activations
+from emolib.report.common import STYLE_NAMES, emotion_name, metric_name, none_at_hand, tidy
+from emolib.report.phase3 import with_interval
+
+SOURCES = {"residual": "残差ストリーム", "embedding": "埋め込み層だけ", "words": "語の袋", "length": "長さ"}
+
+
+def component_rows(train: Activations, coordinates: np.ndarray, shares: np.ndarray, layer: int) -> pd.DataFrame:
+    """Centroid of every label on the principal components, in units of each component's sd; and the variance shares."""
+    scaled = coordinates / coordinates.std(axis=0)
+    columns = [f"PC{i + 1}（分散 {share:.0%}）" for i, share in enumerate(shares)]
+    table = pd.DataFrame(scaled, columns=columns).groupby(train.texts["emotion"].map(emotion_name), sort=False).mean()
+    return tidy(table.rename_axis(f"ラベル（層 {layer}）"), digits=1)
+
+
+def information_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Test AUC of every source per style; the residual's layer was chosen on validation."""
+    return _by_style(table, ["auc", "low", "high"])
+
+
+def advantage_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """AUC of the residual stream minus that of every other source, per style."""
+    return _by_style(table[table["source"] != "residual"], ["advantage", "advantage_low", "advantage_high"])
+
+
+def _by_style(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    layers = table[table["source"] == "residual"].drop_duplicates("emotion").set_index("emotion")["layer"]
+    cells = [with_interval(*values) for values in table[columns].to_numpy(dtype=float)]
+    sources = [
+        f"{SOURCES[s]}（層 {layers[e]}）" if s == "residual" else SOURCES[s]
+        for s, e in zip(table["source"], table["emotion"], strict=True)
+    ]
+    shown = table.assign(cell=cells, source=sources, emotion=table["emotion"].map(emotion_name))
+    styles = {style: STYLE_NAMES.get(style, style) for style in dict.fromkeys(table["style"])}
+    wide = shown.pivot(index=["emotion", "source"], columns="style", values="cell")[list(styles)]
+    order = list(dict.fromkeys(zip(shown["emotion"], shown["source"], strict=True)))
+    return wide.reindex(order).rename(columns=styles).rename_axis(index=["感情", "源"], columns=None).fillna("—")
+
+
+def information_sentence(table: pd.DataFrame) -> Markdown:
+    """Whether the residual stream knows more than the words do, per emotion, computed."""
+    lines = []
+    for emotion, part in table[table["source"] == "words"].groupby("emotion", sort=False):
+        for row in part.to_dict("records"):
+            if row["style"] not in ("all", "implicit"):
+                continue
+            where = {"all": "全体", "implicit": "暗示文"}[row["style"]]
+            gap = with_interval(row["advantage"], row["advantage_low"], row["advantage_high"])
+            if row["advantage_low"] > 0:
+                verdict = "残差ストリームは語の袋より多くを知っている。"
+            elif row["advantage_high"] < 0:
+                verdict = "残差ストリームからの読み出しは語の袋に劣る。"
+            else:
+                verdict = "語の袋との差は検出できない。"
+            lines.append(f"- {emotion_name(emotion)}（{where}、{row['n']} 文）: 語の袋との AUC の差 {gap}。{verdict}")
+    beyond = table[(table["source"] == "residual") & (table["style"] == "all")]
+    failed = [emotion_name(r["emotion"]) for r in beyond.to_dict("records") if r["auc"] <= r["shuffled_max"]]
+    lines.append(
+        f"- {'・'.join(failed)}の探針は、シャッフルしたラベルの最大を上回らない。"
+        if failed
+        else "- どの感情でも、残差ストリームの探針はシャッフルしたラベルの最大を上回る。"
+    )
+    return Markdown("\n".join(lines))
+
+
+def cross_style_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Test AUC by the style that was trained on (down) and tested on (across)."""
+    if table.empty:
+        return none_at_hand()
+    cells = [with_interval(*values) for values in table[["auc", "low", "high"]].to_numpy(dtype=float)]
+    named = {column: table[column].map(lambda s: STYLE_NAMES.get(s, s)) for column in ("trained_on", "tested_on")}
+    shown = table.assign(
+        cell=cells, source=table["source"].map(SOURCES), emotion=table["emotion"].map(emotion_name), **named
+    )
+    keys = ["emotion", "source", "trained_on"]
+    wide = shown.pivot(index=keys, columns="tested_on", values="cell")[list(dict.fromkeys(shown["tested_on"]))]
+    wide = wide.reindex(list(dict.fromkeys(zip(*(shown[key] for key in keys), strict=True))))
+    wide.columns = [f"テスト: {style}" for style in wide.columns]
+    return wide.rename_axis(["感情", "源", "訓練"])
+
+
+def cross_style_sentence(table: pd.DataFrame) -> Markdown:
+    """Whether a probe carries over from one style to the other."""
+    crossed = table[
+        (table["source"] == "residual") & (table["trained_on"] != "all") & (table["trained_on"] != table["tested_on"])
+    ]
+    if crossed.empty:
+        return Markdown("二つの種類の文がそろっていないため、種類をまたぐ検査は行っていない。")
+    lines = []
+    for row in crossed.to_dict("records"):
+        words = table[(table["source"] == "words")]
+        for key in ("emotion", "trained_on", "tested_on"):
+            words = words[words[key] == row[key]]
+        way = f"{STYLE_NAMES[row['trained_on']]}→{STYLE_NAMES[row['tested_on']]}"
+        carries = row["low"] > 0.5 and row["auc"] > row["shuffled_max"]
+        lines.append(
+            f"- {emotion_name(row['emotion'])}（{way}、{row['n']} 文）: AUC {with_interval(row['auc'], row['low'], row['high'])}"
+            f"（語の袋 {words.iloc[0]['auc']:.2f}）。"
+            + ("別の種類の文にも通じる。" if carries else "通じるとは言えない。")
+        )
+    return Markdown("\n".join(lines))
+
+
+def probe_rows(chosen: pd.DataFrame) -> pd.DataFrame:
+    names = {
+        "emotion": "感情",
+        "layer": "選んだ層",
+        "validation_auc": "検証 AUC",
+        "test_auc": "テスト AUC",
+        "shuffled_mean": "シャッフル平均",
+        "shuffled_max": "シャッフル最大",
+    }
+    return tidy(chosen.assign(emotion=chosen["emotion"].map(emotion_name)), digits=2, names=names).set_index("感情")
+
+
+def projection_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlations of the projections with the scores, emotions down."""
+    names = {"emotion": "ベクトル", "layer": "層", "n": "テキスト数", "null": "帰無の 97.5 % 点"}
+    names |= {column: metric_name(column) for column in table if "/" in column or column == "valence"}
+    shown = table.assign(emotion=table["emotion"].map(emotion_name))
+    return tidy(shown, digits=2, names=names).set_index("ベクトル")
+
+
+def projection_sentence(table: pd.DataFrame) -> Markdown:
+    """Whether each projection follows its own emotion more than the others, computed."""
+    targets = [column for column in table if column.startswith("target/")]
+    lines = []
+    for row in table.to_dict("records"):
+        own = row.get(f"target/{row['emotion']}")
+        if own is None or pd.isna(own):
+            continue
+        name = emotion_name(row["emotion"])
+        others = {c: row[c] for c in targets if c != f"target/{row['emotion']}" and not pd.isna(row[c])}
+        strongest = max(others, key=others.get, default=None)
+        text = f"- {name}: 自分の得点との順位相関 {own:+.2f}（帰無の 97.5 % 点 {row['null']:.2f}）。"
+        if own <= row["null"]:
+            text += "入れ替えた得点と区別できない。"
+        elif strongest is not None and others[strongest] >= own:
+            text += f"{metric_name(strongest)}との相関 {others[strongest]:+.2f} の方が大きく、特異的とは言えない。"
+        else:
+            text += "他の感情の確率との相関より大きい（差の検定はしていない）。"
+        lines.append(text)
+    return Markdown("\n".join(lines))
+
+
+def corpus_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The correlations on the corpus, and the AUC for people's labels."""
+    if table.empty:
+        return none_at_hand()
+    shown = projection_rows(table.drop(columns=[c for c in table if "human" in c]))
+    if "human_auc" in table:
+        cells = [with_interval(*values) for values in table[["human_auc", "human_low", "human_high"]].to_numpy()]
+        shown["人のラベルとの AUC"] = cells
+    shown["人のラベルがある文"] = table["n_human"].to_numpy()
+    return shown
+
+
+def corpus_sentence(table: pd.DataFrame, folder: str) -> Markdown:
+    """What the corpus says, or that it is not at hand."""
+    if table.empty:
+        return Markdown(
+            f"`{folder}/dev.tsv` がこの計算機にないため、GoEmotions での相関は測っていない（代わりの値は出さない）。"
+        )
+    lines = []
+    for row in table.to_dict("records"):
+        name, auc = emotion_name(row["emotion"]), row.get("human_auc")
+        if auc is None or pd.isna(auc):
+            lines.append(f"- {name}: 対応する GoEmotions のラベルがないか、その文がない。")
+            continue
+        found = with_interval(auc, row["human_low"], row["human_high"])
+        verdict = "0.5 を上回る。" if row["human_low"] > 0.5 else "0.5 と区別できない。"
+        lines.append(
+            f"- {name}: 人がそのラベルを付けた {row['n_human']} 文を射影が見分ける AUC は {found} で、{verdict}"
+        )
+    return Markdown("\n".join(lines))
+
+
+def token_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The projection at the emotion word and over the whole text."""
+    if table.empty:
+        return none_at_hand()
+    names = {
+        "emotion": "感情",
+        "layer": "層",
+        "n": "感情語のある文",
+        "at_word": "感情語の位置（残差ノルム比）",
+        "overall": "文の平均（残差ノルム比）",
+    }
+    return tidy(table.assign(emotion=table["emotion"].map(emotion_name)), digits=3, names=names).set_index("感情")
+
+
+def token_sentence(table: pd.DataFrame) -> Markdown:
+    """Whether the projection stands at the emotion word rather than over the text."""
+    if table.empty:
+        return Markdown("感情語の位置がないため、語の位置と文全体は比べない。")
+    high = table[table["at_word"] > 2 * table["overall"].abs()]
+    if high.empty:
+        return Markdown("射影は感情語の位置だけに集中してはいない。")
+    names = "・".join(emotion_name(e) for e in high["emotion"])
+    return Markdown(
+        f"{names}の射影は、感情語の位置で文の平均の 2 倍を超える。明示文では、平均のベクトルへの射影のかなりの部分を感情語そのものが担う。"
+    )
+
+
+def discussion(chosen: pd.DataFrame, n_test: int) -> Markdown:
+    """考察 about the probes, computed."""
+    lines = []
+    for row in chosen.to_dict("records"):
+        verdict = "上回る" if row["test_auc"] > row["shuffled_max"] else "上回らない"
+        lines.append(
+            f"- {emotion_name(row['emotion'])}: 検証で選んだ層 {row['layer']} の探針はテスト {n_test} シナリオで AUC {row['test_auc']:.2f} を示し、"
+            f"シャッフルの最大 {row['shuffled_max']:.2f} を{verdict}。"
+        )
+    lines.append(
+        "- 探針の AUC は読み出せることを示すだけで、モデルがその方向を使うことは示さない。因果は Phase 5 で問う。"
+    )
+    return Markdown("\n".join(lines))
