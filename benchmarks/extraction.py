@@ -74,8 +74,10 @@ def many_texts(count: int, corpus: str | None) -> list[str]:
 
 
 def streamed(lm: LanguageModel, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Peak memory beyond the model's while every token is written to disk, for a tenth of the texts and for all."""
+    """Peak memory beyond the loaded model's, which has read a text, while every token is written to disk; for a tenth
+    of the texts and for all."""
     layers = [int(layer) for layer in arguments.many_layers.split(",")]
+    extract_positions(lm, many_texts(2, None), layers=layers)  # weights are read from disk when they are first used
     found = []
     for count in (arguments.many // 10, arguments.many):
         texts = many_texts(count, arguments.corpus)

@@ -13,6 +13,7 @@ from emolib.errors import UserError
 if TYPE_CHECKING:
     from emolib.activations import Activations, LayerVector
     from emolib.dataset import build_dataset, load_dataset
+    from emolib.effects import effect_sizes
     from emolib.extraction import extract_activations
     from emolib.generation import Generation, generate
     from emolib.interventions import (
@@ -41,6 +42,7 @@ _HOMES = {
     "LayerVector": "emolib.activations",
     "build_dataset": "emolib.dataset",
     "load_dataset": "emolib.dataset",
+    "effect_sizes": "emolib.effects",
     "extract_activations": "emolib.extraction",
     "Generation": "emolib.generation",
     "generate": "emolib.generation",
@@ -81,6 +83,7 @@ __all__ = [
     "Subspaces",
     "UserError",
     "build_dataset",
+    "effect_sizes",
     "extract_activations",
     "fit_emotion_vectors",
     "fit_subspaces",

@@ -190,7 +190,9 @@ class StoredActivations:
         texts, depth = self.texts, self._depth()
         values, norms, present = {}, [], np.ones(len(texts), dtype=bool)
         for site in wanted:
-            values[site] = self._stacked(site, [n for n in numbers if site == "resid_pre" or n < depth])
+            own = [n for n in numbers if site == "resid_pre" or n < depth]
+            if own or site == "resid_pre":  # of the final residual's layer alone the other sites have nothing
+                values[site] = self._stacked(site, own)
         for number in numbers:
             with self._opened("resid_pre", number) as view:
                 norms.append(view.get_tensor("token_norms"))

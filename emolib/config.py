@@ -79,10 +79,18 @@ def parse_layers(value: Any) -> Any:
     return tuple(value)
 
 
+def _listed(value: Any) -> Any:
+    """`"effect,k"` becomes a tuple, as a command line gives it."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(parse_layers)]
 Alphas = Annotated[tuple[float, ...], AfterValidator(_finite), Field(min_length=1)]
 Position = Literal["last", "mean", "trigger", "all"]
+Schedule = Literal["constant"] | Annotated[float, Field(gt=0, le=1)] | tuple[float, ...]
 VectorPosition = Literal["last", "mean", "trigger"]
+Mode = Literal["effect", "power", "k"]
+Modes = Annotated[tuple[Mode, ...], BeforeValidator(_listed), Field(min_length=1)]
 Site = Literal["resid_pre", "resid_post", "attn_out", "mlp_out", "z", "pattern"]
 
 
@@ -151,10 +159,16 @@ class PatchingParameters(ActivationParameters):
     alphas: Alphas = (0.2, 0.3, 0.4)
     unit: Literal["resid", "vector"] = "resid"
     window: int = Field(3, ge=1)
+    schedule: Schedule = Field("constant", description="constant, a rate of decay per step, or a factor per step")
+    prompt_format: Literal["raw", "chat"] = Field("raw", description="chat: prompts go into the model's chat format")
     max_new_tokens: int = Field(30, ge=5)
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1)
-    n_controls: int = Field(59, ge=1)
+    n_samples: int = Field(1, ge=1, description="texts per prompt and setting, when sampling")
+    n_controls: int = Field(59, ge=1, description="directions per family of controls")
+    subspace_k: int = Field(1, ge=1, description="directions of the subspace steers")
+    folds: int = Field(0, ge=0, description="0: the data set's split; k: cross-fitted over k folds of scenarios")
+    smallest_d: float = Field(0.5, gt=0, description="smallest d_z of interest; decides what counts as underpowered")
     broken_margin: float = Field(0.1, ge=0, le=1, description="broken share allowed above the baseline's")
     n_resamples: int = Field(2000, ge=50)
     generation_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
@@ -162,11 +176,23 @@ class PatchingParameters(ActivationParameters):
     )
 
 
+class StatisticsParameters(Parameters):
+    """Phase 7."""
+
+    modes: Modes = Field(("effect", "power", "k"), description="which of its tables are written")
+    n_bootstrap: int = Field(2000, ge=50, description="resamples of scenarios for the intervals")
+    ds: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.2, 0.3, 0.5), min_length=1, description="assumed d_z")
+    powers: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.8, 0.85), min_length=1)
+    significance: float = Field(0.05, gt=0, lt=1, description="level of the two-sided tests")
+    smallest_d: float = Field(0.5, gt=0, description="smallest d_z of interest; what a design must be able to detect")
+
+
 PHASE_PARAMETERS: dict[str, type[Parameters]] = {
     "phase1": DatasetParameters,
     "phase2": ExtractionParameters,
     "phase3": VectorParameters,
     "phase5": PatchingParameters,
+    "phase7": StatisticsParameters,
 }
 
 

@@ -26,6 +26,7 @@ from emolib.triggers import NONE, trigger_tokens
 SITES = ("resid_pre", "mlp_out")
 POSITIONS = ("last", "mean", "trigger", "all")
 STORAGE = ("float32", "float16")
+BATCH_TOKENS = 4096  # bounds memory where a few texts are very long
 
 Part = tuple[str, str, int]  # position, site, layer
 
@@ -284,9 +285,9 @@ def _read(
         by_place.setdefault(part[1:], []).append(part)
     starts = {part[:2]: texts.offsets(part) for part in parts}
     token_starts = texts.token_offsets
+    done = 0
     order = np.argsort(-texts.lengths, kind="stable")  # the longest first: what they free serves the others
-    for first in range(0, len(order), batch_size):
-        batch = order[first : first + batch_size]
+    for batch in _batches(order, texts.lengths, batch_size):
         ids, mask = pad_left([texts.tokens[i] for i in batch], lm.tokenizer.pad_token_id)
         lengths = texts.lengths[batch]
         triggers = None if texts.triggers is None else texts.triggers[batch]
@@ -307,8 +308,18 @@ def _read(
                         put("token_norms", part, token_starts[text], per_token[row, -lengths[row] :])
 
         observe(lm, ids, mask, list(by_place), take)
+        done += len(batch)
         if on_batch:
-            on_batch(first + len(batch))
+            on_batch(done)
+
+
+def _batches(order: np.ndarray, lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """At most `batch_size` texts and `BATCH_TOKENS` tokens with padding; the longest text comes first."""
+    start = 0
+    while start < len(order):
+        rows = max(1, min(batch_size, BATCH_TOKENS // int(lengths[order[start]])))
+        yield order[start : start + rows]
+        start += rows
 
 
 def _reduced(

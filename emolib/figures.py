@@ -45,6 +45,7 @@ NAMES = {
 DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 NULL_LINE = {"dash": "dot", "width": 1.5}
 SYMBOLS = ("circle", "diamond", "square", "cross", "x")
+HISTOGRAM_BINS = 20
 HOVER_WIDTH, HOVER_LINES = 60, 8
 LABELLED_CELLS = 200
 LABELLED_LAYERS = 12
@@ -320,6 +321,24 @@ def lines_by_layer(
     layers = sorted(set(table["layer"]))
     fig.update_xaxes(zeroline=False, tickvals=layers if len(layers) <= LABELLED_LAYERS else None)
     return fig.update_yaxes(type="log" if log_y else None)
+
+
+def lines_by_strength(table: pd.DataFrame, y: str, colour: str | None, **titles: Any) -> go.Figure:
+    """`lines_by_layer` over column `alpha` instead; `titles` are its further arguments."""
+    fig = lines_by_layer(table.rename(columns={"alpha": "layer"}), y, colour, **titles)
+    return fig.update_xaxes(title_text="強さ α", zeroline=True)
+
+
+def histogram(table: pd.DataFrame, value: str, colour: str, *, title: str, x_title: str, y_title: str) -> go.Figure:
+    """How often each value of column `value` occurs, laid over one another per value of column `colour`."""
+    fig = go.Figure()
+    paint = colours(table[colour])
+    low, high = float(table[value].min()), float(table[value].max())
+    bins = {"start": low, "end": high + 1e-9, "size": max((high - low) / HISTOGRAM_BINS, 1e-9)}
+    for label, part in table.groupby(colour, sort=False):
+        fig.add_histogram(x=part[value], name=_name(label, None), marker_color=paint[label], opacity=0.6, xbins=bins)
+    house_layout(fig, title=title, x_title=x_title, y_title=y_title)
+    return fig.update_layout(barmode="overlay")
 
 
 def _add_band(fig: go.Figure, low: pd.Series, high: pd.Series, colour: str, shared: Mapping[str, Any]) -> None:

@@ -102,6 +102,17 @@ class LanguageModel:
         ids = configured if isinstance(configured, list) else [configured, self.tokenizer.eos_token_id]
         return frozenset(i for i in ids if i is not None)
 
+    def in_chat_format(self, content: str) -> str:
+        """The model's own chat format around one message of the user, up to where the answer begins.
+
+        Raises:
+            UserError: the tokenizer has no chat format.
+        """
+        if not self.tokenizer.chat_template:
+            raise UserError(f"expected a model with a chat format, {self.spec.name} has none; use prompt_format=raw")
+        message = [{"role": "user", "content": content}]
+        return self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+
     def describe(self) -> str:
         weights = "seeded random weights" if self.spec.random_weights else "pretrained weights"
         return f"{self.spec.name} ({self.spec.hub_id}, {self.revision[:12]}, {weights}, {self.identity['dtype']})"

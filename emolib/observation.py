@@ -15,6 +15,7 @@ from emolib.models import LanguageModel
 from emolib.tokens import position_ids
 
 SITES = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z", "pattern")
+MOST_SCORES = 2**23  # held at once
 Place = tuple[str, int]
 Take = Callable[[str, int, Tensor], None]
 
@@ -79,7 +80,7 @@ class _Reader(ForwardPass):
             k, v, bias = k.transpose(1, 2), v.transpose(1, 2), span.biases[layer.window]
             if "pattern" in sites:
                 take("pattern", number, attention_pattern(q, k, bias, layer.scale, upcast=net.upcast))
-            z = attention(q, k, v, bias, layer.scale, upcast=net.upcast)
+            z = _attended(q, k, v, bias, layer.scale, upcast=net.upcast)
             if "z" in sites:
                 take("z", number, z)
             added = layer.out(z.flatten(2))
@@ -99,6 +100,19 @@ class _Reader(ForwardPass):
             if number == last:
                 return
         take("resid_pre", len(net.layers), hidden)
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, *, upcast: bool) -> Tensor:
+    """`attention`, some queries at a time where the scores of all of them would be too many to hold."""
+    step = max(1, MOST_SCORES // (q.shape[0] * q.shape[2] * k.shape[2]))
+    if step >= q.shape[1]:
+        return attention(q, k, v, bias, scale, upcast=upcast)
+    parts = []
+    for first in range(0, q.shape[1], step):
+        some = slice(first, first + step)
+        part = None if bias is None else bias[:, :, some] if bias.shape[2] > 1 else bias
+        parts.append(attention(q[:, some], k, v, part, scale, upcast=upcast))
+    return torch.cat(parts, dim=1)
 
 
 def _by_bridge(lm: LanguageModel, ids: Tensor, mask: Tensor, places: Collection[Place], take: Take) -> None:

@@ -1,7 +1,7 @@
-"""Residual patching: sweeps over layers, emotions and strengths, with random directions of the same norm beside them.
+"""Residual patching: sweeps over layers, emotions and strengths, with control directions of the same norm beside them.
 
 A sweep table has one row per generation: row_id, scenario, split, emotion, layer, alpha, unit, kind, index, seed,
-text, then delta_ratio, n_tokens, finish_reason and the metric columns.
+text, then sample, delta_ratio, n_tokens, finish_reason and the metric columns.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ import pandas as pd
 
 from emolib.activations import LayerVector
 from emolib.config import check_layers
+from emolib.controls import ControlSource, isotropic_direction
 from emolib.errors import UserError
 from emolib.generation import generate
-from emolib.interventions import Intervention, Steer
+from emolib.interventions import Decay, Intervention, Steer, SubspaceSteer
 from emolib.models import LanguageModel
 from emolib.scoring import score_texts, version_of
 from emolib.scoring.cache import ScoreCache
+from emolib.subspaces import Subspaces
 from emolib.vectors import EmotionVectors
 
-KINDS = ("baseline", "emotion", "isotropic", "direct_path")
+KINDS = (
+    *("baseline", "emotion", "isotropic", "direct_path", "covariance", "shuffled"),
+    *("pca", "probe", "subspace", "prompting", "prompting_baseline"),
+)
 KEY_COLUMNS = ["row_id", "scenario", "split", "emotion", "layer", "alpha", "unit", "kind", "index", "seed", "text"]
 CONTROLS_PER_SHARD = 20
 
@@ -53,10 +58,16 @@ class SweepSettings:
         temperature, top_p: 0 is greedy; when sampling, the rows of one prompt share their random numbers, so that a
             steered text and its baseline differ by the patch alone.
         nll_limit: above it a text is broken (`scoring.fluency`); None leaves fluency out.
+        schedule: `constant`, the rate of an exponential decay per step, or the factor of every step.
+        template: what the model continues, with the prompt's text in place of `{text}`.
+        n_samples: texts per prompt and cell, when sampling.
     """
 
     unit: str = "resid"
     window: int = 3
+    schedule: str | float | tuple[float, ...] = "constant"
+    template: str = "{text}"
+    n_samples: int = 1
     max_new_tokens: int = 30
     temperature: float = 0.0
     top_p: float = 1.0
@@ -72,7 +83,11 @@ class SweepSettings:
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting, generated once for every prompt."""
+    """One setting, generated for every prompt.
+
+    Attributes:
+        template: instead of the settings'.
+    """
 
     kind: str
     emotion: str
@@ -81,17 +96,12 @@ class Cell:
     index: int
     act: Intervention
     seed: int
+    template: str | None = None
 
 
 def control_seed(seed: int, kind: str, layer: int, index: int) -> int:
     """The seed of one control direction: independent of how many there are and of the order in which they run."""
     return int(np.random.SeedSequence([seed, KINDS.index(kind), layer, index]).generate_state(1)[0])
-
-
-def isotropic_direction(d_model: int, seed: int) -> np.ndarray:
-    """A unit vector `[d_model]` drawn uniformly from the sphere."""
-    values = np.random.default_rng(seed).standard_normal(d_model)
-    return (values / np.linalg.norm(values)).astype(np.float32)
 
 
 def residual_sweep(
@@ -102,7 +112,10 @@ def residual_sweep(
     layers: Sequence[int],
     alphas: Sequence[float],
     n_controls: int = 0,
+    families: Sequence[str] = ("isotropic",),
+    source: ControlSource | None = None,
     direct_path: bool = False,
+    kind: str = "emotion",
     settings: SweepSettings | None = None,
     run: ShardStore | None = None,
 ) -> pd.DataFrame:
@@ -112,9 +125,12 @@ def residual_sweep(
         prompts: neutral texts with columns scenario, split, text; or bare strings, each its own scenario.
         layers: blocks whose input is patched.
         alphas: strengths; negative ones suppress. 0 is the baseline, which is always there.
-        n_controls: isotropic random directions per layer and strength, of the same norm as the steer. In unit
-            `vector` every emotion's vector has its own norm, so the directions are drawn per emotion.
+        n_controls: control directions per family, layer and strength, of the same norm as the steer. In unit
+            `vector` every emotion's vector has its own norm, so every direction is used once per emotion.
+        families: of `emolib.controls.FAMILIES`.
+        source: what the families beside `isotropic` are drawn from.
         direct_path: also steer at the final residual, with the emotion's vector of that layer.
+        kind: how the rows are named: `emotion`, or another way of finding directions (`pca`, `probe`).
         run: finds and stores shards (one for the baseline, one per layer, one per twenty controls); None keeps all
             in memory.
 
@@ -125,97 +141,194 @@ def residual_sweep(
         UserError: layers out of range, alphas not finite, prompts without the columns, vectors of another model.
     """
     settings = settings or SweepSettings()
+    _check_settings(settings)
     check_layers(tuple(layers), lm.n_layers)
+    if source is None and n_controls and set(families) != {"isotropic"}:
+        raise UserError(f"expected source=ControlSource(…) for the control families {', '.join(families)}, got none")
     if not np.isfinite(list(alphas)).all():
         raise UserError(f"expected finite alphas, got {list(alphas)}")
     if (vecs.model, vecs.revision) != (lm.spec.name, lm.revision):
         raise UserError(f"expected vectors of {lm.spec.name} {lm.revision[:12]}, got {vecs.model} {vecs.revision[:12]}")
+    strengths = [float(alpha) for alpha in alphas if alpha != 0]
+    shards = _plan(vecs, [int(layer) for layer in layers], strengths, direct_path, kind, settings)
+    for family in families if n_controls else ():
+        shards += _control_shards(vecs, layers, strengths, family, n_controls, source, settings)
+    return sweep_cells(lm, prompts, shards, settings=settings, run=run)
+
+
+def sweep_cells(
+    lm: LanguageModel,
+    prompts: pd.DataFrame | Sequence[str],
+    shards: Sequence[tuple[str, Sequence[Cell]]],
+    *,
+    settings: SweepSettings,
+    run: ShardStore | None = None,
+) -> pd.DataFrame:
+    """Generates and scores every cell for every prompt, shard by shard; `residual_sweep` for cells of any kind.
+
+    Args:
+        shards: a name and its cells each; a run stores every shard as an artifact of its own.
+    """
     if not isinstance(prompts, pd.DataFrame):
         names = [f"prompt-{i}" for i in range(len(prompts))]
         prompts = pd.DataFrame({"scenario": names, "split": "unspecified", "text": list(prompts)})
     for name in ("scenario", "split", "text"):
         if name not in prompts:
             raise UserError(f"expected prompts with a column {name!r}, got {', '.join(prompts)}")
-    shards = _plan(
-        vecs, [int(layer) for layer in layers], [float(a) for a in alphas], n_controls, direct_path, settings
-    )
+    _check_settings(settings)
     parts, scorers = [], version_of(settings.backend)
     if run:
-        run.begin(sum(len(cells) for _, cells in shards) * len(prompts))
+        run.begin(sum(len(cells) for _, cells in shards) * len(prompts) * settings.n_samples)
     for name, cells in shards:
         matched = {
             "prompts": prompts[["scenario", "text"]].to_dict("list"),
-            "cells": [(c.kind, c.emotion, c.layer, c.alpha, c.index, c.seed) for c in cells],
-            "vectors": _hash_of_deltas(cells),
+            "cells": [(c.kind, c.emotion, c.layer, c.alpha, c.index, c.seed, c.template) for c in cells],
+            "vectors": _hash_of_acts(cells),
             "settings": settings.matched(),
             "scorers": scorers,
         }
         compute = _computation(lm, prompts, cells, settings, run.scores if run else None)
-        parts.append(run.shard(name, matched, compute, len(cells) * len(prompts)) if run else compute())
+        rows = len(cells) * len(prompts) * settings.n_samples
+        parts.append(run.shard(name, matched, compute, rows) if run else compute())
     return pd.concat(parts, ignore_index=True)
 
 
-def _hash_of_deltas(cells: Sequence[Cell]) -> str:
-    """What every cell adds to the residual stream, as one hash."""
+def _check_settings(settings: SweepSettings) -> None:
+    if settings.n_samples > 1 and settings.temperature == 0:
+        raise UserError(f"expected one greedy text per prompt, got n_samples={settings.n_samples}; set a temperature")
+    if "{text}" not in settings.template:
+        raise UserError(f"expected a template that holds {{text}}, got {settings.template!r:.60}")
+
+
+def _hash_of_acts(cells: Sequence[Cell]) -> str:
+    """What every cell does to the residual stream, as one hash."""
     total = hashlib.sha256()
     for cell in cells:
-        total.update(b"none" if cell.act is None else cell.act.delta().tobytes())
+        if cell.act is None:
+            total.update(b"none")
+        elif isinstance(cell.act, SubspaceSteer):
+            for part in cell.act.coordinates():
+                total.update(part.tobytes())
+        else:
+            total.update(cell.act.delta().tobytes())
     return total.hexdigest()
+
+
+def baseline_shard(settings: SweepSettings) -> tuple[str, list[Cell]]:
+    """Every prompt as the unpatched model continues it."""
+    return "baseline", [Cell("baseline", "none", -1, 0.0, 0, None, settings.seed)]
 
 
 def _plan(
     vecs: EmotionVectors,
     layers: Sequence[int],
-    alphas: Sequence[float],
-    n_controls: int,
+    strengths: Sequence[float],
     direct_path: bool,
+    kind: str,
     settings: SweepSettings,
 ) -> list[tuple[str, list[Cell]]]:
     """Shard names with their cells, in the order in which they run."""
-    baseline = Cell("baseline", "none", -1, 0.0, 0, None, settings.seed)
-    shards = [("baseline", [baseline])]
-    strengths = [alpha for alpha in alphas if alpha != 0]
+    shards = [baseline_shard(settings)] if kind == "emotion" else []
+    prefix = "" if kind == "emotion" else f"{kind}_"
     for layer in layers:
-        cells = [_emotion_cell("emotion", vecs, e, layer, alpha, settings) for alpha in strengths for e in vecs]
-        shards.append((f"layer{layer:03d}", cells))
+        cells = [steer_cell(kind, vecs, e, layer, alpha, settings) for alpha in strengths for e in vecs]
+        shards.append((f"{prefix}layer{layer:03d}", cells))
     if direct_path:
-        cells = [
-            _emotion_cell("direct_path", vecs, e, vecs.n_layers, alpha, settings) for alpha in strengths for e in vecs
-        ]
+        last = vecs.n_layers
+        cells = [steer_cell("direct_path", vecs, e, last, alpha, settings) for alpha in strengths for e in vecs]
         shards.append(("direct_path", cells))
-    for layer in layers:
-        for start in range(0, n_controls, CONTROLS_PER_SHARD):
-            indices = range(start, min(start + CONTROLS_PER_SHARD, n_controls))
-            cells = [
-                cell for i in indices for alpha in strengths for cell in _control_cells(vecs, layer, alpha, i, settings)
-            ]
-            shards.append((f"isotropic_layer{layer:03d}_{start:04d}", cells))
     return [(name, cells) for name, cells in shards if cells]
 
 
+def _control_shards(
+    vecs: EmotionVectors,
+    layers: Sequence[int],
+    strengths: Sequence[float],
+    family: str,
+    count: int,
+    source: ControlSource | None,
+    settings: SweepSettings,
+) -> list[tuple[str, list[Cell]]]:
+    shards = []
+    for layer in layers:
+        for start in range(0, count, CONTROLS_PER_SHARD):
+            cells = [
+                cell
+                for index in range(start, min(start + CONTROLS_PER_SHARD, count))
+                for alpha in strengths
+                for cell in control_cells(vecs, layer, alpha, index, settings, family, source)
+            ]
+            shards.append((f"{family}_layer{layer:03d}_{start:04d}", cells))
+    return shards
+
+
+def _schedule(settings: SweepSettings) -> Any:
+    given = settings.schedule
+    return Decay(given) if isinstance(given, float) else given
+
+
 def _steer(vector: LayerVector, alpha: float, settings: SweepSettings) -> Steer:
-    return Steer(vector.layer, vector, alpha, unit=settings.unit, window=settings.window)
+    return Steer(vector.layer, vector, alpha, unit=settings.unit, window=settings.window, schedule=_schedule(settings))
 
 
-def _emotion_cell(
+def steer_cell(
     kind: str, vecs: EmotionVectors, emotion: str, layer: int, alpha: float, settings: SweepSettings
 ) -> Cell:
     return Cell(kind, emotion, layer, alpha, 0, _steer(vecs[emotion][layer], alpha, settings), settings.seed)
 
 
-def _control_cells(vecs: EmotionVectors, layer: int, alpha: float, index: int, settings: SweepSettings) -> list[Cell]:
-    """One random direction; in unit `vector` once per emotion, scaled to that emotion's norm."""
-    seed = control_seed(settings.seed, "isotropic", layer, index)
+def control_cells(
+    vecs: EmotionVectors,
+    layer: int,
+    alpha: float,
+    index: int,
+    settings: SweepSettings,
+    family: str = "isotropic",
+    source: ControlSource | None = None,
+) -> list[Cell]:
+    """One control direction; in unit `vector` once per emotion, scaled to that emotion's norm."""
+    seed = control_seed(settings.seed, family, layer, index)
     like = vecs[vecs.emotions[0]][layer]
-    direction = isotropic_direction(len(like.values), seed)
+    direction = source.direction(family, layer, seed) if source else isotropic_direction(len(like.values), seed)
     named = {"any": 1.0} if settings.unit == "resid" else {e: vecs[e][layer].norm for e in vecs}
     cells = []
     for emotion, norm in named.items():
         vector = LayerVector(
             direction * np.float32(norm), like.model, like.revision, layer, like.position, like.neutral_norm
         )
-        cells.append(Cell("isotropic", emotion, layer, alpha, index, _steer(vector, alpha, settings), seed))
+        cells.append(Cell(family, emotion, layer, alpha, index, _steer(vector, alpha, settings), seed))
     return cells
+
+
+def subspace_shard(
+    subs: Subspaces, sizes: Mapping[str, int], layer: int, alphas: Sequence[float], settings: SweepSettings
+) -> tuple[str, list[Cell]]:
+    """Moves to the mean coordinates of every emotion in its first k directions: h ← h + α U (μ − Uᵀh).
+
+    Args:
+        sizes: k per emotion.
+    """
+    cells = []
+    for alpha in alphas:
+        for emotion, k in sizes.items():
+            part = subs[emotion][layer].leading(k)
+            act = SubspaceSteer(
+                layer, part.basis, part.target, alpha, window=settings.window, schedule=_schedule(settings)
+            )
+            cells.append(Cell("subspace", emotion, layer, float(alpha), k, act, settings.seed))
+    return f"subspace_layer{layer:03d}", cells
+
+
+def prompting_shard(templates: Mapping[str, str], plain: str, settings: SweepSettings) -> tuple[str, list[Cell]]:
+    """The emotion asked for in words instead of steered, and the same format without asking.
+
+    Args:
+        templates: per emotion what the model continues, with `{text}` in it.
+        plain: the same without the emotion; what the effect of asking is measured against.
+    """
+    base = Cell("prompting_baseline", "none", -1, 0.0, 0, None, settings.seed, plain)
+    asked = [Cell("prompting", e, -1, 0.0, 0, None, settings.seed, template) for e, template in templates.items()]
+    return "prompting", [base, *asked]
 
 
 def _computation(
@@ -230,24 +343,27 @@ def _computation(
 def _sweep_rows(
     lm: LanguageModel, prompts: pd.DataFrame, cells: Sequence[Cell], settings: SweepSettings, kept: ScoreCache | None
 ) -> pd.DataFrame:
-    texts = prompts["text"].tolist() * len(cells)
-    per_prompt = [int(np.random.SeedSequence([settings.seed, 2, i]).generate_state(1)[0]) for i in range(len(prompts))]
+    plain = prompts["text"].tolist()
+    samples = range(settings.n_samples)
+    jobs = [(cell, i, sample) for cell in cells for sample in samples for i in range(len(prompts))]
+    texts = [(cell.template or settings.template).replace("{text}", plain[i]) for cell, i, _ in jobs]
     outs = generate(
         lm,
         texts,
-        [cell.act for cell in cells for _ in range(len(prompts))],
+        [cell.act for cell, _, _ in jobs],
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
-        seeds=per_prompt * len(cells),
+        seeds=[_prompt_seed(settings.seed, i, sample) for _, i, sample in jobs],
         batch_size=settings.batch_size,
     )
     rows = []
-    for i, out in enumerate(outs):
-        cell, prompt = cells[i // len(prompts)], prompts.iloc[i % len(prompts)]
+    for (cell, i, sample), out in zip(jobs, outs, strict=True):
+        prompt = prompts.iloc[i]
+        name = f"{prompt.scenario}|{cell.kind}|{cell.emotion}|{cell.layer}|{cell.alpha:g}|{cell.index}"
         rows.append(
             {
-                "row_id": f"{prompt.scenario}|{cell.kind}|{cell.emotion}|{cell.layer}|{cell.alpha:g}|{cell.index}",
+                "row_id": name if sample == 0 else f"{name}|{sample}",
                 "scenario": prompt.scenario,
                 "split": prompt.split,
                 "emotion": cell.emotion,
@@ -258,6 +374,7 @@ def _sweep_rows(
                 "index": cell.index,
                 "seed": cell.seed,
                 "text": out.text,
+                "sample": sample,
                 "delta_ratio": out.delta_ratio,
                 "n_tokens": len(out.token_ids),
                 "finish_reason": out.finish_reason,
@@ -275,86 +392,7 @@ def _sweep_rows(
     return pd.concat([pd.DataFrame(rows), scores], axis=1)
 
 
-# What a sweep says
-
-
-def success(sweep: pd.DataFrame, metric: str) -> pd.Series:
-    """The metric with broken texts counted as 0: a broken text is no success."""
-    broken = sweep.get("fluency/broken", False)
-    return sweep[metric].astype(float).where(~pd.Series(broken, index=sweep.index).astype(bool), 0.0)
-
-
-def add_effects(sweep: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Adds `Δ<metric>`: each row minus the unpatched text of the same prompt."""
-    base = sweep[sweep["kind"] == "baseline"].set_index("scenario")
-    added = {f"Δ{m}": sweep[m].astype(float) - sweep["scenario"].map(base[m].astype(float)) for m in metrics}
-    return sweep.assign(**added)
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """The layer and alpha chosen on validation scenarios, for all emotions together.
-
-    Attributes:
-        score: the criterion at the chosen point, see `choose_operating_point`.
-        eligible: whether any point kept to the rule on broken texts; if False the point with the fewest is taken.
-        table: every candidate with its score and broken shares.
-    """
-
-    layer: int
-    alpha: float
-    score: float
-    eligible: bool
-    table: pd.DataFrame
-
-
-def choose_operating_point(
-    sweep: pd.DataFrame, measures: Mapping[str, Sequence[str]], *, broken_margin: float = 0.1
-) -> OperatingPoint:
-    """Chooses one layer and alpha on validation rows.
-
-    The criterion is the mean over emotions and their measures of [effect of the emotion's own vector − mean effect of
-    the other vectors], broken texts counted as 0, each term divided by its standard error over scenarios so that rare
-    and frequent words, counts and probabilities weigh alike. Eligible are points at which every emotion's broken share
-    lies at most `broken_margin` above the baseline's. Ties go to the smaller alpha, then the lower layer.
-
-    Args:
-        measures: per emotion the metric columns that tell whether a text expresses it.
-    """
-    if set(sweep["split"]) != {"validation"}:
-        raise UserError(f"expected validation rows only, got {', '.join(sorted(set(sweep['split'])))}")
-    base_broken = float(sweep.loc[sweep["kind"] == "baseline", "fluency/broken"].mean())
-    rows = []
-    steered = sweep[sweep["kind"] == "emotion"]
-    for (layer, alpha), cell in steered.groupby(["layer", "alpha"], sort=True):
-        row = {"layer": int(layer), "alpha": float(alpha)}
-        terms = []
-        for emotion, metric in ((e, m) for e, names in measures.items() for m in names):
-            difference = specific_difference(cell, emotion, metric, list(measures))
-            spread = difference.std(ddof=1) / np.sqrt(len(difference))
-            row[f"difference/{metric}"] = float(difference.mean())
-            terms.append(float(difference.mean() / spread) if spread > 0 else 0.0)
-        shares = cell.groupby("emotion")["fluency/broken"].mean()
-        row["score"] = float(np.mean(terms))
-        row["broken"] = float(shares.max())
-        row["eligible"] = bool(shares.max() <= base_broken + broken_margin + 1e-9)
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    any_eligible = bool(table["eligible"].any())
-    pool = table[table["eligible"]] if any_eligible else table[table["broken"] == table["broken"].min()]
-    best = pool.sort_values(["score", "alpha", "layer"], ascending=[False, True, True], kind="stable").iloc[0]
-    return OperatingPoint(int(best["layer"]), float(best["alpha"]), float(best["score"]), any_eligible, table)
-
-
-def specific_difference(cell: pd.DataFrame, emotion: str, metric: str, emotions: Sequence[str]) -> pd.Series:
-    """Per scenario: the metric under the emotion's own vector minus its mean under the other emotions' vectors."""
-    wide = (
-        cell.assign(value=success(cell, metric))
-        .groupby(["scenario", "emotion"])["value"]
-        .mean()
-        .unstack("emotion")[list(emotions)]
-    )
-    others = [name for name in emotions if name != emotion]
-    if not others:
-        return wide[emotion]
-    return wide[emotion] - wide[others].mean(axis=1)
+def _prompt_seed(seed: int, prompt: int, sample: int) -> int:
+    """The rows of one prompt share their random numbers, sample by sample."""
+    key = [seed, 2, prompt] if sample == 0 else [seed, 2, prompt, sample]
+    return int(np.random.SeedSequence(key).generate_state(1)[0])

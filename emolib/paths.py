@@ -18,6 +18,7 @@ NOTEBOOKS = {
     "phase2": "phase2_activations.ipynb",
     "phase3": "phase3_vectors.ipynb",
     "phase5": "phase5_residual_patching.ipynb",
+    "phase7": "phase7_statistics.ipynb",
 }
 
 
@@ -37,6 +38,11 @@ def repository_root() -> Path:
 def params_folder(kind: str) -> Path:
     """`kind` is one of models, profiles, keywords, scorers."""
     return repository_root() / "params" / kind
+
+
+def prompting_file() -> Path:
+    """How an emotion is asked for in words."""
+    return repository_root() / "params" / "prompting.yaml"
 
 
 def data_file(name: str = "emotion_dataset.jsonl") -> Path:
@@ -135,8 +141,21 @@ class ResultPaths:
     def random_sweep(self, name: str) -> Path:
         return self.root / "patching_random" / f"{self.model}_random_sweep_{name}.parquet"
 
-    def fluency_reference(self) -> Path:
-        return self.root / "patching" / "residual" / f"{self.model}_fluency_reference.parquet"
+    def fluency_reference(self, prefix: str = "") -> Path:
+        return self.root / "patching" / "residual" / f"{self.model}_{prefix}fluency_reference.parquet"
+
+    def statistics(self, name: str) -> Path:
+        """Statistics of all models of the profile."""
+        return self.root / "statistics" / name
+
+    def record(self, phase: str) -> Path:
+        """What the finished phase of this model leaves behind."""
+        return self.root / "status" / f"{self.model}_{phase}.json"
+
+    def finished_models(self, phase: str) -> list[str]:
+        """The models of this profile on which the phase has finished, by their file names."""
+        ending = f"_{phase}.json"
+        return sorted(path.name.removesuffix(ending) for path in (self.root / "status").glob(f"*{ending}"))
 
     def timing(self) -> Path:
         return self.root / "timing" / "phase_timings.jsonl"

@@ -61,4 +61,5 @@ def achieved_power(d: np.ndarray | float, n: np.ndarray | int, *, alpha: float =
     """Power of a two-sided paired t test for d_z at n scenarios, element by element (noncentral t)."""
     df, shift = np.asarray(n) - 1, np.abs(d) * np.sqrt(n)
     critical = stats.t.isf(alpha / 2, df)
-    return stats.nct.sf(critical, df, shift) + stats.nct.cdf(-critical, df, shift)
+    # far from 0 scipy has no number for the tail on the other side, which is 0 there
+    return stats.nct.sf(critical, df, shift) + np.nan_to_num(stats.nct.cdf(-critical, df, shift))

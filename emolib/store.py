@@ -74,9 +74,10 @@ def manifest_path(path: Path) -> Path:
 def read_manifest(path: Path) -> dict[str, Any] | None:
     """The manifest of an artifact; None where there is none or it cannot be read."""
     try:
-        return json.loads(manifest_path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # not UTF-8, or not JSON
         return None
+    return found if isinstance(found, dict) and {"matched", "recorded"} <= found.keys() else None
 
 
 @lru_cache(maxsize=1)
@@ -171,7 +172,9 @@ def json_bytes(value: Any) -> bytes:
 
 
 def tensor_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
-    return save_tensors(dict(tensors), metadata=dict(metadata or {}))
+    # safetensors writes a view's memory as it lies, whatever the view's strides say
+    whole = {name: np.asarray(values, order="C") for name, values in tensors.items()}
+    return save_tensors(whole, metadata=dict(metadata or {}))
 
 
 class TensorFile:

@@ -14,14 +14,18 @@ CHUNK = 2048  # texts tokenised at once: what a tokenizer keeps beside the ids i
 
 
 def encode(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids per text, with the special tokens that the model's tokenizer adds by default."""
+    """Token ids per text, with the special tokens that the model's tokenizer adds by default.
+
+    A text that is written in a chat format may begin with the first of them; it is not added twice.
+    """
     for i, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"expected non-empty texts, text {i} is {text!r}")
     rows: list[list[int]] = []
     for start in range(0, len(texts), CHUNK):
         rows += lm.tokenizer(list(texts[start : start + CHUNK]), add_special_tokens=True).input_ids
-    return [list(row) for row in rows]
+    first = lm.tokenizer.bos_token_id
+    return [list(row[1:] if first is not None and row[:2] == [first, first] else row) for row in rows]
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad_id: int, width: int | None = None) -> tuple[Tensor, Tensor]:

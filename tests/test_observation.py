@@ -104,3 +104,16 @@ def test_places_of_a_subset_of_layers_and_what_is_refused(tiny: LanguageModel) -
         places_of(tiny, ["z"], [99])
     with pytest.raises(UserError, match="out of range"):
         places_of(tiny, ["z"], [tiny.n_layers])
+
+
+def test_long_texts_are_read_in_parts_with_the_same_result(case: Case, monkeypatch) -> None:
+    from emolib import observation
+
+    whole = seen(case.lm, places_of(case.lm, ["z", "resid_post"]))
+    calls = []
+    attention = observation.attention
+    monkeypatch.setattr(observation, "attention", lambda q, *a, **k: calls.append(q.shape[1]) or attention(q, *a, **k))
+    monkeypatch.setattr(observation, "MOST_SCORES", 500)
+    parts = seen(case.lm, places_of(case.lm, ["z", "resid_post"]))
+    assert len(calls) > case.lm.n_layers and max(calls) < max(len(row) for row in encode(case.lm, TEXTS))
+    assert max(distance(parts[place], whole[place]) for place in whole) < RELATIVE

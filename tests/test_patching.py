@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib import patching
+from emolib import claims, patching
 from emolib.errors import UserError
 from emolib.extraction import extract_activations
 from emolib.keywords import load_keywords
@@ -66,8 +66,8 @@ def test_controls_have_the_norm_of_the_steer(material):
     _, _, vecs = material
     for unit in ("resid", "vector"):
         settings = patching.SweepSettings(unit=unit)
-        own = patching._emotion_cell("emotion", vecs, "apology", 1, 0.4, settings)
-        cells = patching._control_cells(vecs, 1, 0.4, 0, settings)
+        own = patching.steer_cell("emotion", vecs, "apology", 1, 0.4, settings)
+        cells = patching.control_cells(vecs, 1, 0.4, 0, settings)
         same = [c for c in cells if c.emotion in ("any", "apology")]
         assert len(same) == 1
         assert np.linalg.norm(same[0].act.delta()) == pytest.approx(np.linalg.norm(own.act.delta()), rel=1e-5)
@@ -139,15 +139,15 @@ def _counts(emotion: str, size: float, rng: np.random.Generator) -> dict[str, fl
 
 def test_the_point_with_the_largest_specific_effect_is_chosen_unless_it_breaks_the_text():
     effect = {(4, 0.2): 0.1, (6, 0.2): 0.5, (6, 0.4): 2.0}
-    point = patching.choose_operating_point(table_with(effect, {(6, 0.4): 0.2}), MEASURES)
+    point = claims.choose_operating_point(table_with(effect, {(6, 0.4): 0.2}), MEASURES)
     assert (point.layer, point.alpha, point.eligible) == (6, 0.2, True)
-    tolerant = patching.choose_operating_point(table_with(effect, {(6, 0.4): 0.2}), MEASURES, broken_margin=0.5)
+    tolerant = claims.choose_operating_point(table_with(effect, {(6, 0.4): 0.2}), MEASURES, broken_margin=0.5)
     assert (tolerant.layer, tolerant.alpha) == (6, 0.4)
 
 
 def test_without_an_eligible_point_the_least_broken_is_taken_and_said_so():
     broken = {(4, 0.2): 0.5, (6, 0.2): 0.4}
-    point = patching.choose_operating_point(table_with({(4, 0.2): 3.0, (6, 0.2): 0.1}, broken), MEASURES)
+    point = claims.choose_operating_point(table_with({(4, 0.2): 3.0, (6, 0.2): 0.1}, broken), MEASURES)
     assert (point.layer, point.eligible) == (6, False)
 
 
@@ -159,21 +159,21 @@ def test_every_measure_has_a_say_in_the_choice():
         moved = (table["emotion"] == emotion) & (table["layer"] == 4)
         table[f"target/{emotion}"] = rng.uniform(0, 0.01, len(table)) + 0.05 * moved
     both = {emotion: [f"keywords/{emotion}", f"target/{emotion}"] for emotion in EMOTIONS}
-    assert patching.choose_operating_point(table, MEASURES).layer == 6
-    point = patching.choose_operating_point(table, both)
+    assert claims.choose_operating_point(table, MEASURES).layer == 6
+    point = claims.choose_operating_point(table, both)
     assert point.layer == 4
     assert {f"difference/{name}" for names in both.values() for name in names} <= set(point.table)
 
 
 def test_choosing_on_test_rows_is_refused():
     with pytest.raises(UserError, match="validation rows only"):
-        patching.choose_operating_point(table_with({(4, 0.2): 1.0}, {}, split="test"), MEASURES)
+        claims.choose_operating_point(table_with({(4, 0.2): 1.0}, {}, split="test"), MEASURES)
 
 
 def test_broken_texts_are_no_success_but_stay_in_the_table():
     table = table_with({(4, 0.2): 2.0}, {(4, 0.2): 1.0})
     steered = table[table["kind"] == "emotion"]
-    assert patching.success(steered, "keywords/apology").sum() == 0
+    assert claims.success(steered, "keywords/apology").sum() == 0
     assert steered["keywords/apology"].sum() > 0
-    difference = patching.specific_difference(steered, "apology", "keywords/apology", EMOTIONS)
+    difference = claims.specific_difference(steered, "apology", "keywords/apology", EMOTIONS)
     assert len(difference) == 20 and (difference == 0).all()

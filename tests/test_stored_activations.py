@@ -77,7 +77,8 @@ def test_every_site_and_position_on_disk_equals_each_text_run_alone(case: Case, 
     lm = case.lm
     held = extract_to_folder(lm, TEXTS, tmp_path, sites=SITES, positions=POSITIONS, batch_size=4)
     triggers = trigger_tokens(lm, TEXTS)
-    assert (triggers >= 0).tolist() == [True, True, False, True, False, False]
+    first = case.name != "bundled"  # there "Thank" is one token, and the first of its text
+    assert (triggers >= 0).tolist() == [True, first, False, True, False, False]
     for i, text in enumerate(TEXTS["text"]):
         whole = alone(lm, text)
         for position in POSITIONS:

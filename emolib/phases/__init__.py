@@ -9,6 +9,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "phase2": ("phase1",),
     "phase3": ("phase2",),
     "phase5": ("phase3",),
+    "phase7": ("phase5",),
 }
 
 __all__ = ["NEEDS", "Run", "open_run"]

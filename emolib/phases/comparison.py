@@ -30,7 +30,8 @@ def cross_model(run: Run) -> pd.DataFrame:
     95 % of the cosines between random directions stay below.
     """
     phase3.vectors(run, "mean")
-    files = run.paths.vector_files()
+    # one without a manifest is what a killed run left: its own model's next run makes it anew
+    files = [path for path in run.paths.vector_files() if store.read_manifest(path) is not None]
     held = {path: _read(path) for path in files}
     rows = [row for a, b in combinations(held.values(), 2) for row in _pair(a, b)]
     table = pd.DataFrame(rows, columns=COLUMNS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
 
 from emolib import paths, store, views
 from emolib.activations import Activations
@@ -123,13 +123,20 @@ def _correlations(
     for emotion, layer in zip(chosen["emotion"], chosen["layer"], strict=True):
         along = acts.layer("resid_pre", layer) @ vecs[emotion][layer].values
         row = {"emotion": emotion, "layer": int(layer), "n": len(along)}
-        row |= {name: float(spearmanr(along, scored[name]).statistic) for name in named}
+        ranks = _standard_ranks(along)
+        row |= {name: float(_standard_ranks(scored[name]) @ ranks) for name in named}
         if f"target/{emotion}" in scored:
-            ranks, own = (rankdata(values) - (len(along) + 1) / 2 for values in (along, scored[f"target/{emotion}"]))
-            by_chance = own[shuffles] @ ranks / np.sqrt((own @ own) * (ranks @ ranks))
+            by_chance = _standard_ranks(scored[f"target/{emotion}"])[shuffles] @ ranks
             row["null"] = float(np.quantile(by_chance, 0.975))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _standard_ranks(values: np.ndarray | pd.Series) -> np.ndarray:
+    """Ranks of mean 0 and length 1: the product of two is Spearman's correlation; NaN where all values are the same."""
+    centred = rankdata(values) - (len(values) + 1) / 2
+    length = np.linalg.norm(centred)
+    return centred / length if length else np.full(len(centred), np.nan)
 
 
 def corpus_folder(run: Run) -> Path | None:
@@ -148,9 +155,11 @@ def corpus_correlations(run: Run, chosen: pd.DataFrame) -> pd.DataFrame:
     folder = corpus_folder(run)
     if folder is None:
         return pd.DataFrame()
-    params, layers = run.params, sorted({int(layer) for layer in chosen["layer"]})
+    params = run.params
+    layer_of = {emotion: int(layer) for emotion, layer in zip(chosen["emotion"], chosen["layer"], strict=True)}
     matched = {**phase3._inputs(run, "mean"), "corpus": store.sha256_of(folder / CORPUS), "n": params.n_corpus}
-    matched |= {"seed": params.seed, "layers": layers, "scorers": version_of(params.backend)}
+    matched |= {"seed": params.seed, "n_resamples": params.n_bootstrap}
+    matched |= {"layers": layer_of, "scorers": version_of(params.backend)}
 
     def compute() -> pd.DataFrame:
         texts, labels = read_goemotions(folder, Path(CORPUS).stem)
@@ -163,7 +172,7 @@ def corpus_correlations(run: Run, chosen: pd.DataFrame) -> pd.DataFrame:
             table.assign(emotion="unlabelled"),
             sites=("resid_pre",),
             positions="mean",
-            layers=layers,
+            layers=sorted(set(layer_of.values())),
             batch_size=params.extraction_batch,
             on_batch=lambda done: run.progress.advance(done - run.progress.done),
         )

@@ -16,11 +16,13 @@ from scipy.stats import rankdata
 
 from emolib import store
 from emolib.activations import TEXTS, Activations, StoredActivations, layer_file
+from emolib.errors import UserError
 from emolib.extraction import store_activations, texts_with_tokens
 from emolib.keywords import keyword_digest
 from emolib.observation import places_of
 from emolib.phases.run import Run
 from emolib.phases.scores import with_targets
+from emolib.triggers import NONE
 from emolib.vector_tables import massive_table
 
 N_SHUFFLES = 1000
@@ -29,6 +31,10 @@ USUAL = ("last", "mean", "trigger")
 
 def texts(run: Run) -> pd.DataFrame:
     """The profile's scenarios of every split, and the explicit training scenarios for steering vectors."""
+    return run.once("texts", lambda: _selected(run))
+
+
+def _selected(run: Run) -> pd.DataFrame:
     parts = [run.texts(split) for split in ("train", "validation", "test")]
     explicit = run.data[(run.data["split"] == "train") & (run.data["style"] == "explicit")]
     if explicit["scenario"].nunique() >= run.params.n_train:
@@ -39,7 +45,9 @@ def texts(run: Run) -> pd.DataFrame:
 def activations(run: Run, position: str, layers: Sequence[int] | None = None) -> Activations:
     """The activations at one position in memory, found or computed (the usual positions in one pass over the texts)."""
     ensure(run, usual_positions(run) if position in USUAL else (position,), layers)
-    return stored(run, position).read(sites=run.params.sites, layers=layers)
+    # by their numbers: a deeper model of this name may have left more
+    numbers = range(run.lm.n_layers + 1) if layers is None else layers
+    return stored(run, position).read(sites=run.params.sites, layers=numbers)
 
 
 def stored(run: Run, position: str) -> StoredActivations:
@@ -49,9 +57,14 @@ def stored(run: Run, position: str) -> StoredActivations:
 
 def texts_table(run: Run) -> pd.DataFrame:
     """The texts with their tokens, as stored beside the activations."""
-    wanted = texts(run)
-    matched = {"texts": store.digest(wanted.to_dict("list")), "keywords": keyword_digest(run.data)}
-    return run.table(run.paths.activations() / TEXTS, matched, lambda: texts_with_tokens(run.lm, wanted))
+    matched = {"texts": digest(run), "keywords": keyword_digest(run.data)}
+    path = run.paths.activations() / TEXTS
+    return run.once("texts_table", lambda: run.table(path, matched, lambda: texts_with_tokens(run.lm, texts(run))))
+
+
+def digest(run: Run) -> str:
+    """Of the texts with everything that the data set says about them."""
+    return run.once("texts_digest", lambda: store.digest(texts(run).to_dict("list")))
 
 
 def usual_positions(run: Run) -> tuple[str, ...]:
@@ -62,15 +75,24 @@ def usual_positions(run: Run) -> tuple[str, ...]:
 
 
 def positions(run: Run) -> tuple[str, ...]:
-    """The run's positions, without the trigger where no text has one."""
+    """The run's positions, without the trigger where no text has one.
+
+    Raises:
+        UserError: no position is left.
+    """
     left_out = set(USUAL) - set(usual_positions(run))
-    return tuple(position for position in run.params.positions if position not in left_out)
+    kept = tuple(position for position in run.params.positions if position not in left_out)
+    if not kept:
+        raise UserError(
+            "expected texts with a word of their emotion's list in params/keywords/, found none; "
+            "give another position than 'trigger'"
+        )
+    return kept
 
 
 def ensure(run: Run, wanted_positions: Sequence[str], layers: Sequence[int] | None = None) -> None:
     """Makes sure that the layers (all by default) of every site are stored at these positions."""
     wanted = texts(run)
-    digest = store.digest(wanted.to_dict("list"))
     folder, params = run.paths.activations(), run.params
     texts_table(run)
     places = places_of(run.lm, tuple(dict.fromkeys(("resid_pre", *params.sites))), layers)
@@ -79,7 +101,7 @@ def ensure(run: Run, wanted_positions: Sequence[str], layers: Sequence[int] | No
 
     def matched(part: tuple[str, str, int]) -> dict[str, Any]:
         position, site, layer = part
-        values = {"texts": digest, "position": position, "site": site, "layer": layer, "storage": params.storage}
+        values = {"texts": digest(run), "position": position, "site": site, "layer": layer, "storage": params.storage}
         return values | ({"keywords": keyword_digest(run.data)} if position == "trigger" else {})
 
     def compute(missing: dict[Path, dict[str, Any]], recorded: Callable[[], dict[str, Any]]) -> None:
@@ -101,16 +123,19 @@ def ensure(run: Run, wanted_positions: Sequence[str], layers: Sequence[int] | No
 
 def storage_table(run: Run) -> pd.DataFrame:
     """Position, site, layers, texts and rows of what is stored, one row's shape, the type, and MiB on disk."""
-    rows = []
+    rows, sites = [], tuple(dict.fromkeys(("resid_pre", *run.params.sites)))
+    places = places_of(run.lm, sites, run.params.layers)
     for position in positions(run):
-        held = stored(run, position)
-        for site, layers in held.sites.items():
-            path = layer_file(run.paths.activations(), position, site, layers[0])
+        held = stored(run, position).sites
+        for site in sites:
+            chosen = [n for named, n in places if named == site and n in held.get(site, ())]
+            if not chosen:  # the final residual's layer alone
+                continue
+            path = layer_file(run.paths.activations(), position, site, chosen[0])
             with store.open_tensors(path) as view:
                 part = view.get_slice("values")
                 shape, kind = part.get_shape(), part.get_dtype()
                 texts_held = int((np.diff(view.get_tensor("offsets")) > 0).sum())
-            chosen = [n for n in layers if run.params.layers is None or n in run.params.layers]
             size = sum(layer_file(run.paths.activations(), position, site, n).stat().st_size for n in chosen)
             row = {"position": position, "site": site, "layers": len(chosen), "texts": texts_held, "rows": shape[0]}
             rows.append({**row, "shape": "×".join(map(str, shape[1:])), "type": kind, "MiB": size / 2**20})
@@ -135,7 +160,8 @@ def massive_dimensions(acts: Activations) -> pd.DataFrame:
 def trigger_table(run: Run) -> pd.DataFrame:
     """How many texts of every label and style have a trigger, and where it stands (share of the text's length)."""
     held = texts_table(run)
-    held = held.assign(found=held["trigger"] >= 0, place=held["trigger"] / (held["n_tokens"] - 1).clip(lower=1))
+    place = held["trigger"] if "trigger" in held else pd.Series(NONE, index=held.index)
+    held = held.assign(found=place != NONE, place=place / (held["n_tokens"] - 1).clip(lower=1))
     rows = []
     for (emotion, style), part in held.groupby(["emotion", "style"], sort=False):
         row = {"emotion": emotion, "style": style, "texts": len(part), "found": int(part["found"].sum())}
@@ -147,8 +173,9 @@ def norm_correlations(run: Run, acts: Activations) -> pd.DataFrame:
     """Spearman correlation, over the texts, of the mean token norm at the layer where it is strongest with each score.
 
     The text's length is among the scores, as what else the norm may follow. `null` is the 97.5th percentile of the
-    same maximum over layers when the scores are shuffled between texts.
+    same maximum over layers when the scores are shuffled between texts. Texts of one token are left out.
     """
+    acts = acts.where(acts.texts["n_tokens"] > 1)
     scored = with_targets(run.scored(acts.texts), run.emotions)
     columns = {"n_tokens": acts.texts["n_tokens"].to_numpy()}
     named = [*(f"target/{e}" for e in run.emotions), "valence", "politeness/score"]

@@ -33,6 +33,7 @@ from emolib.vectors import (
 __all__ = ["principal_components"]
 FEWEST_SCENARIOS = 2  # of a style, for vectors of its own
 FEWEST_TRIGGERS = 2  # texts of every emotion with an emotion word, for vectors at the trigger
+FEWEST_CROSSED = 4  # validation and test scenarios, for subspaces of their own
 N_NULL = 100  # permutations for the subspaces
 
 
@@ -41,16 +42,17 @@ N_NULL = 100  # permutations for the subspaces
 
 def training(run: Run, position: str, *, style: str = "all") -> Activations:
     """Activations of the training scenarios, of one style or all."""
-    return _of_texts(run, position, run.texts("train", style=style))
+    return _of_texts(run, position, "train", style)
 
 
 def split_of(run: Run, position: str, split: str) -> Activations:
-    return _of_texts(run, position, run.texts(split))
+    return _of_texts(run, position, split, "all")
 
 
-def _of_texts(run: Run, position: str, texts: pd.DataFrame) -> Activations:
+def _of_texts(run: Run, position: str, split: str, style: str) -> Activations:
     acts = run.once(f"activations/{position}", lambda: phase2.activations(run, position))
-    return acts.where(acts.texts["id"].isin(set(texts["id"])))
+    ids = run.once(f"ids/{split}/{style}", lambda: set(run.texts(split, style=style)["id"]))
+    return acts.where(acts.texts["id"].isin(ids))
 
 
 def positions(run: Run) -> tuple[str, ...]:
@@ -69,8 +71,11 @@ def vectors(run: Run, position: str, *, style: str = "all") -> EmotionVectors:
     """The vectors fitted on the training scenarios; stored, then read back."""
     train = training(run, position, style=style)
     reference = training(run, "mean", style=style) if position == "trigger" else None
-    fitted = fit_emotion_vectors(train, neutral=run.params.neutral, reference=reference, whiten=True)
     name = position if style == "all" else f"{position}_{style}"
+    fitted = run.once(
+        f"vectors/{name}",
+        lambda: fit_emotion_vectors(train, neutral=run.params.neutral, reference=reference, whiten=True),
+    )
     matched = {"texts": store.digest(train.texts["id"].tolist()), "position": position, **_inputs(run, position)}
     tensors = {f"vector/{e}": fitted.values[e] for e in fitted}
     tensors |= {f"whitened/{e}": fitted.whitened[e].astype(np.float32) for e in fitted}
@@ -147,12 +152,20 @@ def _read_at(position: str) -> str:
 
 
 def chosen_separation(run: Run) -> pd.DataFrame:
+    """`separation` at the chosen layers, stored."""
+    params = run.params
+    matched = {position: _inputs(run, position) for position in positions(run)}
+    matched |= {"n_bootstrap": params.n_bootstrap, "n_null": N_NULL, "seed": params.seed}
+    return run.table(run.paths.vector_table("chosen_separation"), matched, lambda: _chosen_separation(run))
+
+
+def _chosen_separation(run: Run) -> pd.DataFrame:
     """Per position, emotion and variant: the layer with the best validation AUC, and once its AUC on test.
 
     Returns:
         position, emotion, variant, layer, validation_auc, auc with low and high (scenarios resampled), random_high and
-        shuffled_high: the 97.5 % quantiles of the test AUC of random directions, and of vectors refitted on labels
-        permuted within scenarios, at the same layer.
+        shuffled_high: the 97.5 % quantiles of the test AUC of random directions, and of vectors refitted and tested
+        on labels permuted within scenarios, at the same layer.
     """
     rows = []
     for position in positions(run):
@@ -161,13 +174,16 @@ def chosen_separation(run: Run) -> pd.DataFrame:
         for emotion in vecs:
             pair = test.where(test.texts["emotion"].isin([emotion, run.params.neutral]))
             truth = (pair.texts["emotion"] == emotion).to_numpy()
+            orders = _shuffled_orders(run, truth, pair.texts["scenario"])
             for variant in VARIANTS:
                 best = _best_layer(table[(table["emotion"] == emotion) & (table["variant"] == variant)])
                 layer = int(best["layer"])
                 along = pair.values["resid_pre"][layer] @ projection_direction(vecs, emotion, layer, variant)
                 found = dict(zip(("auc", "low", "high"), _interval(run, along, truth, pair), strict=True))
                 row = {"position": position, "emotion": emotion, "variant": variant, "layer": layer}
-                rows.append({**row, "validation_auc": float(best["auc"]), **found, **_nulls(run, pair, truth, layer)})
+                rows.append(
+                    {**row, "validation_auc": float(best["auc"]), **found, **_nulls(run, pair, truth, orders, layer)}
+                )
     return pd.DataFrame(rows)
 
 
@@ -182,14 +198,27 @@ def _interval(run: Run, scores: np.ndarray, truth: np.ndarray, acts: Activations
     return auc_interval(scores, truth, acts.texts["scenario"], n_resamples=params.n_bootstrap, seed=params.seed)
 
 
-def _nulls(run: Run, pair: Activations, truth: np.ndarray, layer: int) -> dict[str, float]:
-    """Test AUC of random directions, and of the mean difference under permuted training labels, at one layer."""
+def _shuffled_orders(run: Run, truth: np.ndarray, scenarios: pd.Series) -> np.ndarray:
+    """`[text, null]`: the texts in an order in which those come first that permuted labels call positive."""
+    rng = np.random.default_rng(run.params.seed)
+    shuffled = [surface.shuffled_within(truth, scenarios, rng) for _ in range(N_NULL)]
+    return np.stack([np.argsort(~labels, kind="stable") for labels in shuffled], axis=1)
+
+
+def _nulls(run: Run, pair: Activations, truth: np.ndarray, orders: np.ndarray, layer: int) -> dict[str, float]:
+    """Test AUC of random directions, and of the mean difference under permuted labels, at one layer.
+
+    Training and test labels are both permuted: against the true test labels a vector of permuted ones is no null where
+    the emotions make up most of the variance, since it then lies along them and tells them apart perfectly, either way.
+    """
     directions = run.once(f"nulls/{layer}/{pair.position}", lambda: _null_directions(run, pair.position, layer))
-    x = pair.values["resid_pre"][layer]
-    return {
-        f"{name}_high": float(np.quantile(column_auc(x[truth] @ d.T, x[~truth] @ d.T), 0.975))
-        for name, d in directions.items()
+    along = {name: pair.values["resid_pre"][layer] @ d.T for name, d in directions.items()}
+    shuffled, count = np.take_along_axis(along["shuffled"], orders, axis=0), truth.sum()
+    found = {
+        "random": column_auc(along["random"][truth], along["random"][~truth]),
+        "shuffled": column_auc(shuffled[:count], shuffled[count:]),
     }
+    return {f"{name}_high": float(np.quantile(auc, 0.975)) for name, auc in found.items()}
 
 
 def _null_directions(run: Run, position: str, layer: int) -> dict[str, np.ndarray]:
@@ -346,28 +375,31 @@ def chosen_k(run: Run, layers: Mapping[str, int]) -> pd.DataFrame:
 
     Returns:
         `choose_k`'s columns and test_overlap, test_null, test_null_high at that k; empty where only one label stands
-        beside the neutral one: permuting two labels is no null for a subspace.
+        beside the neutral one (permuting two labels is no null for a subspace), or where validation or test have fewer
+        than `FEWEST_CROSSED` scenarios.
     """
     params = run.params
-    if len(run.emotions) < 2:
+    fewest = min(params.n_validation, params.n_test)
+    if len(run.emotions) < 2 or fewest < FEWEST_CROSSED:
         return pd.DataFrame()
-    excess = {split: _excess(run, split, sorted(set(layers.values()))) for split in ("validation", "test")}
+    k_max = min(params.k_max, fewest // 2)  # what is chosen on one split must exist on the other
+    excess = {split: _excess(run, split, sorted(set(layers.values())), k_max) for split in ("validation", "test")}
     table = choose_k(excess["validation"], layer_of=layers)
     names = {"overlap": "test_overlap", "null": "test_null", "null_high": "test_null_high"}
     test = excess["test"].rename(columns=names)[["emotion", "layer", "k", *names.values()]]
-    return table.merge(test, how="left", on=["emotion", "layer", "k"]).assign(n_null=N_NULL, k_max=params.k_max)
+    return table.merge(test, how="left", on=["emotion", "layer", "k"]).assign(n_null=N_NULL, k_max=k_max)
 
 
-def _excess(run: Run, split: str, layers: list[int]) -> pd.DataFrame:
+def _excess(run: Run, split: str, layers: list[int], k_max: int) -> pd.DataFrame:
     params = run.params
-    matched = {**_inputs(run, "mean"), "layers": layers, "k": params.k_max, "seed": params.seed, "null": N_NULL}
+    matched = {**_inputs(run, "mean"), "layers": layers, "k": k_max, "seed": params.seed, "null": N_NULL}
     return run.table(
         run.paths.subspace_table(f"overlap_{split}"),
         matched,
         lambda: overlap_excess(
             training(run, "mean"),
             split_of(run, "mean", split),
-            k_max=params.k_max,
+            k_max=k_max,
             neutral=params.neutral,
             n_null=N_NULL,
             seed=params.seed,
@@ -382,9 +414,11 @@ def topic_overlap(run: Run, layers: Mapping[str, int]) -> pd.DataFrame:
     return table[table["layer"] == table["emotion"].map(layers)].reset_index(drop=True)
 
 
-def _inputs(run: Run, position: str) -> dict[str, str]:
-    """What the tables are made from: the hashes of the stored residuals."""
+def _inputs(run: Run, position: str) -> dict[str, str | int]:
+    """What the tables are made from: the hashes of the stored residuals, the labels of their texts, and which of them
+    are trained on. (A text that changes its label or its scenario keeps its activations to the last byte.)"""
     phase2.ensure(run, phase2.usual_positions(run))
     folder = run.paths.activations() / position
     made = {path.name: sha for path, sha in run.made.items() if path.parent == folder and "resid_pre" in path.name}
-    return {"activations": store.digest(made)}
+    about = {"labels": phase2.digest(run), "neutral": run.params.neutral, "n_train": run.params.n_train}
+    return {"activations": store.digest(made), **about}

@@ -1,29 +1,141 @@
-"""Phase 5: residual patching with random controls.
+"""Phase 5: residual patching with control directions of three families, alternatives, and a prompting baseline.
 
-Needs Phase 3's vectors. Makes the fluency reference, the validation sweep (from which one layer and alpha are chosen
-for all emotions), the test sweep at that point with its random controls and the direct-path control, and the claims.
+Needs Phase 3's vectors. Makes, for the data set's own split or for every fold of the cross-fitted design: the fluency
+reference, the validation sweep (from which one layer and alpha are chosen for all emotions), the test sweep at that
+point with its controls, the same steers at other strengths, and what else could have been done instead. What the
+sweeps say is in `emolib.phases.steering`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import yaml
 
-from emolib import statistics, store
+from emolib import paths, store
+from emolib.alternatives import KINDS as ALTERNATIVES
+from emolib.alternatives import alternative_vectors
+from emolib.claims import OperatingPoint, choose_operating_point
 from emolib.config import spread_layers
-from emolib.patching import OperatingPoint, SweepSettings, choose_operating_point, residual_sweep, specific_difference
-from emolib.patching import success as success_of
-from emolib.phases import phase3
+from emolib.controls import FAMILIES, ControlSource
+from emolib.extraction import extract_activations
+from emolib.patching import (
+    Cell,
+    SweepSettings,
+    baseline_shard,
+    prompting_shard,
+    residual_sweep,
+    steer_cell,
+    subspace_shard,
+    sweep_cells,
+)
+from emolib.phases import phase2, phase3
 from emolib.phases.run import Run
-from emolib.phases.scores import agreement, measures, with_targets
-from emolib.scoring import goemotions
+from emolib.phases.scores import measures, with_targets
 from emolib.scoring.fluency import fluency_reference, nll_limit
-from emolib.vectors import EmotionVectors
+from emolib.subspaces import fit_subspaces
+from emolib.surface import scenario_folds
+from emolib.vectors import EmotionVectors, fit_emotion_vectors
+
+SUBSPACE_ALPHAS = (0.5, 1.0)
+REFERENCE_SCENARIOS = 40
 
 
-def vectors(run: Run) -> EmotionVectors:
-    return phase3.vectors(run, run.params.vector_position, style=run.params.vector_style)
+@dataclass(frozen=True)
+class Part:
+    """Which scenarios vectors are fitted on, chosen with and reported on.
+
+    Attributes:
+        name: empty for the data set's own split, else `fold0`, ….
+    """
+
+    name: str
+    train: frozenset[str]
+    validation: frozenset[str]
+    test: frozenset[str]
+
+    def file(self, what: str) -> str:
+        return f"{self.name}_{what}" if self.name else what
+
+
+def parts(run: Run) -> list[Part]:
+    """The design: one part, or one per fold of scenarios, each prompt being in the test of exactly one."""
+    return run.once("parts", lambda: _parts(run))
+
+
+def _parts(run: Run) -> list[Part]:
+    split = {name: frozenset(run.texts(name)["scenario"]) for name in ("train", "validation", "test")}
+    if not run.params.folds:
+        return [Part("", **split)]
+    scenarios = pd.Series(sorted(frozenset().union(*split.values())))
+    fold = scenario_folds(scenarios, run.params.folds, seed=run.params.seed)
+    found = []
+    for number in range(run.params.folds):
+        held = (number + 1) % run.params.folds
+        groups = {"test": fold == number, "validation": fold == held, "train": (fold != number) & (fold != held)}
+        found.append(Part(f"fold{number}", **{name: frozenset(scenarios[mask]) for name, mask in groups.items()}))
+    return found
+
+
+def prompts(run: Run, part: Part, split: str) -> pd.DataFrame:
+    """The neutral texts of a part's validation or test scenarios."""
+    data = run.data
+    chosen = data["scenario"].isin(getattr(part, split)) & (data["emotion"] == run.params.neutral)
+    return data[chosen].assign(split=split).reset_index(drop=True)
+
+
+# what the vectors and their rivals are fitted on
+
+
+def training(run: Run, part: Part) -> Any:
+    """Activations of the part's training texts, of the style that vectors are fitted on."""
+    params = run.params
+    if not part.name:
+        return phase3.training(run, params.vector_position, style=params.vector_style)
+    acts = run.once(f"all/{params.vector_position}", lambda: phase2.activations(run, params.vector_position))
+    kept = acts.texts["scenario"].isin(part.train)
+    return acts.where(kept if params.vector_style == "all" else kept & (acts.texts["style"] == params.vector_style))
+
+
+def vectors(run: Run, part: Part) -> EmotionVectors:
+    return run.once(f"vectors/{part.name}", lambda: _vectors(run, part))
+
+
+def _vectors(run: Run, part: Part) -> EmotionVectors:
+    params = run.params
+    if not part.name:
+        return phase3.vectors(run, params.vector_position, style=params.vector_style)
+    reference = None
+    if params.vector_position == "trigger":
+        everything = run.once("all/mean", lambda: phase2.activations(run, "mean"))
+        reference = everything.where(everything.texts["scenario"].isin(part.train))
+    return fit_emotion_vectors(training(run, part), neutral=params.neutral, reference=reference)
+
+
+def controls(run: Run, part: Part, layers: Sequence[int]) -> ControlSource:
+    """What the control directions at these layers are drawn from."""
+
+    def drawn() -> ControlSource:
+        data = run.data
+        neutral = data[data["scenario"].isin(part.train) & (data["emotion"] == run.params.neutral)]
+        acts = extract_activations(
+            run.lm,
+            neutral,
+            sites=("resid_pre",),
+            positions="all",
+            layers=layers,
+            batch_size=run.params.extraction_batch,
+        )
+        later = np.ones(acts.offsets[-1], dtype=bool)
+        later[acts.offsets[:-1]] = False
+        tokens = {layer: acts.layer("resid_pre", layer)[later] for layer in acts.layer_numbers}
+        return ControlSource(tokens, training(run, part), run.params.neutral)
+
+    return run.once(f"controls/{part.name}/{tuple(layers)}", drawn)
 
 
 def candidate_layers(run: Run) -> tuple[int, ...]:
@@ -31,10 +143,12 @@ def candidate_layers(run: Run) -> tuple[int, ...]:
     return run.params.layers or spread_layers(run.lm.n_layers, run.params.n_layer_points)
 
 
-def reference(run: Run) -> pd.DataFrame:
+def reference(run: Run, part: Part | None = None) -> pd.DataFrame:
     """Sampled, unpatched continuations of the training texts, and their likelihood."""
-    params = run.params
-    texts = run.texts("train")
+    params, part = run.params, part or parts(run)[0]
+    data = run.data
+    first = sorted(part.train)[:REFERENCE_SCENARIOS]
+    texts = run.texts("train") if not part.name else data[data["scenario"].isin(first)].reset_index(drop=True)
     matched = {
         "texts": store.digest(texts.to_dict("list")),
         "max_new_tokens": params.max_new_tokens,
@@ -53,260 +167,243 @@ def reference(run: Run) -> pd.DataFrame:
         run.progress.advance(len(texts))
         return table
 
-    return run.table(run.paths.fluency_reference(), matched, compute)
+    return run.table(run.paths.fluency_reference(part.file("")), matched, compute)
 
 
-def settings(run: Run) -> SweepSettings:
+def settings(run: Run, part: Part) -> SweepSettings:
+    return run.once(f"settings/{part.name}", lambda: _settings(run, part))
+
+
+def _settings(run: Run, part: Part) -> SweepSettings:
     params = run.params
     return SweepSettings(
         unit=params.unit,
         window=params.window,
+        schedule=params.schedule,
+        template=prompt_template(run) if params.prompt_format == "chat" else "{text}",
+        n_samples=params.n_samples,
         max_new_tokens=params.max_new_tokens,
         temperature=params.temperature,
         top_p=params.top_p,
         seed=params.seed,
-        batch_size=run.generation_batch(run.neutral_prompts("validation")),
+        batch_size=run.generation_batch(prompts(run, part, "validation")),
         backend=params.backend,
-        nll_limit=nll_limit(reference(run)),
+        nll_limit=nll_limit(reference(run, part)),
     )
+
+
+# sweeps
 
 
 def validation_sweep(run: Run) -> pd.DataFrame:
-    """Every candidate layer × alpha × emotion on the validation prompts."""
+    """Every candidate layer × alpha × emotion on the validation prompts of every part (column `part`)."""
     layers, alphas = candidate_layers(run), run.params.alphas
-    return run.once(
-        "validation",
-        lambda: with_targets(_sweep(run, "validation", layers, alphas, n_controls=0, direct_path=False), run.emotions),
-    )
+
+    def sweep(part: Part) -> pd.DataFrame:
+        return _steered(run, part, "validation", layers, alphas)
+
+    return run.once("validation", lambda: _joined(run, sweep))
+
+
+def operating_points(run: Run) -> dict[str, OperatingPoint]:
+    """One layer and alpha for all emotions per part, chosen on its validation rows alone."""
+    sweep = validation_sweep(run)
+    known = measures(sweep, run.emotions)
+    margin = run.params.broken_margin
+    return {
+        name: choose_operating_point(rows, known, broken_margin=margin)
+        for name, rows in sweep.groupby("part", sort=False)
+    }
 
 
 def operating_point(run: Run) -> OperatingPoint:
-    """One layer and alpha for all emotions, chosen on validation rows alone."""
-    sweep = validation_sweep(run)
-    return choose_operating_point(sweep, measures(sweep, run.emotions), broken_margin=run.params.broken_margin)
-
-
-def baseline_broken(sweep: pd.DataFrame) -> float:
-    """Share of broken texts among the unpatched ones."""
-    return float(sweep.loc[sweep["kind"] == "baseline", "fluency/broken"].mean())
+    """The first part's point: the only one unless the design is cross-fitted."""
+    return next(iter(operating_points(run).values()))
 
 
 def test_sweep(run: Run) -> pd.DataFrame:
-    """The chosen point on the test prompts, with its random directions and the direct path."""
-    point, count = operating_point(run), run.params.n_controls
-    return run.once(
-        "test",
-        lambda: with_targets(
-            _sweep(run, "test", [point.layer], [point.alpha], n_controls=count, direct_path=True), run.emotions
-        ),
-    )
+    """The chosen points on the test prompts, with the control directions of every family and the direct path."""
+    points, count = operating_points(run), run.params.n_controls
+
+    def sweep(part: Part) -> pd.DataFrame:
+        point = points[part.name]
+        return _steered(
+            run, part, "test", [point.layer], [point.alpha], n_controls=count, families=FAMILIES, direct_path=True
+        )
+
+    return run.once("test", lambda: _joined(run, sweep))
 
 
-def _sweep(run: Run, split: str, layers, alphas, *, n_controls: int, direct_path: bool) -> pd.DataFrame:
+def dose_sweep(run: Run) -> pd.DataFrame:
+    """The same steers on the test prompts at the other strengths and with the opposite sign (suppressing).
+
+    Nothing is chosen from it.
+    """
+    points = operating_points(run)
+
+    def sweep(part: Part) -> pd.DataFrame:
+        point = points[part.name]
+        others = sorted({-point.alpha, *(a for a in run.params.alphas if a not in (0, point.alpha))})
+        return _steered(run, part, "test", [point.layer], others, name="dose")
+
+    return run.once("dose", lambda: _joined(run, sweep))
+
+
+def _steered(
+    run: Run,
+    part: Part,
+    split: str,
+    layers: Sequence[int],
+    alphas: Sequence[float],
+    *,
+    n_controls: int = 0,
+    families: Sequence[str] = (),
+    direct_path: bool = False,
+    name: str | None = None,
+) -> pd.DataFrame:
     return residual_sweep(
         run.lm,
-        run.neutral_prompts(split),
-        vectors(run),
+        prompts(run, part, split),
+        vectors(run, part),
         layers=layers,
         alphas=alphas,
         n_controls=n_controls,
+        families=families,
+        source=controls(run, part, layers) if n_controls else None,
         direct_path=direct_path,
-        settings=settings(run),
-        run=run.shards(split),
+        settings=settings(run, part),
+        run=run.shards(part.file(name or split)),
     )
 
 
-def metrics(run: Run, sweep: pd.DataFrame) -> list[str]:
-    """The measures of every emotion, family by family, then what is no emotion: valence and politeness."""
-    names = [name for one in measures(sweep, run.emotions).values() for name in one]
-    return [*sorted(names, key=lambda name: name.startswith("target/")), "valence", "politeness/score"]
+def _joined(run: Run, sweep: Any) -> pd.DataFrame:
+    """Every part's sweep, with the emotions' probabilities and the part's name."""
+    tables = [sweep(part).assign(part=part.name) for part in parts(run)]
+    return with_targets(pd.concat(tables, ignore_index=True), run.emotions)
 
 
-def scorer_effects(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """The effect on an emotion's own probability by each model alone and by the measure that decides, over scenarios.
+# what could have been done instead
 
-    `own` is the mean change under the emotion's own vector, `vs_others` that minus the other vectors'; broken texts
-    count as 0.
+
+def alternatives_sweep(run: Run, split: str) -> pd.DataFrame:
+    """PCA, probe and subspace steers at the chosen layer, and prompting; on validation at every strength, on test at
+    the strength that `matched_alphas` gives each emotion.
+
+    Every rival's strength is that at which its share of broken validation texts is nearest the vector's.
     """
-    steered = sweep[sweep["kind"] == "emotion"]
-    rows = []
+    points = operating_points(run)
+    chosen = None if split == "validation" else matched_alphas(run)
+
+    def sweep(part: Part) -> pd.DataFrame:
+        point = points[part.name]
+        shards = [baseline_shard(settings(run, part))] if split == "test" else []
+        for kind in ALTERNATIVES:
+            shards += _alternative_shards(run, part, kind, point.layer, chosen)
+        shards.append(_subspace_cells(run, part, point.layer, chosen))
+        if split == "test":
+            shards.append(prompting_shard(*prompting_templates(run, part), settings(run, part)))
+        store_as = run.shards(part.file(f"{split}_alternatives"))
+        return sweep_cells(run.lm, prompts(run, part, split), shards, settings=settings(run, part), run=store_as)
+
+    return run.once(f"alternatives/{split}", lambda: _joined(run, sweep))
+
+
+def matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
+    """(part, kind, emotion) → the strength whose broken share on validation is nearest the vector's, the larger own
+    effect of equals."""
+    points, rivals, own = operating_points(run), alternatives_sweep(run, "validation"), validation_sweep(run)
+    known = measures(own, run.emotions)
+    found = {}
+    for name, point in points.items():
+        mine = own[(own["part"] == name) & (own["kind"] == "emotion")]
+        mine = mine[(mine["layer"] == point.layer) & (mine["alpha"] == point.alpha)]
+        shares = mine.groupby("emotion")["fluency/broken"].mean()
+        cells = rivals[rivals["part"] == name].groupby(["kind", "emotion", "alpha"])
+        table = pd.DataFrame({"broken": cells["fluency/broken"].mean()})
+        for emotion in run.emotions:
+            table[emotion] = cells[known[emotion][-1]].mean()
+        for (kind, emotion), rows in table.groupby(level=["kind", "emotion"]):
+            gap = (rows["broken"] - shares[emotion]).abs().round(9)
+            best = rows[gap == gap.min()][emotion].idxmax()
+            found[name, kind, emotion] = float(best[2])
+    return found
+
+
+def _alternative_shards(
+    run: Run, part: Part, kind: str, layer: int, chosen: Mapping[tuple[str, str, str], float] | None
+) -> list[tuple[str, list[Cell]]]:
+    vecs = run.once(
+        f"{kind}/{part.name}",
+        lambda: alternative_vectors(
+            kind, training(run, part), vectors(run, part), layers=[layer], neutral=run.params.neutral
+        ),
+    )
+    cells = []
     for emotion in run.emotions:
-        for family in ("target_lexical", "target_encoder", "target"):
-            metric = f"{family}/{emotion}"
-            if metric in sweep:
-                own = effects(sweep, "emotion", emotion, metric).mean()
-                difference = specific_difference(steered, emotion, metric, run.emotions).mean()
-                rows.append({"emotion": emotion, "family": family, "own": float(own), "vs_others": float(difference)})
-    return pd.DataFrame(rows)
+        alphas = run.params.alphas if chosen is None else [chosen[part.name, kind, emotion]]
+        cells += [steer_cell(kind, vecs, emotion, layer, alpha, settings(run, part)) for alpha in alphas if alpha]
+    return [(f"{kind}_layer{layer:03d}", cells)]
 
 
-def label_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """Mean change of all 28 GoEmotions probabilities under every emotion's vector, `[steered, label]`."""
-    rows = {
-        emotion: {
-            label: float(effects(sweep, "emotion", emotion, f"goemotions/{label}", counted=False).mean())
-            for label in goemotions.LABELS
-        }
-        for emotion in run.emotions
-    }
-    return pd.DataFrame(rows).T.rename_axis("steered")
-
-
-def scorer_agreement(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """How far the two GoEmotions models agree on the unpatched texts and those under the emotions' vectors."""
-    return agreement(sweep[sweep["kind"].isin(["baseline", "emotion"])], run.emotions)
-
-
-def specificity_matrix(run: Run, sweep: pd.DataFrame, *, counted: bool = True) -> pd.DataFrame:
-    """Mean change of every metric under every emotion's vector, over test scenarios.
-
-    Args:
-        counted: broken texts count as no success (0 words, probability 0); False takes every text as it is.
-    """
-    rows = []
-    for emotion in run.emotions:
-        row: dict[str, Any] = {"steered": emotion}
-        for metric in metrics(run, sweep):
-            row[metric] = float(effects(sweep, "emotion", emotion, metric, counted=counted).mean())
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("steered")
-
-
-def _value(sweep: pd.DataFrame, metric: str, *, counted: bool) -> pd.Series:
-    """The metric, with broken texts as 0 where it counts successes."""
-    successes = metric.startswith(("keywords/", "target"))
-    return success_of(sweep, metric) if counted and successes else sweep[metric].astype(float)
-
-
-def effects(sweep: pd.DataFrame, kind: str, emotion: str, metric: str, *, counted: bool = True) -> pd.Series:
-    """Patched minus baseline per scenario (random directions averaged)."""
-    value = _value(sweep, metric, counted=counted)
-    table = sweep.assign(value=value)
-    base = table[table["kind"] == "baseline"].groupby("scenario")["value"].mean()
-    chosen = table[(table["kind"] == kind) & (table["emotion"] == emotion)]
-    return chosen.groupby("scenario")["value"].mean() - base
-
-
-def control_effects(sweep: pd.DataFrame, emotion: str, metric: str, *, counted: bool = True) -> pd.Series:
-    """Mean effect of every random direction, by its index."""
-    value = _value(sweep, metric, counted=counted)
-    table = sweep.assign(value=value)
-    base = float(table.loc[table["kind"] == "baseline", "value"].mean())
-    chosen = table[(table["kind"] == "isotropic") & table["emotion"].isin(["any", emotion])]
-    return chosen.groupby("index")["value"].mean() - base
-
-
-def claims(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """One row per emotion and measure: is it moved by its own vector more than by the others and by chance?
-
-    The bar, set beforehand: the 95 % BCa interval of [own vector − mean of the other vectors], over test scenarios,
-    lies above 0, and the rank p against the random directions is at most 1/60 (or the smallest the design allows). An
-    emotion is supported where each of its measures is.
-    """
-    return pd.DataFrame(
-        [_claim(run, sweep, e, metric) for e, names in measures(sweep, run.emotions).items() for metric in names]
+def _subspace_cells(
+    run: Run, part: Part, layer: int, chosen: Mapping[tuple[str, str, str], float] | None
+) -> tuple[str, list[Cell]]:
+    subs = run.once(
+        f"subspaces/{part.name}",
+        lambda: fit_subspaces(training(run, part), k=subspace_size(run), neutral=run.params.neutral),
     )
+    sizes = dict.fromkeys(run.emotions, subspace_size(run))
+    name, cells = subspace_shard(subs, sizes, layer, SUBSPACE_ALPHAS, settings(run, part))
+    kept = [c for c in cells if chosen is None or c.alpha == chosen[part.name, "subspace", c.emotion]]
+    return name, kept
 
 
-def _claim(run: Run, sweep: pd.DataFrame, emotion: str, metric: str) -> dict[str, Any]:
-    steered = sweep[sweep["kind"] == "emotion"]
-    n_controls = run.params.n_controls
-    difference = specific_difference(steered, emotion, metric, run.emotions)
-    baseline = success_of(sweep[sweep["kind"] == "baseline"], metric)
-    interval = statistics.bootstrap_mean(
-        difference.to_numpy(),
-        n_resamples=run.params.n_resamples,
-        seed=run.params.seed,
-        reference_sd=float(baseline.std(ddof=1)) or None,
-    )
-    own = effects(sweep, "emotion", emotion, metric)
-    unfiltered = effects(sweep, "emotion", emotion, metric, counted=False)
-    controls = control_effects(sweep, emotion, metric)
-    p = statistics.rank_p(float(own.mean()), controls.to_numpy())
-    beats_others = not interval.degenerate and interval.low > 0
-    return {
-        "emotion": emotion,
-        "metric": metric,
-        "own_effect": float(own.mean()),
-        "own_effect_unfiltered": float(unfiltered.mean()),
-        "vs_others": interval.mean,
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        "degenerate": interval.degenerate,
-        "random_max": float(controls.max()),
-        "rank_p": p,
-        "direct_path": float(effects(sweep, "direct_path", emotion, metric, counted=False).mean()),
-        "wrong_way": float((own < 0).mean()),
-        "n": interval.n,
-        "beats_others": beats_others,
-        "beats_random": p <= max(1 / 60, 1 / (1 + n_controls)) + 1e-12,
-        "supported": beats_others and p <= 1 / 60 + 1e-12,
-    }
+def subspace_size(run: Run) -> int:
+    """k of the subspace steers: the parameter, at most the training scenarios."""
+    return min(run.params.subspace_k, min(len(part.train) for part in parts(run)))
 
 
-def broken_table(sweep: pd.DataFrame) -> pd.DataFrame:
-    """Share of broken texts and mean fluency per kind and emotion at the operating point."""
-    columns = {"fluency/broken": "broken", "fluency/nll": "nll", "fluency/repetition": "repetition"}
-    keys = ["kind", "emotion", "layer"]
-    table = sweep.groupby(keys, sort=False)[list(columns)].mean().rename(columns=columns)
-    return table.assign(n=sweep.groupby(keys, sort=False).size()).reset_index()
+# prompting
 
 
-def metric_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """Baseline, patched and random means with standard errors, per emotion, for its own measures and what is no
-    emotion; every text as it is."""
-    rows = []
-    base = sweep[sweep["kind"] == "baseline"]
-    random = sweep[sweep["kind"] == "isotropic"]
-    for emotion in run.emotions:
-        own = sweep[(sweep["kind"] == "emotion") & (sweep["emotion"] == emotion)]
-        for metric in (*measures(sweep, run.emotions)[emotion], "valence", "politeness/score"):
-            row: dict[str, Any] = {"emotion": emotion, "metric": metric}
-            per_direction = random.groupby("index")[metric].mean()
-            for name, values in (("baseline", base[metric]), ("patched", own[metric]), ("random", per_direction)):
-                row[name], row[f"{name}_se"] = statistics.mean_and_se(values)
-            rows.append(row)
-    return pd.DataFrame(rows)
+def prompting_templates(run: Run, part: Part) -> tuple[dict[str, str], str]:
+    """What the model continues when it is asked for each emotion, and the same format without asking.
 
-
-def examples(run: Run, sweep: pd.DataFrame, emotion: str) -> pd.DataFrame:
-    """Best, median and worst text of an emotion by rule, and the first broken one, beside their baselines.
-
-    Ordered by the effect on the emotion's first measure (broken counted as 0), then on the second, then by scenario:
-    nothing is picked by hand.
+    A chat model gets an instruction in its own chat format; a base model the first few training texts of the emotion
+    (of neutral, without asking) before the prompt.
     """
-    metric, *others = measures(sweep, run.emotions)[emotion]
-    base = sweep[sweep["kind"] == "baseline"].set_index("scenario")
-    own = sweep[(sweep["kind"] == "emotion") & (sweep["emotion"] == emotion)].copy()
-    own["effect"] = success_of(own, metric) - own["scenario"].map(success_of(base, metric))
-    second = others[0] if others else metric
-    own["shift"] = success_of(own, second) - own["scenario"].map(success_of(base, second))
-    ordered = own.sort_values(["effect", "shift", "scenario"], ascending=[False, False, True], kind="stable")
-    picks = [("best", ordered.iloc[0]), ("median", ordered.iloc[len(ordered) // 2]), ("worst", ordered.iloc[-1])]
-    broken = ordered[ordered["fluency/broken"]]
-    if len(broken):
-        picks.append(("broken", broken.iloc[0]))
-    prompts = run.neutral_prompts("test").set_index("scenario")["text"]
-    return pd.DataFrame(
-        [
-            {
-                "rule": rule,
-                "scenario": row["scenario"],
-                "prompt": prompts[row["scenario"]],
-                "baseline": base.loc[row["scenario"], "text"],
-                "patched": row["text"],
-                "effect": float(row["effect"]),
-                "shift": float(row["shift"]),
-                "broken": bool(row["fluency/broken"]),
-            }
-            for rule, row in picks
-        ]
-    )
+    wording = yaml.safe_load(paths.prompting_file().read_text(encoding="utf-8"))
+    if is_chat(run):
+        asked = {}
+        for emotion in run.emotions:
+            tone = wording["tones"].get(emotion) or wording["other"].format(label=emotion)
+            asked[emotion] = prompt_template(run, "\n\n" + wording["instruction"].format(tone=tone))
+        return asked, prompt_template(run)
+    data = run.data
+    first = data[data["scenario"].isin(part.train)]
+    texts = {e: rows["text"].head(wording["examples"]).tolist() for e, rows in first.groupby("emotion")}
+    written = {e: "\n\n".join([*shown, "{text}"]) for e, shown in texts.items()}
+    return {e: written[e] for e in run.emotions}, written[run.params.neutral]
 
 
-def save_results(run: Run, validation: pd.DataFrame, test: pd.DataFrame) -> None:
+def is_chat(run: Run) -> bool:
+    """Whether the model is known as a chat model and its tokenizer has the format."""
+    return bool(run.lm.spec.chat and run.lm.tokenizer.chat_template)
+
+
+def prompt_template(run: Run, request: str = "") -> str:
+    """The model's chat format around one message of the user.
+
+    Raises:
+        UserError: the model has no chat format.
+    """
+    return run.lm.in_chat_format("{text}" + request)
+
+
+def save_results(run: Run, claims: pd.DataFrame) -> None:
     """The whole sweeps and the claims as artifacts beside their shards."""
     matched = {"shards": sorted(sha for path, sha in run.made.items() if "_sweep_" in path.name)}
-    run.table(run.paths.sweep("validation"), matched, lambda: validation)
-    run.table(run.paths.sweep("test"), matched, lambda: test)
-    run.table(run.paths.sweep("claims"), matched, lambda: claims(run, test))
+    tables = {"validation": validation_sweep(run), "test": test_sweep(run), "dose": dose_sweep(run)}
+    tables |= {"alternatives": alternatives_sweep(run, "test"), "claims": claims}
+    for name, table in tables.items():
+        run.table(run.paths.sweep(name), matched, lambda table=table: table)

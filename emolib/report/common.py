@@ -20,6 +20,7 @@ SPLIT_NAMES = {"train": "訓練", "validation": "検証", "test": "テスト"}
 LOW_KAPPA = 0.4
 FEWEST_PRESENT = 10  # below it κ is about a handful of texts
 OMITTED = "（参照用の写しでは省略）"
+MOST_DRAWN = 6  # lines that a figure can hold, and figures that a page can hold, and still be read
 
 
 def emotion_name(label: str) -> str:
@@ -41,6 +42,13 @@ def escape(text: object) -> str:
     """Text made by a model or a user, harmless inside Markdown tables and HTML."""
     plain = html.escape(" ".join(str(text).split()), quote=False)
     return plain.translate({ord(mark): f"&#{ord(mark)};" for mark in "\\`*_|[]~$"})
+
+
+def number(value: float, digits: int = 2, *, signed: bool = False) -> str:
+    """A number inside a sentence or a cell: a dash where there is none, and no minus before a zero."""
+    if pd.isna(value):
+        return "—"
+    return f"{round(float(value), digits) + 0.0:{'+' if signed else ''}.{digits}f}"
 
 
 def tidy(table: pd.DataFrame, *, digits: int = 3, names: dict[str, str] | None = None) -> pd.DataFrame:
@@ -65,9 +73,10 @@ def show_view(run: Run, view: dict[str, Any], name: str) -> None:
 
 
 def show_cross_model(run: Run, table: pd.DataFrame) -> None:
-    """A figure per emotion of the raw cosines between models; nothing where there is only one model."""
+    """A figure for each of the first few emotions of the raw cosines between models; none where there is one model."""
     pairs = table.assign(pair=table["model_a"] + " – " + table["model_b"], layer=table["layer_a"])
-    for emotion, part in pairs.groupby("emotion", sort=False):
+    for emotion in list(dict.fromkeys(pairs["emotion"]))[:MOST_DRAWN]:
+        part = pairs[pairs["emotion"] == emotion]
         title = f"モデルどうしの生のコサイン（{emotion_name(emotion)}、座標をそろえていない）"
         fig = figures.lines_by_layer(part, y="cosine", colour="pair", title=title, y_title="コサイン")
         show(run, fig, f"cross_model_{emotion}")

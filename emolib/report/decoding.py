@@ -7,7 +7,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.activations import Activations
-from emolib.report.common import STYLE_NAMES, emotion_name, metric_name, none_at_hand, tidy
+from emolib.report.common import MOST_DRAWN, STYLE_NAMES, emotion_name, metric_name, none_at_hand, number, tidy
 from emolib.report.phase3 import with_interval
 
 SOURCES = {"residual": "残差ストリーム", "embedding": "埋め込み層だけ", "words": "語の袋", "length": "長さ"}
@@ -54,20 +54,23 @@ def information_sentence(table: pd.DataFrame) -> Markdown:
                 continue
             where = {"all": "全体", "implicit": "暗示文"}[row["style"]]
             gap = with_interval(row["advantage"], row["advantage_low"], row["advantage_high"])
-            if row["advantage_low"] > 0:
+            if pd.isna(row["advantage_low"]):
+                verdict = "差は計算できないため、判定しない。"
+            elif row["advantage_low"] > 0:
                 verdict = "残差ストリームは語の袋より多くを知っている。"
             elif row["advantage_high"] < 0:
                 verdict = "残差ストリームからの読み出しは語の袋に劣る。"
             else:
                 verdict = "語の袋との差は検出できない。"
             lines.append(f"- {emotion_name(emotion)}（{where}、{row['n']} 文）: 語の袋との AUC の差 {gap}。{verdict}")
-    beyond = table[(table["source"] == "residual") & (table["style"] == "all")]
-    failed = [emotion_name(r["emotion"]) for r in beyond.to_dict("records") if r["auc"] <= r["shuffled_max"]]
-    lines.append(
-        f"- {'・'.join(failed)}の探針は、シャッフルしたラベルの最大を上回らない。"
-        if failed
-        else "- どの感情でも、残差ストリームの探針はシャッフルしたラベルの最大を上回る。"
-    )
+    known = table[(table["source"] == "residual") & (table["style"] == "all")].dropna(subset=["auc", "shuffled_max"])
+    failed = [emotion_name(r["emotion"]) for r in known.to_dict("records") if r["auc"] <= r["shuffled_max"]]
+    if failed:
+        lines.append(f"- {'・'.join(failed)}の探針は、シャッフルしたラベルの最大を上回らない。")
+    elif len(known):
+        lines.append("- どの感情でも、残差ストリームの探針はシャッフルしたラベルの最大を上回る。")
+    else:
+        lines.append("- 残差ストリームの探針の AUC は計算できないため、判定しない。")
     return Markdown("\n".join(lines))
 
 
@@ -99,11 +102,14 @@ def cross_style_sentence(table: pd.DataFrame) -> Markdown:
         words = table[(table["source"] == "words")]
         for key in ("emotion", "trained_on", "tested_on"):
             words = words[words[key] == row[key]]
-        way = f"{STYLE_NAMES[row['trained_on']]}→{STYLE_NAMES[row['tested_on']]}"
+        way = "→".join(STYLE_NAMES.get(row[key], row[key]) for key in ("trained_on", "tested_on"))
+        if pd.isna(row["auc"]) or pd.isna(row["low"]):
+            lines.append(f"- {emotion_name(row['emotion'])}（{way}）: AUC を計算できないため、判定しない。")
+            continue
         carries = row["low"] > 0.5 and row["auc"] > row["shuffled_max"]
         lines.append(
             f"- {emotion_name(row['emotion'])}（{way}、{row['n']} 文）: AUC {with_interval(row['auc'], row['low'], row['high'])}"
-            f"（語の袋 {words.iloc[0]['auc']:.2f}）。"
+            f"（語の袋 {number(words.iloc[0]['auc'])}）。"
             + ("別の種類の文にも通じる。" if carries else "通じるとは言えない。")
         )
     return Markdown("\n".join(lines))
@@ -122,11 +128,30 @@ def probe_rows(chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 def projection_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Rank correlations of the projections with the scores, emotions down."""
+    """Rank correlations of the projections with the scores, emotions down; of many scores the own and the highest."""
+    targets = [column for column in table if column.startswith("target/")]
+    if len(targets) > MOST_DRAWN:
+        table = _own_and_highest(table, targets)
     names = {"emotion": "ベクトル", "layer": "層", "n": "テキスト数", "null": "帰無の 97.5 % 点"}
+    names |= {"own": "自分の得点", "highest": "他で最大の得点"}
     names |= {column: metric_name(column) for column in table if "/" in column or column == "valence"}
     shown = table.assign(emotion=table["emotion"].map(emotion_name))
     return tidy(shown, digits=2, names=names).set_index("ベクトル")
+
+
+def _own_and_highest(table: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
+    """The table with two columns for all targets: an emotion's own, and the highest of the others with its name."""
+    own, highest = [], []
+    for row in table.to_dict("records"):
+        mine = f"target/{row['emotion']}"
+        others = {c: row[c] for c in targets if c != mine and not pd.isna(row[c])}
+        best = max(others, key=others.get, default=None)
+        own.append(row.get(mine, float("nan")))
+        highest.append("—" if best is None else f"{metric_name(best)} {number(others[best])}")
+    kept = table.drop(columns=targets)
+    kept.insert(3, "own", own)
+    kept.insert(4, "highest", highest)
+    return kept
 
 
 def projection_sentence(table: pd.DataFrame) -> Markdown:
@@ -134,17 +159,20 @@ def projection_sentence(table: pd.DataFrame) -> Markdown:
     targets = [column for column in table if column.startswith("target/")]
     lines = []
     for row in table.to_dict("records"):
-        own = row.get(f"target/{row['emotion']}")
-        if own is None or pd.isna(own):
-            continue
+        own, null = row.get(f"target/{row['emotion']}"), row.get("null")
         name = emotion_name(row["emotion"])
+        if pd.isna(own) or pd.isna(null):  # None too
+            lines.append(f"- {name}: この感情に対応する得点がないか、値が変わらないため、相関は測れない。")
+            continue
         others = {c: row[c] for c in targets if c != f"target/{row['emotion']}" and not pd.isna(row[c])}
         strongest = max(others, key=others.get, default=None)
-        text = f"- {name}: 自分の得点との順位相関 {own:+.2f}（帰無の 97.5 % 点 {row['null']:.2f}）。"
-        if own <= row["null"]:
+        text = f"- {name}: 自分の得点との順位相関 {number(own, signed=True)}（帰無の 97.5 % 点 {number(null)}）。"
+        if own <= null:
             text += "入れ替えた得点と区別できない。"
         elif strongest is not None and others[strongest] >= own:
-            text += f"{metric_name(strongest)}との相関 {others[strongest]:+.2f} の方が大きく、特異的とは言えない。"
+            text += f"{metric_name(strongest)}との相関 {number(others[strongest], signed=True)} の方が大きく、特異的とは言えない。"
+        elif strongest is None:
+            text += "比べる他の感情の得点がないため、特異的かどうかは言えない。"
         else:
             text += "他の感情の確率との相関より大きい（差の検定はしていない）。"
         lines.append(text)
@@ -155,7 +183,8 @@ def corpus_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The correlations on the corpus, and the AUC for people's labels."""
     if table.empty:
         return none_at_hand()
-    shown = projection_rows(table.drop(columns=[c for c in table if "human" in c]))
+    of_people = ["n_human", "human_auc", "human_low", "human_high"]
+    shown = projection_rows(table.drop(columns=[column for column in of_people if column in table]))
     if "human_auc" in table:
         cells = [with_interval(*values) for values in table[["human_auc", "human_low", "human_high"]].to_numpy()]
         shown["人のラベルとの AUC"] = cells
@@ -201,7 +230,10 @@ def token_sentence(table: pd.DataFrame) -> Markdown:
     """Whether the projection stands at the emotion word rather than over the text."""
     if table.empty:
         return Markdown("感情語の位置がないため、語の位置と文全体は比べない。")
-    high = table[table["at_word"] > 2 * table["overall"].abs()]
+    known = table.dropna(subset=["at_word", "overall"])
+    if known.empty:
+        return Markdown("感情語の位置での射影を計算できないため、語の位置と文全体は比べない。")
+    high = known[known["at_word"] > 2 * known["overall"].abs()]
     if high.empty:
         return Markdown("射影は感情語の位置だけに集中してはいない。")
     names = "・".join(emotion_name(e) for e in high["emotion"])
@@ -214,10 +246,13 @@ def discussion(chosen: pd.DataFrame, n_test: int) -> Markdown:
     """考察 about the probes, computed."""
     lines = []
     for row in chosen.to_dict("records"):
+        if pd.isna(row["test_auc"]) or pd.isna(row["shuffled_max"]):
+            lines.append(f"- {emotion_name(row['emotion'])}: 探針のテスト AUC を計算できないため、判定しない。")
+            continue
         verdict = "上回る" if row["test_auc"] > row["shuffled_max"] else "上回らない"
         lines.append(
-            f"- {emotion_name(row['emotion'])}: 検証で選んだ層 {row['layer']} の探針はテスト {n_test} シナリオで AUC {row['test_auc']:.2f} を示し、"
-            f"シャッフルの最大 {row['shuffled_max']:.2f} を{verdict}。"
+            f"- {emotion_name(row['emotion'])}: 検証で選んだ層 {row['layer']} の探針はテスト {n_test} シナリオで AUC {number(row['test_auc'])} を示し、"
+            f"シャッフルの最大 {number(row['shuffled_max'])} を{verdict}。"
         )
     lines.append(
         "- 探針の AUC は読み出せることを示すだけで、モデルがその方向を使うことは示さない。因果は Phase 5 で問う。"

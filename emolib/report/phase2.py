@@ -6,10 +6,12 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.activations import Activations
-from emolib.report.common import STYLE_NAMES, emotion_name, layers_shown, metric_name, tidy
+from emolib.report.common import STYLE_NAMES, emotion_name, layers_shown, metric_name, number, tidy
 
 SCORES = {"n_tokens": "トークン数"}
-
+EVEN_GROWTH = 1.5  # norms of two layers within this factor are of one size
+FAR_LARGER = 2.0  # what a first token's norm has to reach
+WEAK = 0.3  # rank correlations up to this size
 
 POSITION_NAMES = {"last": "最終トークン", "mean": "平均", "trigger": "感情語", "all": "全トークン"}
 
@@ -45,7 +47,7 @@ def trigger_rows(table: pd.DataFrame) -> pd.DataFrame:
 def massive_rows(table: pd.DataFrame, n_layers: int) -> pd.DataFrame:
     """The dimensions with the largest mean absolute value: number, and how many times the median dimension's."""
     shown = table[table["layer"].isin(layers_shown(n_layers))]
-    cells = [f"{int(row.dimension)}（{row.ratio:.0f} 倍）" for row in shown.itertuples()]
+    cells = [f"{int(row.dimension)}（{number(row.ratio, 0)} 倍）" for row in shown.itertuples()]
     wide = shown.assign(cell=cells).pivot(index="layer", columns="rank", values="cell")
     wide.columns = [f"{rank} 位" for rank in wide.columns]
     return wide.rename_axis("層")
@@ -72,7 +74,7 @@ def norm_rows(table: pd.DataFrame) -> pd.DataFrame:
         "top10_share": "最大 10 次元の割合",
     }
     every = max(1, len(table) // 10)
-    return tidy(table[table["layer"] % every == 0], digits=3, names=names).set_index("層")
+    return tidy(table.iloc[::every], digits=3, names=names).set_index("層")
 
 
 def norm_curves(table: pd.DataFrame) -> pd.DataFrame:
@@ -102,24 +104,30 @@ def share_curves(table: pd.DataFrame) -> pd.DataFrame:
 
 def _correlation_sentence(table: pd.DataFrame) -> str:
     """Whether the norm follows an emotion's score, over the maximum that chance gives."""
-    lengths, others = table[table["score"] == "n_tokens"].iloc[0], table[table["score"] != "n_tokens"]
-    beyond = others[others["strongest"].abs() > others["null"]]
+    lengths = table.loc[table["score"] == "n_tokens", "strongest"]
+    others = table[table["score"] != "n_tokens"].dropna(subset=["strongest", "null"])
+    if others.empty:
+        return "- ノルムと採点器の得点との順位相関は、計算できる得点がないため測っていない。"
+    size = others["strongest"].abs()
+    beyond = others[size > others["null"]]
     text = (
-        f"- ノルムと採点器の得点との順位相関は、層を選んだ後でも絶対値 {others['strongest'].abs().max():.2f} 以下、"
-        f"全層の中央値は絶対値 {others['median'].abs().max():.2f} 以下である（トークン数とは最大 {lengths['strongest']:+.2f}）。"
+        f"- ノルムと採点器の得点との順位相関は、層を選んだ後でも絶対値 {number(size.max())} 以下、"
+        f"全層の中央値は絶対値 {number(others['median'].abs().max())} 以下である"
+        f"（トークン数とは最大 {number(lengths.max(), signed=True)}）。"
     )
     if beyond.empty:
-        return text + "どれも、得点を入れ替えたときの最大値の範囲にあり、ノルムは感情の指標にならない。"
-    names = "・".join(metric_name(name) for name in beyond["score"])
-    return (
-        text + f"{names}は入れ替えたときの最大値の 97.5 % 点を超えるが、相関は弱く、ノルムを感情の指標とはみなさない。"
-    )
+        return text + "どれも、得点を入れ替えたときの最大値の範囲にあり、ノルムを感情の指標とする根拠はない。"
+    text += f"{'・'.join(metric_name(name) for name in beyond['score'])}は入れ替えたときの最大値の 97.5 % 点を超える"
+    if beyond["strongest"].abs().max() <= WEAK:
+        return text + "が、相関は弱く、ノルムを感情の指標とはみなさない。"
+    return text + "。ただし層を選んだ値であり、テキストの長さや話題の違いによる相関も除いていない。"
 
 
 def _massive_sentence(massive: pd.DataFrame) -> str:
     """Whether the same few dimensions are the largest in most layers."""
-    inner = massive[(massive["layer"] > 0) & (massive["layer"] < massive["layer"].max())]
-    first = inner[inner["rank"] == 1]
+    first = massive[massive["rank"] == 1].dropna(subset=["ratio"])
+    if first.empty:
+        return "- 内側の層が抽出した層にないため、絶対値の平均が最大の次元は比べない。"
     counts = first["dimension"].value_counts()
     top, share = int(counts.index[0]), counts.iloc[0] / len(first)
     largest = first.loc[first["ratio"].idxmax()]
@@ -149,6 +157,57 @@ def _trigger_sentence(triggers: pd.DataFrame) -> str:
     return text
 
 
+def _growth_sentence(table: pd.DataFrame) -> str:
+    """Whether norms differ by layer."""
+    first, last = (int(table["layer"].iloc[i]) for i in (0, -1))
+    growth = float(table["median_norm"].iloc[-1] / table["median_norm"].iloc[0])
+    if first == last or pd.isna(growth):
+        return "- 比べる層が二つないため、残差ノルムの層による違いは測っていない。"
+    text = f"- 残差ノルムの中央値は層 {first} から層 {last} までに {number(growth, 1)} 倍になる。"
+    if 1 / EVEN_GROWTH < growth < EVEN_GROWTH:
+        return (
+            text
+            + "両端の層の大きさは近いが、間の層の違いは表にあるとおりである。層をまたぐ掃引では `resid` 単位を用いる。"
+        )
+    return (
+        text + "したがって α を生のベクトルの倍数で揃えると、層どうしの強さは比較できない。"
+        "層をまたぐ掃引では `resid` 単位を用いる。"
+    )
+
+
+def _first_token_sentence(table: pd.DataFrame) -> str:
+    """Whether first tokens are attention sinks, whose norm is of another size."""
+    ratio = (table["first_token_norm"] / table["median_norm"]).dropna()
+    if ratio.empty:
+        return "- 先頭以外のトークンがないため、先頭トークンのノルムは比べない。"
+    layer, largest = int(table.loc[ratio.idxmax(), "layer"]), float(ratio.max())
+    if largest >= FAR_LARGER:
+        return (
+            f"- 先頭トークンのノルムは層 {layer} で他のトークンの {number(largest, 0)} 倍に達する。"
+            "先頭トークンは平均にもパッチにも含めない。"
+        )
+    return (
+        f"- 先頭トークンのノルムは、最大の層 {layer} でも他のトークンの {number(largest, 1)} 倍であり、桁違いに大きくはない。"
+        "それでも、どのモデルも同じに扱うため、先頭トークンは平均にもパッチにも含めない。"
+    )
+
+
+def _share_sentence(table: pd.DataFrame) -> str:
+    """Whether a few dimensions hold most of ‖h‖²."""
+    known = table.dropna(subset=["top3_share"])
+    if known.empty:
+        return "- 内側の層が抽出した層にないため、少数の次元が占めるエネルギーは比べない。"
+    dominated = known[known["top3_share"] > 0.5]
+    if len(dominated):
+        layers = dominated["layer"]
+        return (
+            f"- 最大 3 次元がエネルギー ‖h‖² の半分を超える層が {len(dominated)} 層ある（層 {layers.min()}–{layers.max()} の範囲）。"
+            "生のコサイン類似度はこの少数の次元に支配されるため、Phase 3 では標準化後と除去後の値を並べて示す。"
+        )
+    share = float(known["top3_share"].max())
+    return f"- 最大 3 次元が占めるエネルギーの割合は最大でも {share:.0%} であり、少数の次元による支配は見られない。"
+
+
 def discussion(
     acts: Activations,
     table: pd.DataFrame,
@@ -157,27 +216,11 @@ def discussion(
     triggers: pd.DataFrame,
 ) -> Markdown:
     """考察, computed from the tables."""
-    ratio, layers = table["first_token_norm"] / table["median_norm"], acts.layer_numbers
-    peak = int(ratio.idxmax())
-    inner = table.iloc[1:-1]
-    dominated = inner[inner["top3_share"] > 0.5]
-    growth = float(table["median_norm"].iloc[-2] / table["median_norm"].iloc[0])
-    lines = [
-        f"- 残差ノルムの中央値は層 {layers[0]} から層 {layers[-2]} までに {growth:.1f} 倍になる。"
-        "したがって α を生のベクトルの倍数で揃えると、層どうしの強さは比較できない。層をまたぐ掃引では `resid` 単位を用いる。",
-        f"- 先頭トークンのノルムは層 {layers[peak]} で他のトークンの {float(ratio.iloc[peak]):.0f} 倍に達する。"
-        "先頭トークンは平均にもパッチにも含めない。",
-    ]
-    if len(dominated):
-        layers = dominated["layer"]
-        lines.append(
-            f"- 最大 3 次元がエネルギー ‖h‖² の半分を超える層が {len(dominated)} 層ある（層 {layers.min()}–{layers.max()} の範囲）。"
-            "生のコサイン類似度はこの少数の次元に支配されるため、Phase 3 では標準化後と除去後の値を並べて示す。"
-        )
-    else:
-        share = float(inner["top3_share"].max())
-        lines.append(
-            f"- 最大 3 次元が占めるエネルギーの割合は最大でも {share:.0%} であり、少数の次元による支配は見られない。"
-        )
-    lines += [_massive_sentence(massive), _trigger_sentence(triggers), _correlation_sentence(correlations)]
+    # of all layers the last, the final residual, is of a kind of its own, as is layer 0, the embedding
+    blocks = acts.layer_numbers[:-1] if acts.layers is None else acts.layer_numbers
+    inner = [layer for layer in blocks if layer > 0]
+    lines = [_growth_sentence(table[table["layer"].isin(blocks)]), _first_token_sentence(table)]
+    lines += [_share_sentence(table[table["layer"].isin(inner)])]
+    lines += [_massive_sentence(massive[massive["layer"].isin(inner)])]
+    lines += [_trigger_sentence(triggers), _correlation_sentence(correlations)]
     return Markdown("\n".join(lines))

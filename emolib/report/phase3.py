@@ -5,12 +5,19 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.report.common import STYLE_NAMES, emotion_name, layers_shown, none_at_hand, tidy
+from emolib.report.common import (
+    MOST_DRAWN,
+    STYLE_NAMES,
+    emotion_name,
+    layers_shown,
+    none_at_hand,
+    number,
+    tidy,
+)
 
 POSITION_NAMES = {"mean": "平均", "last": "最終トークン", "trigger": "感情語"}
 VIEWS = {"raw": "生", "standardised": "標準化", "trimmed": "除去", "whitened": "白色化"}
 FITTED_ON = {"all": "全ての文", "implicit": "暗示文だけ", "adjusted": "表層を除去"}
-MOST_DRAWN = 6  # lines that a figure can hold and still be read
 MOST_PAIRS = 10
 LARGE_GAP = 0.15
 
@@ -38,6 +45,8 @@ def position_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def cosine_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Cosine of the most alike pairs in every view; pairs down, layers across."""
+    if table.empty:
+        return none_at_hand()
     kinds = {key: name for key, name in VIEWS.items() if key in table}
     table = table[table["pair"].isin(_most_alike(table, MOST_PAIRS))]
     return _layers_across(table.assign(pair=table["pair"].map(pair_name)), "pair", "組", kinds, digits=2)
@@ -68,7 +77,12 @@ def cosine_curves(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def pair_matrix(table: pd.DataFrame, value: str, diagonal: float, layers: range | None = None) -> pd.DataFrame:
-    """A symmetric matrix of a pair table's column, averaged over layers (all above 0 by default)."""
+    """A symmetric matrix of a pair table's column, averaged over layers (all above 0 by default).
+
+    Without any pair there is one emotion alone, of which only the diagonal is known.
+    """
+    if table.empty:
+        return pd.DataFrame([[diagonal]], index=["感情は一つ"], columns=["感情は一つ"])
     kept = table[table["layer"].isin(layers) if layers is not None else table["layer"] > 0]
     means = kept.groupby("pair", sort=False)[value].mean()
     names = list(dict.fromkeys(name for pair in means.index for name in pair.split("–")))
@@ -105,7 +119,7 @@ def stability_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def with_interval(value: float, low: float, high: float) -> str:
     """A number with its 95 % interval; a dash where there is none."""
-    return "—" if pd.isna(value) else f"{value + 0.0:.2f} [{low + 0.0:.2f}, {high + 0.0:.2f}]"
+    return "—" if pd.isna(value) else f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def separation_rows(table: pd.DataFrame, position: str = "mean") -> pd.DataFrame:
@@ -140,6 +154,9 @@ def separation_sentence(table: pd.DataFrame) -> Markdown:
     mean = table[table["position"] == "mean"]
     lines = []
     for emotion, part in mean.groupby("emotion", sort=False):
+        if part["low"].isna().all():
+            lines.append(f"- {emotion_name(emotion)}: テスト AUC を計算できないため、判定しない。")
+            continue
         above = part[part["low"] > part[["random_high", "shuffled_high"]].max(axis=1)]
         name = emotion_name(emotion)
         if above.empty:
@@ -149,7 +166,7 @@ def separation_sentence(table: pd.DataFrame) -> Markdown:
         best = part.loc[part["validation_auc"].idxmax()]
         lines.append(
             f"- {name}: {views}のベクトルへの射影だけで、見ていないシナリオの感情文と中立文を帰無より良く分ける。"
-            f"検証で最良の見方は{VIEWS[best['variant']]}で、テスト AUC は {best['auc']:.2f} である。"
+            f"検証で最良の見方は{VIEWS[best['variant']]}で、テスト AUC は {number(best['auc'])} である。"
         )
     return Markdown("\n".join(lines))
 
@@ -161,8 +178,9 @@ def restricted_rows(table: pd.DataFrame) -> pd.DataFrame:
     shown = table.assign(cell=cells, tested=tested, emotion=table["emotion"].map(emotion_name))
     shown["fitted_on"] = shown["fitted_on"].map(FITTED_ON)
     keys = ["emotion", "fitted_on", "layer", "cosine"]
+    shown["cosine"] = shown["cosine"].map(number)
     wide = shown.pivot(index=keys, columns="tested", values="cell").reindex(columns=list(dict.fromkeys(tested)))
-    wide = wide.reset_index().round({"cosine": 2})
+    wide = wide.reindex(list(dict.fromkeys(zip(*(shown[key] for key in keys), strict=True)))).reset_index()
     wide.columns.name = None
     order = {name: i for i, name in enumerate(dict.fromkeys(shown["emotion"]))}
     wide = wide.sort_values("emotion", key=lambda c: c.map(order), kind="stable")
@@ -175,6 +193,9 @@ def restricted_sentence(table: pd.DataFrame) -> Markdown:
     lines = []
     implicit = table[(table["fitted_on"] == "implicit") & (table["tested_on"] == "implicit")]
     for row in implicit.to_dict("records"):
+        if pd.isna(row["low"]):
+            lines.append(f"- {emotion_name(row['emotion'])}: 暗示文での AUC を計算できないため、判定しない。")
+            continue
         better = row["low"] > 0.5
         lines.append(
             f"- {emotion_name(row['emotion'])}: 暗示文だけのベクトルは、テストの暗示文を AUC "
@@ -184,12 +205,12 @@ def restricted_sentence(table: pd.DataFrame) -> Markdown:
     adjusted = table[(table["fitted_on"] == "adjusted") & (table["tested_on"] == "all")]
     if adjusted.empty:
         lines.append(
-            "- Phase 1 では代名詞・句読点・長さだけではラベルを見分けられない（AUC 0.65 以下）ため、表層は除去していない。"
+            "- 代名詞・句読点・長さだけで AUC 0.65 を超えて見分けられるラベルは Phase 1 で見つからないため、表層は除去していない。"
         )
     else:
         everything = table[(table["fitted_on"] == "all") & (table["tested_on"] == "all")].set_index("emotion")["auc"]
         listed = "、".join(
-            f"{emotion_name(r['emotion'])} {everything[r['emotion']]:.2f} → {r['auc']:.2f}（コサイン {r['cosine']:.2f}）"
+            f"{emotion_name(r['emotion'])} {number(everything[r['emotion']])} → {number(r['auc'])}（コサイン {number(r['cosine'])}）"
             for r in adjusted.to_dict("records")
         )
         lines.append(
@@ -246,7 +267,9 @@ def k_rows(table: pd.DataFrame) -> pd.DataFrame:
 def subspace_sentence(table: pd.DataFrame, topics: pd.DataFrame) -> Markdown:
     """What the subspaces hold, from the chosen k and from plain PCA."""
     lines = []
-    if table.empty:
+    if table.empty and topics["emotion"].nunique() > 1:
+        lines.append("- 検証またはテストのシナリオが少なく、そこから部分空間を作れないため、k は選ばない。")
+    elif table.empty:
         lines.append(
             "- 中立のほかに感情が一つしかない。二つのラベルの入れ替えは差の符号を変えるだけで、部分空間の帰無にならないため、k は選ばない。"
         )
@@ -258,16 +281,19 @@ def subspace_sentence(table: pd.DataFrame, topics: pd.DataFrame) -> Markdown:
                 "ラベルに固有の部分空間があるとは言えず、k に意味はない。"
             )
             continue
+        if pd.isna(row["test_overlap"]):
+            lines.append(f"- {name}: 規則が選ぶ k は {row['k']}。テストでの重なりは計算できないため、判定しない。")
+            continue
         beyond = row["test_overlap"] > row["test_null_high"]
         lines.append(
-            f"- {name}: 規則が選ぶ k は {row['k']}。テストシナリオの部分空間との重なりは {row['test_overlap']:.2f} で、"
-            f"シャッフルの 97.5 % 点 {row['test_null_high']:.2f} を{'上回る' if beyond else '上回らない'}。"
+            f"- {name}: 規則が選ぶ k は {row['k']}。テストシナリオの部分空間との重なりは {number(row['test_overlap'])} で、"
+            f"シャッフルの 97.5 % 点 {number(row['test_null_high'])} を{'上回る' if beyond else '上回らない'}。"
         )
     first = topics[topics["k"] == 1]
     if len(first):
         shared, own = first["with_neutral"].mean(), first["with_differences"].mean()
         lines.append(
-            f"- 参考: ラベルごとの素の主成分（第 1 成分）は、中立文の第 1 成分と平均 {shared:.2f}、差の第 1 方向と平均 {own:.2f} 重なる。"
+            f"- 参考: ラベルごとの素の主成分（第 1 成分）は、中立文の第 1 成分と平均 {number(shared)}、差の第 1 方向と平均 {number(own)} 重なる。"
             + ("素の主成分は、感情による差よりも、中立文にもある変動（話題など）に近い。" if shared > own else "")
         )
     return Markdown("\n".join(lines))
@@ -300,16 +326,35 @@ def discussion(
     cosines: pd.DataFrame, stability: pd.DataFrame, separation: pd.DataFrame, styles: pd.DataFrame
 ) -> Markdown:
     """考察 about the vectors, computed from the tables."""
-    last = int(cosines["layer"].max())
-    middle = cosines[(cosines["layer"] >= last // 3) & (cosines["layer"] <= 2 * last // 3)]
-    kinds = {key: name for key, name in VIEWS.items() if key in middle}
-    means = middle[list(kinds)].mean()
-    listed = "、".join(f"{name} {means[key]:.2f}" for key, name in kinds.items())
+    last = int(stability["layer"].max())
+    middle = (last // 3, 2 * last // 3)
+    lines = _cosine_sentences(cosines, middle)
+    lines += [_stability_sentence(emotion, part) for emotion, part in stability.groupby("emotion", sort=False)]
+    inner = styles[styles["layer"].between(*middle)]
+    if len(inner):
+        agreement = inner.groupby("emotion", sort=False)["cosine"].mean()
+        listed = "、".join(f"{emotion_name(e)} {number(v)}" for e, v in agreement.items())
+        lines.append(
+            f"- 明示文だけ・暗示文だけから作ったベクトルの中間層でのコサインは {listed}。"
+            "感情語の有無に依らない成分がどれだけあるかの目安である（両者の標本誤差だけでも 1 より小さくなる）。"
+        )
+    lines.append(_raw_separation_sentence(separation))
+    return Markdown("\n".join(lines))
+
+
+def _cosine_sentences(cosines: pd.DataFrame, middle: tuple[int, int]) -> list[str]:
+    """How alike the vectors are in the middle layers, and whether a few dimensions make it so."""
+    inner = cosines[cosines["layer"].between(*middle)]
+    means = inner[[key for key in VIEWS if key in inner]].mean()
+    if inner.empty or means[["raw", "standardised", "trimmed"]].isna().any():
+        return ["- 比べる感情の組がないため、感情ベクトルどうしのコサインからは何も言えない。"]
+    listed = "、".join(f"{VIEWS[key]} {number(value)}" for key, value in means.items())
+    apart = [VIEWS[key] for key in ("standardised", "trimmed") if abs(means["raw"] - means[key]) > LARGE_GAP]
     lines = [
-        f"- 中間の層（{last // 3}–{2 * last // 3}）での感情ベクトル間コサインの平均は、{listed} である。"
+        f"- 中間の層（{middle[0]}–{middle[1]}）での感情ベクトル間コサインの平均は、{listed} である。"
         + (
-            "生の値と標準化後の値の差が大きく、生の値だけで「感情どうしは似ている」と読むことはできない。"
-            if abs(means["raw"] - means["standardised"]) > LARGE_GAP
+            f"生の値と{'・'.join(apart)}後の値の差が大きく、生の値だけで感情どうしの近さを読むことはできない。"
+            if apart
             else "生・標準化・除去は近く、少数の次元が値を作っているわけではない。"
         )
     ]
@@ -318,33 +363,33 @@ def discussion(
             "- 標準化しても感情どうしのコサインは高い。感情ベクトルは「中立でない」という共通の成分を大きくもち、"
             "感情ごとの違いは残りの成分にある。Phase 5 では、他の感情のベクトルとの差を主張の条件とする。"
         )
-    for emotion, part in stability.groupby("emotion", sort=False):
-        inner = part[part["layer"] > 0]
-        best = inner.loc[inner["mean"].idxmax()]
-        beats = best["low"] > best["shuffled_high"]
-        lines.append(
-            f"- {emotion_name(emotion)}: 分割半の安定性は層 {int(best['layer'])} で最大 "
-            f"{with_interval(best['mean'], best['low'], best['high'])}、シャッフルの 97.5 % 点は {best['shuffled_high'] + 0.0:.2f}。"
-            + ("偶然の水準を上回る。" if beats else "偶然の水準と区別できない。")
-            + "（層は最大のものを選んでいるため、値はやや大きめに出る。）"
-        )
-    inner = styles[(styles["layer"] >= last // 3) & (styles["layer"] <= 2 * last // 3)]
-    if len(inner):
-        agreement = inner.groupby("emotion", sort=False)["cosine"].mean()
-        listed = "、".join(f"{emotion_name(e)} {v:.2f}" for e, v in agreement.items())
-        lines.append(
-            f"- 明示文だけ・暗示文だけから作ったベクトルの中間層でのコサインは {listed}。"
-            "感情語の有無に依らない成分がどれだけあるかの目安である（両者の標本誤差だけでも 1 より小さくなる）。"
-        )
-    raw = separation[(separation["variant"] == "raw") & (separation["position"] == "mean")]
+    return lines
+
+
+def _stability_sentence(emotion: str, table: pd.DataFrame) -> str:
+    """One emotion's split-half cosine at its best layer, beside shuffled labels."""
+    known = table[table["layer"] > 0].dropna(subset=["mean", "low", "shuffled_high"])
+    if known.empty:
+        return f"- {emotion_name(emotion)}: 分割半の安定性は計算できないため、判定しない。"
+    best = known.loc[known["mean"].idxmax()]
+    return (
+        f"- {emotion_name(emotion)}: 分割半の安定性は層 {int(best['layer'])} で最大 "
+        f"{with_interval(best['mean'], best['low'], best['high'])}、"
+        f"シャッフルの 97.5 % 点は {number(best['shuffled_high'])}。"
+        + ("偶然の水準を上回る。" if best["low"] > best["shuffled_high"] else "偶然の水準と区別できない。")
+        + "（層は最大のものを選んでいるため、値はやや大きめに出る。）"
+    )
+
+
+def _raw_separation_sentence(table: pd.DataFrame) -> str:
+    """Whether the plain vectors at the mean tell test texts apart, and what that does not mean."""
+    raw = table[(table["variant"] == "raw") & (table["position"] == "mean")].dropna(subset=["low"])
+    if raw.empty:
+        return "- 生のベクトルへの射影のテスト AUC は計算できないため、判定しない。"
     passed = raw[raw["low"] > raw[["random_high", "shuffled_high"]].max(axis=1)]
     names = "・".join(emotion_name(e) for e in passed["emotion"])
-    lines.append(
-        (
-            f"- 生のベクトルへの射影だけで、{names}のテスト文を帰無より良く分ける。"
-            if len(passed)
-            else "- 生のベクトルへの射影は、どの感情のテスト文も帰無より良く分けない。"
-        )
-        + "分けられることは、モデルがその方向を使うことを意味しない。因果は Phase 5 で問う。"
-    )
-    return Markdown("\n".join(lines))
+    return (
+        f"- 生のベクトルへの射影だけで、{names}のテスト文を帰無より良く分ける。"
+        if len(passed)
+        else "- 生のベクトルへの射影は、どの感情のテスト文も帰無より良く分けない。"
+    ) + "分けられることは、モデルがその方向を使うことを意味しない。因果は Phase 5 で問う。"

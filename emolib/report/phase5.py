@@ -7,24 +7,34 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib import statistics
+from emolib.claims import OperatingPoint
+from emolib.claims import verdict as judged
 from emolib.config import PatchingParameters
-from emolib.patching import OperatingPoint
-from emolib.phases import phase5
+from emolib.controls import FAMILIES
+from emolib.phases import steering
 from emolib.phases.run import Run
 from emolib.phases.scores import measures
-from emolib.report.common import FAMILIES, emotion_name, escape, markdown_table, metric_name, tidy
+from emolib.report.common import FAMILIES as SCORERS
+from emolib.report.common import emotion_name, escape, markdown_table, metric_name, tidy
 from emolib.scoring.fluency import nll_limit
 from emolib.scoring.goemotions import matching_labels
 
-RANK_BAR = 1 / 60
 LARGE_CHANGE, UNEQUAL = 0.1, 3  # probabilities whose models differ by such a factor are spoken of
-FEWEST_SCENARIOS = 10  # below it an interval over scenarios is not worth its name
+WORDS = {"supported": "支持", "not_supported": "不支持", "underpowered": "検出力不足"}
 KINDS = {
     "baseline": "パッチなし",
     "emotion": "感情ベクトル",
-    "isotropic": "乱数方向",
+    "isotropic": "等方的な乱数方向",
+    "covariance": "共分散に合わせた方向",
+    "shuffled": "シャッフル方向",
     "direct_path": "直接経路",
+    "pca": "主成分方向",
+    "probe": "探針方向",
+    "subspace": "部分空間への移動",
+    "prompting": "指示（プロンプト）",
+    "prompting_baseline": "指示なし（同じ書式）",
 }
+SHORT = {"isotropic": "等方", "covariance": "共分散", "shuffled": "シャッフル"}
 RULES = {"best": "最良", "median": "中央", "worst": "最悪", "broken": "破綻"}
 
 
@@ -55,7 +65,7 @@ def layer_curves(point: OperatingPoint) -> pd.DataFrame:
 def change_bars(table: pd.DataFrame, family: str) -> pd.DataFrame:
     """Own words (`keywords`) or own probability (`target`) for the figure: emotion, kind, value, se."""
     own = table[table["metric"].str.startswith(f"{family}/")]
-    names = {"baseline": "パッチなし", "patched": "パッチ", "random": "乱数方向"}
+    names = {"baseline": "パッチなし", "patched": "パッチ", "random": "等方的な乱数方向"}
     parts = [
         pd.DataFrame(
             {"emotion": own["emotion"].map(emotion_name), "kind": shown, "value": own[kind], "se": own[f"{kind}_se"]}
@@ -78,7 +88,7 @@ def label_matrix(table: pd.DataFrame) -> pd.DataFrame:
 
 def scorer_effect_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The effect by each GoEmotions model."""
-    shown = table.assign(emotion=table["emotion"].map(emotion_name), family=table["family"].map(FAMILIES))
+    shown = table.assign(emotion=table["emotion"].map(emotion_name), family=table["family"].map(SCORERS))
     names = {"emotion": "感情", "family": "分類器", "own": "自分のベクトルによる変化", "vs_others": "自−他"}
     return tidy(shown, digits=3, names=names).set_index(["感情", "分類器"])
 
@@ -99,12 +109,15 @@ def largest_changes(table: pd.DataFrame, count: int = 5) -> Markdown:
 
 
 def effects_and_nulls(run: Run, sweep: pd.DataFrame, family: str) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Own effect of every emotion on one family of measures, and the effects of the random directions."""
+    """Own effect of every emotion on one kind of measure, and the effects of every family of control directions."""
     effects, nulls = {}, {}
     for emotion, metrics in measures(sweep, run.emotions).items():
         for metric in (m for m in metrics if m.startswith(f"{family}/")):
-            effects[emotion] = float(phase5.effects(sweep, "emotion", emotion, metric).mean())
-            nulls[emotion] = phase5.control_effects(sweep, emotion, metric).to_numpy()
+            own = float(steering.effects(sweep, "emotion", emotion, metric).mean())
+            for control in FAMILIES:
+                name = f"{emotion_name(emotion)}<br>{SHORT[control]}"
+                effects[name] = own
+                nulls[name] = steering.control_effects(sweep, emotion, metric, family=control).to_numpy()
     return effects, nulls
 
 
@@ -146,8 +159,10 @@ def claim_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
         "vs_others": "自−他",
         "ci_low": "95 % BCa 下限",
         "ci_high": "95 % BCa 上限",
-        "random_max": "乱数方向の最大",
-        "rank_p": "片側順位 p",
+        "p_isotropic": "片側順位 p（等方）",
+        "p_covariance": "片側順位 p（共分散）",
+        "p_shuffled": "片側順位 p（シャッフル）",
+        "rank_p": "片側順位 p（最も厳しい族）",
         "direct_path": "直接経路での変化（破綻もそのまま）",
         "wrong_way": "逆向きのプロンプトの割合",
         "n": "テストシナリオ数",
@@ -170,7 +185,7 @@ def overall_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFram
 
 
 def overall(part: pd.DataFrame, params: PatchingParameters) -> str:
-    """支持 where every measure is supported; 不支持 where one is refuted; otherwise the design could not tell."""
+    """支持 where every measure is supported; 不支持 where one is not; otherwise the design could not tell."""
     words = [verdict(row, params) for row in part.to_dict("records")]
     if all(word == "支持" for word in words):
         return "支持"
@@ -178,15 +193,12 @@ def overall(part: pd.DataFrame, params: PatchingParameters) -> str:
 
 
 def verdict(row: dict, params: PatchingParameters) -> str:
-    """支持 needs the interval above 0 and the rank p at its bar; 検出力不足 where the design could not have shown it."""
-    if row["supported"]:
-        return "支持"
-    if row["n"] < FEWEST_SCENARIOS or 1 / (1 + params.n_controls) > RANK_BAR + 1e-12:
-        return "検出力不足"
-    if row["degenerate"]:
-        return "不支持（0 でない差が少ない）"
-    positive = row["vs_others"] > 0 and row["ci_low"] <= 0 <= row["ci_high"]
-    return "検出力不足" if positive and row["beats_random"] else "不支持"
+    """The word for one emotion and measure, by the rule that Phase 7 uses too."""
+    about = {"met": row["supported"], "low": row["ci_low"], "high": row["ci_high"], "reference": 0.0}
+    about |= {"n": row["n"], "degenerate": row["degenerate"], "rank_p": row["rank_p"], "rank_bar": row["bar"]}
+    about |= {"n_controls": params.n_controls, "detectable_d": statistics.minimum_detectable_effect(row["n"])}
+    word, reason = judged(about, params.smallest_d)
+    return WORDS[word] + ("（0 でない差が少ない）" if reason == "degenerate" else "")
 
 
 def change_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -198,7 +210,7 @@ def change_rows(table: pd.DataFrame) -> pd.DataFrame:
         "baseline_se": "パッチなし SE",
         "patched": "パッチ",
         "patched_se": "パッチ SE",
-        "random": "乱数方向",
+        "random": "等方的な乱数方向",
         "random_se": "乱数 SE",
     }
     return tidy(shown, digits=3, names=names).set_index(["操作した感情", "指標"])
@@ -242,7 +254,7 @@ def example_rows(table: pd.DataFrame, emotion: str) -> Markdown:
 
 def all_examples(run: Run, sweep: pd.DataFrame) -> Markdown:
     """The examples of every emotion, one table each."""
-    parts = [example_rows(phase5.examples(run, sweep, emotion), emotion).data for emotion in run.emotions]
+    parts = [example_rows(steering.examples(run, sweep, emotion), emotion).data for emotion in run.emotions]
     return Markdown("\n\n".join(parts))
 
 
@@ -262,14 +274,24 @@ def discussion(
         "二つの指標と二つの条件を同時に求める本判定の検出力はこれより低く、小さい効果は見逃しうる。"
     )
     lines.append(_broken_sentence(broken, params.broken_margin))
-    lines += _reliance_lines(phase5.scorer_effects(run, sweep))
-    lines += _label_lines(phase5.label_changes(run, sweep))
+    lines += _reliance_lines(steering.scorer_effects(run, sweep))
+    lines += _label_lines(steering.label_changes(run, sweep))
     for metric in ("valence", "politeness/score"):
         listed = "、".join(f"{emotion_name(e)} {v:+.2f}" for e, v in matrix[metric].items())
-        by_chance = phase5.control_effects(sweep, run.emotions[0], metric).mean()
-        lines.append(f"- {metric_name(metric)}の変化は {listed}（乱数方向の平均 {by_chance:+.2f}）。")
+        by_chance = steering.control_effects(sweep, run.emotions[0], metric).mean()
+        lines.append(f"- {metric_name(metric)}の変化は {listed}（等方的な乱数方向の平均 {by_chance:+.2f}）。")
     lines.append("- 感情価と丁寧さの動きだけでは感情を特定できないため、判定には用いない。")
     lines.append(_direct_sentence(claims, broken, run.lm.n_layers))
+    return Markdown("\n".join(lines))
+
+
+def chosen_points(points: dict[str, OperatingPoint], validation: pd.DataFrame, margin: float) -> Markdown:
+    """The operating point, or every fold's."""
+    lines = []
+    for name, point in points.items():
+        share = steering.baseline_broken(validation[validation["part"] == name])
+        text = chosen_point(point, share, margin).data
+        lines.append(f"- {name}: {text}" if name else text)
     return Markdown("\n".join(lines))
 
 
@@ -301,7 +323,8 @@ def _claim_sentence(row: dict, params: PatchingParameters) -> str:
             f"（95 % BCa 区間 {row['ci_low']:+.{digits}f} 〜 {row['ci_high']:+.{digits}f}、{side}）。"
         )
     end = (
-        f"同じノルムの乱数方向 {params.n_controls} 本の最大は {row['random_max']:+.{digits}f}、片側順位 p = {row['rank_p']:.3f}。"
+        f"同じノルムの対照方向（三族、各 {params.n_controls} 本）の最大は {row['random_max']:+.{digits}f}、"
+        f"最も厳しい族の片側順位 p = {row['rank_p']:.3f}（基準 {row['bar']:.4f} 以下）。"
         f"逆に減ったプロンプトは {row['wrong_way']:.0%}。"
     )
     return start + middle + end
@@ -368,12 +391,12 @@ def next_actions(claims: pd.DataFrame, params: PatchingParameters, point: Operat
         names = "・".join(emotion_name(e) for e in open_claims)
         lines.append(f"- {names}は支持されなかった。暗示文から作ったベクトルや別の層の範囲で確かめる。")
     if params.n_controls < 59:
-        lines.append("- このプロファイルの乱数方向の数では順位 p が判定基準に届かない。判定には `quick` を用いる。")
+        lines.append("- このプロファイルの対照方向の数では順位 p が判定基準に届かない。判定には `quick` を用いる。")
     tried = sorted(set(point.table["layer"]))
     if point.layer in (tried[0], tried[-1]):
         lines.append(f"- 選ばれた層 {point.layer} は試した範囲の端にある。範囲を広げて確かめる。")
     strengths = sorted(set(point.table["alpha"]))
     if point.alpha in (strengths[0], strengths[-1]):
         lines.append(f"- 選ばれた α = {point.alpha:g} は試した範囲の端にある。範囲を広げて確かめる。")
-    lines.append("- 残差共分散に合わせた乱数方向とシャッフル方向を対照に加え、等方的な乱数より厳しい比較を行う。")
+    lines.append("- Phase 7 で、効果量と区間、検出力、多重比較の補正をまとめて調べる。")
     return Markdown("\n".join(lines))

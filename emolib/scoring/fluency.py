@@ -33,8 +33,11 @@ def score_fluency(
 
     `nll` is the mean over the continuation's tokens, in nats, given the prompt; NaN for an empty text.
     """
-    ids = [lm.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
-    nll = continuation_nll(lm, prompts, ids)
+    # control directions often leave a greedy text as it was: the same text after the same prompt is read once
+    places: dict[tuple[str, str], int] = {}
+    which = [places.setdefault(pair, len(places)) for pair in zip(prompts, texts, strict=True)]
+    ids = [lm.tokenizer(text, add_special_tokens=False).input_ids for _, text in places]
+    nll = continuation_nll(lm, [prompt for prompt, _ in places], ids)
     table = pd.DataFrame(
         {
             "fluency/nll": nll,
@@ -46,7 +49,7 @@ def score_fluency(
     )
     if nll_limit is not None:
         table["fluency/broken"] = is_broken(table, nll_limit)
-    return table
+    return table.iloc[which].reset_index(drop=True)
 
 
 def is_broken(table: pd.DataFrame, nll_limit: float) -> pd.Series:

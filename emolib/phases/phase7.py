@@ -1,0 +1,311 @@
+"""Phase 7: statistics across the models of a profile, from what their phases 3 and 5 stored.
+
+Needs Phase 5 of the model it is called for, and reads every other model of the profile that has finished it. Makes
+`statistics/effect_sizes.csv`, `power_analysis.csv` and `.json`, `k_selection.csv` and `claims.csv`. No model is loaded
+and no text generated. What counts as supported is in `emolib.phases.verdicts`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from emolib import statistics, store
+from emolib.claims import success
+from emolib.effects import CONTROL_FAMILIES, correct, effect_sizes
+from emolib.errors import UserError
+from emolib.paths import ResultPaths
+from emolib.phases.decoding import chosen_probe_layers
+from emolib.phases.run import Run
+from emolib.phases.scores import measures
+from emolib.power import achieved_power, power_table
+from emolib.subspace_choice import choose_k
+
+FAMILY = ("model", "kind", "measure")  # p values are corrected within these
+MEASURES = (
+    *("keywords", "target", "target_lexical", "target_encoder", "valence", "sentiment", "politeness", "goemotions"),
+    "fluency",
+)
+POWER = 0.8  # at which the smallest detectable effect is worked out
+K_RULE = "smallest k whose validation excess is within one standard error (that of the best k) of the best excess"
+POST_HOC = "post_hoc_power_descriptive"
+POST_HOC_NOTE = "describes only: it restates the p value and decides nothing (Hoenig & Heisey 2001)"
+
+
+# what is at hand
+
+
+def models(run: Run) -> list[str]:
+    """The profile's models whose Phase 5 has finished.
+
+    Raises:
+        UserError: the run's own model is not among them.
+    """
+    found = run.paths.finished_models("phase5")
+    if run.paths.model not in found:
+        which = f"--profile {run.params.profile} --model {run.params.model}"
+        raise UserError(
+            f"expected a finished Phase 5 of {run.paths.model}, found {', '.join(found) or 'none'}; "
+            f"run `emolib run {which} --phase phase5`"
+        )
+    return found
+
+
+def vector_models(run: Run) -> list[str]:
+    """Those of `models` whose Phase 3 has finished too."""
+    finished = run.paths.finished_models("phase3")
+    return [model for model in models(run) if model in finished]
+
+
+def places(run: Run, model: str) -> ResultPaths:
+    return ResultPaths(run.params.profile, model)
+
+
+def stored(run: Run, path: Path) -> pd.DataFrame:
+    """An artifact of another phase; its hash is checked and it is never computed here.
+
+    Raises:
+        UserError: it is not there, or has changed since it was written.
+    """
+    table = run.once(str(path), lambda: store.read_table(path))
+    run.made[path] = store.read_manifest(path)["recorded"]["sha256"]
+    return table
+
+
+def test_sweep(run: Run, model: str) -> pd.DataFrame:
+    """A model's test rows at its operating point, with the control directions."""
+    return stored(run, places(run, model).sweep("test"))
+
+
+def emotions_of(sweep: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(sweep.loc[sweep["kind"] == "emotion", "emotion"]))
+
+
+# effects
+
+
+def effects(run: Run) -> pd.DataFrame:
+    """Every model × kind × emotion × metric against the unpatched text; `statistics/effect_sizes.csv`.
+
+    Returns:
+        The columns of `emolib.effects.effect_sizes`, before them model, and measure (the metric's family), on_target
+        (the metric measures the steered emotion). p values are corrected within model × kind × measure.
+    """
+    settings = {"n_resamples": run.params.n_bootstrap, "seed": run.params.seed}
+
+    def compute() -> pd.DataFrame:
+        table = pd.concat([_effects_of(run, model, settings) for model in models(run)], ignore_index=True)
+        return correct(table.drop(columns=["family", "family_size", "p_bonferroni", "p_fdr"]), family=FAMILY)
+
+    sources = [path for model in models(run) for path in _sweep_files(run, model)]
+    return run.once("effects", lambda: _csv(run, "effect", "effect_sizes", sources, settings, compute))
+
+
+def _sweep_files(run: Run, model: str) -> list[Path]:
+    where = places(run, model)
+    rivals = where.sweep("alternatives")
+    return [where.sweep("test"), *([rivals] if rivals.exists() else [])]
+
+
+def _effects_of(run: Run, model: str, settings: Mapping[str, int]) -> pd.DataFrame:
+    """One model's effects: what the test sweep holds, and what could have been done instead."""
+    test, *others = [stored(run, path) for path in _sweep_files(run, model)]
+    tables = [test] + [part for table in others for part in _rivals(table)]
+    known = measures(test, emotions_of(test))
+    own = {(emotion, metric) for emotion, names in known.items() for metric in names}
+    rows = []
+    for table in tables:
+        metrics = [name for name in test.columns if name.split("/")[0] in MEASURES and name in table]
+        rows.append(effect_sizes(_at_one_point(table), metrics=metrics, success=success, **settings))
+    found = pd.concat(rows, ignore_index=True)
+    pairs = zip(found["emotion"], found["metric"], strict=True)
+    found.insert(0, "model", model)
+    found.insert(1, "measure", found["metric"].str.split("/").str[0])
+    found.insert(2, "on_target", [pair in own for pair in pairs])
+    return found
+
+
+def _rivals(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Other steers beside the unpatched text, and prompting beside the same prompt format without the request."""
+    asked = table["kind"].isin(["prompting", "prompting_baseline"])
+    prompting = table[asked].assign(kind=table["kind"].replace("prompting_baseline", "baseline"))
+    return [part for part in (table[~asked], prompting) if part["kind"].nunique() > 1]
+
+
+def _at_one_point(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as it is, or with the chosen points of a cross-fitted design's parts as one.
+
+    Each part chose its own layer and alpha for its own scenarios: together they are one setting, the chosen one, with
+    the parts' mean alpha, and layer −1 where layers differ.
+    """
+    if "part" not in table or table["part"].nunique() < 2:
+        return table
+    points = table.drop_duplicates(["kind", "emotion", "part"]).groupby(["kind", "emotion"])
+    alpha = points["alpha"].mean().round(9)
+    layer = points["layer"].agg(lambda layers: layers.iloc[0] if layers.nunique() == 1 else -1)
+    place = pd.MultiIndex.from_frame(table[["kind", "emotion"]])
+    return table.assign(alpha=alpha.reindex(place).to_numpy(), layer=layer.reindex(place).to_numpy())
+
+
+def own_effects(run: Run) -> pd.DataFrame:
+    """The emotions' own vectors on their own measures: what claims are about."""
+    table = effects(run)
+    return table[(table["kind"] == "emotion") & table["on_target"]].reset_index(drop=True)
+
+
+def families(table: pd.DataFrame, significance: float) -> pd.DataFrame:
+    """Per named family: how many tests, how many without a test (degenerate), and how many p below the level."""
+    rows = []
+    for keys, part in table.groupby(list(FAMILY), sort=False):
+        row = {**dict(zip(FAMILY, keys, strict=True)), "tests": len(part), "degenerate": int(part["degenerate"].sum())}
+        row |= {name: int((part[name] < significance).sum()) for name in ("p_t", "p_bonferroni", "p_fdr")}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+# power
+
+
+def power(run: Run) -> pd.DataFrame:
+    """Scenarios that assumed effects need, and what the present number detects; `statistics/power_analysis.csv`.
+
+    Returns:
+        Per model, emotion, measure (its own), d and power: the columns of `emolib.power.power_table`, observed_d, and
+        the post-hoc power under a name that says that it only describes.
+    """
+    params = run.params
+    settings = {"ds": params.ds, "powers": params.powers, "alpha": params.significance}
+
+    def compute() -> pd.DataFrame:
+        design = cache(lambda n: power_table(**settings, n=n).drop(columns="post_hoc_power"))
+        parts = []
+        for row in own_effects(run).to_dict("records"):
+            observed = {name: row[name] for name in ("model", "emotion", "metric")} | {"observed_d": row["d_z"]}
+            reached = float(achieved_power(row["d_z"], row["n"], alpha=params.significance))
+            parts.append(design(row["n"]).assign(**observed, **{POST_HOC: reached}))
+        table = pd.concat(parts, ignore_index=True)
+        named = ["model", "emotion", "metric"]
+        return table[[*named, *(name for name in table if name not in named)]]
+
+    sources = [path for model in models(run) for path in _sweep_files(run, model)]
+    matched = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+    matched |= {"seed": params.seed}
+    table = run.once("power", lambda: _csv(run, "power", "power_analysis", sources, matched, compute))
+    if "power" in params.modes:
+        data = store.json_bytes(_power_record(table, params.significance))
+        path = run.paths.statistics("power_analysis.json")
+        run.obtain(path, {"table": store.digest(data.decode())}, lambda: data, model=False)
+    return table
+
+
+def _power_record(table: pd.DataFrame, significance: float) -> dict[str, Any]:
+    """The same as JSON: the designs once, then every observed effect."""
+    design = ["d", "power", "n_required", "n", "detectable_d", "power_at_n", "underpowered"]
+    seen = ["model", "emotion", "metric", "n", "observed_d", POST_HOC]
+    return {
+        "test": "two-sided paired t test over scenarios",
+        "alpha": significance,
+        "designs": _records(table[design].drop_duplicates()),
+        "observed": _records(table[seen].drop_duplicates()),
+        POST_HOC: POST_HOC_NOTE,
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON holds them: null where there is no number."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def detectable(n: int, significance: float) -> float:
+    """Smallest d_z that n scenarios detect with power 0.8; infinite where n is too small for the test."""
+    found = statistics.minimum_detectable_effect(n, power=POWER, alpha=significance) if n > 2 else float("inf")
+    return float(found)
+
+
+# k
+
+
+def k_selection(run: Run) -> pd.DataFrame:
+    """overlap(k) of every emotion's subspace against its null, and the chosen k; `statistics/k_selection.csv`.
+
+    Returns:
+        Per model, emotion and k, at the layer that the probe chose on validation: overlap, null, null_high, excess and
+        se (scenarios resampled), null_max, test_overlap, test_null_high, chosen, chosen_k, best_k, found (the best
+        excess lies above null_max) and rule. Empty where no model has an overlap table: it takes two emotions.
+    """
+    sources = [path for model in vector_models(run) for path in _k_files(run, model)]
+
+    def compute() -> pd.DataFrame:
+        parts = [_k_of(run, model) for model in vector_models(run) if _k_files(run, model)]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=K_COLUMNS)
+
+    return run.once("k", lambda: _csv(run, "k", "k_selection", sources, {}, compute))
+
+
+K_COLUMNS = (
+    *("model", "emotion", "layer", "k", "overlap", "null", "null_high", "excess", "se", "null_max"),
+    *("test_overlap", "test_null_high", "chosen", "chosen_k", "best_k", "best_excess", "best_se", "found", "rule"),
+)
+
+
+def _k_files(run: Run, model: str) -> list[Path]:
+    """The overlaps on validation and on test, and the probes; nothing where there is one emotion alone."""
+    where = places(run, model)
+    files = [where.subspace_table("overlap_validation"), where.subspace_table("overlap_test")]
+    return [*files, where.vector_table("probes_mean")] if files[0].exists() else []
+
+
+def _k_of(run: Run, model: str) -> pd.DataFrame:
+    validation, test, probes = (stored(run, path) for path in _k_files(run, model))
+    chosen = chosen_probe_layers(probes)
+    layers = dict(zip(chosen["emotion"], chosen["layer"], strict=True))
+    picked = choose_k(validation, layer_of=layers)
+    picked = picked.rename(columns={"k": "chosen_k", "se": "best_se"}).drop(columns=["excess", "null_max"])
+    names = {"overlap": "test_overlap", "null_high": "test_null_high"}
+    held_out = test.rename(columns=names)[["emotion", "layer", "k", *names.values()]]
+    table = validation.merge(picked, on=["emotion", "layer"]).merge(held_out, how="left", on=["emotion", "layer", "k"])
+    table = table.assign(model=model, chosen=table["k"] == table["chosen_k"], rule=K_RULE)
+    return table[list(K_COLUMNS)]
+
+
+# files
+
+
+def _csv(
+    run: Run,
+    mode: str,
+    name: str,
+    sources: list[Path],
+    settings: Mapping[str, Any],
+    compute: Callable[[], pd.DataFrame],
+) -> pd.DataFrame:
+    """A table kept as `statistics/<name>.csv` and read back; only computed where its mode is not asked for."""
+    if mode not in run.params.modes:
+        return compute()
+    for path in sources:
+        stored(run, path)
+    matched = {"sources": {path.name: run.made[path] for path in sources}, **settings}
+    return read_csv(run.obtain(run.paths.statistics(f"{name}.csv"), matched, lambda: csv_bytes(compute()), model=False))
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """All digits: what is read back is what was computed."""
+    return table.to_csv(index=False).encode()
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """The table as it was written; only an empty field is missing (a label may be called `null`)."""
+    store.check(path)
+    # the python engine alone reads back the very digits with every pandas
+    return pd.read_csv(io.BytesIO(path.read_bytes()), keep_default_na=False, na_values=[""], engine="python")
+
+
+def control_families(sweep: pd.DataFrame) -> dict[str, int]:
+    """The families of control directions in a sweep, and how many directions each has."""
+    counts = sweep[sweep["kind"].isin(CONTROL_FAMILIES)].groupby("kind", sort=False)["index"].nunique()
+    return {family: int(counts[family]) for family in CONTROL_FAMILIES if family in counts}

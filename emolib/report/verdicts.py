@@ -1,0 +1,209 @@
+"""Phase 7's sentences and tables about the study's claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+from IPython.display import Markdown
+
+from emolib.phases import phase7
+from emolib.phases.run import Run
+from emolib.phases.verdicts import FEWEST_SCENARIOS
+from emolib.power import required_scenarios
+from emolib.report.common import emotion_name, markdown_table, metric_name, none_at_hand
+from emolib.report.phase7 import shown_interval, shown_number, shown_p
+
+VERDICTS = {"supported": "支持", "not_supported": "不支持", "underpowered": "検出力不足"}
+REASONS = {
+    "bar_reached": "基準を満たす",
+    "few_scenarios": f"シナリオが {FEWEST_SCENARIOS} 未満",
+    "few_controls": "対照の数では順位 p が基準に届かない",
+    "degenerate": "0 でない差が少ないか、ばらつきがごく小さい",
+    "too_small_to_detect": "区間が基準値を含み、この n では関心のある最小の効果を検出できない",
+    "controls_reach_it": "対照の方向でも同じだけ動く",
+    "bar_missed": "基準を満たさない",
+}
+CLAIMS = {
+    "stability": "ベクトルは標本を替えても同じ方向を向く",
+    "separation": "ベクトルへの射影が見ていない文を分ける",
+    "readout": "残差ストリームから感情文と中立文を見分けられる",
+    "beyond_words": "残差ストリームは語の袋より多くを知る（全体）",
+    "beyond_words_implicit": "残差ストリームは語の袋より多くを知る（暗示文）",
+    "subspace": "ラベルに固有の部分空間がある",
+    "steering": "自分のベクトルが、他のベクトルより、また対照より多く動かす",
+}
+BARS = {
+    "stability": "分割半コサインの 95 % 区間 > シャッフルの 97.5 % 点",
+    "separation": "テスト AUC の 95 % 区間 > 乱数方向とシャッフルの 97.5 % 点",
+    "readout": "探針のテスト AUC の 95 % 区間 > シャッフルの最大",
+    "beyond_words": "AUC の差の 95 % 区間 > 0",
+    "beyond_words_implicit": "AUC の差の 95 % 区間 > 0",
+    "subspace": "検証の超過の最良 > シャッフルの超過の最大の 97.5 % 点",
+    "steering": "自−他の 95 % BCa 区間 > 0、かつ最も厳しい対照の順位 p ≤ 基準",
+}
+
+
+def _names(values: Iterable[str]) -> str:
+    return "・".join(dict.fromkeys(values))
+
+
+def _measure(name: str) -> str:
+    """A claim's measure as printed: a metric, a layer, a k, or nothing more to say."""
+    if name in ("auc", "auc_difference"):
+        return {"auc": "AUC", "auc_difference": "AUC の差"}[name]
+    return name.replace("layer", "層") if name.startswith("layer") else metric_name(name)
+
+
+def claim_rows(table: pd.DataFrame, phase: str) -> pd.DataFrame:
+    """The claims of one phase with what they rest on and the verdict."""
+    shown = table[table["phase"] == phase]
+    if shown.empty:
+        return none_at_hand()
+    place = shown["claim"].map(list(CLAIMS).index)
+    shown = shown.assign(place=place).sort_values(["model", "place"], kind="stable")
+    keys = {"モデル": shown["model"]} | ({} if phase == "phase5" else {"主張": shown["claim"].map(CLAIMS)})
+    keys |= {"感情": shown["emotion"].map(emotion_name), "量": shown["measure"].map(_measure)}
+    columns = {
+        **keys,
+        "判定": shown["verdict"].map(VERDICTS),
+        "値 [95 % 区間]": [shown_interval(*values, digits=3) for values in shown[["value", "low", "high"]].to_numpy()],
+        "基準値": [shown_number(value) for value in shown["reference"]],
+        "n": shown["n"],
+        "検出できる d_z": [shown_number(value) for value in shown["detectable_d"]],
+    }
+    if phase == "phase5":
+        columns |= {
+            "順位 p": [shown_p(value) for value in shown["rank_p"]],
+            "順位 p の基準": [shown_p(value) for value in shown["rank_bar"]],
+            "補正した順位 p": [shown_p(value) for value in shown["max_p"]],
+        }
+    columns["理由"] = shown["reason"].map(REASONS)
+    return pd.DataFrame(columns).set_index(list(keys))
+
+
+def bar_rows(table: pd.DataFrame) -> Markdown:
+    """Claim → bar set beforehand → artifact → how many of each verdict."""
+    rows = []
+    for claim, part in table.groupby("claim", sort=False):
+        counts = part["verdict"].value_counts()
+        found = [str(int(counts.get(word, 0))) for word in VERDICTS]
+        artifacts = "、".join(f"`{path}`" for path in dict.fromkeys(part["artifact"]))
+        rows.append([CLAIMS[claim], BARS[claim], artifacts, *found])
+    return Markdown(markdown_table(rows, ["主張", "事前に定めた基準", "根拠の表", *VERDICTS.values()]))
+
+
+def _claim_name(row: dict[str, Any]) -> str:
+    return (
+        _measure(row["measure"])
+        if row["claim"] == "steering"
+        else f"{emotion_name(row['emotion'])}: {CLAIMS[row['claim']]}"
+    )
+
+
+def discussion(run: Run, effects: pd.DataFrame, claims: pd.DataFrame) -> Markdown:
+    """考察, computed from the claims and the effects."""
+    params = run.params
+    counts = claims["verdict"].value_counts()
+    listed = "、".join(f"{name} {int(counts.get(word, 0))}" for word, name in VERDICTS.items())
+    lines = [f"- {len(claims)} 件の主張のうち、{listed}。"]
+    for model, part in claims.groupby("model", sort=False):
+        lines += _model_lines(str(model), part)
+    lines += _correction_lines(claims, params.significance)
+    lines += _weak_lines(claims, params.smallest_d)
+    lines += _family_lines(effects, params.significance)
+    return Markdown("\n".join(lines))
+
+
+def _model_lines(model: str, claims: pd.DataFrame) -> list[str]:
+    """Per claim and verdict, which emotions (and measures)."""
+    lines = [f"- **{model}**"]
+    for claim, part in claims.groupby("claim", sort=False):
+        texts = []
+        for word, name in VERDICTS.items():
+            rows = part[part["verdict"] == word]
+            if len(rows):
+                column, shown = ("measure", _measure) if claim == "steering" else ("emotion", emotion_name)
+                texts.append(f"{name}: {_names(rows[column].map(shown))}")
+        lines.append(f"    - {CLAIMS[claim]} — {'、'.join(texts)}。")
+    return lines
+
+
+def _correction_lines(claims: pd.DataFrame, significance: float) -> list[str]:
+    """Whether the supported steering claims survive the correction for how many are looked at."""
+    supported = claims[(claims["claim"] == "steering") & (claims["verdict"] == "supported")]
+    if supported.empty:
+        return ["- Phase 5 の主張で支持されたものはない。"]
+    lost = supported[~(supported["max_p"] <= significance)]
+    text = (
+        f"- 感情と指標の数で補正した順位 p（最大統計量）は、支持された Phase 5 の主張 {len(supported)} 件のうち "
+        f"{len(supported) - len(lost)} 件で {significance:g} 以下である。"
+    )
+    if len(lost):
+        text += f"{_names(lost['measure'].map(_measure))}は補正後の水準に届かず、割り引いて読む。"
+    return [text]
+
+
+def _weak_lines(claims: pd.DataFrame, smallest_d: float) -> list[str]:
+    """Why the design could not tell, and that a missed bar is no refutation."""
+    lines = []
+    for reason, part in claims[claims["verdict"] == "underpowered"].groupby("reason", sort=False):
+        lines.append(f"- 検出力不足のうち {len(part)} 件の理由は「{REASONS[reason]}」である。")
+    missed = claims[claims["verdict"] == "not_supported"]
+    if len(missed):
+        lines.append(
+            f"- 不支持の {len(missed)} 件は、事前の基準を満たさなかったという意味であり、効果がないことの証明ではない。"
+        )
+        degenerate = missed[missed["reason"] == "degenerate"]
+        if len(degenerate):
+            lines.append(
+                f"- {_names(map(_claim_name, degenerate.to_dict('records')))}は 0 でない差が少ないか、ばらつきがごく小さく、"
+                "効果量と区間を計算しない（割れば桁外れの値になる）。"
+            )
+    seen = claims[(claims["claim"] == "steering") & (claims["verdict"] == "supported")]
+    blind = seen[seen["detectable_d"] > smallest_d]
+    if len(blind):
+        lines.append(
+            f"- 支持された Phase 5 の主張のうち {len(blind)} 件は、d_z = {smallest_d:g} を検出力 {phase7.POWER:g} で検出できない設計で得た。"
+            "このような設計で有意になった効果の大きさは、真の値より大きめに出やすい。"
+        )
+    return lines
+
+
+def _family_lines(effects: pd.DataFrame, significance: float) -> list[str]:
+    """How many of all comparisons remain after correction."""
+    counted = phase7.families(effects[effects["kind"] == "emotion"], significance)
+    total = counted[["tests", "degenerate", "p_t", "p_bonferroni", "p_fdr"]].sum()
+    return [
+        f"- 感情ベクトルの全指標 {total['tests']} 件の比較のうち、縮退は {total['degenerate']} 件、p < {significance:g} は "
+        f"{total['p_t']} 件、族ごとの補正後は Bonferroni {total['p_bonferroni']} 件、BH {total['p_fdr']} 件である。"
+        f"何も起きていなければ p < {significance:g} は約 {significance * (total['tests'] - total['degenerate']):.0f} 件と見込まれる。"
+    ]
+
+
+def next_actions(run: Run, claims: pd.DataFrame) -> Markdown:
+    """次のアクション, computed."""
+    params, reasons = run.params, set(claims["reason"])
+    lines = []
+    if "few_scenarios" in reasons:
+        lines.append(
+            f"- シナリオが {FEWEST_SCENARIOS} 未満の主張は判定できない。`quick` 以上のプロファイルで走らせる。"
+        )
+    if "few_controls" in reasons:
+        lines.append("- 対照の数では順位 p が基準に届かない。`n_controls` を増やす。")
+    if "too_small_to_detect" in reasons:
+        needed = required_scenarios(params.smallest_d, power=phase7.POWER, alpha=params.significance)
+        lines.append(
+            f"- 検出力不足の主張には、d_z = {params.smallest_d:g} なら {needed} シナリオが要る。`baseline` で確かめる。"
+        )
+    if reasons & {"bar_missed", "degenerate"}:
+        failed = claims[claims["reason"].isin(["bar_missed", "degenerate"])]
+        lines.append(
+            f"- 不支持の主張（{_names(map(_claim_name, failed.to_dict('records')))}）は、別の指標や採点器でも同じかを確かめる。"
+        )
+    if len(phase7.models(run)) == 1:
+        lines.append("- 一つのモデルの結果である。他のモデルで Phase 5 まで走らせ、この表に加える。")
+    if not lines:
+        lines.append("- すべての主張が支持された。別のデータで再現するかを確かめる。")
+    return Markdown("\n".join(lines))
