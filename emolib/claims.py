@@ -19,6 +19,7 @@ from emolib.errors import UserError
 
 RANK_BAR = 1 / 60
 LEVEL = 0.05
+ROUNDING = 1e-9  # a spread below it, relative to the values, is what adding up in floating point leaves
 FEWEST_SCENARIOS = 10  # below it an interval over scenarios is not worth its name
 
 
@@ -67,17 +68,18 @@ def choose_operating_point(
     """
     if set(sweep["split"]) != {"validation"}:
         raise UserError(f"expected validation rows only, got {', '.join(sorted(set(sweep['split'])))}")
+    steered = sweep[sweep["kind"] == "emotion"]
+    if steered.empty:
+        raise UserError("expected steered rows to choose a layer and alpha from, got none; give an alpha other than 0")
     base_broken = float(sweep.loc[sweep["kind"] == "baseline", "fluency/broken"].mean())
     rows = []
-    steered = sweep[sweep["kind"] == "emotion"]
     for (layer, alpha), cell in steered.groupby(["layer", "alpha"], sort=True):
         row = {"layer": int(layer), "alpha": float(alpha)}
         terms = []
         for emotion, metric in ((e, m) for e, names in measures.items() for m in names):
             difference = specific_difference(cell, emotion, metric, list(measures))
-            spread = difference.std(ddof=1) / np.sqrt(len(difference))
             row[f"difference/{metric}"] = float(difference.mean())
-            terms.append(float(difference.mean() / spread) if spread > 0 else 0.0)
+            terms.append(_in_standard_errors(difference))
         shares = cell.groupby("emotion")["fluency/broken"].mean()
         row["score"] = float(np.mean(terms))
         row["broken"] = float(shares.max())
@@ -88,6 +90,14 @@ def choose_operating_point(
     pool = table[table["eligible"]] if any_eligible else table[table["broken"] == table["broken"].min()]
     best = pool.sort_values(["score", "alpha", "layer"], ascending=[False, True, True], kind="stable").iloc[0]
     return OperatingPoint(int(best["layer"]), float(best["alpha"]), float(best["score"]), any_eligible, table)
+
+
+def _in_standard_errors(difference: pd.Series) -> float:
+    """The mean over its standard error; 0 where all values are equal but for rounding, which is not divided by."""
+    spread = float(difference.std(ddof=1))
+    if not spread > ROUNDING * float(difference.abs().max()):
+        return 0.0
+    return float(difference.mean() / spread * np.sqrt(len(difference)))
 
 
 def specific_difference(cell: pd.DataFrame, emotion: str, metric: str, emotions: Sequence[str]) -> pd.Series:

@@ -140,6 +140,20 @@ def check_scorers(backend: Annotated[str, typer.Option(help="A name in the table
 
 
 @app.command()
+def selftest(
+    repeats: Annotated[int, typer.Option(help="Data sets per share; 200 is the full check.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of models, data sets and control directions.")] = 0,
+    form: Annotated[list[str] | None, typer.Option(help="gpt2 or llama; both if not given.")] = None,
+    json: Annotated[str | None, typer.Option(help="Also write the table to this file.")] = None,
+) -> None:
+    """Send models whose truth is known through the pipeline; exit code 1 where a bar is missed."""
+    from emolib.selftest.study import print_selftest
+
+    if not print_selftest(form, repeats=repeats, seed=seed, json_file=json):
+        raise typer.Exit(1)
+
+
+@app.command()
 def models() -> None:
     """List the models that are known by name."""
     from emolib.config import model_table

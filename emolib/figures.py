@@ -334,7 +334,8 @@ def histogram(table: pd.DataFrame, value: str, colour: str, *, title: str, x_tit
     fig = go.Figure()
     paint = colours(table[colour])
     low, high = float(table[value].min()), float(table[value].max())
-    bins = {"start": low, "end": high + 1e-9, "size": max((high - low) / HISTOGRAM_BINS, 1e-9)}
+    size = (high - low) / HISTOGRAM_BINS if high > low else 1.0  # of one value alone a bar that can be seen
+    bins = {"start": low, "end": high + size / 2, "size": size}
     for label, part in table.groupby(colour, sort=False):
         fig.add_histogram(x=part[value], name=_name(label, None), marker_color=paint[label], opacity=0.6, xbins=bins)
     house_layout(fig, title=title, x_title=x_title, y_title=y_title)
@@ -501,9 +502,8 @@ def calibration(table: pd.DataFrame, colour: str, *, floor: float, title: str) -
     fig.add_scatter(
         x=[floor, 1], y=[floor, 1], mode="lines", line={"color": INK, "width": 1, "dash": "dot"}, showlegend=False
     )
-    series = _series(table, "predicted", colour, ["observed"])
-    paint = colours(label for label, _, _ in series)
-    for label, _, part in series:
+    paint = colours(table[colour])
+    for label, part in table.groupby(colour, sort=False):  # two bins may have one mean prediction
         fig.add_scatter(
             x=part["predicted"].clip(lower=floor),
             y=part["observed"].clip(lower=floor),

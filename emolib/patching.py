@@ -16,8 +16,8 @@ import pandas as pd
 
 from emolib.activations import LayerVector
 from emolib.config import check_layers
-from emolib.controls import ControlSource, isotropic_direction
-from emolib.errors import UserError
+from emolib.controls import FAMILIES, ControlSource, isotropic_direction
+from emolib.errors import UserError, nearest
 from emolib.generation import generate
 from emolib.interventions import Decay, Intervention, Steer, SubspaceSteer
 from emolib.models import LanguageModel
@@ -138,13 +138,17 @@ def residual_sweep(
         The sweep table.
 
     Raises:
-        UserError: layers out of range, alphas not finite, prompts without the columns, vectors of another model.
+        UserError: layers out of range, alphas not finite, prompts without the columns, vectors of another model, an
+            unknown family or one without its source.
     """
     settings = settings or SweepSettings()
     _check_settings(settings)
     check_layers(tuple(layers), lm.n_layers)
-    if source is None and n_controls and set(families) != {"isotropic"}:
-        raise UserError(f"expected source=ControlSource(…) for the control families {', '.join(families)}, got none")
+    for family in families if n_controls else ():
+        if family not in FAMILIES:
+            raise UserError(f"unknown family of controls {family!r}: {nearest(family, FAMILIES)}")
+        if source is None and family != "isotropic":
+            raise UserError(f"expected source=ControlSource(…) for the control family {family}, got none")
     if not np.isfinite(list(alphas)).all():
         raise UserError(f"expected finite alphas, got {list(alphas)}")
     if (vecs.model, vecs.revision) != (lm.spec.name, lm.revision):

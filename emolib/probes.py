@@ -54,20 +54,25 @@ def probe_table(
 
     Returns:
         emotion, layer, split (the name), auc, shuffled_mean and shuffled_max over `n_shuffles` fits on labels
-        shuffled within scenarios.
+        shuffled within scenarios, tested on labels shuffled likewise.
     """
-    rng = np.random.default_rng(seed)
+    rng, held_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     rows = []
     for emotion in (name for name in dict.fromkeys(train.texts["emotion"]) if name != neutral):
         fit_on, *test_on = (_against(part, emotion, neutral) for part in (train, *held_out.values()))
         target = (fit_on.texts["emotion"] == emotion).to_numpy()
         targets = [target, *(_swap_within(fit_on.texts["scenario"], target, rng) for _ in range(n_shuffles))]
+        truths = []
+        for part in test_on:
+            truth = (part.texts["emotion"] == emotion).to_numpy()
+            mixed = (_swap_within(part.texts["scenario"], truth, held_rng) for _ in range(n_shuffles))
+            truths.append([truth, *mixed])
         for layer in range(train.n_layers + 1):
             probes = [_fitted_probe(fit_on.values["resid_pre"][layer], y) for y in targets]
-            for split, part in zip(held_out, test_on, strict=True):
-                truth = part.texts["emotion"] == emotion
+            for split, part, held in zip(held_out, test_on, truths, strict=True):
                 x = part.values["resid_pre"][layer]
-                own, *null = (float(roc_auc_score(truth, probe.decision_function(x))) for probe in probes)
+                pairs = zip(held, probes, strict=True)
+                own, *null = (float(roc_auc_score(truth, probe.decision_function(x))) for truth, probe in pairs)
                 found = {"auc": own, "shuffled_mean": float(np.mean(null)), "shuffled_max": float(np.max(null))}
                 rows.append({"emotion": emotion, "layer": layer, "split": split, **found})
     return pd.DataFrame(rows)
@@ -237,7 +242,8 @@ def information_table(
     Returns:
         One row per emotion, source and style (`all`, and each with at least `MIN_SCENARIOS` test scenarios that have
         both labels). layer: missing except for `residual`. auc, low, high: see `auc_interval`. shuffled_mean,
-        shuffled_max: over `n_shuffles` refits, at the same layer and C, on labels swapped within training scenarios.
+        shuffled_max: over `n_shuffles` refits, at the same layer and C, on labels swapped within scenarios, those of
+        the test texts too.
         advantage, advantage_low, advantage_high: AUC of `residual` minus this source's (`auc_difference`); NaN for
         `residual`. n: test texts.
 
@@ -284,10 +290,10 @@ def cross_style_table(
 
     Returns:
         One row per emotion, source, trained_on and tested_on, with layer (missing for `words`), auc, low, high (see
-        `auc_interval`), shuffled_max over `n_shuffles` refits on labels swapped within training scenarios, and n test
-        texts. An emotion has no rows where a style lacks it: no training scenario with both labels, not both labels
-        in validation, or fewer than `MIN_SCENARIOS` test scenarios with both. The table is then empty if no emotion is
-        left.
+        `auc_interval`), shuffled_max over `n_shuffles` refits on labels swapped within scenarios (tested on swapped
+        ones), and n test texts. An emotion has no rows where a style lacks it: no training scenario with both labels,
+        not both labels in validation, or fewer than `MIN_SCENARIOS` test scenarios with both. The table is then empty
+        if no emotion is left.
 
     Raises:
         UserError: an absent label, a scenario in two sets, or values that are not finite.
@@ -323,11 +329,14 @@ class _Contrast:
     Attributes:
         truths: per set, `[text]`.
         targets: `[1 + shuffle, training text]`; the first row is the truth.
+        test_targets: likewise of the test texts: what a shuffled fit is tested on. Tested on the true labels it would
+            keep what of the emotion its shuffled labels happen to hold, and could be perfect.
     """
 
     sets: tuple[Activations, ...]
     truths: tuple[Bool[np.ndarray, "text"], ...]
     targets: Bool[np.ndarray, "fit text"]
+    test_targets: Bool[np.ndarray, "fit text"]
 
     def of_style(self, style: str) -> list[Bool[np.ndarray, "text"]]:
         """The texts of a style, per set."""
@@ -350,6 +359,7 @@ class _Contrast:
             (self.sets[0].where(fit), self.sets[1].where(choose), self.sets[2]),
             (self.truths[0][fit], self.truths[1][choose], self.truths[2]),
             self.targets[:, fit],
+            self.test_targets,
         )
 
 
@@ -379,8 +389,9 @@ def _contrast(
     if not _paired_scenarios(scenarios, truths[0]):  # else a shuffle could leave one label alone
         raise UserError(f"expected a training scenario that has both {emotion!r} and {neutral!r}, found none")
     rng = np.random.default_rng(seed)
-    shuffled = (_swap_within(scenarios, truths[0], rng) for _ in range(n_shuffles))
-    return _Contrast(parts, truths, np.stack([truths[0], *shuffled]))
+    shuffled = [_swap_within(scenarios, truths[0], rng) for _ in range(n_shuffles)]
+    tested = [_swap_within(parts[-1].texts["scenario"], truths[-1], rng) for _ in range(n_shuffles)]
+    return _Contrast(parts, truths, np.stack([truths[0], *shuffled]), np.stack([truths[-1], *tested]))
 
 
 def _residual(sets: Sequence[Activations], layers: Sequence[int]) -> _Candidates:
@@ -463,7 +474,8 @@ def _tested_styles(contrast: _Contrast) -> dict[str, Bool[np.ndarray, "text"]]:
 def _tested(probe: _Probe, contrast: _Contrast, kept: np.ndarray, resampling: dict[str, int]) -> dict[str, float]:
     truth, scenarios = contrast.truths[-1][kept], contrast.sets[-1].texts["scenario"][kept]
     auc, low, high = auc_interval(probe.scores[0, kept], truth, scenarios, **resampling)
-    null = [_wins(scores, truth).mean() for scores in probe.scores[1:, kept]]
+    pairs = zip(probe.scores[1:, kept], contrast.test_targets[1:, kept], strict=True)
+    null = [_wins(scores, target).mean() for scores, target in pairs]
     shuffled = {"shuffled_mean": float(np.mean(null)), "shuffled_max": float(np.max(null))}
     return {"auc": auc, "low": low, "high": high, **shuffled, "n": len(truth)}
 

@@ -8,7 +8,7 @@ import pytest
 from emolib import paths
 from emolib.config import PHASE_PARAMETERS
 
-FIGURE = "figures.show("
+FIGURE = "report.show"  # show, show_view, show_cross_model
 EXEMPT = "# NBVAL_IGNORE_OUTPUT"
 HEADINGS = [
     "## 目的",

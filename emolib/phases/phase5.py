@@ -22,6 +22,7 @@ from emolib.alternatives import alternative_vectors
 from emolib.claims import OperatingPoint, choose_operating_point
 from emolib.config import spread_layers
 from emolib.controls import FAMILIES, ControlSource
+from emolib.errors import UserError
 from emolib.extraction import extract_activations
 from emolib.patching import (
     Cell,
@@ -63,7 +64,11 @@ class Part:
 
 
 def parts(run: Run) -> list[Part]:
-    """The design: one part, or one per fold of scenarios, each prompt being in the test of exactly one."""
+    """The design: one part, or one per fold of scenarios, each prompt being in the test of exactly one.
+
+    Raises:
+        UserError: fewer than three folds, which leave nothing to train on, or more than there are scenarios.
+    """
     return run.once("parts", lambda: _parts(run))
 
 
@@ -71,6 +76,10 @@ def _parts(run: Run) -> list[Part]:
     split = {name: frozenset(run.texts(name)["scenario"]) for name in ("train", "validation", "test")}
     if not run.params.folds:
         return [Part("", **split)]
+    if run.params.folds < 3:
+        raise UserError(
+            f"expected folds=0 (the data set's split) or at least 3 (to train, choose and test), got {run.params.folds}"
+        )
     scenarios = pd.Series(sorted(frozenset().union(*split.values())))
     fold = scenario_folds(scenarios, run.params.folds, seed=run.params.seed)
     found = []
@@ -207,6 +216,10 @@ def validation_sweep(run: Run) -> pd.DataFrame:
 
 def operating_points(run: Run) -> dict[str, OperatingPoint]:
     """One layer and alpha for all emotions per part, chosen on its validation rows alone."""
+    return run.once("operating_points", lambda: _chosen_points(run))
+
+
+def _chosen_points(run: Run) -> dict[str, OperatingPoint]:
     sweep = validation_sweep(run)
     known = measures(sweep, run.emotions)
     margin = run.params.broken_margin
@@ -311,6 +324,10 @@ def alternatives_sweep(run: Run, split: str) -> pd.DataFrame:
 def matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
     """(part, kind, emotion) → the strength whose broken share on validation is nearest the vector's, the larger own
     effect of equals."""
+    return run.once("matched_alphas", lambda: _matched_alphas(run))
+
+
+def _matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
     points, rivals, own = operating_points(run), alternatives_sweep(run, "validation"), validation_sweep(run)
     known = measures(own, run.emotions)
     found = {}

@@ -114,8 +114,10 @@ def broken_table(sweep: pd.DataFrame) -> pd.DataFrame:
 
 
 def metric_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """Baseline, patched and random means with standard errors, per emotion, for its own measures and what is no
-    emotion; every text as it is."""
+    """Baseline, patched and random means per emotion, for its own measures and what is no emotion; every text as it is.
+
+    Standard errors are over scenarios, for the random directions over directions.
+    """
     rows = []
     base = sweep[sweep["kind"] == "baseline"]
     random = sweep[sweep["kind"] == "isotropic"]
@@ -123,9 +125,9 @@ def metric_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
         own = sweep[(sweep["kind"] == "emotion") & (sweep["emotion"] == emotion)]
         for metric in (*measures(sweep, run.emotions)[emotion], "valence", "politeness/score"):
             row: dict[str, Any] = {"emotion": emotion, "metric": metric}
-            per_direction = random.groupby("index")[metric].mean()
-            for name, values in (("baseline", base[metric]), ("patched", own[metric]), ("random", per_direction)):
-                row[name], row[f"{name}_se"] = statistics.mean_and_se(values)
+            kinds = {"baseline": (base, "scenario"), "patched": (own, "scenario"), "random": (random, "index")}
+            for name, (part, unit) in kinds.items():
+                row[name], row[f"{name}_se"] = statistics.mean_and_se(part.groupby(unit)[metric].mean())
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -137,24 +139,25 @@ def examples(run: Run, sweep: pd.DataFrame, emotion: str) -> pd.DataFrame:
     nothing is picked by hand.
     """
     metric, *others = measures(sweep, run.emotions)[emotion]
-    base = sweep[sweep["kind"] == "baseline"].set_index("scenario")
-    own = sweep[(sweep["kind"] == "emotion") & (sweep["emotion"] == emotion)].copy()
-    own["effect"] = success(own, metric) - own["scenario"].map(success(base, metric))
     second = others[0] if others else metric
-    own["shift"] = success(own, second) - own["scenario"].map(success(base, second))
+    base = sweep[sweep["kind"] == "baseline"].set_index(["scenario", "sample"])
+    own = sweep[(sweep["kind"] == "emotion") & (sweep["emotion"] == emotion)].set_index(["scenario", "sample"])
+    found = {"effect": success(own, metric) - success(base, metric)}
+    found["shift"] = success(own, second) - success(base, second)
+    own = own.assign(**found, baseline=base["text"]).reset_index()
     ordered = own.sort_values(["effect", "shift", "scenario"], ascending=[False, False, True], kind="stable")
     picks = [("best", ordered.iloc[0]), ("median", ordered.iloc[len(ordered) // 2]), ("worst", ordered.iloc[-1])]
     broken = ordered[ordered["fluency/broken"]]
     if len(broken):
         picks.append(("broken", broken.iloc[0]))
-    prompts = run.neutral_prompts("test").set_index("scenario")["text"]
+    prompts = run.data[run.data["emotion"] == run.params.neutral].set_index("scenario")["text"]
     return pd.DataFrame(
         [
             {
                 "rule": rule,
                 "scenario": row["scenario"],
                 "prompt": prompts[row["scenario"]],
-                "baseline": base.loc[row["scenario"], "text"],
+                "baseline": row["baseline"],
                 "patched": row["text"],
                 "effect": float(row["effect"]),
                 "shift": float(row["shift"]),
@@ -255,6 +258,7 @@ def damage(run: Run, test: pd.DataFrame) -> pd.DataFrame:
         prompt), topic_se, n. Controls: the first directions of every family, averaged.
     """
     matched = {"test": store.digest(test[["row_id", "text", "part"]].to_dict("list")), "controls": N_DAMAGE_CONTROLS}
+    matched["settings"] = [phase5.settings(run, part).matched() for part in phase5.parts(run)]
 
     def compute() -> pd.DataFrame:
         rows = []

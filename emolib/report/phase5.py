@@ -15,7 +15,7 @@ from emolib.phases import steering
 from emolib.phases.run import Run
 from emolib.phases.scores import measures
 from emolib.report.common import FAMILIES as SCORERS
-from emolib.report.common import emotion_name, escape, markdown_table, metric_name, tidy
+from emolib.report.common import emotion_name, escape, markdown_table, metric_name, number, tidy
 from emolib.scoring.fluency import nll_limit
 from emolib.scoring.goemotions import matching_labels
 
@@ -143,7 +143,7 @@ def chosen_point(point: OperatingPoint, baseline_broken: float, margin: float) -
             f"**破綻率の条件（パッチなし {baseline_broken:.0%} + {100 * margin:.0f} ポイント以内）を満たす点はなかった。** "
             "破綻率が最小の点を用いる。以下の結果はこの点を割り引いて読む必要がある。"
         )
-    return Markdown(f"動作点: **層 {point.layer}、α = {point.alpha:g}**（選択基準 {point.score:.2f}）。{rule}")
+    return Markdown(f"動作点: **層 {point.layer}、α = {point.alpha:g}**（選択基準 {number(point.score)}）。{rule}")
 
 
 def matrix(table: pd.DataFrame) -> pd.DataFrame:
@@ -169,7 +169,7 @@ def claim_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
     }
     columns = {}
     for row in table.to_dict("records"):
-        values = ["—" if pd.isna(row[key]) else f"{row[key]:.3f}" for key in names if key != "n"]
+        values = [number(row[key], 3) for key in names if key != "n"]
         columns[metric_name(row["metric"])] = [verdict(row, params), *values, str(row["n"])]
     return pd.DataFrame(columns, index=["判定", *names.values()]).rename_axis("項目")
 
@@ -242,8 +242,8 @@ def example_rows(table: pd.DataFrame, emotion: str) -> Markdown:
             escape(row["prompt"]),
             escape(row["baseline"]),
             escape(row["patched"]),
-            f"{row['effect']:+.2g}",
-            f"{row['shift']:+.2f}",
+            f"{round(row['effect'], 2) + 0.0:+.2g}",
+            number(row["shift"], signed=True),
             "破綻" if row["broken"] else "",
         ]
         for row in table.to_dict("records")
@@ -277,9 +277,11 @@ def discussion(
     lines += _reliance_lines(steering.scorer_effects(run, sweep))
     lines += _label_lines(steering.label_changes(run, sweep))
     for metric in ("valence", "politeness/score"):
-        listed = "、".join(f"{emotion_name(e)} {v:+.2f}" for e, v in matrix[metric].items())
+        listed = "、".join(f"{emotion_name(e)} {number(v, signed=True)}" for e, v in matrix[metric].items())
         by_chance = steering.control_effects(sweep, run.emotions[0], metric).mean()
-        lines.append(f"- {metric_name(metric)}の変化は {listed}（等方的な乱数方向の平均 {by_chance:+.2f}）。")
+        lines.append(
+            f"- {metric_name(metric)}の変化は {listed}（等方的な乱数方向の平均 {number(by_chance, signed=True)}）。"
+        )
     lines.append("- 感情価と丁寧さの動きだけでは感情を特定できないため、判定には用いない。")
     lines.append(_direct_sentence(claims, broken, run.lm.n_layers))
     return Markdown("\n".join(lines))
@@ -297,33 +299,43 @@ def chosen_points(points: dict[str, OperatingPoint], validation: pd.DataFrame, m
 
 def _broken_sentence(broken: pd.DataFrame, margin: float) -> str:
     base = float(broken.loc[broken["kind"] == "baseline", "broken"].iloc[0])
-    steered = broken[broken["kind"] == "emotion"]
-    listed = "、".join(f"{emotion_name(row['emotion'])} {row['broken']:.0%}" for row in steered.to_dict("records"))
+    steered = _shares(broken, "emotion")
+    listed = "、".join(f"{emotion_name(emotion)} {share:.0%}" for emotion, share in steered.items())
     text = f"- テストでの破綻率はパッチなし {base:.0%} に対して {listed} である。"
-    over = steered[steered["broken"] > base + margin + 1e-9]
+    over = steered[steered > base + margin + 1e-9]
     if over.empty:
         return text + f"選択時の上限（パッチなし + {100 * margin:.0f} ポイント）に収まる。"
-    names = "・".join(emotion_name(emotion) for emotion in over["emotion"])
+    names = "・".join(emotion_name(emotion) for emotion in over.index)
     return text + (
         f"{names}は選択時の上限（パッチなし + {100 * margin:.0f} ポイント）をテストでは超えた。"
         "破綻したテキストは成功に数えていないが、これらの感情の操作は読める文を保ちにくい。"
     )
 
 
+def _shares(broken: pd.DataFrame, kind: str) -> pd.Series:
+    """Broken share by emotion over all rows of a kind: in a cross-fitted design an emotion has several layers."""
+    rows = broken[broken["kind"] == kind]
+    by_emotion = rows.assign(count=rows["broken"] * rows["n"]).groupby("emotion", sort=False)[["count", "n"]].sum()
+    return by_emotion["count"] / by_emotion["n"]
+
+
 def _claim_sentence(row: dict, params: PatchingParameters) -> str:
     words = row["metric"].startswith("keywords/")
     unit, digits = (" 語", 2) if words else (" ", 3)
-    start = f"{metric_name(row['metric'])}は{verdict(row, params)}。自分のベクトルで 1 テキストあたり {row['own_effect']:+.{digits}f}{unit}動き、"
+    own, others, low, high, largest = (
+        number(row[key], digits, signed=True) for key in ("own_effect", "vs_others", "ci_low", "ci_high", "random_max")
+    )
+    start = (
+        f"{metric_name(row['metric'])}は{verdict(row, params)}。自分のベクトルで 1 テキストあたり {own}{unit}動き、"
+        f"他の感情のベクトルとの差は {others}"
+    )
     if row["degenerate"]:
-        middle = f"他の感情のベクトルとの差は {row['vs_others']:+.{digits}f}（0 でない差が 5 未満か、ばらつきがごく小さいため、区間は計算しない）。"
+        middle = "（0 でない差が 5 未満か、ばらつきがごく小さいため、区間は計算しない）。"
     else:
         side = "0 を含まない" if row["ci_low"] > 0 or row["ci_high"] < 0 else "0 を含む"
-        middle = (
-            f"他の感情のベクトルとの差は {row['vs_others']:+.{digits}f}"
-            f"（95 % BCa 区間 {row['ci_low']:+.{digits}f} 〜 {row['ci_high']:+.{digits}f}、{side}）。"
-        )
+        middle = f"（95 % BCa 区間 {low} 〜 {high}、{side}）。"
     end = (
-        f"同じノルムの対照方向（三族、各 {params.n_controls} 本）の最大は {row['random_max']:+.{digits}f}、"
+        f"同じノルムの対照方向（三族、各 {params.n_controls} 本）の最大は {largest}、"
         f"最も厳しい族の片側順位 p = {row['rank_p']:.3f}（基準 {row['bar']:.4f} 以下）。"
         f"逆に減ったプロンプトは {row['wrong_way']:.0%}。"
     )
@@ -341,8 +353,8 @@ def _reliance_lines(table: pd.DataFrame) -> list[str]:
         if abs(large) >= LARGE_CHANGE and (small * large <= 0 or abs(large) > UNEQUAL * abs(small)):
             which = "エンコーダ" if large == own["target_encoder"] else "n-gram"
             lines.append(
-                f"- {emotion_name(emotion)}の確率の変化は n-gram {own['target_lexical']:+.2f}、"
-                f"エンコーダ {own['target_encoder']:+.2f} であり、この指標の値は{which}に大きく依る。"
+                f"- {emotion_name(emotion)}の確率の変化は n-gram {number(own['target_lexical'], signed=True)}、"
+                f"エンコーダ {number(own['target_encoder'], signed=True)} であり、この指標の値は{which}に大きく依る。"
             )
     return lines
 
@@ -355,8 +367,8 @@ def _label_lines(table: pd.DataFrame) -> list[str]:
         if own and most not in own:
             best = max(own, key=row.get)
             lines.append(
-                f"- {emotion_name(emotion)}ベクトルで最も増えたラベルは {most}（{row[most]:+.2f}）であり、"
-                f"{best} は {row[best]:+.2f} である。"
+                f"- {emotion_name(emotion)}ベクトルで最も増えたラベルは {most}（{number(row[most], signed=True)}）であり、"
+                f"{best} は {number(row[best], signed=True)} である。"
             )
     return lines
 
@@ -366,14 +378,16 @@ def _direct_sentence(claims: pd.DataFrame, broken: pd.DataFrame, n_layers: int) 
     text = f"- 直接経路（最終残差 {n_layers} に、その層の感情ベクトルを同じ α で加える）での自分の指標の変化は、破綻もそのまま数えて、"
     if supported.empty:
         return (
-            text + f"最大 {claims['direct_path'].max():+.2f} である。支持された主張がないため、効果の経路は論じない。"
+            text + f"最大 {number(claims['direct_path'].max(), signed=True)} である。"
+            "支持された主張がないため、効果の経路は論じない。"
         )
     parts = [
-        f"{metric_name(row['metric'])} {row['direct_path']:+.2f}（選んだ層では {row['own_effect_unfiltered']:+.2f}）"
+        f"{metric_name(row['metric'])} {number(row['direct_path'], signed=True)}"
+        f"（選んだ層では {number(row['own_effect_unfiltered'], signed=True)}）"
         for row in supported.to_dict("records")
     ]
-    shares = broken[(broken["kind"] == "direct_path") & broken["emotion"].isin(set(supported["emotion"]))]
-    listed = "、".join(f"{emotion_name(row['emotion'])} {row['broken']:.0%}" for row in shares.to_dict("records"))
+    shares = _shares(broken, "direct_path")[list(dict.fromkeys(supported["emotion"]))]
+    listed = "、".join(f"{emotion_name(emotion)} {share:.0%}" for emotion, share in shares.items())
     text += f"{'、'.join(parts)}である（破綻率 {listed}）。"
     if (supported["direct_path"] < supported["own_effect_unfiltered"] / 3).all():
         return text + (

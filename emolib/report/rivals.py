@@ -9,7 +9,7 @@ from IPython.display import Markdown
 from emolib.phases import steering
 from emolib.phases.run import Run
 from emolib.phases.scores import measures
-from emolib.report.common import emotion_name, metric_name, tidy
+from emolib.report.common import emotion_name, metric_name, number, tidy
 from emolib.report.phase3 import with_interval
 from emolib.report.phase5 import KINDS, SHORT
 
@@ -64,7 +64,7 @@ def dose_sentence(table: pd.DataFrame) -> Markdown:
         text = f"- {metric_name(metric)}（{emotion_name(emotion)}ベクトル）: α を増やすと"
         text += "単調に増える。" if grows else "単調には増えない。"
         if len(taken):
-            text += f"逆向き（α = {taken['alpha'].iloc[0]:g}）では {round(taken['effect'].iloc[0], 2) + 0.0:+.2f}。"
+            text += f"逆向き（α = {taken['alpha'].iloc[0]:g}）では {number(taken['effect'].iloc[0], signed=True)}。"
         lines.append(text)
     return Markdown("\n".join(lines))
 
@@ -124,7 +124,7 @@ def prompt_rows(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
 def rival_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Every way of steering beside prompting: effect, specificity, broken share, size."""
     cells = [
-        f"{row.effect:+.2f}（ほぼ変化なし）" if row.degenerate else with_interval(row.effect, row.low, row.high)
+        f"{number(row.effect)}（区間なし）" if row.degenerate else with_interval(row.effect, row.low, row.high)
         for row in table.itertuples()
     ]
     rows = {
@@ -156,13 +156,14 @@ def rival_sentence(table: pd.DataFrame) -> Markdown:
         if by_kind.loc[best, "effect"] < SMALL:
             lines.append(f"- {metric_name(metric)}: どの方法でもほとんど動かない。")
             continue
-        text = f"- {metric_name(metric)}: 最も大きいのは{KINDS[best]}（{by_kind.loc[best, 'effect']:+.2f}）。"
+        text = f"- {metric_name(metric)}: 最も大きいのは{KINDS[best]}（{number(by_kind.loc[best, 'effect'], signed=True)}）。"
         if {"prompting", "emotion"} <= set(by_kind.index):
             asked, steered = by_kind.loc["prompting"], by_kind.loc["emotion"]
             if not (asked["degenerate"] or steered["degenerate"]):
                 apart = asked["low"] > steered["high"] or steered["low"] > asked["high"]
                 order = "指示の方が大きい" if asked["effect"] > steered["effect"] else "ベクトルの方が大きい"
-                text += f"指示は {asked['effect']:+.2f}、ベクトルは {steered['effect']:+.2f} で、"
+                asked_by, steered_by = (number(row["effect"], signed=True) for row in (asked, steered))
+                text += f"指示は {asked_by}、ベクトルは {steered_by} で、"
                 text += f"{order}（区間は重ならない）。" if apart else "区間が重なり、優劣は言えない。"
         lines.append(text)
     lines.append(
@@ -194,10 +195,13 @@ def damage_sentence(table: pd.DataFrame) -> Markdown:
     """Whether steering costs more than a control of the same size."""
     own = table[table["kind"] == "emotion"]
     controls = table[table["kind"].isin(list(SHORT))]
-    listed = "、".join(f"{emotion_name(r['emotion'])} {r['kl']:.2f}" for r in own.to_dict("records"))
-    text = f"次トークン分布の KL は {listed} nat（対照方向の族の平均は {controls['kl'].min():.2f}–{controls['kl'].max():.2f} nat）。"
+    listed = "、".join(f"{emotion_name(r['emotion'])} {number(r['kl'])}" for r in own.to_dict("records"))
+    between = f"{number(controls['kl'].min())}–{number(controls['kl'].max())}"
+    text = f"次トークン分布の KL は {listed} nat（対照方向の族の平均は {between} nat）。"
     lost = own[own["topic_change"] + 1.96 * own["topic_se"] < 0]
     if lost.empty:
         return Markdown(text + "プロンプトとの類似が、パッチなしより下がったとは言えない。")
-    names = "・".join(f"{emotion_name(r['emotion'])}（{r['topic_change']:+.2f}）" for r in lost.to_dict("records"))
+    names = "・".join(
+        f"{emotion_name(r['emotion'])}（{number(r['topic_change'], signed=True)}）" for r in lost.to_dict("records")
+    )
     return Markdown(text + f"{names}では、続きのプロンプトとの類似がパッチなしより下がり、話題から離れている。")
