@@ -29,13 +29,6 @@ def success(sweep: pd.DataFrame, metric: str) -> pd.Series:
     return sweep[metric].astype(float).where(~pd.Series(broken, index=sweep.index).astype(bool), 0.0)
 
 
-def add_effects(sweep: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Adds `Δ<metric>`: each row minus the unpatched text of the same prompt."""
-    base = sweep[sweep["kind"] == "baseline"].set_index("scenario")
-    added = {f"Δ{m}": sweep[m].astype(float) - sweep["scenario"].map(base[m].astype(float)) for m in metrics}
-    return sweep.assign(**added)
-
-
 @dataclass(frozen=True)
 class OperatingPoint:
     """The layer and alpha chosen on validation scenarios, for all emotions together.

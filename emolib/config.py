@@ -88,7 +88,7 @@ Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidat
 Alphas = Annotated[tuple[float, ...], AfterValidator(_finite), Field(min_length=1)]
 Position = Literal["last", "mean", "trigger", "all"]
 Schedule = Literal["constant"] | Annotated[float, Field(gt=0, le=1)] | tuple[float, ...]
-VectorPosition = Literal["last", "mean", "trigger"]
+VectorPosition = Literal["last", "mean"]  # at the trigger there are no neutral texts for the controls
 Mode = Literal["effect", "power", "k"]
 Modes = Annotated[tuple[Mode, ...], BeforeValidator(_listed), Field(min_length=1)]
 Site = Literal["resid_pre", "resid_post", "attn_out", "mlp_out", "z", "pattern"]

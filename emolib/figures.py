@@ -452,14 +452,15 @@ def dots_with_null(
     title: str,
     *,
     own_name: str = "感情ベクトル",
-    null_name: str = "乱数方向",
+    null_name: str = "対照方向",
     names: Names | None = None,
 ) -> go.Figure:
-    """Each emotion's own effect as a large diamond over the strip of effects of random directions."""
+    """Each emotion's own effect as a large diamond over the strip of effects of control directions."""
     missing = [emotion for emotion in effects if emotion not in nulls]
     if missing:
         raise UserError(f"expected random-direction effects for every emotion, got none for {', '.join(missing)}")
-    paint = colours(effects)
+    families = {label: label.split("<br>")[0] for label in effects}  # a second line names what the dots are
+    paint = {label: colours(families.values())[family] for label, family in families.items()}
     fig = go.Figure()
     for position, emotion in enumerate(effects):
         strip = np.asarray(nulls[emotion], dtype=float)

@@ -118,11 +118,7 @@ def _vectors(run: Run, part: Part) -> EmotionVectors:
     params = run.params
     if not part.name:
         return phase3.vectors(run, params.vector_position, style=params.vector_style)
-    reference = None
-    if params.vector_position == "trigger":
-        everything = run.once("all/mean", lambda: phase2.activations(run, "mean"))
-        reference = everything.where(everything.texts["scenario"].isin(part.train))
-    return fit_emotion_vectors(training(run, part), neutral=params.neutral, reference=reference)
+    return fit_emotion_vectors(training(run, part), neutral=params.neutral)
 
 
 def controls(run: Run, part: Part, layers: Sequence[int]) -> ControlSource:

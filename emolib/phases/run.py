@@ -17,6 +17,7 @@ import torch
 
 from emolib import figures, store, views
 from emolib.config import Parameters, check_layers, resolve
+from emolib.controls import FAMILIES
 from emolib.dataset import load_dataset, select_scenarios
 from emolib.memory import BatchShape
 from emolib.models import LanguageModel, load_model
@@ -277,7 +278,7 @@ class SweepShards:
     def shard(
         self, name: str, matched: Mapping[str, Any], compute: Callable[[], pd.DataFrame], rows: int
     ) -> pd.DataFrame:
-        place = self.run.paths.random_sweep if name.startswith("isotropic") else self.run.paths.sweep
+        place = self.run.paths.random_sweep if name.startswith(FAMILIES) else self.run.paths.sweep
         path = place(f"{self.split}_{name}")
         table = self.run.table(path, matched, compute)
         self.run.progress.advance(rows, shard=name, computed=path in self.run._computed)

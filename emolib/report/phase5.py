@@ -127,6 +127,7 @@ def candidates(point: OperatingPoint) -> pd.DataFrame:
     names = {"layer": "層", "alpha": "α", "score": "選択基準", "broken": "破綻率（最大）", "eligible": "候補"}
     differences = [column for column in table if column.startswith("difference/")]
     names |= {c: f"{metric_name(c.removeprefix('difference/'))} 自−他" for c in differences}
+    table = table[["layer", "alpha", "score", "broken", "eligible", *differences]]
     return tidy(table.assign(eligible=np.where(table["eligible"], "○", "—")), digits=2, names=names).set_index(
         ["層", "α"]
     )

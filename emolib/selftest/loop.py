@@ -1,0 +1,159 @@
+"""One planted data set through the whole loop: fit, choose on validation, test against controls, claim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from emolib.activations import Activations
+from emolib.claims import OperatingPoint, choose_operating_point, claims_table, specific_difference
+from emolib.controls import FAMILIES, ControlSource
+from emolib.extraction import extract_activations
+from emolib.keywords import load_keywords
+from emolib.patching import SweepSettings, residual_sweep
+from emolib.planted import Planted, plant, planted_scenarios, words
+from emolib.planted.planting import Form
+from emolib.vectors import EmotionVectors, fit_emotion_vectors
+
+MEASURES = {emotion: [f"keywords/{emotion}"] for emotion in words.EMOTIONS}
+LAYERS, ALPHAS = (1, 2, 3), (0.05, 0.15)  # layer 0 holds the same last token in every text, and no vector
+N_SCENARIOS, N_CONTROLS, N_TOKENS = 120, 59, 9  # 72 / 24 / 24 scenarios; three describing words per text
+TEMPERATURE = 1.0  # greedy texts of a cut model hold no emotion word at all: there would be nothing to be wrong about
+LEVEL = 0.05
+Sweep = Callable[[str, Sequence[int], Sequence[float], int], pd.DataFrame]  # split, layers, alphas, n_controls
+_DESCRIBING = frozenset((*words.PLAIN, *(word for found in words.EMOTIONAL.values() for word in found)))
+_NOUNS = frozenset(noun for nouns in words.NOUNS.values() for noun in nouns)
+_TURNS = (frozenset(words.LINKS), _DESCRIBING, _NOUNS)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a data set is made of; see `emolib.planted.plant`.
+
+    Attributes:
+        model_seed: of the planted weights.
+        data_seed: of scenarios, control directions and sampling.
+    """
+
+    form: Form
+    model_seed: int
+    data_seed: int
+    effect: float = 1.0
+    cut: bool = False
+    distractors: bool = True
+
+    def plant(self) -> Planted:
+        return plant(self.form, effect=self.effect, seed=self.model_seed, distractors=self.distractors, cut=self.cut)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the loop says about a data set.
+
+    Attributes:
+        claims: `emolib.claims.claims_table`, one row per emotion, with p_t (two-sided paired t test of the specific
+            difference, 1 where it does not vary) and differences (one per test scenario).
+        control_norms: per control family the mean ‖Δh‖/‖h‖ over that of the emotions' steers.
+    """
+
+    planted: Planted
+    vectors: EmotionVectors
+    point: OperatingPoint
+    claims: pd.DataFrame
+    control_norms: dict[str, float]
+
+
+def count_words(texts: Sequence[str]) -> pd.DataFrame:
+    """Emotion words per text, and whether it breaks the planted grammar (link, describing word, noun, in turn)."""
+    table = pd.DataFrame([_counts(text) for text in texts], columns=[names[0] for names in MEASURES.values()])
+    table["fluency/broken"] = [not _is_grammatical(text) for text in texts]
+    return table
+
+
+@lru_cache(maxsize=100_000)
+def _counts(text: str) -> tuple[int, ...]:
+    lists = load_keywords()
+    return tuple(lists.count(text, emotion) for emotion in MEASURES)
+
+
+def _is_grammatical(text: str) -> bool:
+    return all(word in _TURNS[place % 3] for place, word in enumerate(text.split()))
+
+
+def sweep_settings(seed: int) -> SweepSettings:
+    return SweepSettings(
+        max_new_tokens=N_TOKENS, temperature=TEMPERATURE, seed=seed, batch_size=512, backend=count_words
+    )
+
+
+def neutral_prompts(data: pd.DataFrame, split: str) -> pd.DataFrame:
+    return data[(data["split"] == split) & (data["emotion"] == "neutral")].reset_index(drop=True)
+
+
+def run_loop(design: Design) -> Outcome:
+    """One data set, from planted weights to claims."""
+    planted = design.plant()
+    data = planted_scenarios(planted, N_SCENARIOS, design.data_seed)
+    training = extract_activations(planted.lm, data[data["split"] == "train"], sites=("resid_pre",), batch_size=512)
+    vectors = fit_emotion_vectors(training)
+
+    def sweep(split: str, layers: Sequence[int], alphas: Sequence[float], n_controls: int) -> pd.DataFrame:
+        return residual_sweep(
+            planted.lm,
+            neutral_prompts(data, split),
+            vectors,
+            layers=layers,
+            alphas=alphas,
+            n_controls=n_controls,
+            families=FAMILIES,
+            source=control_source(planted, data, training, layers) if n_controls else None,
+            settings=sweep_settings(design.data_seed),
+        )
+
+    point, test = choose_and_test(sweep)
+    return Outcome(planted, vectors, point, judged(test, design.data_seed), control_norms(test))
+
+
+def choose_and_test(sweep: Sweep) -> tuple[OperatingPoint, pd.DataFrame]:
+    """Chooses a layer and strength on validation rows, and sweeps the test rows there, with controls."""
+    point = choose_operating_point(sweep("validation", LAYERS, ALPHAS, 0), MEASURES)
+    return point, sweep("test", [point.layer], [point.alpha], N_CONTROLS)
+
+
+def control_source(planted: Planted, data: pd.DataFrame, training: Activations, layers: Sequence[int]) -> ControlSource:
+    """What control directions are drawn from: every token of neutral training texts but the first."""
+    acts = extract_activations(
+        planted.lm,
+        neutral_prompts(data, "train"),
+        sites=("resid_pre",),
+        positions="all",
+        layers=layers,
+        batch_size=512,
+    )
+    later = np.ones(acts.offsets[-1], dtype=bool)
+    later[acts.offsets[:-1]] = False
+    return ControlSource({layer: acts.layer("resid_pre", layer)[later] for layer in layers}, training)
+
+
+def judged(test: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The claims, each with the paired differences that it rests on and their t test."""
+    claims = claims_table(test, MEASURES, families=FAMILIES, seed=seed)
+    steered = test[test["kind"] == "emotion"]
+    found: dict[str, list[Any]] = {"differences": [], "p_t": []}
+    for emotion, (metric,) in MEASURES.items():
+        values = specific_difference(steered, emotion, metric, list(MEASURES)).to_numpy()
+        found["differences"].append(values)
+        found["p_t"].append(float(stats.ttest_1samp(values, 0).pvalue) if values.std() > 0 else 1.0)
+    return claims.assign(**found)
+
+
+def control_norms(test: pd.DataFrame) -> dict[str, float]:
+    """Per family how large its steers were in the residual stream, over the emotions' own."""
+    sizes = test.groupby("kind")["delta_ratio"].mean()
+    return {family: float(sizes[family] / sizes["emotion"]) for family in FAMILIES}

@@ -1,0 +1,100 @@
+"""One data set per form, looked at closely: the direction, the layer, the effect, and the head that writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from emolib.controls import FAMILIES
+from emolib.generation import generate
+from emolib.interventions import AblateHead
+from emolib.planted import Planted, planted_scenarios
+from emolib.planted.effects import specific_counts
+from emolib.planted.planting import Form, Head
+from emolib.selftest.loop import N_CONTROLS, Design, Outcome, run_loop
+from emolib.selftest.rows import Row, at_least, at_most, within
+from emolib.vectors import cosine
+
+COSINE = 0.95
+NORM_MARGIN = 0.01
+N_ABLATED, N_TOKENS = 12, 12
+
+
+def truth_rows(form: Form, seed: int) -> list[Row]:
+    """What the loop finds in a model with the circuit, without distractors, and with the circuit cut."""
+    design = Design(form, seed, seed)
+    found, bare = run_loop(design), run_loop(replace(design, distractors=False))
+    cut = run_loop(replace(design, cut=True))
+    return [
+        *direction_rows(form, found),
+        *effect_rows(form, found),
+        at_most(form, "circuit cut: emotions supported", float(cut.claims["supported"].sum()), 0),
+        within(form, "without distractors: layer chosen", bare.point.layer, found.point.layer, 0),
+        at_most(form, "without distractors: claims that differ", _differing(found, bare), 0),
+        *head_rows(form, found.planted, seed),
+    ]
+
+
+def _differing(one: Outcome, other: Outcome) -> int:
+    return int((one.claims["supported"].to_numpy() != other.claims["supported"].to_numpy()).sum())
+
+
+def direction_rows(form: str, found: Outcome) -> list[Row]:
+    truth, rows = found.planted.truth, []
+    for emotion, direction in truth.directions.items():
+        fitted = found.vectors[emotion].values[truth.write_layer + 1]
+        name = f"direction {emotion}: cosine with the planted one"
+        rows.append(at_least(form, name, float(cosine(fitted, direction)), COSINE))
+    rows.append(within(form, "layer chosen on validation", found.point.layer, truth.read_layer, 0))
+    return rows
+
+
+def effect_rows(form: str, found: Outcome) -> list[Row]:
+    """The smallest rank p there is, for every emotion; and controls as large as the steers."""
+    smallest = 1 / (1 + N_CONTROLS)
+    rows = []
+    for family in FAMILIES:
+        worst = float((found.claims[f"p_{family}"] - smallest).abs().max()) + smallest
+        rows.append(within(form, f"effect: worst rank p, {family} controls", worst, smallest, 0))
+    for family in FAMILIES:
+        name = f"{family} controls: size over the steer's"
+        rows.append(within(form, name, found.control_norms[family], 1, NORM_MARGIN))
+    return rows
+
+
+def head_rows(form: str, planted: Planted, seed: int) -> list[Row]:
+    """The head whose ablation takes most emotion words away is the writer; unread and topic head take none.
+
+    The backup head is ablated throughout, since it stands in for the writer.
+    """
+    shares = ablation_shares(planted, seed)
+    writer = (planted.truth.write_layer, planted.truth.write_head)
+    unread, topic = (planted.truth.distractors[role] for role in ("unread", "topic"))
+    second = max(share for head, share in shares.items() if head != writer)
+    return [
+        at_least(form, "write head: share of emotion words lost without it", shares[writer], 0.9),
+        within(form, "unread head: the same", shares[unread], 0, 0.1),
+        within(form, "topic head: the same", shares[topic], 0, 0.1),
+        at_least(form, "write head's share less the next head's", shares[writer] - second, 0.25),
+    ]
+
+
+def ablation_shares(planted: Planted, seed: int) -> dict[Head, float]:
+    """Per head: the share of specific emotion words (own minus others') that emotional prompts lose without it."""
+    data = planted_scenarios(planted, N_ABLATED, seed)
+    backup = planted.truth.distractors["backup"]
+    heads = [head for head in np.ndindex(planted.lm.n_layers, planted.lm.n_heads) if head != backup]
+    acts = [(AblateHead(*backup),), *((AblateHead(*head), AblateHead(*backup)) for head in heads)]
+    counts = np.mean([_specific(planted, data, emotion, acts) for emotion in planted.truth.directions], axis=0)
+    return {head: float(1 - left / counts[0]) for head, left in zip(heads, counts[1:], strict=True)}
+
+
+def _specific(planted: Planted, data: pd.DataFrame, emotion: str, acts: Sequence[tuple]) -> np.ndarray:
+    """Mean specific count per act over the prompts of an emotion, greedy: `[act]`."""
+    prompts = data.loc[data["emotion"] == emotion, "text"].tolist()
+    rows = [act for act in acts for _ in prompts]
+    outs = generate(planted.lm, prompts * len(acts), rows, max_new_tokens=N_TOKENS)
+    return specific_counts([out.text for out in outs], emotion).reshape(len(acts), -1).mean(1)
