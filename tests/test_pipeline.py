@@ -211,6 +211,6 @@ def test_nbval_passes_as_it_is_and_fails_when_a_library_function_is_broken(tmp_p
     root = repository_copy(tmp_path)
     intact = nbval(root, tmp_path / "intact", "phase3")
     assert intact.returncode == 0, intact.stdout[-3000:]
-    breaking(root, "emolib/vectors.py", "(mean - centre)", "(mean - 0.9 * centre)")
+    breaking(root, "emolib/vectors.py", "- centres[emotion]", "- 0.9 * centres[emotion]")
     broken = nbval(root, tmp_path / "broken", "phase3")
     assert broken.returncode == 1 and "failed" in broken.stdout
