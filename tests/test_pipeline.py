@@ -179,7 +179,7 @@ def test_phases_come_after_what_they_need():
 
 def repository_copy(folder: Path) -> Path:
     root = folder / "copy"
-    for name in ("emolib", "params", "data", "notebooks", "executed"):
+    for name in ("emolib", "params", "data", "notebooks", "executed", "docs"):
         shutil.copytree(
             paths.repository_root() / name,
             root / name,
