@@ -51,7 +51,7 @@ from emolib.extraction import extract_positions
 from emolib.memory import BatchShape, OutOfMemory, available_memory, out_of_memory
 from emolib.models import DTYPES, LanguageModel, pick_device, quiet
 from emolib.paths import repository_root
-from emolib.phases import phase2, phase5
+from emolib.phases import phase2, phase5, rivals
 from emolib.phases.run import Run
 from emolib.planning import batch_size_for
 from emolib.scoring import score_texts
@@ -146,7 +146,7 @@ def cells_per_prompt(params: PatchingParameters, n_layers: int, n_emotions: int)
         "test_dose/baseline": 1,
         "test_dose/emotion": doses * n_emotions,
         **{f"validation_alternatives/{kind}": len(strengths) * n_emotions for kind in ALTERNATIVES},
-        "validation_alternatives/subspace": len(phase5.SUBSPACE_ALPHAS) * n_emotions,
+        "validation_alternatives/subspace": len(rivals.SUBSPACE_ALPHAS) * n_emotions,
         **dict.fromkeys(("test_alternatives/baseline", "test_alternatives/prompting_baseline"), 1),
         **{f"test_alternatives/{kind}": n_emotions for kind in (*ALTERNATIVES, "subspace", "prompting")},
     }

@@ -1,8 +1,8 @@
 """Control directions: what a steer of the same norm does when its direction knows nothing of the emotion.
 
-Three families, each harder to beat than the one before: `isotropic` (uniform on the sphere), `covariance` (drawn from
-the residual stream's own covariance, so that it points where activations vary) and `shuffled` (the vector that the
-same fit gives when the labels are permuted within scenarios). Every direction has a seed of its own.
+Three families: `isotropic` (uniform on the sphere), `covariance` (drawn from the residual stream's own covariance, so
+that it points where activations vary) and `shuffled` (the vector that the same fit gives when labels are permuted
+within scenarios and hold nothing of the emotions). Every direction has a seed of its own.
 """
 
 from __future__ import annotations
@@ -72,11 +72,17 @@ def covariance_direction(tokens: Float[np.ndarray, "token d_model"], seed: int) 
 
 
 def shuffled_difference(cube: Float[np.ndarray, "scenario label d_model"], seed: int) -> Float[np.ndarray, "d_model"]:
-    """The difference of means of two labels after all labels were permuted within every scenario."""
+    """The difference of means of two labels after all labels were permuted within every scenario.
+
+    What is permuted are the texts' deviations from their label's mean (ter Braak 1992, permutation of residuals). Of
+    the texts themselves a permutation leaves a random mixture of the labels' means, and brought to the steer's norm
+    that mixture is a copy of the emotions wherever texts differ mostly by emotion: the control would hold what it is
+    the control of. The other emotions' vectors are what a steer is compared with besides.
+    """
     n_scenarios, n_labels = cube.shape[:2]
     places = np.random.default_rng(seed).permuted(np.tile(np.arange(n_labels), (n_scenarios, 1)), axis=1)
-    rows = np.arange(n_scenarios)
-    return cube[rows, places[:, 1]].mean(0) - cube[rows, places[:, 0]].mean(0)
+    rows, deviations = np.arange(n_scenarios), cube - cube.mean(axis=0)
+    return deviations[rows, places[:, 1]].mean(0) - deviations[rows, places[:, 0]].mean(0)
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

@@ -1,52 +1,26 @@
 """Plotly figures in the house style: tables and arrays in, a figure out, with Japanese labels.
 
 `show` puts a figure into a notebook as plotly JSON and a script-free placeholder; the site draws the JSON with one
-shared copy of plotly.js. Colours are those of Okabe and Ito (2008) and Tol (2021), told apart by colour-blind readers.
+shared copy of plotly.js.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
-import math
-import re
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from emolib.errors import UserError
+from emolib.house_style import HEIGHT, INK, NAMES, colours, house_layout, hover_text
+from emolib.plot_files import mime_bundle
 
-PLOTLY_MIME = "application/vnd.plotly.v1+json"
-SIGNIFICANT_DIGITS = 6
-HEIGHT = 420
-LEGEND_COLUMNS = 3
-# plotly.js 4 offers by default to upload a figure to its maker; a report has no such button.
-SETTINGS = {"responsive": True, "displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}
-FONT = "Noto Sans CJK JP, Noto Sans JP, Hiragino Sans, Yu Gothic, Meiryo, sans-serif"
-INK, GRID = "#222222", "#E3E3E3"
-
-EMOTION_COLOURS = {"gratitude": "#009E73", "anger": "#D55E00", "apology": "#0072B2", "neutral": "#7F7F7F"}
-FURTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933")
-NAMES = {
-    "gratitude": "感謝",
-    "anger": "怒り",
-    "apology": "謝罪",
-    "neutral": "中立",
-    "explicit": "明示",
-    "implicit": "暗示",
-}
 DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 NULL_LINE = {"dash": "dot", "width": 1.5}
 SYMBOLS = ("circle", "diamond", "square", "cross", "x")
 HISTOGRAM_BINS = 20
-HOVER_WIDTH, HOVER_LINES = 60, 8
 LABELLED_CELLS = 200
 LABELLED_LAYERS = 12
 BAND_OPACITY = 0.18
@@ -54,171 +28,11 @@ BAND_OPACITY = 0.18
 Names = Mapping[str, str]
 
 
-# ── into the notebook ─────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def show(fig: go.Figure, name: str) -> None:
     """Displays one MIME bundle for `fig` (see `mime_bundle`) in the running notebook."""
     from IPython.display import display
 
     display(mime_bundle(fig, name), raw=True)
-
-
-def mime_bundle(fig: go.Figure, name: str) -> dict[str, Any]:
-    """Plotly JSON for JupyterLab and the site, a `<div>` without script for the rest, and plain text.
-
-    Numbers are rounded to 6 significant digits and arrays are plain lists, so that an executed notebook stays small
-    and its differences can be read.
-    """
-    return {
-        PLOTLY_MIME: {**_plain(json.loads(fig.to_json())), "config": SETTINGS},
-        "text/html": f'<div class="emolib-figure" data-figure="{html.escape(name)}">図: {html.escape(name)}</div>',
-        "text/plain": f"図: {name}",
-    }
-
-
-def _plain(value: Any) -> Any:
-    """JSON without plotly's base64 arrays, with rounded numbers; what is not finite becomes null."""
-    if isinstance(value, dict):
-        if {"dtype", "bdata"} <= value.keys():
-            return _plain(_decoded(value))
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None
-    return value
-
-
-def _decoded(array: Mapping[str, str]) -> list:
-    """The numbers of plotly's `{"dtype": "f8", "bdata": …, "shape": "2, 3"}`, little-endian as plotly.js reads them."""
-    values = np.frombuffer(base64.b64decode(array["bdata"]), dtype=np.dtype(array["dtype"]).newbyteorder("<"))
-    shape = str(array.get("shape", values.size))
-    return values.reshape([int(size) for size in shape.split(",")]).tolist()
-
-
-def script_json(value: Any) -> str:
-    """JSON that can stand inside a `<script>` of a page, whatever texts it holds."""
-    data = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    # Inside <script> only `<` could end the JSON; the others keep it harmless elsewhere too.
-    for character in "<>&\u2028\u2029":
-        data = data.replace(character, f"\\u{ord(character):04x}")
-    return data
-
-
-def standalone_html(fig: go.Figure, name: str) -> bytes:
-    """`fig` as an HTML document that needs nothing beside it: plotly.js is inside, no address leads out of it."""
-    figure = mime_bundle(fig, name)[PLOTLY_MIME]
-    layout = figure.get("layout", {})
-    place = "figure-" + (re.sub(r"[^\w-]+", "-", name) or "1")
-    body = (
-        f'<div id="{place}" style="min-height:{int(layout.get("height") or HEIGHT)}px">'
-        f'<script type="application/json">{script_json(figure)}</script></div>'
-    )
-    draw = (
-        f"const place = document.getElementById({script_json(place)});\n"
-        "const figure = JSON.parse(place.firstElementChild.textContent);\n"
-        "Plotly.newPlot(place, figure.data, figure.layout, figure.config);"
-    )
-    return standalone_document(layout.get("title", {}).get("text") or name, body, [get_plotlyjs(), draw])
-
-
-def standalone_document(title: str, body: str, scripts: Sequence[str]) -> bytes:
-    """An HTML page with its scripts inside, in which nothing else runs and nothing is fetched; UTF-8.
-
-    Args:
-        body: trusted HTML; what is untrusted in it is escaped already.
-        scripts: JavaScript, run in this order after the body.
-    """
-    # `</script` and `<!--` mean something to HTML inside a script; a backslash changes neither in JavaScript's strings.
-    inner = [re.sub(r"<(?=/script|!--)", r"<\\", text.replace("\r\n", "\n"), flags=re.IGNORECASE) for text in scripts]
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in inner]
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
-    # By their hashes the page's own scripts may run and no others; plotly.js compiles some of its drawing itself.
-    policy = f"default-src 'none'; script-src {allowed} 'unsafe-eval'; "
-    policy += "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
-    page = (
-        '<!DOCTYPE html>\n<html lang="ja">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width">\n'
-        f"<title>{html.escape(title)}</title>\n"
-        f"<style>body {{ margin: 24px; font-family: {FONT}; color: {INK}; }}</style>\n"
-        f"</head>\n<body>\n{body}\n" + "".join(f"<script>{text}</script>\n" for text in inner) + "</body>\n</html>\n"
-    )
-    return page.encode("utf-8")
-
-
-def png_bytes(fig: go.Figure, *, width: int = 1000, height: int | None = None, scale: float = 2) -> bytes:
-    """`fig` as a PNG image of `width × scale` by `height × scale` pixels, drawn by kaleido in a Chrome of its own.
-
-    kaleido takes the browser that the environment variable BROWSER_PATH names, else the first Chrome, Chromium or
-    Edge it finds.
-
-    Args:
-        height: None takes the figure's own height.
-
-    Raises:
-        UserError: kaleido is not installed, or no Chrome can be started.
-    """
-    remedy = "pip install -e .[png] and install Chrome or Chromium (BROWSER_PATH names it where it is not found)"
-    try:
-        from kaleido import calc_fig_sync
-        from kaleido.errors import BrowserFailedError, ChromeNotFoundError
-    except ImportError as error:
-        raise UserError(f"expected the extra `png` for PNG images, kaleido >= 1 is not installed; {remedy}") from error
-    size = {"width": width, "height": height or fig.layout.height or HEIGHT, "scale": scale}
-    figure = _plain(json.loads(fig.to_json()))
-    try:
-        # Left to itself, kaleido fetches MathJax from elsewhere.
-        return calc_fig_sync(figure, opts={"format": "png", **size}, kopts={"mathjax": False})
-    except (BrowserFailedError, ChromeNotFoundError) as error:
-        reason = type(error).__name__
-        raise UserError(f"expected a Chrome for PNG images (extra `png`), got {reason}; {remedy}") from error
-
-
-# ── the house style ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def house_layout(fig: go.Figure, *, title: str, x_title: str | None = None, y_title: str | None = None) -> go.Figure:
-    """Sets fonts, margins, colours and the legend above the plot; readable from 800 px of width."""
-    listed = [trace for trace in fig.data if trace.name and trace.showlegend is not False]
-    rows = -(-len(listed) // LEGEND_COLUMNS) if len(listed) > 1 else 0
-    axis = {"showline": True, "linecolor": INK, "gridcolor": GRID, "zerolinecolor": "#9A9A9A", "automargin": True}
-    fig.update_layout(
-        template=go.layout.Template(),
-        title={
-            "text": title,
-            "x": 0,
-            "xref": "paper",
-            "y": 1,
-            "yref": "container",
-            "yanchor": "top",
-            "pad": {"t": 18},
-            "font": {"size": 17},
-        },
-        font={"family": FONT, "size": 14, "color": INK},
-        height=HEIGHT,
-        margin={"l": 70, "r": 24, "t": 56 + 24 * rows, "b": 60},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
-        hoverlabel={"font": {"family": FONT, "size": 13}, "align": "left", "namelength": -1},
-    )
-    fig.update_xaxes(title_text=x_title, **axis)
-    fig.update_yaxes(title_text=y_title, **axis)
-    return fig
-
-
-def colours(labels: Iterable[Any]) -> dict[Any, str]:
-    """A fixed colour for every emotion, by label or Japanese name; other labels get further colours in order."""
-    fixed = EMOTION_COLOURS | {NAMES[emotion]: colour for emotion, colour in EMOTION_COLOURS.items()}
-    distinct = list(dict.fromkeys(labels))
-    others = [label for label in distinct if label not in fixed]
-    further = {label: FURTHER_COLOURS[i % len(FURTHER_COLOURS)] for i, label in enumerate(others)}
-    return {label: fixed.get(label) or further[label] for label in distinct}
-
-
-# ── figures ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def bars_by_label(
@@ -518,12 +332,6 @@ def calibration(table: pd.DataFrame, colour: str, *, floor: float, title: str) -
     fig.update_layout(height=HEIGHT + 120)
     fig.update_xaxes(type="log", dtick=1)
     return fig.update_yaxes(type="log", dtick=1)
-
-
-def hover_text(text: str) -> str:
-    """Untrusted text for a hover box: escaped (plotly reads a subset of HTML), wrapped and cut to eight lines."""
-    lines = textwrap.wrap(str(text), HOVER_WIDTH, max_lines=HOVER_LINES, placeholder=" …")
-    return "<br>".join(html.escape(line, quote=False) for line in lines)
 
 
 # ── shared by the figures ─────────────────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from emolib.errors import UserError
-from emolib.figures import HEIGHT, INK, SYMBOLS, colours, house_layout
+from emolib.figures import SYMBOLS
+from emolib.house_style import HEIGHT, INK, colours, house_layout
 
 ROW_HEIGHT = 26
 SPREAD = 0.6  # of the distance between two rows

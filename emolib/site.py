@@ -25,7 +25,8 @@ import nbformat
 
 from emolib import config, paths
 from emolib.errors import UserError, nearest
-from emolib.figures import HEIGHT, PLOTLY_MIME, script_json
+from emolib.house_style import HEIGHT
+from emolib.plot_files import PLOTLY_MIME, script_json
 from emolib.views import VIEW_MIME, circuitsvis_script, view_html
 
 log = logging.getLogger(__name__)

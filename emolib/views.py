@@ -20,7 +20,8 @@ from jaxtyping import Float
 
 from emolib import paths
 from emolib.errors import UserError
-from emolib.figures import FONT, script_json, standalone_document
+from emolib.house_style import FONT
+from emolib.plot_files import script_json, standalone_document
 
 VIEW_MIME = "application/vnd.emolib.circuitsvis+json"
 NEGATIVE, POSITIVE = "#0072B2", "#D55E00"  # blue and vermilion of Okabe and Ito (2008)

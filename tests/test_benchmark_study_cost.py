@@ -24,7 +24,7 @@ from emolib.errors import UserError
 from emolib.memory import flops_per_token, weight_bytes
 from emolib.models import LanguageModel
 from emolib.paths import repository_root
-from emolib.phases import phase5
+from emolib.phases import phase5, rivals
 
 SCRIPT = repository_root() / "benchmarks" / "study_cost.py"
 CPU = torch.device("cpu")
@@ -140,8 +140,8 @@ def test_phase_5_makes_the_rows_that_were_counted(
         "validation": phase5.validation_sweep(run),
         "test": phase5.test_sweep(run),
         "test_dose": phase5.dose_sweep(run),
-        "validation_alternatives": phase5.alternatives_sweep(run, "validation"),
-        "test_alternatives": phase5.alternatives_sweep(run, "test"),
+        "validation_alternatives": rivals.alternatives_sweep(run, "validation"),
+        "test_alternatives": rivals.alternatives_sweep(run, "test"),
     }
     made = {f"{name}/{kind}": n for name, table in sweeps.items() for kind, n in Counter(table["kind"]).items()}
     counted = benchmark.design_rows("baseline_smoke", "smollm2_135m", **small)

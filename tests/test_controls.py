@@ -111,18 +111,46 @@ def test_covariance_directions_follow_the_covariance_of_the_tokens_and_isotropic
     assert np.abs(found - uncentred).max() > 0.5 * wanted.max()  # the mean of the tokens plays no part
 
 
-def test_a_shuffled_direction_is_the_fit_on_permuted_labels(source):
-    train, seed = source.train, 5
+def permuted_fit(train, seed: int):
+    """The first emotion's vector, fitted on labels permuted as `shuffled_difference` permutes them."""
     _, scenarios, emotions = scenario_cube(train, "neutral")
     names = ["neutral", *emotions]
     places = np.random.default_rng(seed).permuted(np.tile(np.arange(4), (len(scenarios), 1)), axis=1)
     new = {(s, names[old]): names[i] for s, row in zip(scenarios, places, strict=True) for i, old in enumerate(row)}
     relabelled = [new[pair] for pair in zip(train.texts["scenario"], train.texts["emotion"], strict=True)]
-    refitted = fit_emotion_vectors(replace(train, texts=train.texts.assign(emotion=relabelled)))
-    found = source.direction("shuffled", LAYER, seed)
-    assert found @ refitted[emotions[0]][LAYER].direction == pytest.approx(1, abs=1e-5)
-    truth = fit_emotion_vectors(train)
-    assert all(abs(found @ truth[emotion][LAYER].direction) < 0.99 for emotion in emotions)
+    return fit_emotion_vectors(replace(train, texts=train.texts.assign(emotion=relabelled)))[emotions[0]][LAYER]
+
+
+def without_label_means(train):
+    values = {site: layers.copy() for site, layers in train.values.items()}
+    labels = train.texts["emotion"].to_numpy()
+    for layers in values.values():
+        for label in set(labels):
+            layers[:, labels == label] -= layers[:, labels == label].mean(axis=1, keepdims=True)
+    return replace(train, values=values)
+
+
+def test_a_shuffled_direction_is_the_fit_on_permuted_labels_without_the_labels_means(source):
+    found = source.direction("shuffled", LAYER, seed=5)
+    assert found @ permuted_fit(without_label_means(source.train), 5).direction == pytest.approx(1, abs=1e-5)
+    assert found @ permuted_fit(source.train, 5).direction < 0.999  # control: the means do matter
+
+
+def test_a_shuffled_direction_holds_nothing_of_emotions_that_texts_differ_by():
+    """Texts that differ by emotion and hardly otherwise: a plain permutation gives the emotions back."""
+    rng = np.random.default_rng(0)
+    means = 10 * rng.normal(size=(4, 30))
+    cube = means + 0.1 * rng.normal(size=(40, 4, 30))
+    plane = np.linalg.qr((means - means.mean(0)).T)[0][:, :3]
+
+    def share(difference: np.ndarray) -> float:
+        return float(np.linalg.norm(plane.T @ difference) / np.linalg.norm(difference))
+
+    shares = [share(shuffled_difference(cube, seed)) for seed in range(200)]
+    assert np.mean(np.square(shares)) == pytest.approx(3 / 30, abs=0.03)  # as much as any direction holds of a plane
+    places = rng.permuted(np.tile(np.arange(4), (40, 1)), axis=1)
+    texts = cube[np.arange(40)[:, None], places]
+    assert share(texts[:, 1].mean(0) - texts[:, 0].mean(0)) > 0.9  # control
 
 
 def test_shuffled_directions_hold_no_emotion_in_expectation(source):

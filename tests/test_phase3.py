@@ -13,12 +13,12 @@ from sklearn.metrics import roc_auc_score
 from test_phase2 import opened_run
 
 from emolib import store
+from emolib.auc_intervals import auc_interval
 from emolib.dataset import jsonl_bytes
 from emolib.models import LanguageModel
 from emolib.phases import comparison, phase1, phase2, phase3
 from emolib.phases.run import Run
 from emolib.planted import Planted, plant, planted_scenarios, words
-from emolib.probes import auc_interval
 from emolib.report import phase3 as wording
 from emolib.vectors import VARIANTS, fit_emotion_vectors, projection_direction
 

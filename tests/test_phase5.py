@@ -23,7 +23,7 @@ from emolib.errors import UserError
 from emolib.generation import generate
 from emolib.interventions import Steer
 from emolib.models import LanguageModel
-from emolib.phases import phase5, steering
+from emolib.phases import phase5, rivals, steering
 from emolib.phases.run import Run
 from emolib.planted import Planted, plant, planted_scenarios, words
 from emolib.report import phase5 as wording
@@ -62,8 +62,8 @@ def steering_run(lm: LanguageModel, file: Path, **params: object) -> Run:
 def whole(run: Run) -> pd.DataFrame:
     """Everything that the notebook makes; returns the test sweep."""
     sweep = phase5.test_sweep(run)
-    phase5.dose_sweep(run), phase5.alternatives_sweep(run, "test"), steering.damage(run, sweep)
-    phase5.save_results(run, steering.claims(run, sweep))
+    phase5.dose_sweep(run), rivals.alternatives_sweep(run, "test"), steering.damage(run, sweep)
+    steering.save_results(run, steering.claims(run, sweep))
     return sweep
 
 
@@ -152,7 +152,7 @@ def test_what_a_fold_is_fitted_on_never_sees_its_validation_and_test_texts(folde
         found |= {f"control {family}": source.direction(family, layer, 3) for family in FAMILIES[1:]}
         found["unit"] = np.array([vecs.neutral_norms[layer]])
         found["reference"] = phase5.reference(seen, own)["nll"].to_numpy()
-        asked, plain = phase5.prompting_templates(seen, own)
+        asked, plain = rivals.prompting_templates(seen, own)
         found["prompting"] = np.array([*asked.values(), plain])
         return found
 
@@ -171,14 +171,14 @@ def test_what_a_fold_is_fitted_on_never_sees_its_validation_and_test_texts(folde
 def test_the_alternatives_of_a_fold_are_fitted_on_its_training_texts_alone(folded, monkeypatch):
     seen: dict[str, list[frozenset[str]]] = {"alternative_vectors": [], "fit_subspaces": []}
     for name, place in (("alternative_vectors", 1), ("fit_subspaces", 0)):
-        fit = getattr(phase5, name)
+        fit = getattr(rivals, name)
 
         def watched(*args, name=name, place=place, fit=fit, **given):
             seen[name].append(frozenset(args[place].texts["scenario"]))
             return fit(*args, **given)
 
-        monkeypatch.setattr(phase5, name, watched)
-    phase5.alternatives_sweep(again(folded, monkeypatch), "validation")
+        monkeypatch.setattr(rivals, name, watched)
+    rivals.alternatives_sweep(again(folded, monkeypatch), "validation")
     trains = [part.train for part in phase5.parts(folded)]
     assert seen["fit_subspaces"] == trains
     assert seen["alternative_vectors"] == [train for train in trains for _ in range(2)]
@@ -199,7 +199,7 @@ def test_the_choice_depends_on_validation_texts_and_not_on_test_texts(run, plant
     same = phase5.operating_point(choices["test"])
     pd.testing.assert_frame_equal(same.table, point.table, rtol=1e-3, atol=1e-3)
     assert (same.layer, same.alpha) == (point.layer, point.alpha)
-    assert phase5.matched_alphas(choices["test"]) == phase5.matched_alphas(run)
+    assert rivals.matched_alphas(choices["test"]) == rivals.matched_alphas(run)
     assert phase5.prompts(choices["test"], part, "test")["text"].tolist() != (
         phase5.prompts(run, part, "test")["text"].tolist()
     )
@@ -223,7 +223,7 @@ def test_validation_is_swept_over_every_candidate_and_test_at_the_chosen_point(r
 
 def test_every_rival_gets_the_strength_whose_broken_share_is_nearest_the_vectors(run, folded):
     for one in (run, folded):
-        chosen, rivals = phase5.matched_alphas(one), phase5.alternatives_sweep(one, "validation")
+        chosen, offered = rivals.matched_alphas(one), rivals.alternatives_sweep(one, "validation")
         own = phase5.validation_sweep(one)
         kinds = ("pca", "probe", "subspace")
         assert set(chosen) == {(p.name, k, e) for p in phase5.parts(one) for k in kinds for e in one.emotions}
@@ -231,12 +231,12 @@ def test_every_rival_gets_the_strength_whose_broken_share_is_nearest_the_vectors
             point = phase5.operating_points(one)[name]
             mine = own[(own["part"] == name) & (own["emotion"] == emotion) & (own["layer"] == point.layer)]
             share = mine.loc[mine["alpha"] == point.alpha, "fluency/broken"].mean()
-            tried = rivals[(rivals["part"] == name) & (rivals["kind"] == kind) & (rivals["emotion"] == emotion)]
+            tried = offered[(offered["part"] == name) & (offered["kind"] == kind) & (offered["emotion"] == emotion)]
             gaps = (tried.groupby("alpha")["fluency/broken"].mean() - share).abs()
             effect = tried.groupby("alpha")[f"target/{emotion}"].mean()
             assert len(gaps) == 2 and gaps[alpha] == gaps.min()
             assert effect[alpha] == effect[gaps == gaps.min()].max()
-        test = phase5.alternatives_sweep(one, "test")
+        test = rivals.alternatives_sweep(one, "test")
         used = test[test["kind"].isin(kinds)].groupby(["part", "kind", "emotion"])["alpha"].unique()
         assert {key: values.tolist() for key, values in used.items()} == {k: [alpha] for k, alpha in chosen.items()}
 
@@ -296,7 +296,7 @@ def test_the_saved_tables_are_those_that_were_read(run, folded):
             ("validation", phase5.validation_sweep(one)),
             ("test", phase5.test_sweep(one)),
             ("dose", phase5.dose_sweep(one)),
-            ("alternatives", phase5.alternatives_sweep(one, "test")),
+            ("alternatives", rivals.alternatives_sweep(one, "test")),
             ("claims", steering.claims(one, phase5.test_sweep(one))),
         ):
             pd.testing.assert_frame_equal(store.read_table(one.paths.sweep(name)), expected)
@@ -331,7 +331,7 @@ def table_at(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
 
 
 def test_rivals_are_measured_each_against_its_own_unpatched_text(run):
-    sweep, others = phase5.test_sweep(run), phase5.alternatives_sweep(run, "test")
+    sweep, others = phase5.test_sweep(run), rivals.alternatives_sweep(run, "test")
     table = steering.rivals(run, sweep, others)
     counts = table.groupby("kind", sort=False).size()
     assert counts.to_dict() == dict.fromkeys(steering.RIVALS, 2 * len(run.emotions))
@@ -415,7 +415,7 @@ def chat_model(lm: LanguageModel, *, known: bool = True) -> LanguageModel:
 
 def test_a_base_model_is_asked_by_training_texts_of_the_emotion(run, data):
     (part,) = phase5.parts(run)
-    asked, plain = phase5.prompting_templates(run, part)
+    asked, plain = rivals.prompting_templates(run, part)
     assert list(asked) == list(run.emotions)
     for emotion, template in {**asked, "neutral": plain}.items():
         *shown, last = template.split("\n\n")
@@ -425,12 +425,12 @@ def test_a_base_model_is_asked_by_training_texts_of_the_emotion(run, data):
 
 def test_a_chat_model_is_asked_in_its_own_format(planted, saved, elsewhere):
     run = steering_run(chat_model(planted.lm), saved)
-    asked, plain = phase5.prompting_templates(run, phase5.parts(run)[0])
+    asked, plain = rivals.prompting_templates(run, phase5.parts(run)[0])
     assert plain == "<begin>they said {text} so"
     assert asked["anger"] == "<begin>they said {text}\n\nReply in an angry tone. so"
     assert len({*asked.values(), plain}) == 4
     unknown = steering_run(chat_model(planted.lm, known=False), saved)
-    assert not phase5.is_chat(unknown) and "said" not in phase5.prompting_templates(unknown, phase5.parts(run)[0])[1]
+    assert not rivals.is_chat(unknown) and "said" not in rivals.prompting_templates(unknown, phase5.parts(run)[0])[1]
 
 
 def test_chat_prompts_go_into_the_chat_format_and_begin_once(planted, saved, elsewhere):
@@ -470,7 +470,7 @@ def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which
     broken, damage = steering.broken_table(sweep), steering.damage(one, sweep)
     candidates = steering.pareto(one, validation)
     doses = steering.doses(one, sweep, phase5.dose_sweep(one))
-    rivals = steering.rivals(one, sweep, phase5.alternatives_sweep(one, "test"))
+    compared = steering.rivals(one, sweep, rivals.alternatives_sweep(one, "test"))
     shown = [
         *(wording.reference_rows(phase5.reference(one)), wording.candidates(point), wording.matrix(matrix)),
         *(beside.pareto_rows(candidates), beside.layer_heatmap(candidates).round(2) + 0.0),
@@ -481,7 +481,7 @@ def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which
         *(wording.claim_rows(claims, params), wording.overall_rows(claims, params)),
         *(beside.family_rows(steering.family_ranks(claims)), beside.norm_rows(steering.realised_norms(sweep))),
         *(beside.prompt_rows(one, sweep), beside.dose_rows(doses), beside.dose_sentence(doses)),
-        *(beside.rival_rows(rivals), beside.rival_sentence(rivals)),
+        *(beside.rival_rows(compared), beside.rival_sentence(compared)),
         *(beside.damage_rows(damage), beside.damage_sentence(damage), wording.broken_rows(broken)),
         *(wording.all_examples(one, sweep), wording.next_actions(claims, params, point)),
         wording.discussion(one, sweep, claims, matrix, broken),

@@ -11,7 +11,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from emolib import probes
+from emolib import auc_intervals, probes
 from emolib.activations import Activations
 from emolib.errors import UserError
 
@@ -133,46 +133,47 @@ def test_the_penalised_intercept_changes_nothing_where_both_labels_are_equally_f
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_auc_is_the_one_of_scikit_learn(ties):
     scores, truth, scenarios = scored(ties=ties)
-    auc, low, high = probes.auc_interval(scores, truth, scenarios)
+    auc, low, high = auc_intervals.auc_interval(scores, truth, scenarios)
     assert auc == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
     assert low < auc < high
     other = RNG(5).standard_normal(len(truth))
-    difference, *_ = probes.auc_difference(scores, other, truth, scenarios)
+    difference, *_ = auc_intervals.auc_difference(scores, other, truth, scenarios)
     assert difference == pytest.approx(roc_auc_score(truth, scores) - roc_auc_score(truth, other), abs=1e-12)
 
 
 def test_the_resamples_are_those_of_a_plain_loop_over_drawn_scenarios():
     scores, truth, scenarios = scored(12, ties=True)
-    truth, codes = probes._checked(truth, scenarios, scores)
-    weights = probes._scenario_weights(12, 50, seed=3)
-    fast = probes._resampled(probes._pair_counts(scores, truth, codes), probes._pair_totals(truth, codes), weights)
+    truth, codes = auc_intervals._checked(truth, scenarios, scores)
+    weights = auc_intervals._scenario_weights(12, 50, seed=3)
+    tables = auc_intervals._pair_counts(scores, truth, codes), auc_intervals._pair_totals(truth, codes)
+    fast = auc_intervals._resampled(*tables, weights)
     slow = []
     for drawn in weights.astype(int):
         rows = np.concatenate([np.tile(np.flatnonzero(codes == s), times) for s, times in enumerate(drawn)])
         slow.append(roc_auc_score(truth[rows], scores[rows]))
     np.testing.assert_allclose(fast, slow, atol=1e-12)
-    ends = probes.auc_interval(scores, truth, scenarios, n_resamples=50, seed=3)[1:]
+    ends = auc_intervals.auc_interval(scores, truth, scenarios, n_resamples=50, seed=3)[1:]
     np.testing.assert_allclose(ends, np.quantile(slow, [0.025, 0.975]), atol=1e-12)
-    assert probes.auc_interval(scores, truth, scenarios, n_resamples=50, seed=4)[1:] != ends
+    assert auc_intervals.auc_interval(scores, truth, scenarios, n_resamples=50, seed=4)[1:] != ends
 
 
 def test_both_scores_of_a_difference_meet_the_same_resamples():
     scores, truth, scenarios = scored()
-    assert probes.auc_difference(scores, scores, truth, scenarios) == (0.0, 0.0, 0.0)
-    told = probes.auc_interval(scores, truth, scenarios)
-    against_chance = probes.auc_difference(scores, np.zeros(len(scores)), truth, scenarios)
+    assert auc_intervals.auc_difference(scores, scores, truth, scenarios) == (0.0, 0.0, 0.0)
+    told = auc_intervals.auc_interval(scores, truth, scenarios)
+    against_chance = auc_intervals.auc_difference(scores, np.zeros(len(scores)), truth, scenarios)
     assert against_chance == pytest.approx([end - 0.5 for end in told])
     nearly = scores + 0.05 * RNG(2).standard_normal(len(scores))
-    _, low, high = probes.auc_difference(scores, nearly, truth, scenarios)
+    _, low, high = auc_intervals.auc_difference(scores, nearly, truth, scenarios)
     assert high - low < 0.3 * (told[2] - told[1])
 
 
 def test_duplicating_every_text_of_a_scenario_does_not_narrow_the_interval():
     scores, truth, scenarios = scored()
-    single = probes.auc_interval(scores, truth, scenarios)
+    single = auc_intervals.auc_interval(scores, truth, scenarios)
     doubled = [np.tile(column, 4) for column in (scores, truth, scenarios)]
-    assert probes.auc_interval(*doubled) == pytest.approx(single)
-    as_if_independent = probes.auc_interval(*doubled[:2], np.arange(len(doubled[0])))
+    assert auc_intervals.auc_interval(*doubled) == pytest.approx(single)
+    as_if_independent = auc_intervals.auc_interval(*doubled[:2], np.arange(len(doubled[0])))
     assert as_if_independent[2] - as_if_independent[1] < 0.7 * (single[2] - single[1])
 
 
@@ -186,7 +187,7 @@ def test_the_interval_covers_the_true_auc_when_whole_scenarios_are_drawn():
         own = rng.standard_normal(50)[scenarios] * between
         scores = shift * truth + own + rng.standard_normal(len(truth))
         for unit, drawn in (("scenario", scenarios), ("text", np.arange(len(truth)))):
-            _, low, high = probes.auc_interval(scores, truth, drawn, n_resamples=300, seed=repeat)
+            _, low, high = auc_intervals.auc_interval(scores, truth, drawn, n_resamples=300, seed=repeat)
             covered[unit] += low <= true <= high
     assert covered["scenario"] / repeats >= 0.9
     assert covered["text"] / repeats < 0.8  # texts of a scenario are not independent
@@ -195,12 +196,12 @@ def test_the_interval_covers_the_true_auc_when_whole_scenarios_are_drawn():
 def test_resamples_without_a_pair_are_left_out():
     truth, scenarios = np.array([True, False, False, False]), np.array(["a", "b", "c", "d"])
     scores = np.array([0.5, 0.1, 0.9, 0.2])
-    codes = probes._checked(truth, scenarios, scores)[1]
-    tables = probes._pair_counts(scores, truth, codes), probes._pair_totals(truth, codes)
-    weights = probes._scenario_weights(4, 200, 0)
-    drawn = probes._resampled(*tables, weights)
+    codes = auc_intervals._checked(truth, scenarios, scores)[1]
+    tables = auc_intervals._pair_counts(scores, truth, codes), auc_intervals._pair_totals(truth, codes)
+    weights = auc_intervals._scenario_weights(4, 200, 0)
+    drawn = auc_intervals._resampled(*tables, weights)
     assert (np.isnan(drawn) == (weights[:, 0] == 0) | (weights[:, 0] == 4)).all() and np.isnan(drawn).any()
-    auc, low, high = probes.auc_interval(scores, truth, scenarios, n_resamples=200)
+    auc, low, high = auc_intervals.auc_interval(scores, truth, scenarios, n_resamples=200)
     assert auc == pytest.approx(2 / 3) and 0 <= low <= auc <= high <= 1
 
 
@@ -217,9 +218,9 @@ def test_resamples_without_a_pair_are_left_out():
 )
 def test_an_interval_of_what_has_none_is_refused(change, message):
     asked = {"scores": np.arange(6.0), "truth": np.arange(6) > 2, "scenarios": list("aabbcc"), "n_resamples": 20}
-    probes.auc_interval(**asked)
+    auc_intervals.auc_interval(**asked)
     with pytest.raises(UserError, match=message):
-        probes.auc_interval(**{**asked, **change})
+        auc_intervals.auc_interval(**{**asked, **change})
 
 
 # residual stream against words

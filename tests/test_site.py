@@ -22,7 +22,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from traitlets.config import Config
 
-from emolib import figures, paths, site
+from emolib import figures, house_style, paths, plot_files, site
 from emolib.errors import UserError
 
 HOSTILE = "<script>window.hacked=1</script>"
@@ -414,8 +414,8 @@ def test_text_cells_of_pandas_tables_are_marked_and_numbers_are_not() -> None:
 def test_a_shown_figure_holds_plain_rounded_lists_and_no_script() -> None:
     fig = go.Figure(go.Heatmap(z=np.array([[1 / 3, np.nan], [2.0, 12345678.9]])))
     assert "bdata" in fig.to_json()  # what plotly does by itself
-    bundle = figures.mime_bundle(fig, "<script>")
-    assert bundle[figures.PLOTLY_MIME]["data"][0]["z"] == [[0.333333, None], [2.0, 12345700.0]]
+    bundle = plot_files.mime_bundle(fig, "<script>")
+    assert bundle[plot_files.PLOTLY_MIME]["data"][0]["z"] == [[0.333333, None], [2.0, 12345700.0]]
     assert "<script" not in bundle["text/html"]
     assert 'class="emolib-figure"' in bundle["text/html"]
 
@@ -425,11 +425,11 @@ def test_hover_texts_are_escaped_wrapped_and_cut() -> None:
     text = fig.data[0].hovertext[0]
     assert "<a" not in text.replace("<br>", "")
     assert "&lt;a" in text
-    assert text.count("<br>") == figures.HOVER_LINES - 1
+    assert text.count("<br>") == house_style.HOVER_LINES - 1
 
 
 def test_emotions_keep_their_colours_whatever_comes_with_them() -> None:
-    few, many = figures.colours(["anger"]), figures.colours(["baseline", "怒り", "anger", "random"])
+    few, many = house_style.colours(["anger"]), house_style.colours(["baseline", "怒り", "anger", "random"])
     assert few["anger"] == many["anger"] == many["怒り"]
     assert len({many[label] for label in ("baseline", "anger", "random")}) == 3
 

@@ -16,7 +16,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 from test_site import Views, external_addresses, find_browser, opened
 
-from emolib import figures, paths, views
+from emolib import house_style, paths, plot_files, views
 from emolib.errors import UserError
 
 # No white space: CircuitsVis replaces it, and a tag with white space dies of that.
@@ -258,12 +258,12 @@ def test_a_view_that_cannot_be_drawn_keeps_its_fallback_and_stops_no_other(brows
 @pytest.fixture
 def fig() -> go.Figure:
     fig = go.Figure(go.Bar(x=["</script><b>"], y=[1 / 3]))
-    return figures.house_layout(fig, title="棒 </title><i>", x_title="層", y_title="AUC")
+    return house_style.house_layout(fig, title="棒 </title><i>", x_title="層", y_title="AUC")
 
 
 def test_a_figures_document_is_the_same_every_time_with_one_plotly_and_no_external_address(fig: go.Figure) -> None:
-    page = figures.standalone_html(fig, "bar of auc")
-    assert page == figures.standalone_html(fig, "bar of auc") != figures.standalone_html(fig, "other")
+    page = plot_files.standalone_html(fig, "bar of auc")
+    assert page == plot_files.standalone_html(fig, "bar of auc") != plot_files.standalone_html(fig, "other")
     text = page.decode("utf-8")
     assert '<html lang="ja">' in text and '<meta charset="utf-8">' in text
     assert text.count(get_plotlyjs()[:2000]) == 1
@@ -276,7 +276,7 @@ def test_a_figures_document_is_the_same_every_time_with_one_plotly_and_no_extern
 
 
 def test_a_figures_document_is_drawn_without_anything_beside_it(browser: str, fig: go.Figure, tmp_path: Path) -> None:
-    _, told, dom = open_text(browser, figures.standalone_html(fig, "bar").decode("utf-8"), tmp_path)
+    _, told, dom = open_text(browser, plot_files.standalone_html(fig, "bar").decode("utf-8"), tmp_path)
     page = re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)  # plotly.js has the words of every button
     assert 'class="main-svg"' in page
     assert "Download plot" in page
@@ -286,7 +286,7 @@ def test_a_figures_document_is_drawn_without_anything_beside_it(browser: str, fi
 
 def test_a_document_runs_no_other_script_and_fetches_nothing(browser: str, tmp_path: Path) -> None:
     body = "<img src='https://example.com/x.png'><img src='x.png' onerror='window.hacked=1'><script>hacked=2</script>"
-    page = figures.standalone_document("題", body, ["document.title = '</script>';"]).decode("utf-8")
+    page = plot_files.standalone_document("題", body, ["document.title = '</script>';"]).decode("utf-8")
     _, told, dom = open_text(browser, page, tmp_path)
     assert told["hacked"] is None
     assert {"inline", "https://example.com/x.png"} <= set(told["refused"])
@@ -296,7 +296,7 @@ def test_a_document_runs_no_other_script_and_fetches_nothing(browser: str, tmp_p
 def test_without_kaleido_a_png_says_which_extra_to_install(fig: go.Figure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kaleido", None)
     with pytest.raises(UserError, match=r"pip install -e \.\[png\]") as error:
-        figures.png_bytes(fig)
+        plot_files.png_bytes(fig)
     assert "\n" not in str(error.value)
 
 
@@ -306,8 +306,11 @@ needs_kaleido = pytest.mark.skipif(importlib.util.find_spec("kaleido") is None, 
 @needs_kaleido
 def test_a_png_has_the_size_asked_for(browser: str, fig: go.Figure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROWSER_PATH", browser)
-    for size, expected in (({}, (2000, 2 * figures.HEIGHT)), ({"width": 300, "height": 200, "scale": 1}, (300, 200))):
-        image = figures.png_bytes(fig, **size)
+    for size, expected in (
+        ({}, (2000, 2 * house_style.HEIGHT)),
+        ({"width": 300, "height": 200, "scale": 1}, (300, 200)),
+    ):
+        image = plot_files.png_bytes(fig, **size)
         assert image.startswith(b"\x89PNG\r\n")
         assert tuple(int.from_bytes(image[i : i + 4], "big") for i in (16, 20)) == expected
 
@@ -316,5 +319,5 @@ def test_a_png_has_the_size_asked_for(browser: str, fig: go.Figure, monkeypatch:
 def test_without_a_chrome_a_png_says_so(fig: go.Figure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROWSER_PATH", "/nowhere/chrome")
     with pytest.raises(UserError, match=r"expected a Chrome for PNG.*\[png\]") as error:
-        figures.png_bytes(fig)
+        plot_files.png_bytes(fig)
     assert "\n" not in str(error.value)

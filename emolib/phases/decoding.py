@@ -11,11 +11,12 @@ from scipy.stats import rankdata
 
 from emolib import paths, store, views
 from emolib.activations import Activations
+from emolib.auc_intervals import auc_interval
 from emolib.extraction import extract_activations
 from emolib.phases import phase2, phase3
 from emolib.phases.run import Run
 from emolib.phases.scores import with_targets
-from emolib.probes import auc_interval, cross_style_table, information_table, probe_table
+from emolib.probes import cross_style_table, information_table, probe_table
 from emolib.scoring import goemotions, version_of
 from emolib.scoring.corpora import read_goemotions
 from emolib.surface import shuffled_within

@@ -13,10 +13,10 @@ import pandas as pd
 
 from emolib import store, surface
 from emolib.activations import Activations
+from emolib.auc_intervals import auc_interval
 from emolib.covariates import CovariateFit, fit_covariates, regress_out
 from emolib.phases import phase1, phase2
 from emolib.phases.run import Run
-from emolib.probes import auc_interval
 from emolib.stability import split_half_stability
 from emolib.subspace_choice import choose_k, overlap_excess
 from emolib.subspaces import Subspaces, fit_subspaces, pca_overlap_table, subspace_stability

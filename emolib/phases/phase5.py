@@ -8,41 +8,30 @@ sweeps say is in `emolib.phases.steering`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from emolib import paths, store
-from emolib.alternatives import KINDS as ALTERNATIVES
-from emolib.alternatives import alternative_vectors
+from emolib import store
 from emolib.claims import OperatingPoint, choose_operating_point
 from emolib.config import spread_layers
 from emolib.controls import FAMILIES, ControlSource
 from emolib.errors import UserError
 from emolib.extraction import extract_activations
 from emolib.patching import (
-    Cell,
     SweepSettings,
-    baseline_shard,
-    prompting_shard,
     residual_sweep,
-    steer_cell,
-    subspace_shard,
-    sweep_cells,
 )
 from emolib.phases import phase2, phase3
 from emolib.phases.run import Run
 from emolib.phases.scores import measures, with_targets
 from emolib.scoring.fluency import fluency_reference, nll_limit
-from emolib.subspaces import fit_subspaces
 from emolib.surface import scenario_folds
 from emolib.vectors import EmotionVectors, fit_emotion_vectors
 
-SUBSPACE_ALPHAS = (0.5, 1.0)
 REFERENCE_SCENARIOS = 40
 
 
@@ -207,7 +196,7 @@ def validation_sweep(run: Run) -> pd.DataFrame:
     def sweep(part: Part) -> pd.DataFrame:
         return _steered(run, part, "validation", layers, alphas)
 
-    return run.once("validation", lambda: _joined(run, sweep))
+    return run.once("validation", lambda: joined(run, sweep))
 
 
 def operating_points(run: Run) -> dict[str, OperatingPoint]:
@@ -240,7 +229,7 @@ def test_sweep(run: Run) -> pd.DataFrame:
             run, part, "test", [point.layer], [point.alpha], n_controls=count, families=FAMILIES, direct_path=True
         )
 
-    return run.once("test", lambda: _joined(run, sweep))
+    return run.once("test", lambda: joined(run, sweep))
 
 
 def dose_sweep(run: Run) -> pd.DataFrame:
@@ -255,7 +244,7 @@ def dose_sweep(run: Run) -> pd.DataFrame:
         others = sorted({-point.alpha, *(a for a in run.params.alphas if a not in (0, point.alpha))})
         return _steered(run, part, "test", [point.layer], others, name="dose")
 
-    return run.once("dose", lambda: _joined(run, sweep))
+    return run.once("dose", lambda: joined(run, sweep))
 
 
 def _steered(
@@ -285,123 +274,10 @@ def _steered(
     )
 
 
-def _joined(run: Run, sweep: Any) -> pd.DataFrame:
+def joined(run: Run, sweep: Any) -> pd.DataFrame:
     """Every part's sweep, with the emotions' probabilities and the part's name."""
     tables = [sweep(part).assign(part=part.name) for part in parts(run)]
     return with_targets(pd.concat(tables, ignore_index=True), run.emotions)
-
-
-# what could have been done instead
-
-
-def alternatives_sweep(run: Run, split: str) -> pd.DataFrame:
-    """PCA, probe and subspace steers at the chosen layer, and prompting; on validation at every strength, on test at
-    the strength that `matched_alphas` gives each emotion.
-
-    Every rival's strength is that at which its share of broken validation texts is nearest the vector's.
-    """
-    points = operating_points(run)
-    chosen = None if split == "validation" else matched_alphas(run)
-
-    def sweep(part: Part) -> pd.DataFrame:
-        point = points[part.name]
-        shards = [baseline_shard(settings(run, part))] if split == "test" else []
-        for kind in ALTERNATIVES:
-            shards += _alternative_shards(run, part, kind, point.layer, chosen)
-        shards.append(_subspace_cells(run, part, point.layer, chosen))
-        if split == "test":
-            shards.append(prompting_shard(*prompting_templates(run, part), settings(run, part)))
-        store_as = run.shards(part.file(f"{split}_alternatives"))
-        return sweep_cells(run.lm, prompts(run, part, split), shards, settings=settings(run, part), run=store_as)
-
-    return run.once(f"alternatives/{split}", lambda: _joined(run, sweep))
-
-
-def matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
-    """(part, kind, emotion) → the strength whose broken share on validation is nearest the vector's, the larger own
-    effect of equals."""
-    return run.once("matched_alphas", lambda: _matched_alphas(run))
-
-
-def _matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
-    points, rivals, own = operating_points(run), alternatives_sweep(run, "validation"), validation_sweep(run)
-    known = measures(own, run.emotions)
-    found = {}
-    for name, point in points.items():
-        mine = own[(own["part"] == name) & (own["kind"] == "emotion")]
-        mine = mine[(mine["layer"] == point.layer) & (mine["alpha"] == point.alpha)]
-        shares = mine.groupby("emotion")["fluency/broken"].mean()
-        cells = rivals[rivals["part"] == name].groupby(["kind", "emotion", "alpha"])
-        table = pd.DataFrame({"broken": cells["fluency/broken"].mean()})
-        for emotion in run.emotions:
-            table[emotion] = cells[known[emotion][-1]].mean()
-        for (kind, emotion), rows in table.groupby(level=["kind", "emotion"]):
-            gap = (rows["broken"] - shares[emotion]).abs().round(9)
-            best = rows[gap == gap.min()][emotion].idxmax()
-            found[name, kind, emotion] = float(best[2])
-    return found
-
-
-def _alternative_shards(
-    run: Run, part: Part, kind: str, layer: int, chosen: Mapping[tuple[str, str, str], float] | None
-) -> list[tuple[str, list[Cell]]]:
-    vecs = run.once(
-        f"{kind}/{part.name}",
-        lambda: alternative_vectors(
-            kind, training(run, part), vectors(run, part), layers=[layer], neutral=run.params.neutral
-        ),
-    )
-    cells = []
-    for emotion in run.emotions:
-        alphas = run.params.alphas if chosen is None else [chosen[part.name, kind, emotion]]
-        cells += [steer_cell(kind, vecs, emotion, layer, alpha, settings(run, part)) for alpha in alphas if alpha]
-    return [(f"{kind}_layer{layer:03d}", cells)]
-
-
-def _subspace_cells(
-    run: Run, part: Part, layer: int, chosen: Mapping[tuple[str, str, str], float] | None
-) -> tuple[str, list[Cell]]:
-    subs = run.once(
-        f"subspaces/{part.name}",
-        lambda: fit_subspaces(training(run, part), k=subspace_size(run), neutral=run.params.neutral),
-    )
-    sizes = dict.fromkeys(run.emotions, subspace_size(run))
-    name, cells = subspace_shard(subs, sizes, layer, SUBSPACE_ALPHAS, settings(run, part))
-    kept = [c for c in cells if chosen is None or c.alpha == chosen[part.name, "subspace", c.emotion]]
-    return name, kept
-
-
-def subspace_size(run: Run) -> int:
-    """k of the subspace steers: the parameter, at most the training scenarios."""
-    return min(run.params.subspace_k, min(len(part.train) for part in parts(run)))
-
-
-# prompting
-
-
-def prompting_templates(run: Run, part: Part) -> tuple[dict[str, str], str]:
-    """What the model continues when it is asked for each emotion, and the same format without asking.
-
-    A chat model gets an instruction in its own chat format; a base model the first few training texts of the emotion
-    (of neutral, without asking) before the prompt.
-    """
-    wording = yaml.safe_load(paths.prompting_file().read_text(encoding="utf-8"))
-    if is_chat(run):
-        asked = {}
-        for emotion in run.emotions:
-            tone = wording["tones"].get(emotion) or wording["other"].format(label=emotion)
-            asked[emotion] = prompt_template(run, "\n\n" + wording["instruction"].format(tone=tone))
-        return asked, prompt_template(run)
-    data = run.data
-    first = data[data["scenario"].isin(part.train)]
-    texts = {e: rows["text"].head(wording["examples"]).tolist() for e, rows in first.groupby("emotion")}
-    written = {e: "\n\n".join([*shown, "{text}"]) for e, shown in texts.items()}
-    return {e: written[e] for e in run.emotions}, written[run.params.neutral]
-
-
-def is_chat(run: Run) -> bool:
-    """Whether the model is known as a chat model and its tokenizer has the format."""
-    return bool(run.lm.spec.chat and run.lm.tokenizer.chat_template)
 
 
 def prompt_template(run: Run, request: str = "") -> str:
@@ -411,12 +287,3 @@ def prompt_template(run: Run, request: str = "") -> str:
         UserError: the model has no chat format.
     """
     return run.lm.in_chat_format("{text}" + request)
-
-
-def save_results(run: Run, claims: pd.DataFrame) -> None:
-    """The whole sweeps and the claims as artifacts beside their shards."""
-    matched = {"shards": sorted(sha for path, sha in run.made.items() if "_sweep_" in path.name)}
-    tables = {"validation": validation_sweep(run), "test": test_sweep(run), "dose": dose_sweep(run)}
-    tables |= {"alternatives": alternatives_sweep(run, "test"), "claims": claims}
-    for name, table in tables.items():
-        run.table(run.paths.sweep(name), matched, lambda table=table: table)

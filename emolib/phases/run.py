@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import torch
 
-from emolib import figures, store, views
+from emolib import plot_files, store, views
 from emolib.config import Parameters, check_layers, resolve
 from emolib.controls import FAMILIES
 from emolib.dataset import load_dataset, select_scenarios
@@ -143,12 +143,12 @@ class Run:
 
     def keep_plot(self, fig: go.Figure, name: str) -> None:
         """Writes a figure as `plots/<model>/<model>_<name>.html`, and as PNG where the parameters ask for it."""
-        drawn = figures.mime_bundle(fig, name)[figures.PLOTLY_MIME]
+        drawn = plot_files.mime_bundle(fig, name)[plot_files.PLOTLY_MIME]
         matched = {"figure": store.digest(drawn)}
         path = self.paths.plot(name, "html")
-        self.obtain(path, matched, lambda: figures.standalone_html(fig, path.stem), model=False)
+        self.obtain(path, matched, lambda: plot_files.standalone_html(fig, path.stem), model=False)
         if self.params.png:
-            self.obtain(self.paths.plot(name, "png"), matched, lambda: figures.png_bytes(fig), model=False)
+            self.obtain(self.paths.plot(name, "png"), matched, lambda: plot_files.png_bytes(fig), model=False)
 
     def keep_view(self, view: dict[str, Any], name: str) -> None:
         """Writes a CircuitsVis view as `plots/<model>/<model>_<name>.html`."""

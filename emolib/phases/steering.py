@@ -13,6 +13,7 @@ from emolib.controls import FAMILIES
 from emolib.damage import next_token_kl, topic_kept
 from emolib.patching import control_cells, steer_cell
 from emolib.phases import phase5
+from emolib.phases.rivals import alternatives_sweep
 from emolib.phases.run import Run
 from emolib.phases.scores import agreement, measures
 from emolib.scoring import goemotions
@@ -329,3 +330,17 @@ def _damage_means(rows: pd.DataFrame) -> pd.DataFrame:
         row["topic_change"], row["topic_se"] = statistics.mean_and_se(means["change"].dropna())
         found.append(row)
     return pd.DataFrame(found)
+
+
+def save_results(run: Run, claims: pd.DataFrame) -> None:
+    """The whole sweeps and the claims as artifacts beside their shards."""
+    matched = {"shards": sorted(sha for path, sha in run.made.items() if "_sweep_" in path.name)}
+    tables = {
+        "validation": phase5.validation_sweep(run),
+        "test": phase5.test_sweep(run),
+        "dose": phase5.dose_sweep(run),
+        "alternatives": alternatives_sweep(run, "test"),
+        "claims": claims,
+    }
+    for name, table in tables.items():
+        run.table(run.paths.sweep(name), matched, lambda table=table: table)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from IPython.display import Markdown
 
 from emolib import figures, views
-from emolib.figures import NAMES
+from emolib.house_style import NAMES
 from emolib.phases.run import Run
 from emolib.scoring import version_of
 

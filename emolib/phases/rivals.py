@@ -1,0 +1,134 @@
+"""What could have been done instead of adding an emotion's vector: other directions, and asking in words.
+
+The first principal component, the normal of a probe, a move inside the emotion's subspace, and a prompt that asks for
+the emotion, at an equal share of broken texts (`matched_alphas`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import yaml
+
+from emolib import paths
+from emolib.alternatives import KINDS as ALTERNATIVES
+from emolib.alternatives import alternative_vectors
+from emolib.patching import Cell, baseline_shard, prompting_shard, steer_cell, subspace_shard, sweep_cells
+from emolib.phases import phase5
+from emolib.phases.run import Run
+from emolib.phases.scores import measures
+from emolib.subspaces import fit_subspaces
+
+SUBSPACE_ALPHAS = (0.5, 1.0)
+
+
+def alternatives_sweep(run: Run, split: str) -> pd.DataFrame:
+    """PCA, probe and subspace steers at the chosen layer, and prompting; on validation at every strength, on test at
+    the strength that `matched_alphas` gives each emotion.
+
+    Every rival's strength is that at which its share of broken validation texts is nearest the vector's.
+    """
+    points = phase5.operating_points(run)
+    chosen = None if split == "validation" else matched_alphas(run)
+
+    def sweep(part: phase5.Part) -> pd.DataFrame:
+        point = points[part.name]
+        shards = [baseline_shard(phase5.settings(run, part))] if split == "test" else []
+        for kind in ALTERNATIVES:
+            shards += _alternative_shards(run, part, kind, point.layer, chosen)
+        shards.append(_subspace_cells(run, part, point.layer, chosen))
+        if split == "test":
+            shards.append(prompting_shard(*prompting_templates(run, part), phase5.settings(run, part)))
+        texts, stored = phase5.prompts(run, part, split), run.shards(part.file(f"{split}_alternatives"))
+        return sweep_cells(run.lm, texts, shards, settings=phase5.settings(run, part), run=stored)
+
+    return run.once(f"alternatives/{split}", lambda: phase5.joined(run, sweep))
+
+
+def matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
+    """(part, kind, emotion) → the strength whose broken share on validation is nearest the vector's, the larger own
+    effect of equals."""
+    return run.once("matched_alphas", lambda: _matched_alphas(run))
+
+
+def _matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
+    rivals, own = alternatives_sweep(run, "validation"), phase5.validation_sweep(run)
+    points = phase5.operating_points(run)
+    known = measures(own, run.emotions)
+    found = {}
+    for name, point in points.items():
+        mine = own[(own["part"] == name) & (own["kind"] == "emotion")]
+        mine = mine[(mine["layer"] == point.layer) & (mine["alpha"] == point.alpha)]
+        shares = mine.groupby("emotion")["fluency/broken"].mean()
+        cells = rivals[rivals["part"] == name].groupby(["kind", "emotion", "alpha"])
+        table = pd.DataFrame({"broken": cells["fluency/broken"].mean()})
+        for emotion in run.emotions:
+            table[emotion] = cells[known[emotion][-1]].mean()
+        for (kind, emotion), rows in table.groupby(level=["kind", "emotion"]):
+            gap = (rows["broken"] - shares[emotion]).abs().round(9)
+            best = rows[gap == gap.min()][emotion].idxmax()
+            found[name, kind, emotion] = float(best[2])
+    return found
+
+
+def _alternative_shards(
+    run: Run, part: phase5.Part, kind: str, layer: int, chosen: Mapping[tuple[str, str, str], float] | None
+) -> list[tuple[str, list[Cell]]]:
+    vecs = run.once(
+        f"{kind}/{part.name}",
+        lambda: alternative_vectors(
+            kind, phase5.training(run, part), phase5.vectors(run, part), layers=[layer], neutral=run.params.neutral
+        ),
+    )
+    cells = []
+    for emotion in run.emotions:
+        alphas = run.params.alphas if chosen is None else [chosen[part.name, kind, emotion]]
+        cells += [steer_cell(kind, vecs, emotion, layer, a, phase5.settings(run, part)) for a in alphas if a]
+    return [(f"{kind}_layer{layer:03d}", cells)]
+
+
+def _subspace_cells(
+    run: Run, part: phase5.Part, layer: int, chosen: Mapping[tuple[str, str, str], float] | None
+) -> tuple[str, list[Cell]]:
+    subs = run.once(
+        f"subspaces/{part.name}",
+        lambda: fit_subspaces(phase5.training(run, part), k=subspace_size(run), neutral=run.params.neutral),
+    )
+    sizes = dict.fromkeys(run.emotions, subspace_size(run))
+    name, cells = subspace_shard(subs, sizes, layer, SUBSPACE_ALPHAS, phase5.settings(run, part))
+    kept = [c for c in cells if chosen is None or c.alpha == chosen[part.name, "subspace", c.emotion]]
+    return name, kept
+
+
+def subspace_size(run: Run) -> int:
+    """k of the subspace steers: the parameter, at most the training scenarios."""
+    return min(run.params.subspace_k, min(len(part.train) for part in phase5.parts(run)))
+
+
+# prompting
+
+
+def prompting_templates(run: Run, part: phase5.Part) -> tuple[dict[str, str], str]:
+    """What the model continues when it is asked for each emotion, and the same format without asking.
+
+    A chat model gets an instruction in its own chat format; a base model the first few training texts of the emotion
+    (of neutral, without asking) before the prompt.
+    """
+    wording = yaml.safe_load(paths.prompting_file().read_text(encoding="utf-8"))
+    if is_chat(run):
+        asked = {}
+        for emotion in run.emotions:
+            tone = wording["tones"].get(emotion) or wording["other"].format(label=emotion)
+            asked[emotion] = phase5.prompt_template(run, "\n\n" + wording["instruction"].format(tone=tone))
+        return asked, phase5.prompt_template(run)
+    data = run.data
+    first = data[data["scenario"].isin(part.train)]
+    texts = {e: rows["text"].head(wording["examples"]).tolist() for e, rows in first.groupby("emotion")}
+    written = {e: "\n\n".join([*shown, "{text}"]) for e, shown in texts.items()}
+    return {e: written[e] for e in run.emotions}, written[run.params.neutral]
+
+
+def is_chat(run: Run) -> bool:
+    """Whether the model is known as a chat model and its tokenizer has the format."""
+    return bool(run.lm.spec.chat and run.lm.tokenizer.chat_template)
