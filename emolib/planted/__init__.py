@@ -34,7 +34,11 @@ LayerNorm's mean removal changes nothing). `features.NAMED` lists them:
 | ballast | 1 | embedding, 10 | nothing; the unread and the saturated head take from it what they add to the norm |
 | flag | 1 | saturated head, 5 | the gate head's queries |
 | position | 4 | GPT-2's positions | nothing |
-| noise | the rest | embedding, noise heads and neurons | the same; unembedding |
+| noise | 39 | embedding, noise heads and neurons | the same; unembedding |
+| empty | the rest | nothing | nothing |
+
+The empty ones make the stream as wide as that of a small language model's layer should be for a random direction to lie
+far from every planted one: in 80 dimensions the nearest of 59 has a cosine of about 0.3 with it.
 
 The constant makes up nearly all of a state's norm, so a norm layer is close to a fixed scale.
 """

@@ -44,7 +44,7 @@ class Circuit:
 
 
 def design(
-    layout: Layout, d_head: int, *, effect: float, noise: float, seed: int, distractors: frozenset[str], cut: bool
+    layout: Layout, *, effect: float, noise: float, seed: int, distractors: frozenset[str], cut: bool
 ) -> Circuit:
     """The circuit of one planted model; see `emolib.planted.plant` for what the arguments mean."""
     roles = BASE_HEADS | {
@@ -63,7 +63,7 @@ def design(
     placed = {head: made[role] for role, head in roles.items()}
     for layer, head in np.ndindex(N_LAYERS, N_HEADS):
         if (layer, head) not in placed:
-            placed[layer, head] = heads.noisy_head(layout, d_head, noise, np.random.default_rng([seed, 4, layer, head]))
+            placed[layer, head] = heads.noisy_head(layout, noise, np.random.default_rng([seed, 4, layer, head]))
     mlps = [neurons.noisy_neurons(layout, noise, np.random.default_rng([seed, 3, layer])) for layer in range(N_LAYERS)]
     if not cut:
         mlps[READ_LAYER] = neurons.joined(neurons.reader_neurons(layout, effect), mlps[READ_LAYER])

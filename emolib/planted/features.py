@@ -20,6 +20,7 @@ TYPICAL_NORM = 45.0  # of a state; norm layers restore it, so that what is read 
 STRENGTH = 4.0  # what the write head adds along an emotion's direction
 FLAG = 5.0  # what the saturated head adds along its own direction
 CODE = 2.0  # of a noise feature in the embedding, in units of the noise
+N_NOISE = 39  # features of noise; what is left of the width stays empty
 BALLAST = 10.0  # of every token; heads that must not show in the norm take from it
 
 NAMED = {
@@ -42,7 +43,7 @@ NAMED = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each feature lies; what is left of the width is noise.
+    """Where each feature lies; after the named ones comes noise, and what is left of the width stays empty.
 
     Attributes:
         n_features: one less than d_model, the ones vector being left out (a LayerNorm removes it).
@@ -51,10 +52,10 @@ class Layout:
     n_features: int
 
     def where(self, name: str) -> np.ndarray:
-        """Indices of a named group of features, or of the rest (`noise`)."""
+        """Indices of a named group of features, or of `noise`."""
         ends = np.cumsum([0, *NAMED.values()])
         if name == "noise":
-            return np.arange(ends[-1], self.n_features)
+            return np.arange(ends[-1], min(ends[-1] + N_NOISE, self.n_features))
         place = list(NAMED).index(name)
         return np.arange(ends[place], ends[place + 1])
 

@@ -15,7 +15,7 @@ from emolib.planted import words
 from emolib.planted.circuit import N_HEADS, N_LAYERS, N_NEURONS, N_POSITIONS, Circuit
 from emolib.planted.features import CONSTANT, TYPICAL_NORM
 
-WIDTHS = {"gpt2": 80, "llama": 96}
+WIDTHS = {"gpt2": 224, "llama": 256}  # wide enough for a random direction to lie far from every planted one
 SILU_SHARPNESS = 2.0  # silu(2x)/2 bends about as sharply as GPT-2's gelu
 ROTARY_BASE = 1e8  # the slowest pair of dimensions turns by less than 1e-4 over all positions
 

@@ -17,6 +17,7 @@ from emolib.planted.features import BALLAST, CODE, CONSTANT, FLAG, MARK, STRENGT
 SHARPNESS = 24.0  # score of what a head looks for over the rest; the begin token lies in the middle
 UNREAD_SHARE, BACKUP_SHARE = 0.6, 0.9  # of STRENGTH
 LIFT = 1.5  # drive that the gate head adds for all emotional words
+PASSED_ON = 20  # dimensions of the noise that a noise head copies
 SAID = 40.0  # what the said head writes for a word that were the whole text
 
 
@@ -107,14 +108,13 @@ def gate(layout: Layout) -> Head:
     return Head(query[:, None], key.T, begin.T / MARK, LIFT * layout.axis("drive")[None])
 
 
-def noisy_head(layout: Layout, d_head: int, noise: float, rng: np.random.Generator) -> Head:
+def noisy_head(layout: Layout, noise: float, rng: np.random.Generator) -> Head:
     """Reads and writes the noise features alone; scores have a standard deviation of about 1."""
     axes, rank = layout.axes("noise"), 4
     n = len(axes)
-    d_value = min(d_head, n)
     if not noise:
         nothing = np.zeros((layout.n_features, 1))
         return Head(nothing, nothing, nothing, nothing.T)
     query, key = (axes.T @ rng.standard_normal((n, rank)) * rank**-0.25 / (CODE * noise * np.sqrt(n)) for _ in range(2))
-    value, output = (np.linalg.qr(rng.standard_normal((n, d_value)))[0] for _ in range(2))
+    value, output = (np.linalg.qr(rng.standard_normal((n, PASSED_ON)))[0] for _ in range(2))
     return Head(query, key, axes.T @ value, 0.5 * output.T @ axes)

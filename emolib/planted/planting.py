@@ -15,7 +15,7 @@ from emolib.models import LanguageModel, spec_of, wrap
 from emolib.planted import words
 from emolib.planted.circuit import DISTRACTOR_HEADS, READ_LAYER, WRITE, Circuit, design
 from emolib.planted.features import STRENGTH, Layout, random_basis
-from emolib.planted.forms import WIDTHS, build_network, d_head_of
+from emolib.planted.forms import WIDTHS, build_network
 
 Form = Literal["gpt2", "llama"]
 Head = tuple[int, int]
@@ -77,7 +77,7 @@ def plant(
     """A small transformer with hand-set weights whose emotion circuit is known; nothing is trained.
 
     Args:
-        form: `gpt2` (d_model 80) or `llama` (d_model 96), 4 layers of 4 heads each. Two models of one seed share
+        form: `gpt2` (d_model 224) or `llama` (d_model 256), 4 layers of 4 heads each. Two models of one seed share
             their words' features, each in its own coordinates.
         effect: how strongly a direction, once in the stream, drives its emotion's words: by about 2.3·effect logits
             at the strength that the write head writes. At 0 only a component is left that varies from prompt to
@@ -96,7 +96,7 @@ def plant(
     """
     kinds = _check(form, effect, noise, seed, distractors)
     layout = Layout(WIDTHS[form] - 1)
-    circuit = design(layout, d_head_of(form), effect=effect, noise=noise, seed=seed, distractors=kinds, cut=cut)
+    circuit = design(layout, effect=effect, noise=noise, seed=seed, distractors=kinds, cut=cut)
     basis = random_basis(WIDTHS[form], np.random.default_rng([seed, 6, list(WIDTHS).index(form)]))
     network = build_network(form, circuit, basis)
     named = "+".join(kind for kind in KINDS if kind in kinds) or "none"
