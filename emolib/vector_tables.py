@@ -45,8 +45,8 @@ def distance_table(vecs: EmotionVectors, *, neutral: str = "neutral") -> pd.Data
     """Euclidean distance between every pair of label means at every layer; the neutral mean is the zero vector.
 
     Returns:
-        pair, layer, distance (activation units), share (of the median norm over neutral tokens). Vectors that were
-        fitted against each emotion's own neutral texts are compared as vectors, not as label means.
+        pair, first, second, layer, distance (activation units), share (of the median norm over neutral tokens).
+        Vectors that were fitted against each emotion's own neutral texts are compared as vectors, not as label means.
     """
     vectors = np.stack([np.zeros_like(next(iter(vecs.values.values()))), *vecs.values.values()]).astype(np.float64)
     distances = np.stack([pdist(vectors[:, layer]) for layer in range(vecs.n_layers + 1)], axis=1)
@@ -62,9 +62,11 @@ def _pair_cosines(vectors: Float[np.ndarray, "emotion d_model"]) -> Float[np.nda
 
 
 def _pair_table(names: Iterable[str], columns: dict[str, Float[np.ndarray, "pair layer"]]) -> pd.DataFrame:
-    pairs = [f"{first}–{second}" for first, second in combinations(names, 2)]
+    pairs = list(combinations(names, 2))
     n_layers = next(iter(columns.values())).shape[1]
-    places = {"pair": np.repeat(pairs, n_layers), "layer": np.tile(np.arange(n_layers), len(pairs))}
+    named = {"pair": [f"{a}–{b}" for a, b in pairs], "first": [a for a, _ in pairs], "second": [b for _, b in pairs]}
+    places = {name: np.repeat(found, n_layers) for name, found in named.items()}
+    places["layer"] = np.tile(np.arange(n_layers), len(pairs))
     return pd.DataFrame({**places, **{name: values.ravel() for name, values in columns.items()}})
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from test_phase3 import in_two_styles, vectors_run, without_triggers, written
 
 from emolib.errors import UserError
+from emolib.house_style import NAMES
 from emolib.phases import decoding, phase3
 from emolib.phases.run import Run
 from emolib.planted import Planted, plant, planted_scenarios, words
@@ -224,16 +225,18 @@ def test_every_text_of_the_view_is_one_part_whose_first_token_is_white(run):
     parts = view[VIEW_MIME]["elements"]
     texts = run.texts("test")
     assert len(parts) == 2 * texts["emotion"].nunique()  # a scenario of each style
-    assert [part["label"] for part in parts[:4]] == [f"{e}/{texts['style'][0]}" for e in texts["emotion"][:4]]
+    assert [part["label"] for part in parts[:4]] == [
+        f"{NAMES[e]}・{NAMES[texts['style'][0]]}" for e in texts["emotion"][:4]
+    ]
     strongest = {}
     for part in parts:
         tokens, values = part["props"]["tokens"], part["props"]["values"]
         assert len(tokens) == len(values) and values[0] == 0 and tokens[0] == words.BEGIN
         place = int(np.argmax(values))
-        strongest[part["label"].split("/")[0]] = tokens[place], values[place]
-    plain = strongest["neutral"][1]
-    assert strongest["anger"][1] > 5 * abs(plain)
-    after = next(part for part in parts if part["label"].startswith("anger"))["props"]
+        strongest[part["label"].split("・")[0]] = tokens[place], values[place]
+    plain = strongest["中立"][1]
+    assert strongest["怒り"][1] > 5 * abs(plain)
+    after = next(part for part in parts if part["label"].startswith("怒り"))["props"]
     place = next(i for i, token in enumerate(after["tokens"]) if token in words.TRIGGERS["anger"])
     assert min(after["values"][place:]) > 2 * max(after["values"][1:place])  # the direction is written from there on
 

@@ -23,7 +23,7 @@ from emolib.errors import UserError
 from emolib.generation import generate
 from emolib.interventions import Steer
 from emolib.models import LanguageModel
-from emolib.phases import phase5, rivals, steering
+from emolib.phases import phase5, rivals, side_effects, steering
 from emolib.phases.run import Run
 from emolib.planted import Planted, plant, planted_scenarios, words
 from emolib.report import phase5 as wording
@@ -62,7 +62,7 @@ def steering_run(lm: LanguageModel, file: Path, **params: object) -> Run:
 def whole(run: Run) -> pd.DataFrame:
     """Everything that the notebook makes; returns the test sweep."""
     sweep = phase5.test_sweep(run)
-    phase5.dose_sweep(run), rivals.alternatives_sweep(run, "test"), steering.damage(run, sweep)
+    phase5.dose_sweep(run), rivals.alternatives_sweep(run, "test"), side_effects.damage(run, sweep)
     steering.save_results(run, steering.claims(run, sweep))
     return sweep
 
@@ -347,7 +347,7 @@ def test_rivals_are_measured_each_against_its_own_unpatched_text(run):
 
 def test_damage_is_the_divergence_that_the_row_s_own_steer_makes(run):
     sweep, point = phase5.test_sweep(run), phase5.operating_point(run)
-    table = steering.damage(run, sweep).set_index(["kind", "emotion"])
+    table = side_effects.damage(run, sweep).set_index(["kind", "emotion"])
     assert table.loc[("baseline", "none"), ["kl", "topic_change"]].tolist() == pytest.approx([0, 0], abs=1e-9)
     assert (table["kl"].drop(("baseline", "none")) > 0).all() and (table["n"] == 6).all()
     (part,) = phase5.parts(run)
@@ -363,10 +363,10 @@ def test_damage_is_the_divergence_that_the_row_s_own_steer_makes(run):
 
 def test_damage_is_worked_out_again_when_the_patch_is_another_though_no_text_has_changed(run, monkeypatch):
     sweep = phase5.test_sweep(run)
-    here = steering.damage(run, sweep)
-    wider = steering.damage(again(run, monkeypatch, window=6), sweep)
+    here = side_effects.damage(run, sweep)
+    wider = side_effects.damage(again(run, monkeypatch, window=6), sweep)
     assert (wider["kl"] > here["kl"])[here["kind"] == "emotion"].all()
-    pd.testing.assert_frame_equal(steering.damage(again(run, monkeypatch), sweep), here)
+    pd.testing.assert_frame_equal(side_effects.damage(again(run, monkeypatch), sweep), here)
 
 
 @pytest.mark.parametrize("which", ["run", "folded"])
@@ -401,7 +401,7 @@ def test_several_samples_are_one_scenario_to_every_table(planted, saved, elsewhe
     found = changes.loc["valence", ["baseline", "baseline_se"]].iloc[0]
     assert tuple(found) == pytest.approx(expected)
     assert found["baseline_se"] != pytest.approx(base["valence"].std(ddof=1) / np.sqrt(12), rel=1e-3)
-    assert (steering.damage(run, sweep)["n"] == 6).all()
+    assert (side_effects.damage(run, sweep)["n"] == 6).all()
 
 
 # prompting and chat formats
@@ -467,7 +467,7 @@ def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which
     sweep, validation = phase5.test_sweep(one), phase5.validation_sweep(one)
     points, point, params = phase5.operating_points(one), phase5.operating_point(one), one.params
     claims, matrix = steering.claims(one, sweep), steering.specificity_matrix(one, sweep)
-    broken, damage = steering.broken_table(sweep), steering.damage(one, sweep)
+    broken, damage = steering.broken_table(sweep), side_effects.damage(one, sweep)
     candidates = steering.pareto(one, validation)
     doses = steering.doses(one, sweep, phase5.dose_sweep(one))
     compared = steering.rivals(one, sweep, rivals.alternatives_sweep(one, "test"))
@@ -479,7 +479,8 @@ def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which
         wording.largest_changes(steering.label_changes(one, sweep)),
         wording.scorer_effect_rows(steering.scorer_effects(one, sweep)),
         *(wording.claim_rows(claims, params), wording.overall_rows(claims, params)),
-        *(beside.family_rows(steering.family_ranks(claims)), beside.norm_rows(steering.realised_norms(sweep))),
+        beside.family_rows(steering.family_ranks(claims, steering.control_cosines(one, sweep))),
+        beside.norm_rows(steering.realised_norms(sweep)),
         *(beside.prompt_rows(one, sweep), beside.dose_rows(doses), beside.dose_sentence(doses)),
         *(beside.rival_rows(compared), beside.rival_sentence(compared)),
         *(beside.damage_rows(damage), beside.damage_sentence(damage), wording.broken_rows(broken)),

@@ -347,12 +347,12 @@ def test_restricted_rows_keep_the_order_of_the_emotions():
     assert shown.iloc[1].tolist() == [3, "0.00", "0.90 [0.80, 1.00]", "—"]
 
 
-COSINES = "pair layer raw standardised trimmed"
+COSINES = "pair first second layer raw standardised trimmed"
 STABILITY = "emotion layer mean low high shuffled shuffled_high"
 
 
 def vectors_report(raw: float, standardised: float, trimmed: float, *, low: float = 0.4, style: float = 0.5) -> str:
-    cosines = rows(*(("anger–joy", n, raw, standardised, trimmed) for n in range(4)), columns=COSINES)
+    cosines = rows(*(("anger–joy", "anger", "joy", n, raw, standardised, trimmed) for n in range(4)), columns=COSINES)
     stability = rows(*(("anger", n, low + 0.1, low, low + 0.2, 0.0, 0.2) for n in range(4)), columns=STABILITY)
     styles = rows(*(("anger", n, style) for n in range(4)), columns="emotion layer cosine")
     return said(phase3.discussion(cosines, stability, separations(0.8, 0.7, 0.7), styles))
@@ -397,7 +397,9 @@ def test_a_subspace_is_claimed_only_beyond_its_nulls():
 
 
 def test_pairs_are_limited_to_the_most_alike():
-    pairs = [(f"a{i}–b{i}", layer, 0.0, i / 40 * (-1) ** i, 0.0) for i in range(30) for layer in range(3)]
+    pairs = [
+        (f"a{i}–b{i}", f"a{i}", f"b{i}", layer, 0.0, i / 40 * (-1) ** i, 0.0) for i in range(30) for layer in range(3)
+    ]
     table = rows(*pairs, columns=COSINES)
     shown = phase3.cosine_rows(table)
     assert len(shown) == 3 * phase3.MOST_PAIRS

@@ -13,6 +13,7 @@ from emolib import paths, store, views
 from emolib.activations import Activations
 from emolib.auc_intervals import auc_interval
 from emolib.extraction import extract_activations
+from emolib.house_style import NAMES
 from emolib.phases import phase2, phase3
 from emolib.phases.run import Run
 from emolib.phases.scores import with_targets
@@ -44,7 +45,7 @@ def probes(run: Run, position: str) -> pd.DataFrame:
             seed=params.seed,
         )
 
-    matched = {**phase3._inputs(run, position), "n_shuffles": params.n_shuffles, "seed": params.seed}
+    matched = {**phase3.inputs(run, position), "n_shuffles": params.n_shuffles, "seed": params.seed}
     return run.table(run.paths.vector_table(f"probes_{position}"), matched, compute)
 
 
@@ -85,7 +86,7 @@ def information(run: Run) -> pd.DataFrame:
         embedding = [acts.values["resid_pre"][0] for acts in sets]
         return information_table(*sets, embedding=embedding, neutral=run.params.neutral, **_probe_settings(run))
 
-    matched = {**phase3._inputs(run, "mean"), **_probe_settings(run)}
+    matched = {**phase3.inputs(run, "mean"), **_probe_settings(run)}
     return run.table(run.paths.vector_table("information"), matched, compute)
 
 
@@ -95,7 +96,7 @@ def cross_style(run: Run) -> pd.DataFrame:
     def compute() -> pd.DataFrame:
         return cross_style_table(*_sets(run), neutral=run.params.neutral, **_probe_settings(run))
 
-    matched = {**phase3._inputs(run, "mean"), **_probe_settings(run)}
+    matched = {**phase3.inputs(run, "mean"), **_probe_settings(run)}
     return run.table(run.paths.vector_table("cross_style"), matched, compute)
 
 
@@ -158,7 +159,7 @@ def corpus_correlations(run: Run, chosen: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame()
     params = run.params
     layer_of = {emotion: int(layer) for emotion, layer in zip(chosen["emotion"], chosen["layer"], strict=True)}
-    matched = {**phase3._inputs(run, "mean"), "corpus": store.sha256_of(folder / CORPUS), "n": params.n_corpus}
+    matched = {**phase3.inputs(run, "mean"), "corpus": store.sha256_of(folder / CORPUS), "n": params.n_corpus}
     matched |= {"seed": params.seed, "n_resamples": params.n_bootstrap}
     matched |= {"layers": layer_of, "scorers": version_of(params.backend)}
 
@@ -228,7 +229,8 @@ def token_projections(run: Run, chosen: pd.DataFrame, emotion: str) -> dict:
     for i, row in enumerate(texts.to_dict("records")):
         values = along[acts.offsets[i] : acts.offsets[i + 1]].copy()
         values[0] = 0.0
-        rows.append((f"{row['emotion']}/{row['style']}", list(strings[row["id"]]), values))
+        label = "・".join(NAMES.get(row[column], row[column]) for column in ("emotion", "style"))
+        rows.append((label, list(strings[row["id"]]), values))
     return views.coloured_tokens_many(rows)
 
 

@@ -76,7 +76,7 @@ def vectors(run: Run, position: str, *, style: str = "all") -> EmotionVectors:
         f"vectors/{name}",
         lambda: fit_emotion_vectors(train, neutral=run.params.neutral, reference=reference, whiten=True),
     )
-    matched = {"texts": store.digest(train.texts["id"].tolist()), "position": position, **_inputs(run, position)}
+    matched = {"texts": store.digest(train.texts["id"].tolist()), "position": position, **inputs(run, position)}
     tensors = {f"vector/{e}": fitted.values[e] for e in fitted}
     tensors |= {f"whitened/{e}": fitted.whitened[e].astype(np.float32) for e in fitted}
     tensors |= {f"discriminant/{e}": fitted.discriminants[e].astype(np.float32) for e in fitted}
@@ -102,7 +102,7 @@ _KINDS = ("vector", "whitened", "discriminant")
 
 def norms(run: Run, position: str) -> pd.DataFrame:
     vecs = vectors(run, position)
-    return run.table(run.paths.vector_table(f"norms_{position}"), _inputs(run, position), lambda: norm_table(vecs))
+    return run.table(run.paths.vector_table(f"norms_{position}"), inputs(run, position), lambda: norm_table(vecs))
 
 
 def position_norms(run: Run) -> pd.DataFrame:
@@ -113,20 +113,20 @@ def position_norms(run: Run) -> pd.DataFrame:
 
 def cosines(run: Run, position: str) -> pd.DataFrame:
     vecs = vectors(run, position)
-    return run.table(run.paths.vector_table(f"cosines_{position}"), _inputs(run, position), lambda: cosine_table(vecs))
+    return run.table(run.paths.vector_table(f"cosines_{position}"), inputs(run, position), lambda: cosine_table(vecs))
 
 
 def distances(run: Run, position: str) -> pd.DataFrame:
     vecs, neutral = vectors(run, position), run.params.neutral
     path = run.paths.vector_table(f"distances_{position}")
-    return run.table(path, _inputs(run, position), lambda: distance_table(vecs, neutral=neutral))
+    return run.table(path, inputs(run, position), lambda: distance_table(vecs, neutral=neutral))
 
 
 def stability(run: Run, position: str) -> pd.DataFrame:
     params = run.params
     return run.table(
         run.paths.vector_table(f"stability_{position}"),
-        {**_inputs(run, position), "n_halves": params.n_halves, "seed": params.seed},
+        {**inputs(run, position), "n_halves": params.n_halves, "seed": params.seed},
         lambda: split_half_stability(
             training(run, position), neutral=params.neutral, n_halves=params.n_halves, seed=params.seed
         ),
@@ -144,7 +144,7 @@ def separation(run: Run, position: str) -> pd.DataFrame:
         held_out = {split: split_of(run, at, split) for split in ("validation", "test")}
         return separation_table(vectors(run, position), held_out, neutral=run.params.neutral)
 
-    return run.table(run.paths.vector_table(f"separation_{position}"), _inputs(run, position), compute)
+    return run.table(run.paths.vector_table(f"separation_{position}"), inputs(run, position), compute)
 
 
 def _read_at(position: str) -> str:
@@ -154,7 +154,7 @@ def _read_at(position: str) -> str:
 def chosen_separation(run: Run) -> pd.DataFrame:
     """`separation` at the chosen layers, stored."""
     params = run.params
-    matched = {position: _inputs(run, position) for position in positions(run)}
+    matched = {position: inputs(run, position) for position in positions(run)}
     matched |= {"n_bootstrap": params.n_bootstrap, "n_null": N_NULL, "seed": params.seed}
     return run.table(run.paths.vector_table("chosen_separation"), matched, lambda: _chosen_separation(run))
 
@@ -332,7 +332,7 @@ def subspaces(run: Run, position: str = "mean") -> Subspaces:
     fitted = fit_subspaces(train, k=k, neutral=run.params.neutral)
     parts = {"basis": fitted.bases, "target": fitted.targets, "neutral": fitted.neutrals, "share": fitted.shares}
     tensors = {f"{part}/{e}": np.ascontiguousarray(values[e]) for part, values in parts.items() for e in fitted}
-    matched = {**_inputs(run, position), "k": k, "texts": store.digest(train.texts["id"].tolist())}
+    matched = {**inputs(run, position), "k": k, "texts": store.digest(train.texts["id"].tolist())}
     path = run.obtain(run.paths.subspaces(position), matched, lambda: store.tensor_bytes(tensors))
     with store.open_tensors(path) as view:
         read = {part: {e: view.get_tensor(f"{part}/{e}") for e in fitted} for part in parts}
@@ -357,7 +357,7 @@ def subspace_shares(run: Run) -> pd.DataFrame:
 def subspace_halves(run: Run) -> pd.DataFrame:
     """Split-half stability of the subspaces and its null."""
     params = run.params
-    matched = {**_inputs(run, "mean"), "n_halves": params.n_halves, "seed": params.seed, "k": params.k_max}
+    matched = {**inputs(run, "mean"), "n_halves": params.n_halves, "seed": params.seed, "k": params.k_max}
     return run.table(
         run.paths.subspace_table("stability"),
         matched,
@@ -392,7 +392,7 @@ def chosen_k(run: Run, layers: Mapping[str, int]) -> pd.DataFrame:
 
 def _excess(run: Run, split: str, layers: list[int], k_max: int) -> pd.DataFrame:
     params = run.params
-    matched = {**_inputs(run, "mean"), "layers": layers, "k": k_max, "seed": params.seed, "null": N_NULL}
+    matched = {**inputs(run, "mean"), "layers": layers, "k": k_max, "seed": params.seed, "null": N_NULL}
     return run.table(
         run.paths.subspace_table(f"overlap_{split}"),
         matched,
@@ -414,7 +414,7 @@ def topic_overlap(run: Run, layers: Mapping[str, int]) -> pd.DataFrame:
     return table[table["layer"] == table["emotion"].map(layers)].reset_index(drop=True)
 
 
-def _inputs(run: Run, position: str) -> dict[str, str | int]:
+def inputs(run: Run, position: str) -> dict[str, str | int]:
     """What the tables are made from: the hashes of the stored residuals, the labels of their texts, and which of them
     are trained on. (A text that changes its label or its scenario keeps its activations to the last byte.)"""
     phase2.ensure(run, phase2.usual_positions(run))

@@ -7,19 +7,18 @@ from typing import Any
 import pandas as pd
 
 from emolib import claims as judged
-from emolib import statistics, store
+from emolib import statistics
 from emolib.claims import claims_table, control_effects, effects, specific_difference, success
 from emolib.controls import FAMILIES
-from emolib.damage import next_token_kl, topic_kept
-from emolib.patching import control_cells, steer_cell
+from emolib.patching import control_seed
 from emolib.phases import phase5
 from emolib.phases.rivals import alternatives_sweep
 from emolib.phases.run import Run
 from emolib.phases.scores import agreement, measures
+from emolib.phases.side_effects import of_sweep
 from emolib.scoring import goemotions
 
 __all__ = ["control_effects", "effects"]
-N_DAMAGE_CONTROLS = 4  # directions per family whose damage is measured
 RIVALS = ("emotion", "pca", "probe", "subspace", "prompting")
 
 
@@ -91,9 +90,9 @@ def claims(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
     return claims_table(sweep, known, families=FAMILIES, n_resamples=params.n_resamples, seed=params.seed)
 
 
-def family_ranks(claims: pd.DataFrame) -> pd.DataFrame:
-    """The rank p and the largest effect of every family, one row per measure and family."""
-    rows = []
+def family_ranks(claims: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
+    """The rank p, the largest effect and the largest cosine of every family, one row per measure and family."""
+    rows, nearest = [], cosines.set_index(["family", "emotion"])["cosine"]
     for row in claims.to_dict("records"):
         for family in FAMILIES:
             found = {
@@ -101,8 +100,39 @@ def family_ranks(claims: pd.DataFrame) -> pd.DataFrame:
                 "own": row["own_effect"],
                 "largest": row[f"max_{family}"],
                 "p": row[f"p_{family}"],
+                "cosine": float(nearest[family, row["emotion"]]),
             }
             rows.append({"emotion": row["emotion"], "metric": row["metric"], **found})
+    return pd.DataFrame(rows)
+
+
+def control_cosines(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
+    """The largest cosine of a family's control directions with each emotion's vector, over all parts.
+
+    A family whose directions lie close to the vector holds part of what it is to be the control of.
+
+    Returns:
+        family, emotion, cosine.
+    """
+    matched = {**of_sweep(sweep), "settings": [phase5.settings(run, part).matched() for part in phase5.parts(run)]}
+
+    def compute() -> pd.DataFrame:
+        found = pd.concat([_cosines_of_part(run, part, sweep) for part in phase5.parts(run)])
+        return found.groupby(["family", "emotion"], sort=False, as_index=False)["cosine"].max()
+
+    return run.table(run.paths.sweep("control_cosines"), matched, compute)
+
+
+def _cosines_of_part(run: Run, part: phase5.Part, sweep: pd.DataFrame) -> pd.DataFrame:
+    drawn = sweep[sweep["kind"].isin(FAMILIES) & (sweep["part"] == part.name)]
+    drawn = drawn[["kind", "layer", "index"]].drop_duplicates()
+    vecs, source = phase5.vectors(run, part), phase5.controls(run, part, sorted(set(drawn["layer"].astype(int))))
+    rows = []
+    for family, layer, index in drawn.astype({"layer": int, "index": int}).itertuples(index=False):
+        direction = source.direction(family, layer, control_seed(run.params.seed, family, layer, index))
+        for emotion in run.emotions:
+            cosine = float(direction @ vecs[emotion][layer].direction)
+            rows.append({"family": family, "emotion": emotion, "cosine": cosine})
     return pd.DataFrame(rows)
 
 
@@ -248,88 +278,6 @@ def pareto(run: Run, validation: pd.DataFrame) -> pd.DataFrame:
             row = {"emotion": emotion, "layer": int(layer), "alpha": float(alpha), "metric": names[-1]}
             rows.append({**row, "effect": effect, "broken": broken})
     return pd.DataFrame(rows)
-
-
-def damage(run: Run, test: pd.DataFrame) -> pd.DataFrame:
-    """What steering does beside its aim: the next-token distribution, and whether the text keeps to its topic.
-
-    Returns:
-        kind, emotion, kl (mean over prompts of KL(unpatched ‖ patched) in nats, along the unpatched continuation),
-        kl_se, topic (mean similarity of prompt and continuation), topic_change (against the unpatched text of the same
-        prompt), topic_se, n. Controls: the first directions of every family, averaged.
-    """
-    matched = {"test": store.digest(test[["row_id", "text", "part"]].to_dict("list")), "controls": N_DAMAGE_CONTROLS}
-    matched["settings"] = [phase5.settings(run, part).matched() for part in phase5.parts(run)]
-
-    def compute() -> pd.DataFrame:
-        rows = []
-        for part in phase5.parts(run):
-            table = test[test["part"] == part.name]
-            rows.append(_damage_rows(run, part, table))
-        return pd.concat(rows, ignore_index=True)
-
-    table = run.table(run.paths.sweep("damage"), matched, compute)
-    return _damage_means(table)
-
-
-def _damage_rows(run: Run, part: phase5.Part, test: pd.DataFrame) -> pd.DataFrame:
-    """KL and topic of every chosen test row: scenario, kind, emotion, kl, topic, topic_base."""
-    prompts = phase5.prompts(run, part, "test").set_index("scenario")["text"]
-    given = phase5.settings(run, part)
-    few = test[~test["kind"].isin(FAMILIES) | (test["index"] < N_DAMAGE_CONTROLS)]
-    few = few[(few["sample"] == 0)].reset_index(drop=True)
-    acts = _acts(run, part, few, given)
-    base = few[few["kind"] == "baseline"].set_index("scenario")
-    written = dict(zip(base.index, base["text"], strict=True))
-    full = [given.template.replace("{text}", prompts[scenario]) for scenario in few["scenario"]]
-    ids = [run.lm.tokenizer(written[s], add_special_tokens=False).input_ids for s in few["scenario"]]
-    topic = pd.Series(topic_kept([prompts[s] for s in few["scenario"]], few["text"].tolist()))
-    return pd.DataFrame(
-        {
-            "scenario": few["scenario"],
-            "kind": few["kind"],
-            "emotion": few["emotion"],
-            "kl": next_token_kl(run.lm, full, ids, acts),
-            "topic": topic,
-            "topic_base": few["scenario"].map(topic[few["kind"] == "baseline"].set_axis(base.index)),
-        }
-    )
-
-
-def _acts(run: Run, part: phase5.Part, rows: pd.DataFrame, given: Any) -> list[Any]:
-    """The intervention of every row, made again from what the row says."""
-    vecs, made = phase5.vectors(run, part), {}
-    layers = [int(layer) for layer in sorted(set(rows.loc[rows["kind"].isin(FAMILIES), "layer"]))]
-    source = phase5.controls(run, part, layers) if layers else None
-    acts = []
-    for row in rows[["kind", "emotion", "layer", "alpha", "index"]].to_dict("records"):
-        key = tuple(row.values())
-        if key not in made:
-            made[key] = _act(row, vecs, source, given)
-        acts.append(made[key])
-    return acts
-
-
-def _act(row: dict, vecs: Any, source: Any, given: Any) -> Any:
-    kind, layer, alpha = row["kind"], int(row["layer"]), float(row["alpha"])
-    if kind == "baseline":
-        return None
-    if kind in FAMILIES:
-        cells = control_cells(vecs, layer, alpha, int(row["index"]), given, kind, source)
-        return next(cell.act for cell in cells if cell.emotion == row["emotion"])
-    return steer_cell(kind, vecs, row["emotion"], layer, alpha, given).act
-
-
-def _damage_means(rows: pd.DataFrame) -> pd.DataFrame:
-    found = []
-    for (kind, emotion), part in rows.groupby(["kind", "emotion"], sort=False):
-        by_scenario = part.assign(change=part["topic"] - part["topic_base"]).groupby("scenario")
-        means = by_scenario[["kl", "topic", "change"]].mean()
-        row = {"kind": kind, "emotion": emotion, "n": len(means), "topic": float(means["topic"].mean())}
-        row["kl"], row["kl_se"] = statistics.mean_and_se(means["kl"].dropna())
-        row["topic_change"], row["topic_se"] = statistics.mean_and_se(means["change"].dropna())
-        found.append(row)
-    return pd.DataFrame(found)
 
 
 def save_results(run: Run, claims: pd.DataFrame) -> None:

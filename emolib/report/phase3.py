@@ -49,7 +49,7 @@ def cosine_rows(table: pd.DataFrame) -> pd.DataFrame:
         return none_at_hand()
     kinds = {key: name for key, name in VIEWS.items() if key in table}
     table = table[table["pair"].isin(_most_alike(table, MOST_PAIRS))]
-    return _layers_across(table.assign(pair=table["pair"].map(pair_name)), "pair", "組", kinds, digits=2)
+    return _layers_across(table.assign(pair=pair_names(table)), "pair", "組", kinds, digits=2)
 
 
 def _layers_across(table: pd.DataFrame, key: str, key_name: str, kinds: dict[str, str], *, digits: int) -> pd.DataFrame:
@@ -72,7 +72,7 @@ def cosine_curves(table: pd.DataFrame) -> pd.DataFrame:
     """Long form for the figure: layer, pair, kind, value."""
     kinds = {key: name for key, name in VIEWS.items() if key in table}
     table = table[table["pair"].isin(_most_alike(table, MOST_DRAWN // 2))]
-    shown = table.assign(pair=table["pair"].map(pair_name)).rename(columns=kinds)
+    shown = table.assign(pair=pair_names(table)).rename(columns=kinds)
     return shown.melt(["pair", "layer"], list(kinds.values()), var_name="kind", value_name="value")
 
 
@@ -84,11 +84,10 @@ def pair_matrix(table: pd.DataFrame, value: str, diagonal: float, layers: range 
     if table.empty:
         return pd.DataFrame([[diagonal]], index=["感情は一つ"], columns=["感情は一つ"])
     kept = table[table["layer"].isin(layers) if layers is not None else table["layer"] > 0]
-    means = kept.groupby("pair", sort=False)[value].mean()
-    names = list(dict.fromkeys(name for pair in means.index for name in pair.split("–")))
+    means = kept.groupby(["first", "second"], sort=False)[value].mean()
+    names = list(dict.fromkeys(name for pair in means.index for name in pair))
     matrix = pd.DataFrame(diagonal, index=names, columns=names, dtype=float)
-    for pair, mean in means.items():
-        first, second = pair.split("–")
+    for (first, second), mean in means.items():
         matrix.loc[first, second] = matrix.loc[second, first] = mean
     return matrix.rename(index=emotion_name, columns=emotion_name)
 
@@ -98,8 +97,8 @@ def matrix_rows(matrix: pd.DataFrame) -> pd.DataFrame:
     return tidy(matrix.iloc[:MOST_PAIRS, :MOST_PAIRS], digits=2)
 
 
-def pair_name(pair: str) -> str:
-    return "–".join(emotion_name(name) for name in pair.split("–"))
+def pair_names(table: pd.DataFrame) -> list[str]:
+    return [f"{emotion_name(a)}–{emotion_name(b)}" for a, b in zip(table["first"], table["second"], strict=True)]
 
 
 def stability_rows(table: pd.DataFrame) -> pd.DataFrame:

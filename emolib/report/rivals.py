@@ -17,7 +17,7 @@ SMALL = 0.02  # of a word per text, or of a probability
 
 
 def family_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The largest effect and the rank p of every family of controls."""
+    """The largest effect, the rank p and the largest cosine of every family of controls."""
     shown = table.assign(
         emotion=table["emotion"].map(emotion_name),
         metric=table["metric"].map(metric_name),
@@ -30,7 +30,8 @@ def family_rows(table: pd.DataFrame) -> pd.DataFrame:
         "own": "自分のベクトル",
         "largest": "対照の最大",
     }
-    return tidy(shown, digits=3, names={**names, "p": "片側順位 p"}).set_index(["感情", "指標", "対照の族"])
+    names |= {"p": "片側順位 p", "cosine": "ベクトルとのコサイン（最大）"}
+    return tidy(shown, digits=3, names=names).set_index(["感情", "指標", "対照の族"])
 
 
 def norm_rows(table: pd.DataFrame) -> pd.DataFrame:

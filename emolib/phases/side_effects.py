@@ -1,0 +1,103 @@
+"""What steering does beside its aim: the next-token distribution, and whether the text keeps to its topic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from emolib import statistics, store
+from emolib.controls import FAMILIES
+from emolib.damage import next_token_kl, topic_kept
+from emolib.patching import control_cells, steer_cell
+from emolib.phases import phase5
+from emolib.phases.run import Run
+
+N_DAMAGE_CONTROLS = 4  # directions per family whose damage is measured
+
+
+def damage(run: Run, test: pd.DataFrame) -> pd.DataFrame:
+    """What steering does beside its aim: the next-token distribution, and whether the text keeps to its topic.
+
+    Returns:
+        kind, emotion, kl (mean over prompts of KL(unpatched ‖ patched) in nats, along the unpatched continuation),
+        kl_se, topic (mean similarity of prompt and continuation), topic_change (against the unpatched text of the same
+        prompt), topic_se, n. Controls: the first directions of every family, averaged.
+    """
+    matched = {**of_sweep(test), "controls": N_DAMAGE_CONTROLS}
+    matched["settings"] = [phase5.settings(run, part).matched() for part in phase5.parts(run)]
+
+    def compute() -> pd.DataFrame:
+        rows = []
+        for part in phase5.parts(run):
+            table = test[test["part"] == part.name]
+            rows.append(_damage_rows(run, part, table))
+        return pd.concat(rows, ignore_index=True)
+
+    table = run.table(run.paths.sweep("damage"), matched, compute)
+    return _damage_means(table)
+
+
+def _damage_rows(run: Run, part: phase5.Part, test: pd.DataFrame) -> pd.DataFrame:
+    """KL and topic of every chosen test row: scenario, kind, emotion, kl, topic, topic_base."""
+    prompts = phase5.prompts(run, part, "test").set_index("scenario")["text"]
+    given = phase5.settings(run, part)
+    few = test[~test["kind"].isin(FAMILIES) | (test["index"] < N_DAMAGE_CONTROLS)]
+    few = few[(few["sample"] == 0)].reset_index(drop=True)
+    acts = _acts(run, part, few, given)
+    base = few[few["kind"] == "baseline"].set_index("scenario")
+    written = dict(zip(base.index, base["text"], strict=True))
+    full = [given.template.replace("{text}", prompts[scenario]) for scenario in few["scenario"]]
+    ids = [run.lm.tokenizer(written[s], add_special_tokens=False).input_ids for s in few["scenario"]]
+    topic = pd.Series(topic_kept([prompts[s] for s in few["scenario"]], few["text"].tolist()))
+    return pd.DataFrame(
+        {
+            "scenario": few["scenario"],
+            "kind": few["kind"],
+            "emotion": few["emotion"],
+            "kl": next_token_kl(run.lm, full, ids, acts),
+            "topic": topic,
+            "topic_base": few["scenario"].map(topic[few["kind"] == "baseline"].set_axis(base.index)),
+        }
+    )
+
+
+def _acts(run: Run, part: phase5.Part, rows: pd.DataFrame, given: Any) -> list[Any]:
+    """The intervention of every row, made again from what the row says."""
+    vecs, made = phase5.vectors(run, part), {}
+    layers = [int(layer) for layer in sorted(set(rows.loc[rows["kind"].isin(FAMILIES), "layer"]))]
+    source = phase5.controls(run, part, layers) if layers else None
+    acts = []
+    for row in rows[["kind", "emotion", "layer", "alpha", "index"]].to_dict("records"):
+        key = tuple(row.values())
+        if key not in made:
+            made[key] = _act(row, vecs, source, given)
+        acts.append(made[key])
+    return acts
+
+
+def _act(row: dict, vecs: Any, source: Any, given: Any) -> Any:
+    kind, layer, alpha = row["kind"], int(row["layer"]), float(row["alpha"])
+    if kind == "baseline":
+        return None
+    if kind in FAMILIES:
+        cells = control_cells(vecs, layer, alpha, int(row["index"]), given, kind, source)
+        return next(cell.act for cell in cells if cell.emotion == row["emotion"])
+    return steer_cell(kind, vecs, row["emotion"], layer, alpha, given).act
+
+
+def _damage_means(rows: pd.DataFrame) -> pd.DataFrame:
+    found = []
+    for (kind, emotion), part in rows.groupby(["kind", "emotion"], sort=False):
+        by_scenario = part.assign(change=part["topic"] - part["topic_base"]).groupby("scenario")
+        means = by_scenario[["kl", "topic", "change"]].mean()
+        row = {"kind": kind, "emotion": emotion, "n": len(means), "topic": float(means["topic"].mean())}
+        row["kl"], row["kl_se"] = statistics.mean_and_se(means["kl"].dropna())
+        row["topic_change"], row["topic_se"] = statistics.mean_and_se(means["change"].dropna())
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def of_sweep(sweep: pd.DataFrame) -> dict[str, str]:
+    """What a table that is made from a sweep is valid for."""
+    return {"test": store.digest(sweep[["row_id", "text", "part"]].to_dict("list"))}
