@@ -143,11 +143,10 @@ def cells_per_prompt(params: PatchingParameters, n_layers: int, n_emotions: int)
         "test/baseline": 1,
         **dict.fromkeys(("test/emotion", "test/direct_path"), n_emotions),
         **{f"test/{family}": controls for family in FAMILIES},
-        "test_dose/baseline": 1,
         "test_dose/emotion": doses * n_emotions,
         **{f"validation_alternatives/{kind}": len(strengths) * n_emotions for kind in ALTERNATIVES},
         "validation_alternatives/subspace": len(rivals.SUBSPACE_ALPHAS) * n_emotions,
-        **dict.fromkeys(("test_alternatives/baseline", "test_alternatives/prompting_baseline"), 1),
+        "test_alternatives/prompting_baseline": 1,
         **{f"test_alternatives/{kind}": n_emotions for kind in (*ALTERNATIVES, "subspace", "prompting")},
     }
 

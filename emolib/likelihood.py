@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from emolib.interventions import Edits
 from emolib.memory import Workspace, keep_freed_memory
@@ -16,7 +17,7 @@ from emolib.tokens import encode, pad_left
 from emolib.transformer import NativeRunner, check_blueprint
 
 ROWS_AT_ONCE = 128
-TOKENS_AT_ONCE = 256  # whose logits over the vocabulary are held together
+TOKENS_AT_ONCE = 128  # whose logits over the vocabulary are held together
 
 
 def continuation_nll(lm: LanguageModel, prompts: Sequence[str], ids: Sequence[Sequence[int]]) -> np.ndarray:
@@ -89,5 +90,4 @@ def _network_nll(lm: LanguageModel, prompts: Sequence[Sequence[int]], target: Te
 
 def _token_nll(logits: Tensor, target: Tensor) -> Tensor:
     """Logits `[…, vocabulary]` and targets `[…]` → NLL in float32."""
-    wide = logits.float()
-    return torch.logsumexp(wide, dim=-1) - wide.gather(-1, target[..., None])[..., 0]
+    return cross_entropy(logits.float().flatten(0, -2), target.flatten(), reduction="none").view(target.shape)

@@ -59,19 +59,17 @@ def test_rows_of_the_smoke_profile(benchmark: ModuleType) -> None:
         "test/isotropic": 4 * 5,
         "test/covariance": 4 * 5,
         "test/shuffled": 4 * 5,
-        "test_dose/baseline": 4,
         "test_dose/emotion": 4 * 2 * 3,  # the other strength, and the opposite of the chosen one
         "validation_alternatives/pca": 4 * 2 * 3,
         "validation_alternatives/probe": 4 * 2 * 3,
         "validation_alternatives/subspace": 4 * 2 * 3,
-        "test_alternatives/baseline": 4,
         "test_alternatives/pca": 4 * 3,
         "test_alternatives/probe": 4 * 3,
         "test_alternatives/subspace": 4 * 3,
         "test_alternatives/prompting": 4 * 3,
         "test_alternatives/prompting_baseline": 4,
     }
-    assert rows.scored == 4 * (1 + 12) + 4 * (1 + 6 + 15) + 4 * (1 + 6) + 4 * 18 + 4 * (1 + 12 + 1)
+    assert rows.scored == 4 * (1 + 12) + 4 * (1 + 6 + 15) + 4 * 6 + 4 * 18 + 4 * (12 + 1)
     assert rows.generated == rows.scored + 20
 
 
@@ -81,7 +79,7 @@ def test_rows_of_the_quick_profile(benchmark: ModuleType) -> None:
     assert (rows.reference, rows.new_tokens) == (160, 30)
     assert (rows.sweep["validation/baseline"], rows.sweep["validation/emotion"]) == (24, 24 * 5 * 3 * 3)
     assert (rows.sweep["test/emotion"], rows.sweep["test/covariance"]) == (24 * 3, 24 * 59)
-    assert rows.scored == 24 * (1 + 45 + 1 + 6 + 3 * 59 + 1 + 9 + 24 + 1 + 12 + 1)
+    assert rows.scored == 24 * (1 + 45 + 1 + 6 + 3 * 59 + 9 + 24 + 12 + 1)
 
 
 @pytest.mark.parametrize(("model", "n_layers"), [("smollm2_135m", 11), ("gpt2", 5), ("gemma3_12b", 17)])
@@ -95,7 +93,7 @@ def test_rows_of_the_baseline_profile(
     assert rows.sweep["validation/emotion"] == n_prompts * n_layers * 5 * 3
     assert rows.sweep["test/baseline"] == n_prompts
     assert rows.sweep["test/shuffled"] == n_prompts * 999
-    assert rows.scored == n_prompts * (1 + n_layers * 15 + 1 + 6 + 3 * 999 + 1 + 15 + 36 + 1 + 12 + 1)
+    assert rows.scored == n_prompts * (1 + n_layers * 15 + 1 + 6 + 3 * 999 + 15 + 36 + 12 + 1)
 
 
 def test_rows_follow_the_parameters(benchmark: ModuleType) -> None:
@@ -144,6 +142,7 @@ def test_phase_5_makes_the_rows_that_were_counted(
         "test_alternatives": rivals.alternatives_sweep(run, "test"),
     }
     made = {f"{name}/{kind}": n for name, table in sweeps.items() for kind, n in Counter(table["kind"]).items()}
+    assert made.pop("test_dose/baseline") == made.pop("test_alternatives/baseline") == made["test/baseline"]  # its rows
     counted = benchmark.design_rows("baseline_smoke", "smollm2_135m", **small)
     assert made == counted.sweep
     assert sum(len(phase5.reference(run, part)) for part in phase5.parts(run)) == counted.reference

@@ -14,6 +14,7 @@ from emolib import figures
 from emolib.claims import OperatingPoint
 from emolib.config import PatchingParameters, resolve
 from emolib.report import phase5 as wording
+from emolib.report import phase5_discussion as closing
 from emolib.report import rivals as beside
 
 EMOTIONS = ("gratitude", "anger", "apology")
@@ -99,7 +100,7 @@ def test_claims_are_listed_with_a_dash_for_what_is_not_defined():
 @pytest.mark.parametrize(
     ("given", "says", "says_not"),
     [
-        ({}, ["+0.80 語", "+0.40 〜 +1.10、0 を含まない", "p = 0.017（基準 0.0167 以下）", "12%"], ["0 を含む"]),
+        ({}, ["+0.80 語", "+0.40 〜 +1.10、0 を含まない", "p = 0.017（基準は p ≤ 0.0167）", "12%"], ["0 を含む"]),
         (WIDE, ["-0.20 〜 +0.40、0 を含む", "+0.10"], ["0 を含まない"]),
         (WIDE | {"ci_low": -0.4, "ci_high": -0.2}, ["0 を含まない"], ["0 を含む"]),
         (FLAT, ["+0.00（0 でない差が 5 未満か", "区間は計算しない"], ["95 % BCa"]),
@@ -111,7 +112,7 @@ def test_claims_are_listed_with_a_dash_for_what_is_not_defined():
     ],
 )
 def test_the_sentence_of_a_claim(given, says, says_not):
-    text = clean(wording._claim_sentence(claim(**given), params()))
+    text = clean(closing._claim_sentence(claim(**given), params()))
     assert all(part in text for part in says) and not any(part in text for part in says_not), text
 
 
@@ -126,28 +127,28 @@ def broken_table(**shares: float) -> pd.DataFrame:
 
 
 def test_broken_texts_are_within_the_limit_or_named():
-    within = clean(wording._broken_sentence(broken_table(gratitude=0.15, anger=0.0), 0.1))
+    within = clean(closing._broken_sentence(broken_table(gratitude=0.15, anger=0.0), 0.1))
     assert "感謝 15%、怒り 0%" in within and "収まる" in within and "超えた" not in within
-    over = clean(wording._broken_sentence(broken_table(gratitude=0.16, anger=0.0), 0.1))
+    over = clean(closing._broken_sentence(broken_table(gratitude=0.16, anger=0.0), 0.1))
     assert "感謝は選択時の上限（パッチなし + 10 ポイント）をテストでは超えた" in over and "収まる" not in over
 
 
 def test_the_layers_of_a_cross_fitted_design_make_one_share():
     table = broken_table(gratitude=0.0, anger=0.0)
     second = table[table["emotion"] == "gratitude"].assign(layer=18, broken=0.4, n=8)
-    text = clean(wording._broken_sentence(pd.concat([table, second]), 0.04))
+    text = clean(closing._broken_sentence(pd.concat([table, second]), 0.04))
     assert text.count("感謝 10%") == 1 and "感謝は選択時の上限" in text  # 0 of 24 and 3.2 of 8 texts
     claims = pd.DataFrame([claim()])
-    assert clean(wording._direct_sentence(claims, pd.concat([table, second]), 30)).count("感謝 48%") == 1
+    assert clean(closing._direct_sentence(claims, pd.concat([table, second]), 30)).count("感謝 48%") == 1
 
 
 def test_the_direct_path_explains_the_effect_or_does_not_or_is_not_discussed():
     broken = broken_table(gratitude=0.1, anger=0.1)
-    less = clean(wording._direct_sentence(pd.DataFrame([claim(direct_path=-0.001)]), broken, 30))
+    less = clean(closing._direct_sentence(pd.DataFrame([claim(direct_path=-0.001)]), broken, 30))
     assert "最終残差 30" in less and "感謝の語数 +0.00（選んだ層では +0.90）" in less and "説明しにくい" in less
-    much = clean(wording._direct_sentence(pd.DataFrame([claim(direct_path=0.31)]), broken, 30))
+    much = clean(closing._direct_sentence(pd.DataFrame([claim(direct_path=0.31)]), broken, 30))
     assert "無視できず" in much and "説明しにくい" not in much and "破綻率 感謝 50%" in much
-    none = clean(wording._direct_sentence(pd.DataFrame([claim(**WIDE, direct_path=-0.004)]), broken, 30))
+    none = clean(closing._direct_sentence(pd.DataFrame([claim(**WIDE, direct_path=-0.004)]), broken, 30))
     assert "支持された主張がない" in none and "最大 +0.00" in none and "無視できず" not in none
 
 
@@ -170,9 +171,9 @@ def scorer_rows(lexical: float, encoder: float) -> pd.DataFrame:
 def test_models_that_disagree_are_named(lexical, encoder, which):
     table = scorer_rows(lexical, encoder)
     clean(wording.scorer_effect_rows(table))
-    lines = [clean(line) for line in wording._reliance_lines(table)]
+    lines = [clean(line) for line in closing._reliance_lines(table)]
     assert len(lines) == (which is not None) and all(f"この指標の値は{which}に大きく依る" in line for line in lines)
-    assert wording._reliance_lines(table[table["family"] != "target_encoder"]) == []
+    assert closing._reliance_lines(table[table["family"] != "target_encoder"]) == []
 
 
 def test_a_label_that_rises_more_than_the_emotions_own_is_named():
@@ -180,7 +181,7 @@ def test_a_label_that_rises_more_than_the_emotions_own_is_named():
         {"gratitude": [0.3, 0.0], "annoyance": [0.1, 0.2], "anger": [-0.001, -0.002], "joy": [0.2, 0.3]}
     )
     table.index = ["gratitude", "anger"]
-    (line,) = (clean(line) for line in wording._label_lines(table))
+    (line,) = (clean(line) for line in closing._label_lines(table))
     assert line.startswith("- 怒りベクトルで最も増えたラベルは joy（+0.30）") and "annoyance は +0.20" in line
     shown = clean(wording.largest_changes(table, count=2))
     assert "joy +0.30, annoyance +0.20" in shown and "anger -0.00" not in shown
@@ -234,7 +235,7 @@ def test_candidates_and_grids_are_tidy():
     ],
 )
 def test_what_comes_next_follows_from_the_results(claims, changed, where, says, says_not):
-    text = clean(wording.next_actions(pd.DataFrame(claims), params(**changed), point_of(*where)))
+    text = clean(closing.next_actions(pd.DataFrame(claims), params(**changed), point_of(*where)))
     assert all(part in text for part in says) and not any(part in text for part in says_not) and "Phase 7" in text
 
 
@@ -377,7 +378,7 @@ def test_which_way_moves_a_measure_most(rows, says, says_not):
 
 
 def test_families_and_norms_are_named():
-    row = {"emotion": "anger", "metric": "keywords/anger", "own": -0.0001, "largest": 0.1, "p": 0.5}
+    row = {"emotion": "anger", "metric": "keywords/anger", "own": -0.0001, "largest": 0.1, "p": 0.5, "cosine": 0.2}
     shown = beside.family_rows(pd.DataFrame([{**row, "family": family} for family in wording.SHORT]))
     clean(shown)
     assert [index[2] for index in shown.index] == ["等方", "共分散", "シャッフル"]

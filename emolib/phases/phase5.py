@@ -21,10 +21,7 @@ from emolib.config import spread_layers
 from emolib.controls import FAMILIES, ControlSource
 from emolib.errors import UserError
 from emolib.extraction import extract_activations
-from emolib.patching import (
-    SweepSettings,
-    residual_sweep,
-)
+from emolib.patching import SweepSettings, residual_sweep, steer_cell, sweep_cells
 from emolib.phases import phase2, phase3
 from emolib.phases.run import Run
 from emolib.phases.scores import measures, with_targets
@@ -235,16 +232,24 @@ def test_sweep(run: Run) -> pd.DataFrame:
 def dose_sweep(run: Run) -> pd.DataFrame:
     """The same steers on the test prompts at the other strengths and with the opposite sign (suppressing).
 
-    Nothing is chosen from it.
+    Nothing is chosen from it. The unpatched rows are those of the test sweep.
     """
     points = operating_points(run)
 
     def sweep(part: Part) -> pd.DataFrame:
-        point = points[part.name]
+        point, vecs, given = points[part.name], vectors(run, part), settings(run, part)
         others = sorted({-point.alpha, *(a for a in run.params.alphas if a not in (0, point.alpha))})
-        return _steered(run, part, "test", [point.layer], others, name="dose")
+        cells = [steer_cell("emotion", vecs, e, point.layer, alpha, given) for alpha in others for e in vecs]
+        shards, stored = [(f"layer{point.layer:03d}", cells)], run.shards(part.file("dose"))
+        return sweep_cells(run.lm, prompts(run, part, "test"), shards, settings=given, run=stored)
 
-    return run.once("dose", lambda: joined(run, sweep))
+    return run.once("dose", lambda: beside_baseline(run, joined(run, sweep)))
+
+
+def beside_baseline(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    """Further rows on the test prompts behind the unpatched rows of the test sweep."""
+    test = test_sweep(run)
+    return pd.concat([test[test["kind"] == "baseline"], table], ignore_index=True)
 
 
 def _steered(
@@ -257,7 +262,6 @@ def _steered(
     n_controls: int = 0,
     families: Sequence[str] = (),
     direct_path: bool = False,
-    name: str | None = None,
 ) -> pd.DataFrame:
     return residual_sweep(
         run.lm,
@@ -270,7 +274,7 @@ def _steered(
         source=controls(run, part, layers) if n_controls else None,
         direct_path=direct_path,
         settings=settings(run, part),
-        run=run.shards(part.file(name or split)),
+        run=run.shards(part.file(split)),
     )
 
 

@@ -14,7 +14,7 @@ import yaml
 from emolib import paths
 from emolib.alternatives import KINDS as ALTERNATIVES
 from emolib.alternatives import alternative_vectors
-from emolib.patching import Cell, baseline_shard, prompting_shard, steer_cell, subspace_shard, sweep_cells
+from emolib.patching import Cell, prompting_shard, steer_cell, subspace_shard, sweep_cells
 from emolib.phases import phase5
 from emolib.phases.run import Run
 from emolib.phases.scores import measures
@@ -33,17 +33,20 @@ def alternatives_sweep(run: Run, split: str) -> pd.DataFrame:
     chosen = None if split == "validation" else matched_alphas(run)
 
     def sweep(part: phase5.Part) -> pd.DataFrame:
-        point = points[part.name]
-        shards = [baseline_shard(phase5.settings(run, part))] if split == "test" else []
-        for kind in ALTERNATIVES:
-            shards += _alternative_shards(run, part, kind, point.layer, chosen)
-        shards.append(_subspace_cells(run, part, point.layer, chosen))
+        layer, given = points[part.name].layer, phase5.settings(run, part)
+        cells = [cell for kind in ALTERNATIVES for cell in _direction_cells(run, part, kind, layer, chosen)]
+        cells += _subspace_cells(run, part, layer, chosen)
+        shards = [(f"directions_layer{layer:03d}", cells)]
         if split == "test":
-            shards.append(prompting_shard(*prompting_templates(run, part), phase5.settings(run, part)))
+            shards.append(prompting_shard(*prompting_templates(run, part), given))
         texts, stored = phase5.prompts(run, part, split), run.shards(part.file(f"{split}_alternatives"))
-        return sweep_cells(run.lm, texts, shards, settings=phase5.settings(run, part), run=stored)
+        return sweep_cells(run.lm, texts, shards, settings=given, run=stored)
 
-    return run.once(f"alternatives/{split}", lambda: phase5.joined(run, sweep))
+    def compute() -> pd.DataFrame:
+        table = phase5.joined(run, sweep)
+        return phase5.beside_baseline(run, table) if split == "test" else table
+
+    return run.once(f"alternatives/{split}", compute)
 
 
 def matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
@@ -72,9 +75,9 @@ def _matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
     return found
 
 
-def _alternative_shards(
+def _direction_cells(
     run: Run, part: phase5.Part, kind: str, layer: int, chosen: Mapping[tuple[str, str, str], float] | None
-) -> list[tuple[str, list[Cell]]]:
+) -> list[Cell]:
     vecs = run.once(
         f"{kind}/{part.name}",
         lambda: alternative_vectors(
@@ -85,20 +88,19 @@ def _alternative_shards(
     for emotion in run.emotions:
         alphas = run.params.alphas if chosen is None else [chosen[part.name, kind, emotion]]
         cells += [steer_cell(kind, vecs, emotion, layer, a, phase5.settings(run, part)) for a in alphas if a]
-    return [(f"{kind}_layer{layer:03d}", cells)]
+    return cells
 
 
 def _subspace_cells(
     run: Run, part: phase5.Part, layer: int, chosen: Mapping[tuple[str, str, str], float] | None
-) -> tuple[str, list[Cell]]:
+) -> list[Cell]:
     subs = run.once(
         f"subspaces/{part.name}",
         lambda: fit_subspaces(phase5.training(run, part), k=subspace_size(run), neutral=run.params.neutral),
     )
     sizes = dict.fromkeys(run.emotions, subspace_size(run))
-    name, cells = subspace_shard(subs, sizes, layer, SUBSPACE_ALPHAS, phase5.settings(run, part))
-    kept = [c for c in cells if chosen is None or c.alpha == chosen[part.name, "subspace", c.emotion]]
-    return name, kept
+    _, cells = subspace_shard(subs, sizes, layer, SUBSPACE_ALPHAS, phase5.settings(run, part))
+    return [c for c in cells if chosen is None or c.alpha == chosen[part.name, "subspace", c.emotion]]
 
 
 def subspace_size(run: Run) -> int:

@@ -13,7 +13,7 @@ from emolib.patching import control_cells, steer_cell
 from emolib.phases import phase5
 from emolib.phases.run import Run
 
-N_DAMAGE_CONTROLS = 4  # directions per family whose damage is measured
+N_DAMAGE_CONTROLS = 2  # directions per family whose damage is measured
 
 
 def damage(run: Run, test: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from emolib.planted.planting import Form
 from emolib.vectors import EmotionVectors, fit_emotion_vectors
 
 MEASURES = {emotion: [f"keywords/{emotion}"] for emotion in words.EMOTIONS}
-LAYERS, ALPHAS = (1, 2, 3), (0.05, 0.15)  # layer 0 holds the same last token in every text, and no vector
+LAYERS, ALPHAS = (1, 2, 3), (0.1, 0.2)  # layer 0 holds the same last token in every text, and no vector
 N_SCENARIOS, N_CONTROLS, N_TOKENS = 120, 59, 9  # 72 / 24 / 24 scenarios; three describing words per text
 TEMPERATURE = 1.2  # colder texts of a cut model hold so few emotion words that there is little to be wrong about
 LEVEL = 0.05
