@@ -161,7 +161,7 @@ def claims_table(
     Returns:
         emotion, metric, own_effect (broken texts as 0), own_effect_unfiltered, vs_others with ci_low and ci_high,
         degenerate, per family p_<family> and max_<family>, rank_p (the worst family's), random_max, direct_path,
-        wrong_way (share of scenarios), n, beats_others, beats_random, supported.
+        wrong_way and wrong_way_unfiltered (shares of scenarios), n, beats_others, beats_random, supported.
     """
     n_controls = min(sweep.loc[sweep["kind"] == family, "index"].nunique() for family in families)
     n_tests = sum(len(names) for names in measures.values())
@@ -182,7 +182,7 @@ def _own(sweep: pd.DataFrame, emotion: str, metric: str) -> dict[str, Any]:
     own = effects(sweep, "emotion", emotion, metric)
     unfiltered = effects(sweep, "emotion", emotion, metric, counted=False)
     row = {"own_effect": float(own.mean()), "own_effect_unfiltered": float(unfiltered.mean())}
-    row |= {"wrong_way": float((own < 0).mean()), "n": len(own)}
+    row |= {"wrong_way": float((own < 0).mean()), "wrong_way_unfiltered": float((unfiltered < 0).mean()), "n": len(own)}
     if (sweep["kind"] == "direct_path").any():
         row["direct_path"] = float(effects(sweep, "direct_path", emotion, metric, counted=False).mean())
     return row

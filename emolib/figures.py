@@ -21,7 +21,7 @@ DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
 NULL_LINE = {"dash": "dot", "width": 1.5}
 SYMBOLS = ("circle", "diamond", "square", "cross", "x")
 HISTOGRAM_BINS = 20
-LABELLED_CELLS = 200
+LABELLED_CELLS, LABELLED_COLUMNS = 200, 16
 LABELLED_LAYERS = 12
 BAND_OPACITY = 0.18
 
@@ -177,7 +177,7 @@ def heatmap(
     y_title: str | None = None,
     names: Names | None = None,
 ) -> go.Figure:
-    """A matrix, first row on top. Values are written into the cells where there are at most 200.
+    """A matrix, first row on top. Values are written into the cells where there are few enough to be read.
 
     Args:
         zero_centred: blue below 0, white at 0, red above, the same reach on both sides; else dark to bright.
@@ -190,8 +190,8 @@ def heatmap(
         reach = float(np.nanmax(np.abs(values))) or 1.0
         scale = {"colorscale": "RdBu", "reversescale": True, "zmin": -reach, "zmax": reach}
     written = {}
-    if values.size <= LABELLED_CELLS:
-        text = [[text_format.format(v) if np.isfinite(v) else "–" for v in row] for row in values]
+    if values.size <= LABELLED_CELLS and values.shape[1] <= LABELLED_COLUMNS:
+        text = [[_written(v, text_format) for v in row] for row in values]
         written = {"text": text, "texttemplate": "%{text}"}
     fig = go.Figure(
         go.Heatmap(
@@ -207,6 +207,12 @@ def heatmap(
     house_layout(fig, title=title, x_title=x_title, y_title=y_title)
     fig.update_xaxes(type="category", showgrid=False)
     return fig.update_yaxes(type="category", showgrid=False, autorange="reversed")
+
+
+def _written(value: float, text_format: str) -> str:
+    """A cell's number; a dash where there is none, no -0.00."""
+    text = text_format.format(value) if np.isfinite(value) else "–"
+    return text.removeprefix("-") if not text.strip("-0.") else text
 
 
 def scatter(

@@ -201,7 +201,7 @@ def test_planted_emotions_separate_and_the_verdict_says_so(separation, run):
     assert supported(separation).all()
     assert separation[["random_high", "shuffled_high"]].gt(0.5).all(axis=None)
     said = wording.separation_sentence(separation).data
-    assert said.count("帰無より良く分ける") == 3 and "上回らない" not in said
+    assert said.count("97.5 % 点より良く分ける") == 3 and "上回らない" not in said
 
 
 def test_texts_without_triggers_do_not_separate(planted, data, elsewhere):
@@ -302,7 +302,7 @@ def test_what_follows_the_punctuation_is_taken_out_and_what_does_not_is_kept(sho
     monkeypatch.setattr(phase1, "adjusted", lambda run: True)
     table = phase3.restricted_table(shouting)
     found = table[table["tested_on"] == "all"].set_index(["fitted_on", "emotion"])
-    assert found.loc[("all", "anger"), "auc"] > 0.8 > 0.7 > found.loc[("adjusted", "anger"), "auc"]
+    assert found.loc[("all", "anger"), "auc"] > 0.75 > 0.7 > found.loc[("adjusted", "anger"), "auc"]
     assert abs(found.loc[("adjusted", "anger"), "cosine"]) < 0.3
     assert found.loc[("adjusted", "gratitude"), "auc"] > 0.9
     assert found.loc[("adjusted", "gratitude"), "cosine"] > 0.8

@@ -41,7 +41,8 @@ def params(**given: Any) -> PatchingParameters:
 
 def claim(**given: Any) -> dict[str, Any]:
     row = {"emotion": "gratitude", "metric": "keywords/gratitude", "own_effect": 0.8, "own_effect_unfiltered": 0.9}
-    row |= {"vs_others": 0.7, "ci_low": 0.4, "ci_high": 1.1, "degenerate": False, "wrong_way": 0.125, "n": 45}
+    row |= {"vs_others": 0.7, "ci_low": 0.4, "ci_high": 1.1, "degenerate": False, "n": 45}
+    row |= {"wrong_way": 0.125, "wrong_way_unfiltered": 0.0}
     row |= {"p_isotropic": 1 / 60, "p_covariance": 1 / 60, "p_shuffled": 1 / 60, "rank_p": 1 / 60, "bar": 1 / 60}
     row |= {"max_isotropic": 0.1, "max_covariance": 0.2, "max_shuffled": 0.3, "random_max": 0.3, "direct_path": 0.01}
     row |= {"beats_others": True, "beats_random": True, "supported": True}
@@ -100,7 +101,16 @@ def test_claims_are_listed_with_a_dash_for_what_is_not_defined():
 @pytest.mark.parametrize(
     ("given", "says", "says_not"),
     [
-        ({}, ["+0.80 語", "+0.40 〜 +1.10、0 を含まない", "p = 0.017（基準は p ≤ 0.0167）", "12%"], ["0 を含む"]),
+        (
+            {},
+            [
+                "+0.80 語",
+                "+0.40 〜 +1.10、0 を含まない",
+                "p = 0.0167（基準は p ≤ 0.0167）",
+                "12%（破綻もそのまま数えると 0%）",
+            ],
+            ["0 を含む"],
+        ),
         (WIDE, ["-0.20 〜 +0.40、0 を含む", "+0.10"], ["0 を含まない"]),
         (WIDE | {"ci_low": -0.4, "ci_high": -0.2}, ["0 を含まない"], ["0 を含む"]),
         (FLAT, ["+0.00（0 でない差が 5 未満か", "区間は計算しない"], ["95 % BCa"]),
@@ -264,9 +274,9 @@ def doses(anger: list[float], alphas: tuple[float, ...] = (-0.3, 0.0, 0.2, 0.3))
 @pytest.mark.parametrize(
     ("effects", "says", "says_not"),
     [
-        ([-0.5, 0.0, 0.4, 0.9], ["単調に増える", "（α = -0.3）では -0.50"], ["単調には"]),
+        ([-0.5, 0.0, 0.4, 0.9], ["α とともに単調に増える", "（α = -0.3）では -0.50"], ["単調には"]),
         ([-0.001, 0.0, 0.9, 0.4], ["単調には増えない", "では +0.00"], ["単調に増える"]),
-        ([0.2, 0.0, 0.0, 0.0], ["単調には増えない", "では +0.20"], ["単調に増える"]),
+        ([0.2, 0.0, 0.01, 0.0], ["ほとんど動かない（最大 +0.01）", "では +0.20"], ["単調に"]),
     ],
 )
 def test_more_strength_gives_more_effect_or_not(effects, says, says_not):
@@ -363,9 +373,9 @@ def test_rivals_stand_side_by_side_with_a_dash_where_prompting_has_nothing():
             ["ベクトルの方が大きい（区間は重ならない）"],
             ["指示の方が"],
         ),
-        ([rival("emotion", 0.5), rival("prompting", 0.6)], ["区間が重なり、優劣は言えない"], ["方が大きい"]),
+        ([rival("emotion", 0.5), rival("prompting", 0.6)], ["区間は重なる（差の検定はしていない）"], ["方が大きい"]),
         ([rival("emotion", 0.5), rival("prompting", 2.0, **FLAT_RIVAL)], ["指示（プロンプト）（+2.00）"], ["指示は +"]),
-        ([rival("emotion", 0.5), rival("prompting", -0.001, low=-0.1, high=0.1)], ["指示は +0.00"], ["優劣は"]),
+        ([rival("emotion", 0.5), rival("prompting", -0.001, low=-0.1, high=0.1)], ["指示は +0.00"], ["区間は重なる"]),
     ],
 )
 def test_which_way_moves_a_measure_most(rows, says, says_not):
@@ -397,10 +407,15 @@ def damage(change: float, se: float) -> pd.DataFrame:
 
 def test_a_text_that_leaves_its_topic_is_named():
     lost = clean(beside.damage_sentence(damage(-0.2, 0.05)))
-    assert "怒り 0.50 nat" in lost and "0.10–0.90 nat" in lost and "怒り（-0.20）では" in lost and "離れている" in lost
+    assert (
+        "怒り 0.50 nat" in lost
+        and "0.10–0.90 nat" in lost
+        and "怒り（-0.20）では" in lost
+        and "パッチなしより下がった" in lost
+    )
     for change, se in ((-0.2, 0.2), (0.2, 0.01)):
         kept = clean(beside.damage_sentence(damage(change, se)))
-        assert "下がったとは言えない" in kept and "離れている" not in kept
+        assert "下がったとは言えない" in kept and "下がった（" not in kept
     clean(beside.damage_rows(damage(-0.2, 0.05)))
 
 

@@ -112,7 +112,7 @@ def test_the_report_of_phase_3_says_what_was_planted(elsewhere, monkeypatch):
     text = texts_in(shown)
     for name in ("感謝", "怒り", "謝罪"):
         assert f"- {name}: 生・標準化・除去・白色化のベクトルへの射影だけで" in text
-    assert "感謝・怒り・謝罪のテスト文を帰無より良く分ける" in text
+    assert "感謝・怒り・謝罪のテスト文を対照の 97.5 % 点より良く分ける" in text
     assert "偶然の水準を上回る" in text and "偶然の水準と区別できない" not in text
 
 
@@ -121,7 +121,7 @@ def test_the_report_of_phase_3_stands_with_one_emotion(elsewhere, monkeypatch):
     assert_readable(shown)
     text = texts_in(shown)
     assert "比べる感情の組がない" in text and "一つしかない" in text
-    assert "怒りのテスト文を帰無より良く分ける" in text
+    assert "怒りのテスト文を対照の 97.5 % 点より良く分ける" in text
 
 
 @pytest.fixture(scope="module")
@@ -237,10 +237,10 @@ def activations_report(
 
 
 def test_growing_norms_and_even_norms_are_told_apart():
-    assert "層 0 から層 2 までに 4.0 倍になる。したがって" in activations_report([1, 2, 4, 4])
-    assert "層 0 から層 2 までに 0.2 倍になる。したがって" in activations_report([5, 2, 1, 9])
+    assert "層 0 から層 2 までに 4.0 倍になる。同じ大きさ" in activations_report([1, 2, 4, 4])
+    assert "層 0 から層 2 までに 0.2 倍になる。同じ大きさ" in activations_report([5, 2, 1, 9])
     even = activations_report([1, 1.2, 1.1, 9])
-    assert "1.1 倍になる。両端の層の大きさは近い" in even and "したがって" not in even
+    assert "1.1 倍になる。両端の層の大きさは近い" in even and "同じ大きさ" not in even
     assert "測っていない" in activations_report([NAN, NAN, NAN, NAN], ratio=NAN)
 
 
@@ -314,7 +314,7 @@ def separations(low: float, random: float, shuffled: float) -> pd.DataFrame:
 def test_a_vector_separates_only_above_both_nulls(low, random, shuffled, expected):
     table = separations(low, random, shuffled)
     assert expected in said(phase3.separation_sentence(table))
-    passed = "怒りのテスト文を帰無より良く分ける" in phase3._raw_separation_sentence(table)
+    passed = "怒りのテスト文を対照の 97.5 % 点より良く分ける" in phase3._raw_separation_sentence(table)
     assert passed == (expected[0] == "生")
     assert "nan" not in said(phase3.separation_sentence(table)) + phase3._raw_separation_sentence(table)
 
@@ -327,7 +327,7 @@ def test_what_implicit_texts_and_the_surface_tell_is_said_both_ways():
         ]
         return said(phase3.restricted_sentence(rows(*own, *more, columns=RESTRICTED)))
 
-    assert "方向は残る" in restricted(0.55) and "表層は除去していない" in restricted(0.55)
+    assert "0.5 を上回る" in restricted(0.55) and "表層は除去していない" in restricted(0.55)
     assert "偶然（0.5）と区別できない" in restricted(0.4)
     assert "判定しない" in restricted(NAN) and "区別できない" not in restricted(NAN)
     adjusted = restricted(0.55, ("anger", "adjusted", 3, -0.003, "all", 0.7, 0.6, 0.8, 16))
@@ -360,11 +360,11 @@ def vectors_report(raw: float, standardised: float, trimmed: float, *, low: floa
 
 def test_cosines_are_read_by_what_few_dimensions_do_to_them():
     near = vectors_report(0.4, 0.4, 0.4)
-    assert "生・標準化・除去は近く" in near and "「中立でない」" not in near
+    assert "生・標準化・除去は近く" in near and "等距離" not in near
     assert "生の値と標準化・除去後の値の差が大きく" in vectors_report(0.9, 0.4, 0.4)
     only = vectors_report(0.9, 0.85, 0.4)
     assert "生の値と除去後の値の差が大きく" in only and "近く、" not in only
-    assert "「中立でない」という共通の成分" in vectors_report(0.6, 0.6, 0.6)
+    assert "互いに等距離でもコサインは 0.5" in vectors_report(0.6, 0.6, 0.6)
     unknown = vectors_report(NAN, NAN, NAN)
     assert "何も言えない" in unknown and "nan" not in unknown
     assert "怒り -0.00" not in vectors_report(0.1, 0.1, 0.1, style=-0.001)
@@ -393,7 +393,9 @@ def test_a_subspace_is_claimed_only_beyond_its_nulls():
     assert "判定しない" in k_report(True, NAN) and "上回" not in k_report(True, NAN)
     none = k_report(False, 0.6)
     assert "k に意味はない" in none and "規則が選ぶ" not in none
-    assert "（話題など）に近い" in k_report(True, 0.6) and "（話題など）" not in k_report(True, 0.6, neutral=0.1)
+    assert "中立文にもある変動に近い" in k_report(True, 0.6) and "中立文にもある変動" not in k_report(
+        True, 0.6, neutral=0.1
+    )
 
 
 def test_pairs_are_limited_to_the_most_alike():
@@ -425,10 +427,11 @@ def information_report(low: float, high: float, *, auc: float = 0.9, shuffled: f
 
 
 def test_more_than_the_words_is_claimed_only_where_the_interval_is_beyond_zero():
-    assert "より多くを知っている" in information_report(0.05, 0.3)
+    assert information_report(0.05, 0.3).splitlines()[0].endswith("0 より上にあり、基準を満たす。")
+    assert "AUC が 1 に近いため区間は狭く" in information_report(0.05, 0.3, auc=1.0)
     assert "劣る" in information_report(-0.3, -0.05)
     between = information_report(-0.004, 0.1)
-    assert "検出できない" in between and "[0.00, 0.10]" in between
+    assert "検出できない" in between and "[-0.004, 0.100]" in between
     unknown = information_report(NAN, NAN)
     assert "差は計算できないため、判定しない" in unknown and "検出できない" not in unknown
     assert "どの感情でも" in information_report(0.05, 0.3)
@@ -498,19 +501,47 @@ def test_people_s_labels_are_found_only_above_a_half():
 
 
 def test_what_stands_at_the_word_is_said_both_ways():
-    def tokens(at_word: float, overall: float) -> str:
-        table = rows(("anger", 3, 9, at_word, overall), columns="emotion layer n at_word overall")
+    def tokens(at_word: float, overall: float, share: float = 0.2) -> str:
+        table = rows(("anger", 3, 9, at_word, overall, share), columns="emotion layer n at_word overall share")
         return said(decoding.token_sentence(table))
 
     assert "怒りの射影は、感情語の位置で文の平均の 2 倍を超える" in tokens(0.5, 0.2)
+    assert "占めるのは 20%–20% で、残りは他のトークンにある" in tokens(0.5, 0.2)
+    assert "感情語そのものがその多くを担う" in tokens(0.5, 0.2, 0.6)
     assert "集中してはいない" in tokens(0.3, 0.2) and "集中してはいない" in tokens(0.3, -0.2)
     assert "計算できない" in tokens(NAN, NAN) and "集中" not in tokens(NAN, NAN)
+
+
+def concluded(chosen: pd.DataFrame, *, gap: float = 0.1, k: int = 1, found: bool = True, other: float = 0.1) -> str:
+    """Phase 3's closing sentences about what can be read out."""
+    cells = [("anger", "words", style, None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, gap, gap, 0.2, 16) for style in STYLES]
+    table = rows(("anger", 3, k, 0.4, k, 0.4, 0.1, 0.2, found, 0.6, 0.3, 0.4), columns=K)
+    along = rows(("anger", 3, 16, 0.3, other, 0.2), columns="emotion layer n target/anger target/joy null")
+    return said(decoding.discussion(chosen, 8, rows(*cells, columns=INFORMATION), table, along))
+
+
+STYLES = ("all", "implicit")
+
+
+def test_the_hypotheses_are_answered_one_by_one():
+    chosen = rows(
+        ("anger", 3, 0.9, 0.9, 0.5, 0.7), columns="emotion layer validation_auc test_auc shuffled_mean shuffled_max"
+    )
+    met = concluded(chosen)
+    assert "全体では怒りが基準を満たす、暗示文では怒りが基準を満たす。" in met and "仮説は支持されない" not in met
+    missed = concluded(chosen, gap=-0.1)
+    assert "暗示文ではどの感情でも差を検出できない" in missed and "仮説は支持されない" in missed
+    assert "二つ目以降の方向がラベルに固有だという証拠はない" in met
+    assert "二つ目" not in concluded(chosen, k=3) and "怒り（k = 3）で基準を満たす" in concluded(chosen, k=3)
+    assert "確かめられない" in concluded(chosen, found=False)
+    assert "自分の感情より大きいことはない" in met and "特異的とは言えない" in concluded(chosen, other=0.4)
 
 
 def test_a_probe_is_above_its_shuffles_only_where_it_is():
     def probe(auc: float, shuffled: float) -> str:
         names = "emotion layer validation_auc test_auc shuffled_mean shuffled_max"
-        return said(decoding.discussion(rows(("anger", 3, 0.9, auc, 0.5, shuffled), columns=names), 8))
+        chosen = rows(("anger", 3, 0.9, auc, 0.5, shuffled), columns=names)
+        return concluded(chosen).split("- 語を超える情報")[0]
 
     assert "0.70 を上回る" in probe(0.9, 0.7) and "0.90 を上回らない" in probe(0.9, 0.9)
     assert "判定しない" in probe(NAN, 0.7) and "上回" not in probe(NAN, 0.7)

@@ -239,8 +239,8 @@ def trigger_projections(run: Run, chosen: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         emotion, layer, n, at_word and overall: the mean projection on the emotion's direction at the trigger and at
-        the mean over tokens, less that of the neutral texts, in units of the layer's median neutral norm. Empty where
-        no text has a trigger.
+        the mean over tokens, less that of the neutral texts, in units of the layer's median neutral norm; share: of a
+        text's summed projection, how much the one trigger token carries. Empty where no text has a trigger.
     """
     if "trigger" not in phase2.usual_positions(run):
         return pd.DataFrame()
@@ -258,5 +258,7 @@ def trigger_projections(run: Run, chosen: pd.DataFrame) -> pd.DataFrame:
             for acts in (own, same, neutral)
         )
         row = {"emotion": emotion, "layer": int(layer), "n": len(own.texts)}
-        rows.append({**row, "at_word": at_word - centre, "overall": overall - centre})
+        counted = float((own.texts["n_tokens"] - 1).mean())  # first tokens are left out of means
+        share = (at_word - centre) / (counted * (overall - centre)) if overall != centre else float("nan")
+        rows.append({**row, "at_word": at_word - centre, "overall": overall - centre, "share": share})
     return pd.DataFrame(rows)

@@ -204,6 +204,12 @@ def agreement_sentence(table: pd.DataFrame) -> Markdown:
     if len(low):
         names = "・".join(emotion_name(e) for e in low["emotion"])
         lines.append(f"{names}は κ < {LOW_KAPPA} で、分類器の種類によって判断が分かれる。その感情の確率は慎重に読む。")
+        never = low[low[["share_a", "share_b"]].min(axis=1) == 0]
+        if len(never):
+            lines.append(
+                f"{'・'.join(emotion_name(e) for e in never['emotion'])}では一方の分類器がどのテキストもありとせず、κ は 0 になるほかない。"
+                "表の順位相関が高ければ、順序は似ているが、閾値を超えるかどうかで分かれている。"
+            )
     if rare:
         lines.append(f"{'・'.join(rare)}は、ありとされたテキストが {FEWEST_PRESENT} に満たず、κ からは何も言えない。")
     return Markdown("".join(lines))

@@ -10,6 +10,7 @@ from emolib.activations import Activations
 from emolib.report.common import MOST_DRAWN, STYLE_NAMES, emotion_name, metric_name, none_at_hand, number, tidy
 from emolib.report.phase3 import with_interval
 
+NEAR_CEILING = 0.99
 SOURCES = {"residual": "残差ストリーム", "embedding": "埋め込み層だけ", "words": "語の袋", "length": "長さ"}
 
 
@@ -28,12 +29,12 @@ def information_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def advantage_rows(table: pd.DataFrame) -> pd.DataFrame:
     """AUC of the residual stream minus that of every other source, per style."""
-    return _by_style(table[table["source"] != "residual"], ["advantage", "advantage_low", "advantage_high"])
+    return _by_style(table[table["source"] != "residual"], ["advantage", "advantage_low", "advantage_high"], digits=3)
 
 
-def _by_style(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+def _by_style(table: pd.DataFrame, columns: list[str], *, digits: int = 2) -> pd.DataFrame:
     layers = table[table["source"] == "residual"].drop_duplicates("emotion").set_index("emotion")["layer"]
-    cells = [with_interval(*values) for values in table[columns].to_numpy(dtype=float)]
+    cells = [with_interval(*values, digits=digits) for values in table[columns].to_numpy(dtype=float)]
     sources = [
         f"{SOURCES[s]}（層 {layers[e]}）" if s == "residual" else SOURCES[s]
         for s, e in zip(table["source"], table["emotion"], strict=True)
@@ -42,26 +43,28 @@ def _by_style(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     styles = {style: STYLE_NAMES.get(style, style) for style in dict.fromkeys(table["style"])}
     wide = shown.pivot(index=["emotion", "source"], columns="style", values="cell")[list(styles)]
     order = list(dict.fromkeys(zip(shown["emotion"], shown["source"], strict=True)))
-    return wide.reindex(order).rename(columns=styles).rename_axis(index=["感情", "源"], columns=None).fillna("—")
+    return wide.reindex(order).rename(columns=styles).rename_axis(index=["感情", "入力"], columns=None).fillna("—")
 
 
 def information_sentence(table: pd.DataFrame) -> Markdown:
     """Whether the residual stream knows more than the words do, per emotion, computed."""
-    lines = []
+    lines, own = [], table[table["source"] == "residual"].set_index(["emotion", "style"])["auc"]
     for emotion, part in table[table["source"] == "words"].groupby("emotion", sort=False):
         for row in part.to_dict("records"):
             if row["style"] not in ("all", "implicit"):
                 continue
             where = {"all": "全体", "implicit": "暗示文"}[row["style"]]
-            gap = with_interval(row["advantage"], row["advantage_low"], row["advantage_high"])
+            gap = with_interval(row["advantage"], row["advantage_low"], row["advantage_high"], digits=3)
             if pd.isna(row["advantage_low"]):
                 verdict = "差は計算できないため、判定しない。"
             elif row["advantage_low"] > 0:
-                verdict = "残差ストリームは語の袋より多くを知っている。"
+                verdict = "区間は 0 より上にあり、基準を満たす。"
+                if own[row["emotion"], row["style"]] >= NEAR_CEILING:
+                    verdict += "残差ストリームの AUC が 1 に近いため区間は狭く、感情の数による補正もしていない。"
             elif row["advantage_high"] < 0:
                 verdict = "残差ストリームからの読み出しは語の袋に劣る。"
             else:
-                verdict = "語の袋との差は検出できない。"
+                verdict = f"語の袋との差は検出できない（語の袋の AUC が {number(row['auc'])} なので、差は最大でも {number(1 - row['auc'])} である）。"
             lines.append(f"- {emotion_name(emotion)}（{where}、{row['n']} 文）: 語の袋との AUC の差 {gap}。{verdict}")
     known = table[(table["source"] == "residual") & (table["style"] == "all")].dropna(subset=["auc", "shuffled_max"])
     failed = [emotion_name(r["emotion"]) for r in known.to_dict("records") if r["auc"] <= r["shuffled_max"]]
@@ -87,7 +90,7 @@ def cross_style_rows(table: pd.DataFrame) -> pd.DataFrame:
     wide = shown.pivot(index=keys, columns="tested_on", values="cell")[list(dict.fromkeys(shown["tested_on"]))]
     wide = wide.reindex(list(dict.fromkeys(zip(*(shown[key] for key in keys), strict=True))))
     wide.columns = [f"テスト: {style}" for style in wide.columns]
-    return wide.rename_axis(["感情", "源", "訓練"])
+    return wide.rename_axis(["感情", "入力", "訓練"])
 
 
 def cross_style_sentence(table: pd.DataFrame) -> Markdown:
@@ -107,10 +110,16 @@ def cross_style_sentence(table: pd.DataFrame) -> Markdown:
             lines.append(f"- {emotion_name(row['emotion'])}（{way}）: AUC を計算できないため、判定しない。")
             continue
         carries = row["low"] > 0.5 and row["auc"] > row["shuffled_max"]
+        no_better = row["auc"] <= words.iloc[0]["auc"]
+        beyond = (
+            "ただし語の袋も同じかそれ以上に通じるため、語を超えた方向の証拠にはならない。"
+            if no_better
+            else "語の袋より高いが、差の検定はしていない。"
+        )
         lines.append(
             f"- {emotion_name(row['emotion'])}（{way}、{row['n']} 文）: AUC {with_interval(row['auc'], row['low'], row['high'])}"
             f"（語の袋 {number(words.iloc[0]['auc'])}）。"
-            + ("別の種類の文にも通じる。" if carries else "通じるとは言えない。")
+            + (f"別の種類の文にも通じる。{beyond}" if carries else "通じるとは言えない。")
         )
     return Markdown("\n".join(lines))
 
@@ -222,6 +231,7 @@ def token_rows(table: pd.DataFrame) -> pd.DataFrame:
         "n": "感情語のある文",
         "at_word": "感情語の位置（残差ノルム比）",
         "overall": "文の平均（残差ノルム比）",
+        "share": "文の合計に占める割合",
     }
     return tidy(table.assign(emotion=table["emotion"].map(emotion_name)), digits=3, names=names).set_index("感情")
 
@@ -237,13 +247,18 @@ def token_sentence(table: pd.DataFrame) -> Markdown:
     if high.empty:
         return Markdown("射影は感情語の位置だけに集中してはいない。")
     names = "・".join(emotion_name(e) for e in high["emotion"])
-    return Markdown(
-        f"{names}の射影は、感情語の位置で文の平均の 2 倍を超える。明示文では、平均のベクトルへの射影のかなりの部分を感情語そのものが担う。"
-    )
+    shares = high["share"].dropna()
+    text = f"{names}の射影は、感情語の位置で文の平均の 2 倍を超える。"
+    if len(shares):
+        most = "感情語そのものがその多くを担う。" if shares.min() > 0.5 else "残りは他のトークンにある。"
+        text += f"ただし文全体の射影の合計のうち、感情語の 1 トークンが占めるのは {shares.min():.0%}–{shares.max():.0%} で、{most}"
+    return Markdown(text)
 
 
-def discussion(chosen: pd.DataFrame, n_test: int) -> Markdown:
-    """考察 about the probes, computed."""
+def discussion(
+    chosen: pd.DataFrame, n_test: int, information: pd.DataFrame, k_table: pd.DataFrame, projections: pd.DataFrame
+) -> Markdown:
+    """考察 about what can be read out and the hypotheses, computed."""
     lines = []
     for row in chosen.to_dict("records"):
         if pd.isna(row["test_auc"]) or pd.isna(row["shuffled_max"]):
@@ -254,7 +269,52 @@ def discussion(chosen: pd.DataFrame, n_test: int) -> Markdown:
             f"- {emotion_name(row['emotion'])}: 検証で選んだ層 {row['layer']} の探針はテスト {n_test} シナリオで AUC {number(row['test_auc'])} を示し、"
             f"シャッフルの最大 {number(row['shuffled_max'])} を{verdict}。"
         )
+    lines += [_beyond_words_line(information), _subspace_line(k_table), _specific_line(projections)]
     lines.append(
         "- 探針の AUC は読み出せることを示すだけで、モデルがその方向を使うことは示さない。因果は Phase 5 で問う。"
     )
     return Markdown("\n".join(lines))
+
+
+def _beyond_words_line(information: pd.DataFrame) -> str:
+    """Which emotions meet the bar of knowing more than the words, over all texts and in implicit ones."""
+    words = information[information["source"] == "words"].dropna(subset=["advantage_low"])
+    parts = []
+    for style, where in (("all", "全体"), ("implicit", "暗示文")):
+        rows = words[words["style"] == style]
+        if rows.empty:
+            continue
+        met = [emotion_name(e) for e in rows.loc[rows["advantage_low"] > 0, "emotion"]]
+        parts.append(f"{where}では" + (f"{'・'.join(met)}が基準を満たす" if met else "どの感情でも差を検出できない"))
+    if not parts:
+        return "- 語を超える情報: 計算できないため、判定しない。"
+    text = f"- 語を超える情報: {'、'.join(parts)}。"
+    implicit = words[words["style"] == "implicit"]
+    if len(implicit) and not (implicit["advantage_low"] > 0).any():
+        text += "「暗示文では語の袋より多くを知っている」という仮説は支持されない（否定されたのでもない）。"
+    return text
+
+
+def _subspace_line(k_table: pd.DataFrame) -> str:
+    found = k_table[k_table["found"]] if len(k_table) else k_table
+    if found.empty:
+        return "- 部分空間: ラベルに固有の部分空間は確かめられない。"
+    names = "・".join(f"{emotion_name(r['emotion'])}（k = {r['k']}）" for r in found.to_dict("records"))
+    text = f"- 部分空間: {names}で基準を満たす。"
+    if (found["k"] == 1).all():
+        text += "どれも一つの方向であり、二つ目以降の方向がラベルに固有だという証拠はない。"
+    return text
+
+
+def _specific_line(projections: pd.DataFrame) -> str:
+    """Emotions whose projection follows another emotion's score as much as its own."""
+    targets = [column for column in projections if column.startswith("target/")]
+    mixed = []
+    for row in projections.to_dict("records"):
+        own = row.get(f"target/{row['emotion']}")
+        others = [row[c] for c in targets if c != f"target/{row['emotion']}" and not pd.isna(row[c])]
+        if own is not None and not pd.isna(own) and others and max(others) >= own:
+            mixed.append(emotion_name(row["emotion"]))
+    if mixed:
+        return f"- 射影と得点: {'・'.join(mixed)}の射影は他の感情の確率との相関の方が大きく、その感情に特異的とは言えない。"
+    return "- 射影と得点: どの射影も、他の感情の確率との相関が自分の感情より大きいことはない（差の検定はしていない）。"

@@ -19,7 +19,9 @@ POSITION_NAMES = {"mean": "平均", "last": "最終トークン", "trigger": "�
 VIEWS = {"raw": "生", "standardised": "標準化", "trimmed": "除去", "whitened": "白色化"}
 FITTED_ON = {"all": "全ての文", "implicit": "暗示文だけ", "adjusted": "表層を除去"}
 MOST_PAIRS = 10
+MOST_NAMED = 6
 LARGE_GAP = 0.15
+EQUIDISTANT = 0.5  # the cosine of (a - c) and (b - c) where a, b and c are equally far from each other
 
 
 def drawn(table: pd.DataFrame, column: str = "emotion") -> pd.DataFrame:
@@ -116,9 +118,9 @@ def stability_rows(table: pd.DataFrame) -> pd.DataFrame:
     return tidy(shown, digits=2, names=names).set_index(["感情", "層"])
 
 
-def with_interval(value: float, low: float, high: float) -> str:
+def with_interval(value: float, low: float, high: float, *, digits: int = 2) -> str:
     """A number with its 95 % interval; a dash where there is none."""
-    return "—" if pd.isna(value) else f"{number(value)} [{number(low)}, {number(high)}]"
+    return "—" if pd.isna(value) else f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def separation_rows(table: pd.DataFrame, position: str = "mean") -> pd.DataFrame:
@@ -164,7 +166,7 @@ def separation_sentence(table: pd.DataFrame) -> Markdown:
         views = "・".join(VIEWS[v] for v in above["variant"])
         best = part.loc[part["validation_auc"].idxmax()]
         lines.append(
-            f"- {name}: {views}のベクトルへの射影だけで、見ていないシナリオの感情文と中立文を帰無より良く分ける。"
+            f"- {name}: {views}のベクトルへの射影だけで、見ていないシナリオの感情文と中立文を対照の 97.5 % 点より良く分ける。"
             f"検証で最良の見方は{VIEWS[best['variant']]}で、テスト AUC は {number(best['auc'])} である。"
         )
     return Markdown("\n".join(lines))
@@ -199,7 +201,7 @@ def restricted_sentence(table: pd.DataFrame) -> Markdown:
         lines.append(
             f"- {emotion_name(row['emotion'])}: 暗示文だけのベクトルは、テストの暗示文を AUC "
             f"{with_interval(row['auc'], row['low'], row['high'])} で中立文と分ける。"
-            + ("感情語がなくても方向は残る。" if better else "偶然（0.5）と区別できない。")
+            + ("0.5 を上回る（乱数方向とは比べていない）。" if better else "偶然（0.5）と区別できない。")
         )
     adjusted = table[(table["fitted_on"] == "adjusted") & (table["tested_on"] == "all")]
     if adjusted.empty:
@@ -238,7 +240,13 @@ def overlap_curves(table: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
 def overlap_rows(table: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
     shown = overlap_curves(table, layers)
     shown = shown[shown["k"].isin((1, 2, 4, 8))].assign(emotion=shown["emotion"].map(emotion_name))
-    names = {"emotion": "感情", "layer": "層", "mean": "分割半の重なり", "low": "2.5 %", "high": "97.5 %"}
+    names = {
+        "emotion": "感情",
+        "layer": "層",
+        "mean": "分割半の重なり",
+        "low": "分割の 2.5 % 点",
+        "high": "分割の 97.5 % 点",
+    }
     names |= {"null": "シャッフル平均", "null_high": "シャッフル 97.5 %"}
     return tidy(shown, digits=2, names=names).set_index(["感情", "k"])
 
@@ -293,7 +301,11 @@ def subspace_sentence(table: pd.DataFrame, topics: pd.DataFrame) -> Markdown:
         shared, own = first["with_neutral"].mean(), first["with_differences"].mean()
         lines.append(
             f"- 参考: ラベルごとの素の主成分（第 1 成分）は、中立文の第 1 成分と平均 {number(shared)}、差の第 1 方向と平均 {number(own)} 重なる。"
-            + ("素の主成分は、感情による差よりも、中立文にもある変動（話題など）に近い。" if shared > own else "")
+            + (
+                "素の主成分は、感情による差よりも、中立文にもある変動に近い（帰無とは比べていない）。"
+                if shared > own
+                else ""
+            )
         )
     return Markdown("\n".join(lines))
 
@@ -328,7 +340,9 @@ def discussion(
     last = int(stability["layer"].max())
     middle = (last // 3, 2 * last // 3)
     lines = _cosine_sentences(cosines, middle)
-    lines += [_stability_sentence(emotion, part) for emotion, part in stability.groupby("emotion", sort=False)]
+    raw = separation[(separation["variant"] == "raw") & (separation["position"] == "mean")]
+    layers = raw.dropna(subset=["layer"]).set_index("emotion")["layer"].to_dict()
+    lines += [_stability_sentence(e, part, layers.get(e)) for e, part in stability.groupby("emotion", sort=False)]
     inner = styles[styles["layer"].between(*middle)]
     if len(inner):
         agreement = inner.groupby("emotion", sort=False)["cosine"].mean()
@@ -357,27 +371,31 @@ def _cosine_sentences(cosines: pd.DataFrame, middle: tuple[int, int]) -> list[st
             else "生・標準化・除去は近く、少数の次元が値を作っているわけではない。"
         )
     ]
-    if means["standardised"] > 0.5:
+    if means["standardised"] > EQUIDISTANT:
         lines.append(
-            "- 標準化しても感情どうしのコサインは高い。感情ベクトルは「中立でない」という共通の成分を大きくもち、"
-            "感情ごとの違いは残りの成分にある。Phase 5 では、他の感情のベクトルとの差を主張の条件とする。"
+            f"- 標準化しても感情どうしのコサインは {number(means['standardised'])} である。どのベクトルも同じ中立の平均を引くため、"
+            f"四つ以上のラベルの平均が互いに等距離でもコサインは {EQUIDISTANT:g} になる。それを上回る分だけ、感情の平均どうしは中立よりも互いに近い。"
+            "この共通の成分が感情一般か、中立文の書き方かは区別できない。Phase 5 では、他の感情のベクトルとの差を主張の条件とする。"
         )
     return lines
 
 
-def _stability_sentence(emotion: str, table: pd.DataFrame) -> str:
-    """One emotion's split-half cosine at its best layer, beside shuffled labels."""
+def _stability_sentence(emotion: str, table: pd.DataFrame, layer: float | None) -> str:
+    """One emotion's split-half cosine at the layer that validation chose, beside shuffled labels, and where it fails."""
     known = table[table["layer"] > 0].dropna(subset=["mean", "low", "shuffled_high"])
     if known.empty:
         return f"- {emotion_name(emotion)}: 分割半の安定性は計算できないため、判定しない。"
-    best = known.loc[known["mean"].idxmax()]
-    return (
-        f"- {emotion_name(emotion)}: 分割半の安定性は層 {int(best['layer'])} で最大 "
-        f"{with_interval(best['mean'], best['low'], best['high'])}、"
-        f"シャッフルの 97.5 % 点は {number(best['shuffled_high'])}。"
-        + ("偶然の水準を上回る。" if best["low"] > best["shuffled_high"] else "偶然の水準と区別できない。")
-        + "（層は最大のものを選んでいるため、値はやや大きめに出る。）"
+    at = known[known["layer"] == layer]
+    row, how = (at.iloc[0], "検証で選んだ") if len(at) else (known.loc[known["mean"].idxmax()], "最大となる")
+    above = known["low"] > known["shuffled_high"]
+    text = (
+        f"- {emotion_name(emotion)}: {how}層 {int(row['layer'])} での分割半の安定性は "
+        f"{with_interval(row['mean'], row['low'], row['high'])}、シャッフルの 97.5 % 点は {number(row['shuffled_high'])}。"
+        + ("偶然の水準を上回る。" if row["low"] > row["shuffled_high"] else "偶然の水準と区別できない。")
+        + f"基準を満たすのは {len(known)} 層中 {int(above.sum())} 層である。"
     )
+    failed = [str(int(number)) for number in known.loc[~above, "layer"]]
+    return text + (f"満たさない層: {', '.join(failed)}。" if 0 < len(failed) <= MOST_NAMED else "")
 
 
 def _raw_separation_sentence(table: pd.DataFrame) -> str:
@@ -388,7 +406,7 @@ def _raw_separation_sentence(table: pd.DataFrame) -> str:
     passed = raw[raw["low"] > raw[["random_high", "shuffled_high"]].max(axis=1)]
     names = "・".join(emotion_name(e) for e in passed["emotion"])
     return (
-        f"- 生のベクトルへの射影だけで、{names}のテスト文を帰無より良く分ける。"
+        f"- 生のベクトルへの射影だけで、{names}のテスト文を対照の 97.5 % 点より良く分ける。"
         if len(passed)
-        else "- 生のベクトルへの射影は、どの感情のテスト文も帰無より良く分けない。"
+        else "- 生のベクトルへの射影は、どの感情のテスト文も対照の 97.5 % 点より良く分けない。"
     ) + "分けられることは、モデルがその方向を使うことを意味しない。因果は Phase 5 で問う。"

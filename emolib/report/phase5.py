@@ -33,6 +33,7 @@ KINDS = {
     "prompting_baseline": "指示なし（同じ書式）",
 }
 SHORT = {"isotropic": "等方", "covariance": "共分散", "shuffled": "シャッフル"}
+EMPTY = "（空）"
 RULES = {"best": "最良", "median": "中央", "worst": "最悪", "broken": "破綻"}
 
 
@@ -163,7 +164,8 @@ def claim_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
         "p_shuffled": "片側順位 p（シャッフル）",
         "rank_p": "片側順位 p（最も厳しい族）",
         "direct_path": "直接経路での変化（破綻もそのまま）",
-        "wrong_way": "逆向きのプロンプトの割合",
+        "wrong_way": "減ったプロンプトの割合",
+        "wrong_way_unfiltered": "同（破綻もそのまま数える）",
         "n": "テストシナリオ数",
     }
     columns = {}
@@ -239,15 +241,15 @@ def example_rows(table: pd.DataFrame, emotion: str) -> Markdown:
         [
             RULES[row["rule"]],
             escape(row["prompt"]),
-            escape(row["baseline"]),
-            escape(row["patched"]),
+            escape(row["baseline"]) or EMPTY,
+            escape(row["patched"]) or EMPTY,
             f"{round(row['effect'], 2) + 0.0:+.2g}",
             number(row["shift"], signed=True),
             "破綻" if row["broken"] else "",
         ]
         for row in table.to_dict("records")
     ]
-    header = ["規則", "プロンプト", "パッチなしの続き", "パッチ後の続き", "語数の変化", "確率の変化", "破綻"]
+    header = ["規則", "プロンプト", "パッチなしの続き", "パッチ後の続き", "語数の変化", "確率の変化", "パッチ後の破綻"]
     return Markdown(f"**{emotion_name(emotion)}**\n\n{markdown_table(rows, header)}")
 
 

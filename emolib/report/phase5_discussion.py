@@ -8,12 +8,13 @@ from IPython.display import Markdown
 from emolib import statistics
 from emolib.claims import OperatingPoint
 from emolib.config import PatchingParameters
-from emolib.phases import steering
+from emolib.phases import phase5, steering
 from emolib.phases.run import Run
 from emolib.report.common import emotion_name, metric_name, number
 from emolib.report.phase5 import overall, verdict
 from emolib.scoring.goemotions import matching_labels
 
+NO_DIFFERENCE = 0.005  # in words or in probability
 LARGE_CHANGE, UNEQUAL = 0.1, 3  # probabilities whose models differ by such a factor are spoken of
 
 
@@ -32,6 +33,7 @@ def discussion(
         f"- テスト {n} シナリオの対応のある両側 t 検定（5 %）で検出力 0.8 となる最小の効果は d_z ≈ {d_min:.2f} である。"
         "二つの指標と二つの条件を同時に求める本判定の検出力はこれより低く、小さい効果は見逃しうる。"
     )
+    lines += _choice_lines(run)
     lines.append(_broken_sentence(broken, params.broken_margin))
     lines += _reliance_lines(steering.scorer_effects(run, sweep))
     lines += _label_lines(steering.label_changes(run, sweep))
@@ -44,6 +46,23 @@ def discussion(
     lines.append("- 感情価と丁寧さの動きだけでは感情を特定できないため、判定には用いない。")
     lines.append(_direct_sentence(claims, broken, run.lm.n_layers))
     return Markdown("\n".join(lines))
+
+
+def _choice_lines(run: Run) -> list[str]:
+    """Where on validation the effects are large, and which measures had no say in the choice."""
+    candidates = steering.pareto(run, phase5.validation_sweep(run))
+    best = candidates.loc[candidates.groupby("emotion", sort=False)["effect"].idxmax()].to_dict("records")
+    listed = "、".join(
+        f"{metric_name(r['metric'])} 層 {r['layer']}・α = {r['alpha']:g}（{number(r['effect'], signed=True)}）"
+        for r in best
+    )
+    lines = [f"- 検証で自−他が最も大きい候補は {listed}（多くの候補から最大を選んだ値であり、大きめに出る）。"]
+    tables = pd.concat([point.table for point in phase5.operating_points(run).values()])
+    differences = tables[[column for column in tables if column.startswith("difference/")]].abs().max()
+    silent = [metric_name(name.removeprefix("difference/")) for name in differences.index[differences < NO_DIFFERENCE]]
+    if silent:
+        lines.append(f"- {'・'.join(silent)}は検証のどの候補でもほとんど差がなく、動作点は他の指標で決まった。")
+    return lines
 
 
 def _broken_sentence(broken: pd.DataFrame, margin: float) -> str:
@@ -85,8 +104,8 @@ def _claim_sentence(row: dict, params: PatchingParameters) -> str:
         middle = f"（95 % BCa 区間 {low} 〜 {high}、{side}）。"
     end = (
         f"同じノルムの対照方向（三族、各 {params.n_controls} 本）の最大は {largest}、"
-        f"最も厳しい族の片側順位 p = {row['rank_p']:.3f}（基準は p ≤ {row['bar']:.4f}）。"
-        f"逆に減ったプロンプトは {row['wrong_way']:.0%}。"
+        f"最も厳しい族の片側順位 p = {row['rank_p']:.4f}（基準は p ≤ {row['bar']:.4f}）。"
+        f"減ったプロンプトは {row['wrong_way']:.0%}（破綻もそのまま数えると {row['wrong_way_unfiltered']:.0%}）。"
     )
     return start + middle + end
 

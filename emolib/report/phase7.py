@@ -12,21 +12,19 @@ from emolib.effects import CONTROL_FAMILIES
 from emolib.phases import phase7
 from emolib.phases.run import Run
 from emolib.power import required_scenarios
-from emolib.report.common import emotion_name, metric_name, none_at_hand, tidy
+from emolib.report.common import FAMILIES, emotion_name, metric_name, none_at_hand, tidy
+from emolib.report.phase5 import KINDS as KIND_NAMES
 
-KIND_NAMES = {
-    "emotion": "感情ベクトル",
-    "direct_path": "直接経路",
-    "pca": "主成分",
-    "probe": "探針",
-    "subspace": "部分空間",
-    "prompting": "プロンプト",
-    "isotropic": "等方的な乱数方向",
-    "covariance": "共分散に合わせた方向",
-    "shuffled": "シャッフル方向",
-}
 ORDER = ("emotion", "direct_path", "pca", "probe", "subspace", "prompting")
 SHOWN_K = (1, 2, 4, 8)
+MEASURE_NAMES = {
+    **FAMILIES,
+    "sentiment": "感情価の三分類",
+    "valence": "感情価",
+    "politeness": "丁寧さ",
+    "goemotions": "GoEmotions の 28 ラベル",
+    "fluency": "流暢さ",
+}
 
 
 def shown_p(value: float) -> str:
@@ -84,10 +82,11 @@ def samples(run: Run) -> int:
 
 
 def on_target(table: pd.DataFrame) -> pd.DataFrame:
-    """Every kind of steer on the steered emotion's own measures, in a fixed order of kinds."""
+    """Every kind of steer on the steered emotion's own measures, in a fixed order of kinds and emotions."""
     kept = table[table["on_target"] & table["kind"].isin(ORDER)]
-    place = kept["kind"].map(ORDER.index)
-    return kept.assign(place=place).sort_values(["model", "place"], kind="stable").drop(columns="place")
+    emotions = list(dict.fromkeys(kept["emotion"]))
+    places = {"place": kept["kind"].map(ORDER.index), "turn": kept["emotion"].map(emotions.index)}
+    return kept.assign(**places).sort_values(["model", "place", "turn"], kind="stable").drop(columns=list(places))
 
 
 def _labels(table: pd.DataFrame) -> dict[str, Any]:
@@ -116,11 +115,20 @@ def effect_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The p values of the same rows, raw and corrected, and the rank p of every control family."""
-    shown = on_target(table)
+    """The p values of the same rows, raw and corrected."""
     names = {"p_t": "t 検定", "p_wilcoxon": "Wilcoxon", "p_bonferroni": "Bonferroni", "p_fdr": "BH"}
-    names |= {f"rank_p_{family}": f"順位 p: {KIND_NAMES[family]}" for family in CONTROL_FAMILIES}
-    names["rank_p_worst"] = "順位 p: 最も大きい族"
+    return _p_values(on_target(table), names)
+
+
+def rank_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The emotions' vectors against every family of controls at the same layer and strength."""
+    names = {f"rank_p_{family}": KIND_NAMES[family] for family in CONTROL_FAMILIES}
+    names["rank_p_worst"] = "最も厳しい族"
+    shown = on_target(table)
+    return _p_values(shown[shown["kind"] == "emotion"], names)
+
+
+def _p_values(shown: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     columns = {title: [shown_p(value) for value in shown[name]] for name, title in names.items() if name in shown}
     return pd.DataFrame({**_labels(shown), **columns}).set_index(["モデル", "種類", "感情", "指標"])
 
@@ -128,6 +136,7 @@ def test_rows(table: pd.DataFrame) -> pd.DataFrame:
 def family_rows(table: pd.DataFrame, significance: float) -> pd.DataFrame:
     """The named families of the emotions' vectors: how many tests, and how many below the level, raw and corrected."""
     counted = phase7.families(table[table["kind"] == "emotion"], significance)
+    counted = counted.assign(measure=counted["measure"].map(lambda name: MEASURE_NAMES.get(name, name)))
     names = {"model": "モデル", "measure": "族（指標の種類）", "tests": "検定", "degenerate": "縮退"}
     names |= {"p_t": f"p < {significance:g}", "p_bonferroni": "Bonferroni 後", "p_fdr": "BH 後"}
     return counted[list(names)].rename(columns=names).set_index(["モデル", "族（指標の種類）"])
@@ -242,7 +251,10 @@ def k_sentence(table: pd.DataFrame) -> Markdown:
     for row in table[table["chosen"]].to_dict("records"):
         name = f"{row['model']}・{emotion_name(row['emotion'])}"
         if row["found"]:
-            lines.append(f"- {name}: k = {row['chosen_k']}。")
+            text = f"- {name}: k = {row['chosen_k']}。"
+            if row["chosen_k"] == 1:
+                text += "一つの方向だけがラベルに固有であり、二つ目以降の証拠はない。"
+            lines.append(text)
         else:
             lines.append(f"- {name}: 規則は k = {row['chosen_k']} を選ぶが、超過は帰無の範囲を出ず、k に意味はない。")
     return Markdown("\n".join(lines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from scipy.stats import t as student
 
 from emolib.phases import steering
 from emolib.phases.run import Run
@@ -61,9 +62,12 @@ def dose_sentence(table: pd.DataFrame) -> Markdown:
     for (emotion, metric), part in table[table["metric"] != "valence"].groupby(["emotion", "metric"], sort=False):
         ordered = part.sort_values("alpha")
         added, taken = ordered[ordered["alpha"] >= 0], ordered[ordered["alpha"] < 0]
-        grows = bool((np.diff(added["effect"]) >= 0).all()) and added["effect"].iloc[-1] > 0
-        text = f"- {metric_name(metric)}（{emotion_name(emotion)}ベクトル）: α を増やすと"
-        text += "単調に増える。" if grows else "単調には増えない。"
+        grows = bool((np.diff(added["effect"]) >= 0).all())
+        text = f"- {metric_name(metric)}（{emotion_name(emotion)}ベクトル）: "
+        if added["effect"].abs().max() < SMALL:
+            text += f"α を増やしてもほとんど動かない（最大 {number(added['effect'].max(), signed=True)}）。"
+        else:
+            text += f"試した範囲で、平均は α とともに単調に{'増える' if grows else 'は増えない'}。"
         if len(taken):
             text += f"逆向き（α = {taken['alpha'].iloc[0]:g}）では {number(taken['effect'].iloc[0], signed=True)}。"
         lines.append(text)
@@ -116,6 +120,8 @@ def prompt_rows(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
         for (emotion, metric), part in prompt_effects(run, sweep, family).groupby(["emotion", "metric"], sort=False):
             values = part["effect"]
             shares = {"増えた": (values > 0).mean(), "変わらない": (values == 0).mean(), "減った": (values < 0).mean()}
+            kept = steering.effects(sweep, "emotion", emotion, metric, counted=False)
+            shares["減った（破綻もそのまま数える）"] = (kept < 0).mean()
             rows.append(
                 {"感情": emotion_name(emotion), "指標": metric_name(metric), **shares, "中央値": values.median()}
             )
@@ -157,7 +163,7 @@ def rival_sentence(table: pd.DataFrame) -> Markdown:
         if by_kind.loc[best, "effect"] < SMALL:
             lines.append(f"- {metric_name(metric)}: どの方法でもほとんど動かない。")
             continue
-        text = f"- {metric_name(metric)}: 最も大きいのは{KINDS[best]}（{number(by_kind.loc[best, 'effect'], signed=True)}）。"
+        text = f"- {metric_name(metric)}: この強さで最も大きいのは{KINDS[best]}（{number(by_kind.loc[best, 'effect'], signed=True)}）。"
         if {"prompting", "emotion"} <= set(by_kind.index):
             asked, steered = by_kind.loc["prompting"], by_kind.loc["emotion"]
             if not (asked["degenerate"] or steered["degenerate"]):
@@ -165,7 +171,7 @@ def rival_sentence(table: pd.DataFrame) -> Markdown:
                 order = "指示の方が大きい" if asked["effect"] > steered["effect"] else "ベクトルの方が大きい"
                 asked_by, steered_by = (number(row["effect"], signed=True) for row in (asked, steered))
                 text += f"指示は {asked_by}、ベクトルは {steered_by} で、"
-                text += f"{order}（区間は重ならない）。" if apart else "区間が重なり、優劣は言えない。"
+                text += f"{order}（区間は重ならない）。" if apart else "区間は重なる（差の検定はしていない）。"
         lines.append(text)
     lines.append(
         "- 指示の効果は、同じ書式で指示のない場合との差である。ベクトルとは基準の文も書式も異なるため、大きさの比較は目安である。"
@@ -199,10 +205,13 @@ def damage_sentence(table: pd.DataFrame) -> Markdown:
     listed = "、".join(f"{emotion_name(r['emotion'])} {number(r['kl'])}" for r in own.to_dict("records"))
     between = f"{number(controls['kl'].min())}–{number(controls['kl'].max())}"
     text = f"次トークン分布の KL は {listed} nat（対照方向の族の平均は {between} nat）。"
-    lost = own[own["topic_change"] + 1.96 * own["topic_se"] < 0]
+    lost = own[own["topic_change"] + student.ppf(0.975, (own["n"] - 1).clip(lower=1)) * own["topic_se"] < 0]
     if lost.empty:
         return Markdown(text + "プロンプトとの類似が、パッチなしより下がったとは言えない。")
     names = "・".join(
         f"{emotion_name(r['emotion'])}（{number(r['topic_change'], signed=True)}）" for r in lost.to_dict("records")
     )
-    return Markdown(text + f"{names}では、続きのプロンプトとの類似がパッチなしより下がり、話題から離れている。")
+    return Markdown(
+        text
+        + f"{names}では、続きのプロンプトとの類似がパッチなしより下がった（95 % 区間、補正なし）。同じ句の繰り返しでも類似は下がりうる。"
+    )

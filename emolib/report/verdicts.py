@@ -22,7 +22,7 @@ REASONS = {
     "few_controls": "対照の数では順位 p が基準に届かない",
     "degenerate": "0 でない差が少ないか、ばらつきがごく小さい",
     "too_small_to_detect": "区間が基準値を含み、この n では関心のある最小の効果を検出できない",
-    "controls_reach_it": "対照の方向でも同じだけ動く",
+    "controls_reach_it": "対照の中に同じかそれ以上動かす方向があり、順位 p が基準を超える",
     "bar_missed": "基準を満たさない",
 }
 CLAIMS = {
@@ -107,7 +107,7 @@ def discussion(run: Run, effects: pd.DataFrame, claims: pd.DataFrame) -> Markdow
     params = run.params
     counts = claims["verdict"].value_counts()
     listed = "、".join(f"{name} {int(counts.get(word, 0))}" for word, name in VERDICTS.items())
-    lines = [f"- {len(claims)} 件の主張のうち、{listed}。"]
+    lines = [f"- {len(claims)} 件の判定（Phase 5 は感情と指標の組ごとに 1 件）のうち、{listed}。"]
     for model, part in claims.groupby("model", sort=False):
         lines += _model_lines(str(model), part)
     lines += _correction_lines(claims, params.significance)
@@ -127,7 +127,19 @@ def _model_lines(model: str, claims: pd.DataFrame) -> list[str]:
                 column, shown = ("measure", _measure) if claim == "steering" else ("emotion", emotion_name)
                 texts.append(f"{name}: {_names(rows[column].map(shown))}")
         lines.append(f"    - {CLAIMS[claim]} — {'、'.join(texts)}。")
+        if claim == "steering":
+            lines.append(f"    - 感情ごとの総合判定（二つの指標がともに支持のときだけ支持） — {_overall(part)}。")
     return lines
+
+
+def _overall(steering: pd.DataFrame) -> str:
+    """The verdict per emotion, by Phase 5's rule: as weak as that of its weakest measure."""
+    found: dict[str, list[str]] = {}
+    for emotion, part in steering.groupby("emotion", sort=False):
+        words = set(part["verdict"])
+        weakest = next(word for word in ("not_supported", "underpowered", "supported") if word in words)
+        found.setdefault(weakest, []).append(emotion_name(emotion))
+    return "、".join(f"{VERDICTS[word]}: {'・'.join(found[word])}" for word in VERDICTS if word in found)
 
 
 def _correction_lines(claims: pd.DataFrame, significance: float) -> list[str]:
@@ -159,7 +171,13 @@ def _weak_lines(claims: pd.DataFrame, smallest_d: float) -> list[str]:
         if len(degenerate):
             lines.append(
                 f"- {_names(map(_claim_name, degenerate.to_dict('records')))}は 0 でない差が少ないか、ばらつきがごく小さく、"
-                "効果量と区間を計算しない（割れば桁外れの値になる）。"
+                "効果量と区間を計算しない。"
+            )
+        reached = missed[(missed["reason"] == "controls_reach_it") & (missed["low"] <= 0) & (missed["high"] >= 0)]
+        for row in reached.to_dict("records"):
+            lines.append(
+                f"- {_claim_name(row)}は、順位 p が基準を超え（{shown_p(row['rank_p'])}）、区間も 0 を含む。規則では不支持だが、"
+                f"この n では d_z < {row['detectable_d']:.2f} の効果は検出力 {phase7.POWER:g} に届かず、小さい効果の有無は分からない。"
             )
     seen = claims[(claims["claim"] == "steering") & (claims["verdict"] == "supported")]
     blind = seen[seen["detectable_d"] > smallest_d]
@@ -179,6 +197,7 @@ def _family_lines(effects: pd.DataFrame, significance: float) -> list[str]:
         f"- 感情ベクトルの全指標 {total['tests']} 件の比較のうち、縮退は {total['degenerate']} 件、p < {significance:g} は "
         f"{total['p_t']} 件、族ごとの補正後は Bonferroni {total['p_bonferroni']} 件、BH {total['p_fdr']} 件である。"
         f"何も起きていなければ p < {significance:g} は約 {significance * (total['tests'] - total['degenerate']):.0f} 件と見込まれる。"
+        "ただし指標は互いに重なり、同じノルムの対照方向でも多くの指標が動きうるため、この数は感情への特異性の証拠ではない。"
     ]
 
 
@@ -197,8 +216,8 @@ def next_actions(run: Run, claims: pd.DataFrame) -> Markdown:
         lines.append(
             f"- 検出力不足の主張には、d_z = {params.smallest_d:g} なら {needed} シナリオが要る。`baseline` で確かめる。"
         )
-    if reasons & {"bar_missed", "degenerate"}:
-        failed = claims[claims["reason"].isin(["bar_missed", "degenerate"])]
+    failed = claims[claims["verdict"] == "not_supported"]
+    if len(failed):
         lines.append(
             f"- 不支持の主張（{_names(map(_claim_name, failed.to_dict('records')))}）は、別の指標や採点器でも同じかを確かめる。"
         )
