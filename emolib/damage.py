@@ -172,10 +172,7 @@ class _Comparison:
             return None
 
     def _divergences(self, batch: Batch) -> np.ndarray:
-        """KL `[row, pos]`: patched and unpatched rows are fed side by side, one column after the other.
-
-        Steps, not `NativeRunner.read`: that gives states to which an act at the final residual has not been applied.
-        """
+        """KL `[row, pos]`: patched and unpatched rows are fed side by side, one column after the other."""
         rows = sorted(batch.rows, key=lambda row: first_layer(self.acts[row], self.lm.n_layers))
         texts = [(tuple(self.prompts[row]), self.continuations[row]) for row in rows]
         unpatched = {text: place for place, text in enumerate(dict.fromkeys(texts))}

@@ -122,9 +122,10 @@ class NativeRunner(ForwardPass):
 
     def read(self, tokens: Tensor) -> Tensor:
         """Feeds several tokens per row `[row, pos]` at once, after `start`; their final hidden states, normalised."""
-        column = self._column
-        self._column += tokens.shape[1]
-        return self.net.final_norm(self._through_blocks(tokens, slice(column, self._column)))
+        columns = slice(self._column, self._column + tokens.shape[1])
+        self._column = columns.stop
+        hidden = self._through_blocks(tokens, columns)
+        return self.net.final_norm(self._edits.stream("resid_pre", len(self.net.layers), hidden, columns))
 
     def _one_column(self, tokens: Tensor, columns: Columns) -> Tensor:
         return self._head(self._through_blocks(tokens[:, None], columns), columns)

@@ -10,8 +10,10 @@ import torch
 from tiny import Case
 
 from emolib import likelihood
+from emolib.interventions import Edits, Steer
 from emolib.likelihood import continuation_nll
-from emolib.tokens import encode
+from emolib.tokens import encode, pad_left
+from emolib.transformer import NativeRunner
 
 PROMPTS = ["The new shop by the old bridge opens again", "I", "Rain", "I"]
 TEXTS = [" and we went in.", " know that it is late", "s", " do not know, said the old man to the cat"]
@@ -50,3 +52,27 @@ def test_batches_of_any_size_agree(tiny_case: Case, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(likelihood, "ROWS_AT_ONCE", 1)
     monkeypatch.setattr(likelihood, "TOKENS_AT_ONCE", 3)
     np.testing.assert_allclose(continuation_nll(tiny_case.lm, PROMPTS, ids), together, atol=2e-4)
+
+
+@pytest.mark.parametrize("place", ["inner", "final"])
+def test_reading_columns_at_once_applies_the_acts_that_steps_apply(tiny_case: Case, place: str) -> None:
+    lm = tiny_case.lm
+    rows = encode(lm, ["The new shop", "The new shop"])
+    fed = torch.tensor([encode(lm, [" by the old bridge"])[0][:4]] * 2)
+    vector = np.random.default_rng(0).standard_normal(lm.d_model).astype(np.float32)
+    steer = Steer(lm.n_layers if place == "final" else 0, vector, 3.0, unit="vector")
+    ids, mask = pad_left(rows, lm.tokenizer.pad_token_id)
+
+    def runner() -> NativeRunner:
+        lengths = [len(row) for row in rows]
+        found = NativeRunner(lm, ids, mask, Edits(lm, [steer, None], lengths, ids.shape[1], 5), 4)
+        found.start()
+        return found
+
+    with torch.inference_mode():
+        by_step, at_once = runner(), runner()
+        wanted = [by_step.step(column).clone() for column in fed.T]
+        head = lm.blueprint.head
+        logits = torch.nn.functional.linear(at_once.read(fed), head.weight, head.bias)
+    np.testing.assert_allclose(logits.transpose(0, 1), torch.stack(wanted), atol=2e-3)
+    assert (logits[0] - logits[1]).abs().max() > 0.1  # control: the act does something

@@ -374,7 +374,7 @@ def _cosine_sentences(cosines: pd.DataFrame, middle: tuple[int, int]) -> list[st
     if means["standardised"] > EQUIDISTANT:
         lines.append(
             f"- 標準化しても感情どうしのコサインは {number(means['standardised'])} である。どのベクトルも同じ中立の平均を引くため、"
-            f"四つ以上のラベルの平均が互いに等距離でもコサインは {EQUIDISTANT:g} になる。それを上回る分だけ、感情の平均どうしは中立よりも互いに近い。"
+            f"ラベルの平均が互いに等距離でもコサインは {EQUIDISTANT:g} になる。それを上回る分だけ、感情の平均どうしは中立よりも互いに近い。"
             "この共通の成分が感情一般か、中立文の書き方かは区別できない。Phase 5 では、他の感情のベクトルとの差を主張の条件とする。"
         )
     return lines
