@@ -32,7 +32,16 @@ def tests(session: nox.Session) -> None:
     """Unit tests, the end-to-end path, and nbval over the committed smoke reports with an empty results folder."""
     install(session, "[test]")
     # two processes of one thread each: most of what is tested is too small to be shared out
-    session.run("pytest", "-n", "2", "--dist", "loadfile", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run(
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+        *session.posargs,
+        env={"OMP_NUM_THREADS": "1"},
+    )
     if not session.posargs:  # strictly, serially, in phase order, with nothing computed before
         with tempfile.TemporaryDirectory(prefix="emolib-results-") as empty:
             session.run("pytest", "--nbval", "--nbval-current-env", SMOKE, env={"EMOLIB_RESULTS": empty})
