@@ -1,4 +1,4 @@
-"""What Phase 5's sweeps say: changes, specificity, claims, dose, rivals, damage, and examples picked by rule."""
+"""What Phase 5's sweeps say: changes, specificity, claims, dose, rivals, and examples picked by rule."""
 
 from __future__ import annotations
 
