@@ -15,8 +15,8 @@ from emolib import cli, patching, statistics
 from emolib.claims import choose_operating_point
 from emolib.controls import FAMILIES
 from emolib.errors import UserError
-from emolib.selftest import claim_power, detectable_size, loop, run_selftest, study
-from emolib.selftest.calibration import GRID, effect_of_size
+from emolib.selftest import calibration, claim_power, detectable_size, loop, run_selftest, study
+from emolib.selftest.calibration import GRID, effect_of_size, sizes_over_grid
 from emolib.selftest.errors import null_record
 from emolib.selftest.loop import MEASURES, Design, Outcome, count_words, run_loop
 from emolib.selftest.processes import one_by_one, one_thread, side_by_side
@@ -166,6 +166,21 @@ def test_a_wanted_size_is_read_off_the_curve_and_one_out_of_reach_is_refused() -
         effect_of_size(5, sizes)
 
 
+def test_sizes_are_those_at_the_points_that_data_sets_choose_not_at_the_best_strength(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calibration, "GRID", (0.6,))
+    monkeypatch.setattr(calibration, "N_SETS", 4)
+    design = Design("llama", 0, calibration.DATA_SEEDS, effect=0.6)
+    found = sizes_over_grid("llama", [0], one_by_one)
+    monkeypatch.setattr(loop, "ALPHAS", (0.01,))  # hardly a steer, which every data set now has to choose
+    weak = sizes_over_grid("llama", [0], one_by_one)
+    assert all(found[0, emotion][0] > weak[0, emotion][0] + 0.3 for emotion in MEASURES)
+    data = calibration._scenarios(design.plant(), design.data_seed)
+    assert data.groupby("split")["scenario"].nunique().to_dict() == {"train": 72, "validation": 24, "test": 96}
+    assert (data.groupby("scenario")["split"].nunique() == 1).all()
+
+
 def test_the_detectable_size_lies_between_sizes_and_is_missing_where_none_reaches_the_power() -> None:
     table = pd.DataFrame({"measured": [0.4, 0.6, 0.8], "claim": [0.3, 0.7, 0.9], "shuffled": [0.3, 0.4, 0.5]})
     assert detectable_size(table) == pytest.approx(0.7)
@@ -177,9 +192,11 @@ def test_power_rows_have_their_bars() -> None:
     good = pd.DataFrame([{"d_z": 0.8, "measured": 0.8, "n": FULL, **shares, "claim": 0.9}])
     assert not missed(list(study.power_rows("llama", good)))
     assert missed(list(study.power_rows("llama", good.assign(claim=0.89)))) == ["d_z 0.80: share that passes, claim"]
-    small = good.assign(d_z=0.6, claim=0.1)
+    small = good.assign(d_z=0.6, claim=0.74)
     assert not missed(list(study.power_rows("llama", small)))
-    assert len(missed(list(study.power_rows("llama", small.assign(t_test=0.72))))) == 1
+    for condition in ("t_test", "claim"):
+        for value in (0.72, 0.88):
+            assert len(missed(list(study.power_rows("llama", small.assign(**{condition: value}))))) == 1
 
 
 # The table and the command

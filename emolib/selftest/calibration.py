@@ -1,28 +1,29 @@
 """Which `effect` gives a wanted d_z of the difference that a claim tests, for one model and one emotion.
 
 `emolib.planted.effect_for` speaks of greedy texts against unpatched ones; a claim speaks of an emotion's own vector
-against the other emotions' vectors, on sampled texts. That difference is measured here on many scenarios.
+against the other emotions' vectors, on sampled texts, with vectors, layer and strength that the data set itself found.
+That difference is measured here, as the self-test's data sets make it but without controls, on many test scenarios.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+from jaxtyping import Float
 
-from emolib.claims import specific_difference
 from emolib.errors import UserError
-from emolib.extraction import extract_activations
-from emolib.patching import residual_sweep
-from emolib.planted import planted_scenarios
+from emolib.planted import Planted, planted_scenarios
 from emolib.planted.planting import Form
-from emolib.selftest.loop import ALPHAS, MEASURES, Design, sweep_settings
+from emolib.selftest.loop import Design, choose_and_test, fitted_sweep, specific_differences
 from emolib.selftest.processes import Mapping
-from emolib.vectors import fit_emotion_vectors
 
 GRID = (0.0, 0.2, 0.4, 0.6, 0.9, 1.3)
-N_FITTED, N_PROMPTS = 72, 500
-SCENARIO_SEED = 10_007  # of texts that no data set of a study is made of
+N_SETS = 10  # data sets per point: each finds vectors, layer and strength of its own
+N_FITTED, N_VALIDATION, N_TEST = 72, 24, 96  # scenarios; those that a data set of the study finds its own on, and more
+DATA_SEEDS = 10_007  # of texts that no data set of a study is made of
 
 
 def effect_of_size(d_z: float, sizes: Sequence[float]) -> float:
@@ -39,32 +40,37 @@ def effect_of_size(d_z: float, sizes: Sequence[float]) -> float:
 
 
 def sizes_over_grid(form: Form, model_seeds: Sequence[int], mapped: Mapping) -> dict[tuple[int, str], list[float]]:
-    """(model, emotion) → d_z at every point of `GRID`."""
-    designs = [Design(form, model_seed, SCENARIO_SEED, effect=effect) for model_seed in model_seeds for effect in GRID]
-    found: dict[tuple[int, str], list[float]] = {}
-    for design, sizes in zip(designs, mapped(_sizes_at, designs), strict=True):
-        for emotion, size in sizes.items():
-            found.setdefault((design.model_seed, emotion), []).append(size)
-    return found
+    """(model, emotion) → d_z at every point of `GRID`, over the pooled test scenarios of its data sets."""
+    designs = [
+        Design(form, model_seed, DATA_SEEDS + number, effect=effect)
+        for model_seed in model_seeds
+        for effect in GRID
+        for number in range(N_SETS)
+    ]
+    pooled = defaultdict(list)
+    for design, differences in zip(designs, mapped(_differences, designs), strict=True):
+        for emotion, values in differences.items():
+            pooled[design.model_seed, emotion, design.effect].append(values)
+    return {
+        (model_seed, emotion): [_d_z(np.concatenate(pooled[model_seed, emotion, effect])) for effect in GRID]
+        for model_seed, emotion, _ in pooled
+    }
 
 
-def _sizes_at(design: Design) -> dict[str, float]:
+def _d_z(values: Float[np.ndarray, "scenario"]) -> float:
+    return float(values.mean() / values.std(ddof=1))
+
+
+def _differences(design: Design) -> dict[str, Float[np.ndarray, "scenario"]]:
     planted = design.plant()
-    data = planted_scenarios(planted, N_FITTED + N_PROMPTS, design.data_seed)
-    fitted = data["scenario"].isin(data["scenario"].unique()[:N_FITTED])
-    vectors = fit_emotion_vectors(extract_activations(planted.lm, data[fitted], sites=("resid_pre",), batch_size=512))
-    prompts = data[~fitted & (data["emotion"] == "neutral")]
-    sweep = residual_sweep(
-        planted.lm,
-        prompts.reset_index(drop=True),
-        vectors,
-        layers=[planted.truth.read_layer],
-        alphas=ALPHAS[-1:],
-        settings=sweep_settings(design.data_seed),
-    )
-    steered = sweep[sweep["kind"] == "emotion"]
-    sizes = {}
-    for emotion, (metric,) in MEASURES.items():
-        values = specific_difference(steered, emotion, metric, list(MEASURES))
-        sizes[emotion] = float(values.mean() / values.std(ddof=1))
-    return sizes
+    _, sweep = fitted_sweep(design, planted, _scenarios(planted, design.data_seed))
+    _, test = choose_and_test(sweep, n_controls=0)
+    return specific_differences(test)
+
+
+def _scenarios(planted: Planted, seed: int) -> pd.DataFrame:
+    """As many scenarios to fit and to choose on as a data set of the study has, and more to test on."""
+    shares = {"train": N_FITTED, "validation": N_VALIDATION, "test": N_TEST}
+    data = planted_scenarios(planted, sum(shares.values()), seed)
+    splits = np.random.default_rng([seed, 11]).permutation(np.repeat(list(shares), list(shares.values())))
+    return data.assign(split=data["scenario"].map(dict(zip(data["scenario"].unique(), splits, strict=True))))

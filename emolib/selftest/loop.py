@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy import stats
 
 from emolib.activations import Activations
@@ -99,7 +100,13 @@ def neutral_prompts(data: pd.DataFrame, split: str) -> pd.DataFrame:
 def run_loop(design: Design) -> Outcome:
     """One data set, from planted weights to claims."""
     planted = design.plant()
-    data = planted_scenarios(planted, N_SCENARIOS, design.data_seed)
+    vectors, sweep = fitted_sweep(design, planted, planted_scenarios(planted, N_SCENARIOS, design.data_seed))
+    point, test = choose_and_test(sweep)
+    return Outcome(planted, vectors, point, judged(test, design.data_seed), control_norms(test))
+
+
+def fitted_sweep(design: Design, planted: Planted, data: pd.DataFrame) -> tuple[EmotionVectors, Sweep]:
+    """Vectors of the training scenarios, and what steers a split's neutral prompts with them."""
     training = extract_activations(planted.lm, data[data["split"] == "train"], sites=("resid_pre",), batch_size=512)
     vectors = fit_emotion_vectors(training)
 
@@ -116,14 +123,13 @@ def run_loop(design: Design) -> Outcome:
             settings=sweep_settings(design.data_seed),
         )
 
-    point, test = choose_and_test(sweep)
-    return Outcome(planted, vectors, point, judged(test, design.data_seed), control_norms(test))
+    return vectors, sweep
 
 
-def choose_and_test(sweep: Sweep) -> tuple[OperatingPoint, pd.DataFrame]:
+def choose_and_test(sweep: Sweep, n_controls: int = N_CONTROLS) -> tuple[OperatingPoint, pd.DataFrame]:
     """Chooses a layer and strength on validation rows, and sweeps the test rows there, with controls."""
     point = choose_operating_point(sweep("validation", LAYERS, ALPHAS, 0), MEASURES)
-    return point, sweep("test", [point.layer], [point.alpha], N_CONTROLS)
+    return point, sweep("test", [point.layer], [point.alpha], n_controls)
 
 
 def control_source(planted: Planted, data: pd.DataFrame, training: Activations, layers: Sequence[int]) -> ControlSource:
@@ -144,13 +150,20 @@ def control_source(planted: Planted, data: pd.DataFrame, training: Activations, 
 def judged(test: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The claims, each with the paired differences that it rests on and their t test."""
     claims = claims_table(test, MEASURES, families=FAMILIES, seed=seed)
-    steered = test[test["kind"] == "emotion"]
     found: dict[str, list[Any]] = {"differences": [], "p_t": []}
-    for emotion, (metric,) in MEASURES.items():
-        values = specific_difference(steered, emotion, metric, list(MEASURES)).to_numpy()
+    for values in specific_differences(test).values():
         found["differences"].append(values)
         found["p_t"].append(float(stats.ttest_1samp(values, 0).pvalue) if values.std() > 0 else 1.0)
     return claims.assign(**found)
+
+
+def specific_differences(test: pd.DataFrame) -> dict[str, Float[np.ndarray, "scenario"]]:
+    """Per emotion what a claim tests: its words under its own vector minus their mean under the others'."""
+    steered = test[test["kind"] == "emotion"]
+    return {
+        emotion: specific_difference(steered, emotion, metric, list(MEASURES)).to_numpy()
+        for emotion, (metric,) in MEASURES.items()
+    }
 
 
 def control_norms(test: pd.DataFrame) -> dict[str, float]:

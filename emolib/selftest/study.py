@@ -109,7 +109,7 @@ def power_rows(form: str, table: pd.DataFrame) -> Iterator[Row]:
             value = row[condition]
             if condition == "claim" and large:
                 yield at_least(form, name, value, LARGE_POWER - slack(LARGE_POWER, n))
-            elif condition == "t_test" and not large:
+            elif condition in ("claim", "t_test") and not large:
                 margin = DETECTABLE_MARGIN + slack(DETECTABLE_POWER, n)
                 yield within(form, name, value, DETECTABLE_POWER, margin)
             else:
