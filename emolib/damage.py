@@ -15,10 +15,11 @@ from emolib.errors import UserError
 from emolib.interventions import Edits, Intervention, check_interventions, first_layer
 from emolib.memory import OutOfMemory, Workspace, keep_freed_memory, out_of_memory
 from emolib.models import LanguageModel, pick_device
+from emolib.parity import check_batching
 from emolib.planning import Batch, plan_batches
 from emolib.scoring.encoder import N_POOLED, load_encoder
 from emolib.tokens import encode, pad_left
-from emolib.transformer import NativeRunner, check_blueprint
+from emolib.transformer import NativeRunner
 
 ROWS_AT_ONCE = 128
 NUMBERS_AT_ONCE = 2**22  # log-probabilities of patched rows that are held together
@@ -61,8 +62,7 @@ def next_token_kl(
     forced = [_token_ids(lm, row, tokens) for row, tokens in enumerate(continuations)]
     check_interventions(lm, acts)
     prompt_ids = encode(lm, prompts)
-    if lm.blueprint is not None:
-        check_blueprint(lm)
+    check_batching(lm)
     if lm.device.type == "cpu":
         keep_freed_memory()
     chosen = [row for row, tokens in enumerate(forced) if tokens]

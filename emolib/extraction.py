@@ -19,8 +19,8 @@ from emolib.errors import UserError
 from emolib.memory import keep_freed_memory
 from emolib.models import LanguageModel
 from emolib.observation import observe, places_of
+from emolib.parity import check_batching
 from emolib.tokens import encode, pad_left
-from emolib.transformer import check_blueprint
 from emolib.triggers import NONE, trigger_tokens
 
 SITES = ("resid_pre", "mlp_out")
@@ -276,8 +276,7 @@ def _read(
     Args:
         norms_of: parts that get the token norms too; None gives each layer's once.
     """
-    if lm.blueprint is not None:
-        check_blueprint(lm)
+    check_batching(lm)
     if lm.device.type == "cpu":
         keep_freed_memory()
     by_place: dict[tuple[str, int], list[Part]] = {}

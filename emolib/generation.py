@@ -19,11 +19,12 @@ from emolib.errors import UserError
 from emolib.interventions import Edits, Intervention, check_interventions
 from emolib.memory import BatchShape, OutOfMemory, Workspace, keep_freed_memory, out_of_memory
 from emolib.models import LanguageModel
+from emolib.parity import check_batching
 from emolib.planning import Batch, batch_size_for, longest_window, plan_batches
 from emolib.progress import GenerationBar
 from emolib.sampling import Sampler
 from emolib.tokens import encode, pad_left
-from emolib.transformer import NativeRunner, check_blueprint
+from emolib.transformer import NativeRunner
 
 Engine = Literal["auto", "native", "bridge"]
 DROP_SHARE = 8  # finished rows are dropped once they are one row in so many
@@ -139,10 +140,9 @@ def _is_native(lm: LanguageModel, engine: Engine) -> bool:
         raise UserError(f"unknown engine {engine!r}: expected auto, native or bridge")
     if engine == "native" and lm.blueprint is None:
         raise UserError(f"the native engine does not know {type(lm.network).__name__}; use engine='bridge'")
-    if engine == "bridge" or lm.blueprint is None:
-        return False
-    check_blueprint(lm)
-    return True
+    native = engine != "bridge" and lm.blueprint is not None
+    check_batching(lm, native=native)
+    return native
 
 
 def _check_counts(n_prompts: int, max_new_tokens: int, batch_size: int | str, seeds: Sequence[int] | None) -> None:

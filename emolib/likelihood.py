@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 from emolib.interventions import Edits
 from emolib.memory import Workspace, keep_freed_memory
 from emolib.models import LanguageModel
+from emolib.parity import check_batching
 from emolib.products import linear_into
 from emolib.tokens import encode, pad_left
-from emolib.transformer import NativeRunner, check_blueprint
+from emolib.transformer import NativeRunner
 
 ROWS_AT_ONCE = 128
 TOKENS_AT_ONCE = 128  # whose logits over the vocabulary are held together
@@ -30,8 +31,7 @@ def continuation_nll(lm: LanguageModel, prompts: Sequence[str], ids: Sequence[Se
     chosen = [i for i in range(len(ids)) if len(ids[i])]
     if not chosen:
         return result
-    if lm.blueprint is not None:
-        check_blueprint(lm)
+    check_batching(lm)
     if lm.device.type == "cpu":
         keep_freed_memory()
     rows = dict(zip(chosen, encode(lm, [prompts[i] for i in chosen]), strict=True))

@@ -22,7 +22,7 @@ from emolib.interventions import Edits
 from emolib.memory import Workspace
 from emolib.models import LanguageModel
 from emolib.products import linear_into
-from emolib.tokens import pad_left, position_ids
+from emolib.tokens import position_ids
 
 
 class NativeRunner(ForwardPass):
@@ -245,28 +245,3 @@ def _distinct(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     both = torch.cat([ids, mask], dim=1).numpy()
     _, first, inverse = np.unique(both, axis=0, return_index=True, return_inverse=True)
     return torch.from_numpy(inverse.reshape(-1)), ids[first], mask[first]
-
-
-def check_blueprint(lm: LanguageModel) -> None:
-    """Holds the engine's forward pass against the model's own code, once per model in memory.
-
-    Raises:
-        RuntimeError: the logits differ by more than the dtype explains.
-    """
-    if lm.__dict__.get("_blueprint_checked"):
-        return
-    ids, mask = pad_left([[7, 11, 13, 17, 19, 23], [29, 31, 37]], lm.tokenizer.pad_token_id)
-    edits = Edits(lm, [None, None], [6, 3], ids.shape[1], 1)
-    with torch.inference_mode():
-        mine = NativeRunner(lm, ids, mask, edits, 0).start().float()
-        places = (mask.cumsum(1) - 1).clamp_min(0).to(lm.device)
-        theirs = lm.network(input_ids=ids.to(lm.device), attention_mask=mask.to(lm.device), position_ids=places)
-    theirs = theirs.logits[:, -1].float()
-    error = float((mine - theirs).abs().max() / theirs.std().clamp_min(1e-6))
-    allowed = 1e-2 if lm.dtype == torch.float32 else 0.5
-    if not error <= allowed:
-        raise RuntimeError(
-            f"the engine's logits of {lm.spec.name} differ from the model's own by {error:.2g} of their spread "
-            f"(at most {allowed:g} expected): remove hooks that change the model, or use engine='bridge'"
-        )
-    lm.__dict__["_blueprint_checked"] = True

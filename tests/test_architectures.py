@@ -17,9 +17,10 @@ from transformers.pytorch_utils import Conv1D
 from emolib.architectures import blueprint_of
 from emolib.blueprint import Blueprint, Projection
 from emolib.errors import UserError
-from emolib.generation import check_blueprint, generate
+from emolib.generation import generate
 from emolib.interventions import AblateHead, Edits, Steer, record_heads
 from emolib.models import LanguageModel
+from emolib.parity import check_batching
 from emolib.tokens import encode, pad_left
 from emolib.transformer import NativeRunner
 
@@ -364,10 +365,10 @@ def broken(lm: LanguageModel, part: str, change: Callable[[Tensor], Tensor]) -> 
 
 @pytest.mark.parametrize("part", ["attn_norm", "qkv", "out", "mlp_norm", "up", "down", "final_norm", "head"])
 def test_a_weight_that_does_not_match_the_network_is_noticed(part: str, tiny: LanguageModel) -> None:
-    check_blueprint(broken(tiny, part, lambda weight: weight.clone()))
+    check_batching(broken(tiny, part, lambda weight: weight.clone()))
     for change in (torch.zeros_like, lambda weight: weight.flip(0), lambda weight: weight * float("nan")):
-        with pytest.raises(RuntimeError, match=r"differ from the model's own .* use engine='bridge'"):
-            check_blueprint(broken(tiny, part, change))
+        with pytest.raises(RuntimeError, match=r"differ from the model's own on each text .* use engine='bridge'"):
+            check_batching(broken(tiny, part, change))
 
 
 def test_a_model_that_fails_the_check_runs_through_the_bridge_alone(tiny: LanguageModel) -> None:
@@ -379,6 +380,32 @@ def test_a_model_that_fails_the_check_runs_through_the_bridge_alone(tiny: Langua
     assert [out.token_ids for out in generate(wrong, PROMPTS, max_new_tokens=N_NEW, engine="bridge")] == expected
 
 
+@contextlib.contextmanager
+def without(lm: LanguageModel, name: str) -> Iterator[None]:
+    """The network never hears of one of its inputs."""
+    forward = lm.network.forward
+    lm.network.forward = lambda *args, **given: forward(*args, **{k: v for k, v in given.items() if k != name})
+    try:
+        yield
+    finally:
+        del lm.network.forward
+
+
+def test_a_padded_batch_is_held_against_each_text_alone_on_both_routes(tiny: LanguageModel) -> None:
+    for native in (True, False):
+        check_batching(dataclasses.replace(tiny), native=native)
+    with without(tiny, "attention_mask"), pytest.raises(RuntimeError, match=r"padded batch .* cannot be batched"):
+        generate(dataclasses.replace(tiny), PROMPTS, max_new_tokens=2, engine="bridge")
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neo"])
+def test_a_model_with_learned_positions_fails_the_check_without_position_ids(architecture: str) -> None:
+    lm = tiny_model(architecture)
+    check_batching(dataclasses.replace(lm), native=False)
+    with without(lm, "position_ids"), pytest.raises(RuntimeError, match="padded batch"):
+        check_batching(dataclasses.replace(lm), native=False)
+
+
 def test_a_model_is_checked_once(tiny: LanguageModel) -> None:
     lm, passes = dataclasses.replace(tiny), []
     handle = lm.network.register_forward_pre_hook(lambda *_: passes.append(1))
@@ -387,4 +414,4 @@ def test_a_model_is_checked_once(tiny: LanguageModel) -> None:
             generate(lm, PROMPTS, max_new_tokens=2)
     finally:
         handle.remove()
-    assert len(passes) == 1
+    assert len(passes) == 2  # each of its texts alone

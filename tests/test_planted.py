@@ -22,6 +22,7 @@ from emolib.keywords import load_keywords
 from emolib.planted import Planted, effect_for, plant, planted_effects, planted_scenarios, steering_effects, words
 from emolib.planted.effects import specific_counts
 from emolib.probes import probe_table
+from emolib.selftest.attribution import exact_effect, first_order_effect
 from emolib.statistics import rank_p
 from emolib.tokens import encode
 from emolib.vectors import EmotionVectors, cosine, fit_emotion_vectors
@@ -218,6 +219,18 @@ def test_steering_a_cut_model_does_nothing(null: Planted) -> None:
     assert steering_effects(intact, prompts_of(intact, n=60))["effect"].mean() > 0.5
 
 
+def test_without_the_writer_alone_the_readers_stay_and_the_vectors_lack_the_direction() -> None:
+    silent = plant("llama", cut="writer")
+    assert silent.truth.readers and plant("llama", cut=True).truth.readers == {}
+    table = planted_scenarios(silent, 60, seed=1)
+    found = fit_emotion_vectors(extract_activations(silent.lm, table))
+    for emotion, direction in silent.truth.directions.items():
+        assert abs(cosine(found[emotion].values[silent.truth.read_layer], direction)) < 0.1
+    assert steering_effects(silent, prompts_of(silent, n=60))["effect"].mean() > 0.5  # what is steered is read
+    with pytest.raises(UserError, match="'writer'"):
+        plant("llama", cut="reader")
+
+
 def test_without_effect_steering_favours_no_emotion_on_average() -> None:
     table = planted_effects("gpt2", [0.0, 1.0], n_scenarios=300)
     assert abs(table["d_z"][0]) < 0.12 < 0.6 < table["d_z"][1]
@@ -303,31 +316,14 @@ def test_first_order_attribution_misses_the_saturated_head(planted: Planted) -> 
         return float(emotion_logits(planted, all_logits(planted, texts, ablating(planted, *heads)), "apology").mean())
 
     for which in (planted.truth.distractors["saturated"], writing(planted)):
-        exact = metric(which, backup) - metric(backup)
-        estimated = attribution(planted, texts, which, "apology")
+        exact = exact_effect(planted, texts, which, "apology")
+        assert exact == pytest.approx(metric(which, backup) - metric(backup), rel=1e-4)
+        estimated = first_order_effect(planted, texts, which, "apology")
         assert exact < -0.7
         if which == writing(planted):  # which the same estimate sees
             assert estimated < 0.3 * exact
         else:
             assert abs(estimated) < 0.05 * abs(exact)
-
-
-def attribution(planted: Planted, texts: Sequence[str], which: Head, emotion: str) -> float:
-    """First-order estimate of what zeroing a head does to the emotion's logits: −z · ∂m/∂z over all tokens."""
-    layer, head = which
-    lm, kept = planted.lm, []
-
-    def keep(z: Tensor) -> Tensor:
-        kept.append(z.detach().requires_grad_())
-        return kept[-1]
-
-    with torch.enable_grad(), hooked(lm, [("z", layer, keep)]):
-        logits = lm.network(torch.tensor(encode(lm, texts)), use_cache=False).logits[:, -1]
-    ids = lm.tokenizer.convert_tokens_to_ids
-    own, plain = (logits[:, ids(list(found))].mean() for found in (planted.truth.outputs[emotion], words.PLAIN))
-    (gradient,) = torch.autograd.grad(own - plain, kept[0])
-    product = (kept[0] * gradient).reshape(*gradient.shape[:2], lm.n_heads, lm.d_head)
-    return -float(product[:, :, head].detach().sum())
 
 
 # The model as a whole

@@ -21,7 +21,7 @@ from emolib.selftest.errors import null_record
 from emolib.selftest.loop import MEASURES, Design, Outcome, count_words, run_loop
 from emolib.selftest.processes import one_by_one, one_thread, side_by_side
 from emolib.selftest.rows import FULL, Row, at_least, at_most, slack, within
-from emolib.selftest.truth import direction_rows, effect_rows, head_rows
+from emolib.selftest.truth import direction_rows, distractor_rows, effect_rows, head_rows
 
 INTACT = Design("llama", 0, 0)
 
@@ -78,6 +78,15 @@ def test_the_writer_is_told_from_heads_that_write_unread_or_topics(found: Outcom
     assert missed(head_rows("llama", mistaken, 0)) == ["unread head: the same"]
 
 
+def test_the_backup_stands_in_and_attribution_misses_the_saturated_head_alone(found: Outcome) -> None:
+    assert not missed(distractor_rows("llama", found.planted, 0))
+    truth = found.planted.truth
+    swapped = {**truth.distractors, "saturated": (truth.write_layer, truth.write_head), "backup": truth.others["said"]}
+    mistaken = replace(found.planted, truth=replace(truth, distractors=swapped))
+    broken = missed(distractor_rows("llama", mistaken, 0))
+    assert {"both ablated: the same", "saturated head: the same"} <= set(broken)
+
+
 def test_a_text_that_breaks_the_planted_grammar_counts_as_broken() -> None:
     table = count_words(["and grateful kettle with old soup", "and kettle grateful"])
     assert table["fluency/broken"].tolist() == [False, True]
@@ -132,14 +141,14 @@ def error_rows(leak: bool, n: int = 8) -> list[Row]:
     for seed in range(n):
         _, test = loop.choose_and_test(chance_sweep(seed, leak=leak))
         records.append(null_record(loop.judged(test, seed), seed))
-    return list(study.null_rows("llama", "cut", pd.DataFrame(records)))
+    return list(study.null_rows("llama", "all cut", pd.DataFrame(records)))
 
 
 def test_choosing_on_the_test_rows_raises_the_error_rate_above_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "LAYERS", tuple(range(1, 13)))  # many to choose from
     monkeypatch.setattr(loop, "ALPHAS", (0.1,))
     assert not missed(error_rows(leak=False))
-    assert missed(error_rows(leak=True)) == ["null, cut: data sets with any interval above 0"]
+    assert missed(error_rows(leak=True)) == ["null, all cut: data sets with any interval above 0"]
 
 
 def test_test_rows_under_their_own_name_cannot_be_chosen_on() -> None:

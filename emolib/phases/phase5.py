@@ -135,11 +135,13 @@ def candidate_layers(run: Run) -> tuple[int, ...]:
 
 
 def reference(run: Run, part: Part | None = None) -> pd.DataFrame:
-    """Sampled, unpatched continuations of the training texts, and their likelihood."""
+    """Sampled, unpatched continuations of the training texts, in the sweeps' prompt format, and their likelihood."""
     params, part = run.params, part or parts(run)[0]
     data = run.data
     first = sorted(part.train)[:REFERENCE_SCENARIOS]
     texts = run.texts("train") if not part.name else data[data["scenario"].isin(first)].reset_index(drop=True)
+    template = template_of(run)
+    texts = texts.assign(text=[template.replace("{text}", text) for text in texts["text"]])
     matched = {
         "texts": store.digest(texts.to_dict("list")),
         "max_new_tokens": params.max_new_tokens,
@@ -171,7 +173,7 @@ def _settings(run: Run, part: Part) -> SweepSettings:
         unit=params.unit,
         window=params.window,
         schedule=params.schedule,
-        template=prompt_template(run) if params.prompt_format == "chat" else "{text}",
+        template=template_of(run),
         n_samples=params.n_samples,
         max_new_tokens=params.max_new_tokens,
         temperature=params.temperature,
@@ -282,6 +284,11 @@ def joined(run: Run, sweep: Any) -> pd.DataFrame:
     """Every part's sweep, with the emotions' probabilities and the part's name."""
     tables = [sweep(part).assign(part=part.name) for part in parts(run)]
     return with_targets(pd.concat(tables, ignore_index=True), run.emotions)
+
+
+def template_of(run: Run) -> str:
+    """What the sweeps continue, with the prompt in place of `{text}`."""
+    return prompt_template(run) if run.params.prompt_format == "chat" else "{text}"
 
 
 def prompt_template(run: Run, request: str = "") -> str:

@@ -243,8 +243,22 @@ class Run:
         return self.paths.root / "status" / f"{self.paths.model}_{self.params.phase}.json"
 
     def state(self) -> str:
-        """`done`, `stale` or `missing`: whether the phase has finished with just these parameters and data."""
-        return store.state(self.record_path(), self.identity())
+        """`done`, `stale` or `missing`: whether the phase has finished with just these parameters and data.
+
+        It is stale, too, once an artifact that it made or read (another phase's, for example) is gone or was made anew
+        with other content.
+        """
+        found = store.state(self.record_path(), self.identity())
+        return "stale" if found == "done" and self._behind() else found
+
+    def _behind(self) -> bool:
+        """Whether the artifacts of the record are others now, by their manifests; `check_artifacts` reads the bytes."""
+        for name, sha256 in store.read_json(self.record_path())["artifacts"].items():
+            path = self.paths.root / name
+            manifest = store.read_manifest(path)
+            if manifest is None or not path.exists() or manifest["recorded"]["sha256"] != sha256:
+                return True
+        return False
 
     def check_artifacts(self) -> bool:
         """Whether every artifact of the finished phase is still there.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from emolib.planted.features import MARK, STRENGTH, Layout
 from emolib.planted.heads import Head
 from emolib.planted.neurons import Neurons
 
+Cut = bool | Literal["writer"]
 N_LAYERS, N_HEADS, N_NEURONS, N_POSITIONS = 4, 4, 144, 256
 WRITE, READ_LAYER = (1, 2), 2
 BASE_HEADS = {"write": WRITE, "context": (0, 0), "said": (0, 3)}
@@ -30,7 +32,7 @@ class Circuit:
 
     Attributes:
         roles: what each head that is not noise does.
-        readers: per emotion the neurons of `READ_LAYER`; none in a cut model.
+        readers: per emotion the neurons of `READ_LAYER`; none where they are cut.
     """
 
     layout: Layout
@@ -43,9 +45,7 @@ class Circuit:
     readers: Mapping[str, tuple[int, ...]]
 
 
-def design(
-    layout: Layout, *, effect: float, noise: float, seed: int, distractors: frozenset[str], cut: bool
-) -> Circuit:
+def design(layout: Layout, *, effect: float, noise: float, seed: int, distractors: frozenset[str], cut: Cut) -> Circuit:
     """The circuit of one planted model; see `emolib.planted.plant` for what the arguments mean."""
     roles = BASE_HEADS | {
         role: head for kind in DISTRACTOR_HEADS for role, head in DISTRACTOR_HEADS[kind].items() if kind in distractors
@@ -65,7 +65,8 @@ def design(
         if (layer, head) not in placed:
             placed[layer, head] = heads.noisy_head(layout, noise, np.random.default_rng([seed, 4, layer, head]))
     mlps = [neurons.noisy_neurons(layout, noise, np.random.default_rng([seed, 3, layer])) for layer in range(N_LAYERS)]
-    if not cut:
+    read = cut is not True
+    if read:
         mlps[READ_LAYER] = neurons.joined(neurons.reader_neurons(layout, effect), mlps[READ_LAYER])
     return Circuit(
         layout,
@@ -75,5 +76,5 @@ def design(
         tuple(mlps),
         tables.unembedding(layout, noise, seed, lift=heads.LIFT if "saturated" in distractors else 0.0),
         roles,
-        {} if cut else neurons.reader_indices(),
+        neurons.reader_indices() if read else {},
     )

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from emolib.errors import UserError, nearest
 from emolib.models import LanguageModel, spec_of, wrap
 from emolib.planted import words
-from emolib.planted.circuit import DISTRACTOR_HEADS, READ_LAYER, WRITE, Circuit, design
+from emolib.planted.circuit import DISTRACTOR_HEADS, READ_LAYER, WRITE, Circuit, Cut, design
 from emolib.planted.features import STRENGTH, Layout, random_basis
 from emolib.planted.forms import WIDTHS, build_network
 
@@ -29,7 +29,7 @@ class Truth:
     Attributes:
         write_layer, write_head: the head that writes; the directions are in `resid_pre` from `write_layer + 1` on.
         read_layer: the layer whose MLP reads; a steer of `resid_pre` reaches it up to this layer.
-        readers: per emotion the neurons of that MLP; empty in a cut model.
+        readers: per emotion the neurons of that MLP; empty where they are cut.
         directions: per emotion, unit norm, `[d_model]`; orthogonal to each other.
         strength: what the write head adds along a direction, in activation units.
         triggers: per emotion the words that the write head looks for.
@@ -39,7 +39,7 @@ class Truth:
             said already). Heads named nowhere are noise.
         topics: per topic the unit direction that the topic head writes, `[d_model]`.
         effect: as given.
-        cut: whether the write head's output and the readers are left out.
+        cut: as given.
     """
 
     write_layer: int
@@ -54,7 +54,7 @@ class Truth:
     others: Mapping[str, Head]
     topics: Mapping[str, Float[np.ndarray, "d_model"]]
     effect: float
-    cut: bool
+    cut: Cut
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def plant(
     noise: float = 0.2,
     seed: int = 0,
     distractors: bool | Collection[str] = True,
-    cut: bool = False,
+    cut: Cut = False,
 ) -> Planted:
     """A small transformer with hand-set weights whose emotion circuit is known; nothing is trained.
 
@@ -88,19 +88,21 @@ def plant(
         seed: of the basis, the noise, the words' priors and the per-prompt component.
         distractors: True (all), False, or some of `topic`, `unread`, `backup`, `saturated`; what is left out is a
             noise head.
-        cut: the null model: the write head writes nothing and nothing reads the directions. Trigger words still
-            differ in the embedding, and the backup and unread heads still write.
+        cut: a null model. `writer`: the write head writes nothing, the readers stay. True: nothing reads the
+            directions either. Trigger words still differ in the embedding, and the backup and unread heads still write.
 
     Raises:
-        UserError: unknown form or distractor, an effect or noise that is not finite or negative, a negative seed.
+        UserError: unknown form, distractor or cut, an effect or noise that is not finite or negative, a negative seed.
     """
     kinds = _check(form, effect, noise, seed, distractors)
+    if cut not in (True, False, "writer"):
+        raise UserError(f"expected cut=True, False or 'writer', got {cut!r}")
     layout = Layout(WIDTHS[form] - 1)
     circuit = design(layout, effect=effect, noise=noise, seed=seed, distractors=kinds, cut=cut)
     basis = random_basis(WIDTHS[form], np.random.default_rng([seed, 6, list(WIDTHS).index(form)]))
     network = build_network(form, circuit, basis)
     named = "+".join(kind for kind in KINDS if kind in kinds) or "none"
-    revision = f"effect{effect:g}-noise{noise:g}-seed{seed}-{named}{'-cut' if cut else ''}"
+    revision = f"effect{effect:g}-noise{noise:g}-seed{seed}-{named}{'-cut' * bool(cut)}{'-writer' * (cut == 'writer')}"
     lm = wrap(network, words.word_tokenizer(), spec_of(network.config, f"planted-{form}"), revision)
     return Planted(lm, _truth(circuit, basis, effect, cut))
 
@@ -120,7 +122,7 @@ def _check(form: str, effect: float, noise: float, seed: int, distractors: bool 
     return frozenset((distractors,) if isinstance(distractors, str) else distractors)
 
 
-def _truth(circuit: Circuit, basis: Float[np.ndarray, "d_model feature"], effect: float, cut: bool) -> Truth:
+def _truth(circuit: Circuit, basis: Float[np.ndarray, "d_model feature"], effect: float, cut: Cut) -> Truth:
     directions = basis @ circuit.layout.axes("emotion").T
     topics = basis @ circuit.layout.axes("topic").T
     distracting = {role for roles in DISTRACTOR_HEADS.values() for role in roles}

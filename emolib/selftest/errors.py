@@ -13,7 +13,7 @@ from emolib.planted.planting import Form
 from emolib.selftest.loop import LEVEL, MEASURES, Design, run_loop
 from emolib.selftest.processes import Mapping, one_by_one
 
-NULLS = {"cut": {"cut": True}, "unspecific": {"effect": 0.0}}
+NULLS = {"writer cut": {"cut": "writer"}, "all cut": {"cut": True}, "unspecific": {"effect": 0.0}}
 
 
 def null_table(form: Form, kind: str, *, repeats: int, seed: int = 0, mapped: Mapping = one_by_one) -> pd.DataFrame:
@@ -22,8 +22,9 @@ def null_table(form: Form, kind: str, *, repeats: int, seed: int = 0, mapped: Ma
     Texts are sampled, so that emotion words come by chance; steering changes them, in no emotion's favour.
 
     Args:
-        kind: `cut` (no circuit: steers are noise), or `unspecific` (what is written is read, but drives the words of
-            all emotions alike: only the comparison with the other emotions' vectors can tell).
+        kind: `writer cut` (the readers stay, but what is steered is noise to them), `all cut` (nothing is read either),
+            or `unspecific` (what is written is read, but drives the words of all emotions alike: only the comparison
+            with the other emotions' vectors can tell).
 
     Returns:
         any_supported, any_interval (claims by the interval alone), and of one emotion, in turn: varies (its specific

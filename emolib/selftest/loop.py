@@ -19,6 +19,7 @@ from emolib.extraction import extract_activations
 from emolib.keywords import load_keywords
 from emolib.patching import SweepSettings, residual_sweep
 from emolib.planted import Planted, plant, planted_scenarios, words
+from emolib.planted.circuit import Cut
 from emolib.planted.planting import Form
 from emolib.vectors import EmotionVectors, fit_emotion_vectors
 
@@ -46,7 +47,7 @@ class Design:
     model_seed: int
     data_seed: int
     effect: float = 1.0
-    cut: bool = False
+    cut: Cut = False
     distractors: bool = True
 
     def plant(self) -> Planted:

@@ -14,6 +14,7 @@ from emolib.interventions import AblateHead
 from emolib.planted import Planted, planted_scenarios
 from emolib.planted.effects import specific_counts
 from emolib.planted.planting import Form, Head
+from emolib.selftest.attribution import seen_by_attribution
 from emolib.selftest.loop import N_CONTROLS, Design, Outcome, run_loop
 from emolib.selftest.rows import Row, at_least, at_most, within
 from emolib.vectors import cosine
@@ -21,20 +22,25 @@ from emolib.vectors import cosine
 COSINE = 0.95
 NORM_MARGIN = 0.01
 N_ABLATED, N_TOKENS = 12, 12
+BACKED_UP, SEEN, UNSEEN = 0.5, 0.3, 0.05
 
 
 def truth_rows(form: Form, seed: int) -> list[Row]:
     """What the loop finds in a model with the circuit, without distractors, and with the circuit cut."""
     design = Design(form, seed, seed)
     found, bare = run_loop(design), run_loop(replace(design, distractors=False))
-    cut = run_loop(replace(design, cut=True))
+    cuts = {name: run_loop(replace(design, cut=cut)) for name, cut in (("write head", "writer"), ("circuit", True))}
     return [
         *direction_rows(form, found),
         *effect_rows(form, found),
-        at_most(form, "circuit cut: emotions supported", float(cut.claims["supported"].sum()), 0),
+        *(
+            at_most(form, f"{name} cut: emotions supported", float(cut.claims["supported"].sum()), 0)
+            for name, cut in cuts.items()
+        ),
         within(form, "without distractors: layer chosen", bare.point.layer, found.point.layer, 0),
         at_most(form, "without distractors: claims that differ", _differing(found, bare), 0),
         *head_rows(form, found.planted, seed),
+        *distractor_rows(form, found.planted, seed),
     ]
 
 
@@ -82,6 +88,27 @@ def head_rows(form: str, planted: Planted, seed: int) -> list[Row]:
     ]
 
 
+def distractor_rows(form: str, planted: Planted, seed: int) -> list[Row]:
+    """The backup head stands in for the writer; a first-order estimate sees the writer, not the saturated head."""
+    writer, backup = (planted.truth.write_layer, planted.truth.write_head), planted.truth.distractors["backup"]
+    data = planted_scenarios(planted, N_ABLATED, seed)
+    acts = [None, (AblateHead(*writer),), (AblateHead(*writer), AblateHead(*backup))]
+    intact, backed, silent = np.mean([_specific(planted, data, e, acts) for e in planted.truth.directions], axis=0)
+    rows = [
+        at_most(form, "writer ablated, backup head left: share of words lost", float(1 - backed / intact), BACKED_UP),
+        at_least(form, "both ablated: the same", float(1 - silent / intact), 0.9),
+    ]
+    shares = {role: seen_by_attribution(planted, head, seed) for role, head in _attributed(planted).items()}
+    rows.append(at_least(form, "writer: first-order estimate over exact effect", shares["writer"], SEEN))
+    rows.append(within(form, "saturated head: the same", shares["saturated"], 0, UNSEEN))
+    return rows
+
+
+def _attributed(planted: Planted) -> dict[str, Head]:
+    truth = planted.truth
+    return {"writer": (truth.write_layer, truth.write_head), "saturated": truth.distractors["saturated"]}
+
+
 def ablation_shares(planted: Planted, seed: int) -> dict[Head, float]:
     """Per head: the share of specific emotion words (own minus others') that emotional prompts lose without it."""
     data = planted_scenarios(planted, N_ABLATED, seed)
@@ -92,7 +119,7 @@ def ablation_shares(planted: Planted, seed: int) -> dict[Head, float]:
     return {head: float(1 - left / counts[0]) for head, left in zip(heads, counts[1:], strict=True)}
 
 
-def _specific(planted: Planted, data: pd.DataFrame, emotion: str, acts: Sequence[tuple]) -> np.ndarray:
+def _specific(planted: Planted, data: pd.DataFrame, emotion: str, acts: Sequence[tuple | None]) -> np.ndarray:
     """Mean specific count per act over the prompts of an emotion, greedy: `[act]`."""
     prompts = data.loc[data["emotion"] == emotion, "text"].tolist()
     rows = [act for act in acts for _ in prompts]
