@@ -44,7 +44,7 @@ from transformers.pytorch_utils import Conv1D
 
 import emolib
 from emolib.alternatives import KINDS as ALTERNATIVES
-from emolib.config import ModelSpec, PatchingParameters, find_model, model_table, resolve, spread_layers
+from emolib.config import ModelSpec, PatchingParameters, find_model, model_table, resolve
 from emolib.controls import FAMILIES
 from emolib.errors import UserError, nearest
 from emolib.extraction import extract_positions
@@ -120,7 +120,7 @@ def design_rows(profile: str, model: str, **changed: Any) -> DesignRows:
         split: sum(len(phase5.prompts(run, part, split)) for part in parts) for split in ("validation", "test")
     }
     first = phase5.REFERENCE_SCENARIOS if params.folds else params.n_train
-    cells = cells_per_prompt(params, len(layers_of(params, spec)), len(run.emotions))
+    cells = cells_per_prompt(params, len(params.candidate_layers(spec.n_layers)), len(run.emotions))
     rows = {name: count * n_prompts[name.split("/")[0].split("_")[0]] for name, count in cells.items()}
     return DesignRows(
         extraction=len(phase2.texts(run)) + sum(len(part.train) for part in parts),  # controls read the neutral ones
@@ -142,17 +142,15 @@ def cells_per_prompt(params: PatchingParameters, n_layers: int, n_emotions: int)
         "validation/emotion": n_layers * len(strengths) * n_emotions,
         "test/baseline": 1,
         **dict.fromkeys(("test/emotion", "test/direct_path"), n_emotions),
+        "test/zero": 1,
         **{f"test/{family}": controls for family in FAMILIES},
         "test_dose/emotion": doses * n_emotions,
         **{f"validation_alternatives/{kind}": len(strengths) * n_emotions for kind in ALTERNATIVES},
         "validation_alternatives/subspace": len(rivals.SUBSPACE_ALPHAS) * n_emotions,
+        "test_other_style/other_style": n_emotions,
         "test_alternatives/prompting_baseline": 1,
         **{f"test_alternatives/{kind}": n_emotions for kind in (*ALTERNATIVES, "subspace", "prompting")},
     }
-
-
-def layers_of(params: PatchingParameters, spec: ModelSpec) -> tuple[int, ...]:
-    return params.layers or spread_layers(spec.n_layers, params.n_layer_points)
 
 
 def spec_named(model: str) -> ModelSpec:
@@ -274,7 +272,7 @@ def generation_speed(
     lm: LanguageModel, prompts: Sequence[str], n_run: int, n_new: int, params: PatchingParameters, repeats: int
 ) -> float:
     """Tokens per second for rows of `n_new` tokens, from runs of `n_run`; every row has a direction of its own."""
-    layers = layers_of(params, spec_named(params.model))
+    layers = params.candidate_layers(spec_named(params.model).n_layers)
     directions = np.random.default_rng(0).standard_normal((len(prompts), lm.d_model)).astype(np.float32)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     layer = layers[len(layers) // 2]  # nearly all rows of the design are the controls of one point

@@ -150,6 +150,7 @@ def claims_table(
     families: Sequence[str] = ("isotropic",),
     n_resamples: int = 2000,
     seed: int = 0,
+    n_tests: int | None = None,
 ) -> pd.DataFrame:
     """One row per emotion and measure: is it moved by its own vector more than by the others and by chance?
 
@@ -157,15 +158,16 @@ def claims_table(
         sweep: test rows at the operating point: baseline, emotion, the control families and, if there, direct_path.
         measures: per emotion the metric columns that tell whether a text expresses it.
         families: kinds of the control directions.
+        n_tests: how many tests the bar is for (see `rank_bar`); None: as many as there are measures.
 
     Returns:
         emotion, metric, own_effect (broken texts as 0), own_effect_unfiltered, vs_others with ci_low and ci_high,
-        degenerate, per family p_<family> and max_<family>, rank_p (the worst family's), random_max, direct_path,
-        wrong_way and wrong_way_unfiltered (shares of scenarios), n, beats_others, beats_random, supported.
+        degenerate, per family p_<family> and max_<family>, rank_p (the worst family's), random_max, direct_path (every
+        text as it is) and direct_path_counted (broken texts as 0), wrong_way and wrong_way_unfiltered (shares of
+        scenarios), n, beats_others, beats_random, supported.
     """
     n_controls = min(sweep.loc[sweep["kind"] == family, "index"].nunique() for family in families)
-    n_tests = sum(len(names) for names in measures.values())
-    bar = rank_bar(n_controls, n_tests)
+    bar = rank_bar(n_controls, n_tests or sum(len(names) for names in measures.values()))
     rows = []
     for emotion, names in measures.items():
         for metric in names:
@@ -185,6 +187,7 @@ def _own(sweep: pd.DataFrame, emotion: str, metric: str) -> dict[str, Any]:
     row |= {"wrong_way": float((own < 0).mean()), "wrong_way_unfiltered": float((unfiltered < 0).mean()), "n": len(own)}
     if (sweep["kind"] == "direct_path").any():
         row["direct_path"] = float(effects(sweep, "direct_path", emotion, metric, counted=False).mean())
+        row["direct_path_counted"] = float(effects(sweep, "direct_path", emotion, metric).mean())
     return row
 
 

@@ -43,7 +43,7 @@ def run(
     profile: Profile = "quick",
     model: Model = "smollm2_135m",
     phase: Annotated[list[str] | None, typer.Option(help="Only this phase; may be repeated.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Such as 0-17 or 8,12,16.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Such as 0-17, 8,12,16 or all.")] = None,
     param: Settings = None,
     force: Annotated[bool, typer.Option("--force", help="Compute everything again.")] = False,
 ) -> None:

@@ -11,10 +11,19 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    computed_field,
+    model_validator,
+)
 
 from emolib import paths
 from emolib.errors import UserError, nearest
@@ -61,10 +70,21 @@ def _finite(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _added(values: tuple[float, ...]) -> tuple[float, ...]:
+    for value in values:
+        if value < 0:
+            raise ValueError(
+                f"expected alphas of at least 0, got {value:g}; the opposite of the chosen one is measured beside it"
+            )
+    return values
+
+
 def parse_layers(value: Any) -> Any:
-    """`"0-3,8"` or `5` or a list becomes a sorted tuple of layers; None stays None."""
+    """`"0-3,8"` or `5` or a list becomes a sorted tuple of layers; `"all"` the empty tuple; None stays None."""
     if value is None:
         return None
+    if value == "all":
+        return ()
     if isinstance(value, int):
         return (value,)
     if isinstance(value, str):
@@ -72,7 +92,7 @@ def parse_layers(value: Any) -> Any:
         for part in value.split(","):
             match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
             if not match:
-                raise ValueError(f"expected layers such as 0-17 or 3,5,8, got {value!r}")
+                raise ValueError(f"expected layers such as 0-17, 3,5,8 or all, got {value!r}")
             first, last = int(match[1]), int(match[2] or match[1])
             layers.update(range(first, last + 1))
         return tuple(sorted(layers))
@@ -85,7 +105,7 @@ def _listed(value: Any) -> Any:
 
 
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(parse_layers)]
-Alphas = Annotated[tuple[float, ...], AfterValidator(_finite), Field(min_length=1)]
+Alphas = Annotated[tuple[float, ...], AfterValidator(_finite), AfterValidator(_added), Field(min_length=1)]
 Position = Literal["last", "mean", "trigger", "all"]
 Schedule = Literal["constant"] | Annotated[float, Field(gt=0, le=1)] | tuple[float, ...]
 VectorPosition = Literal["last", "mean"]  # at the trigger there are no neutral texts for the controls
@@ -154,13 +174,16 @@ class PatchingParameters(ActivationParameters):
     vector_style: Literal["all", "explicit", "implicit"] = Field(
         "explicit", description="style of the training texts that the steering vectors are fitted on"
     )
-    layers: Layers = None
+    layers: Layers = Field(None, description="layers tried; all: every one; not given: a spread over the middle third")
     n_layer_points: int = Field(6, ge=1, description="layers tried when `layers` is not given")
     alphas: Alphas = (0.2, 0.3, 0.4)
     unit: Literal["resid", "vector"] = "resid"
     window: int = Field(3, ge=1)
     schedule: Schedule = Field("constant", description="constant, a rate of decay per step, or a factor per step")
     prompt_format: Literal["raw", "chat"] = Field("raw", description="chat: prompts go into the model's chat format")
+    bos: Literal["model", "always"] = Field(
+        "model", description="always: prompts begin with the beginning-of-sequence token though the tokenizer adds none"
+    )
     max_new_tokens: int = Field(30, ge=5)
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1)
@@ -175,19 +198,50 @@ class PatchingParameters(ActivationParameters):
         "auto", description="rows at once; auto measures it at the start of a run and keeps to it"
     )
 
+    def candidate_layers(self, n_layers: int) -> tuple[int, ...]:
+        """The layers tried on validation in a model of that depth."""
+        if self.layers is None:
+            return spread_layers(n_layers, self.n_layer_points)
+        return self.layers or tuple(range(n_layers))
 
-class StatisticsParameters(Parameters):
-    """Phase 7."""
 
+class StatisticsParameters(_Frozen):
+    """Phase 7, which reads stored tables: the data, seeds and settings behind them are in those phases' records."""
+
+    # what a run's identity and its data set ask of every phase's parameters; nothing of Phase 7 depends on them
+    dataset: ClassVar[str] = "data/emotion_dataset.jsonl"
+    neutral: ClassVar[str] = "neutral"
+    backend: ClassVar[str] = "bundled"
+
+    profile: str
+    model: str
+    phase: str
+    png: bool = Field(False, description="write every figure as PNG too; needs the extra `png` and a Chrome")
     modes: Modes = Field(("effect", "power", "k"), description="which of its tables are written")
-    n_bootstrap: int = Field(2000, ge=50, description="resamples of scenarios for the intervals")
+    n_bootstrap: Annotated[int, Field(ge=50)] | None = Field(
+        None, description="resamples of scenarios for the intervals; None: as many as the model's Phase 5 took"
+    )
     ds: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.2, 0.3, 0.5), min_length=1, description="assumed d_z")
     powers: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.8, 0.85), min_length=1)
     significance: float = Field(0.05, gt=0, lt=1, description="level of the two-sided tests")
     smallest_d: float = Field(0.5, gt=0, description="smallest d_z of interest; what a design must be able to detect")
 
+    @computed_field
+    @property
+    def records(self) -> list[str]:
+        """The finished phases that it reads, by their records: with a new one, a finished Phase 7 is stale."""
+        where = paths.ResultPaths(self.profile, self.model)
+        return [f"{model}_{phase}" for phase in ("phase3", "phase5") for model in where.finished_models(phase)]
 
-PHASE_PARAMETERS: dict[str, type[Parameters]] = {
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_profiles_share(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A profile's common parameters (scenarios per split, device, …) do nothing here; the caller's are refused."""
+        return {key: value for key, value in values.items() if key in cls.model_fields or key not in SHARED}
+
+
+SHARED = frozenset(Parameters.model_fields)
+PHASE_PARAMETERS: dict[str, type[Parameters | StatisticsParameters]] = {
     "phase1": DatasetParameters,
     "phase2": ExtractionParameters,
     "phase3": VectorParameters,

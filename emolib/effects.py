@@ -32,6 +32,7 @@ def effect_sizes(
     n_resamples: int = 2000,
     seed: int = 0,
     confidence: float = CONFIDENCE,
+    resamples: Literal["counts", "scipy"] = "counts",
 ) -> pd.DataFrame:
     """The paired effect of every kind × emotion × layer × alpha on every metric, over scenarios.
 
@@ -46,6 +47,7 @@ def effect_sizes(
         direction: the direction of the rank p, stated beforehand: up, down, or that of alpha's sign.
         family: column(s) that name the family within which p values are corrected (see `correct`).
         p: the p value that is corrected.
+        resamples: which resamples the intervals take (see `statistics.paired_effects`).
 
     Returns:
         One row per setting and metric: the setting, metric, counted (broken texts as no success), baseline_mean,
@@ -72,7 +74,7 @@ def effect_sizes(
     mean, sd = base.mean_and_sd()
     for name, column in {"metric": metrics, "counted": counted, "baseline_mean": mean, "baseline_sd": sd}.items():
         table[name] = np.tile(column, len(cells))
-    settings = {"n_resamples": n_resamples, "seed": seed, "confidence": confidence}
+    settings = {"n_resamples": n_resamples, "seed": seed, "confidence": confidence, "resamples": resamples}
     rows = differences.reshape(len(table), -1)
     table = table.join(paired_effects(rows, baseline_sd=table["baseline_sd"].to_numpy(), **settings))
     table["mean_unfiltered"] = pd.DataFrame(unfiltered.reshape(len(table), -1)).mean(axis=1)

@@ -28,7 +28,7 @@ from emolib.vectors import EmotionVectors
 
 KINDS = (
     *("baseline", "emotion", "isotropic", "direct_path", "covariance", "shuffled"),
-    *("pca", "probe", "subspace", "prompting", "prompting_baseline"),
+    *("pca", "probe", "subspace", "prompting", "prompting_baseline", "zero", "other_style"),
 )
 KEY_COLUMNS = ["row_id", "scenario", "split", "emotion", "layer", "alpha", "unit", "kind", "index", "seed", "text"]
 CONTROLS_PER_SHARD = 20
@@ -115,6 +115,7 @@ def residual_sweep(
     families: Sequence[str] = ("isotropic",),
     source: ControlSource | None = None,
     direct_path: bool = False,
+    zero: bool = False,
     kind: str = "emotion",
     settings: SweepSettings | None = None,
     run: ShardStore | None = None,
@@ -130,6 +131,7 @@ def residual_sweep(
         families: of `emolib.controls.FAMILIES`.
         source: what the families beside `isotropic` are drawn from.
         direct_path: also steer at the final residual, with the emotion's vector of that layer.
+        zero: also pass every prompt through a steer of strength 0, whose texts have to be the baseline's.
         kind: how the rows are named: `emotion`, or another way of finding directions (`pca`, `probe`).
         run: finds and stores shards (one for the baseline, one per layer, one per twenty controls); None keeps all
             in memory.
@@ -155,6 +157,9 @@ def residual_sweep(
         raise UserError(f"expected vectors of {lm.spec.name} {lm.revision[:12]}, got {vecs.model} {vecs.revision[:12]}")
     strengths = [float(alpha) for alpha in alphas if alpha != 0]
     shards = _plan(vecs, [int(layer) for layer in layers], strengths, direct_path, kind, settings)
+    if zero:
+        cells = [steer_cell("zero", vecs, vecs.emotions[0], int(layer), 0.0, settings) for layer in layers]
+        shards.append(("zero", cells))
     for family in families if n_controls else ():
         shards += _control_shards(vecs, layers, strengths, family, n_controls, source, settings)
     return sweep_cells(lm, prompts, shards, settings=settings, run=run)

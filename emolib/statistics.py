@@ -106,12 +106,15 @@ def paired_effects(
     n_resamples: int = 2000,
     seed: int = 0,
     confidence: float = CONFIDENCE,
+    resamples: Literal["counts", "scipy"] = "counts",
 ) -> pd.DataFrame:
     """Effect sizes, BCa intervals and tests of many rows of paired differences at once.
 
     Args:
         differences: `[row, scenario]`, one difference per scenario (see `by_scenario`); NaN = scenario missing there.
         baseline_sd: `[row]`, standard deviation of the baseline metric, for the `degenerate` rule; NaN = unknown.
+        resamples: `counts` draws how often each scenario is taken (`resampling_weights`); `scipy` takes the resamples
+            of `bootstrap_mean` with the same seed, whose interval of the mean then comes out here too.
 
     Returns:
         One row per input row: n, mean, sd, d_z (mean / sd), hedges_g (d_z · (1 − 3 / (4(n − 1) − 1))); ci_low and
@@ -140,7 +143,8 @@ def paired_effects(
         p_wilcoxon[rows] = wilcoxon_p(packed[rows, :size])
         rows = rows[~degenerate[rows]]
         if len(rows):
-            weights = resampling_weights(int(size), n_resamples, seed)
+            draw = scipy_resampling_weights if resamples == "scipy" else resampling_weights
+            weights = draw(int(size), n_resamples, seed)
             bounds[rows] = _bca_intervals(packed[rows, :size], weights, confidence)
     with np.errstate(invalid="ignore", divide="ignore"):
         d_z = np.where(degenerate, np.nan, mean / sd)
@@ -165,6 +169,13 @@ def resampling_weights(n: int, n_resamples: int, seed: int) -> np.ndarray:
     """How often each resample holds each scenario: `[resample, scenario]`, every row sums to n."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, n]))
     return rng.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(float)
+
+
+def scipy_resampling_weights(n: int, n_resamples: int, seed: int) -> np.ndarray:
+    """The resamples that `scipy.stats.bootstrap` draws with this seed, as counts `[resample, scenario]`."""
+    drawn = np.random.default_rng(seed).integers(0, n, (n_resamples, n))
+    places = drawn + n * np.arange(n_resamples)[:, None]
+    return np.bincount(places.ravel(), minlength=n * n_resamples).reshape(n_resamples, n).astype(float)
 
 
 def _bca_intervals(values: np.ndarray, weights: np.ndarray, confidence: float) -> np.ndarray:
@@ -272,6 +283,15 @@ def max_statistic_p(
     both = np.abs(both) if alternative == "two-sided" else both
     largest = both[1:].max(axis=1)
     return (1 + (largest[:, None] >= both[0] - ROUNDING).sum(axis=0)) / (1 + len(largest))
+
+
+def studentise(effects: np.ndarray, nulls: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Effects `[cell]` and nulls `[null, cell]`, each cell less its mean and over its sd, both of nulls and effect
+    together; what `max_statistic_p` compares when it studentises."""
+    both = np.vstack([effects, nulls])
+    spread = both.std(axis=0, ddof=1)
+    z = (both - both.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return z[0], z[1:]
 
 
 def rank_p(effect: float, controls: np.ndarray) -> float:

@@ -24,7 +24,7 @@ from emolib.errors import UserError
 from emolib.memory import flops_per_token, weight_bytes
 from emolib.models import LanguageModel
 from emolib.paths import repository_root
-from emolib.phases import phase5, rivals
+from emolib.phases import other_style, phase5, rivals
 
 SCRIPT = repository_root() / "benchmarks" / "study_cost.py"
 CPU = torch.device("cpu")
@@ -47,8 +47,8 @@ def benchmark() -> Iterator[ModuleType]:
 
 def test_rows_of_the_smoke_profile(benchmark: ModuleType) -> None:
     rows = benchmark.design_rows("baseline_smoke", "smollm2_135m", folds=0)
-    # two explicit training scenarios are not among the first five; five neutral texts for the controls
-    assert rows.extraction == 4 * (5 + 4 + 4) + 4 * 2 + 5
+    # of five training scenarios of each style five are among the first; five neutral texts for the controls
+    assert rows.extraction == 4 * (5 + 4 + 4) + 4 * 5 + 5
     assert (rows.reference, rows.new_tokens, rows.parts) == (4 * 5, 12, 1)
     assert rows.sweep == {
         "validation/baseline": 4,
@@ -56,6 +56,8 @@ def test_rows_of_the_smoke_profile(benchmark: ModuleType) -> None:
         "test/baseline": 4,
         "test/emotion": 4 * 3,
         "test/direct_path": 4 * 3,
+        "test/zero": 4,
+        "test_other_style/other_style": 4 * 3,
         "test/isotropic": 4 * 5,
         "test/covariance": 4 * 5,
         "test/shuffled": 4 * 5,
@@ -69,20 +71,21 @@ def test_rows_of_the_smoke_profile(benchmark: ModuleType) -> None:
         "test_alternatives/prompting": 4 * 3,
         "test_alternatives/prompting_baseline": 4,
     }
-    assert rows.scored == 4 * (1 + 12) + 4 * (1 + 6 + 15) + 4 * 6 + 4 * 18 + 4 * (12 + 1)
+    assert rows.scored == 4 * (1 + 12) + 4 * (1 + 6 + 1 + 15) + 4 * 3 + 4 * 6 + 4 * 18 + 4 * (12 + 1)
     assert rows.generated == rows.scored + 20
 
 
 def test_rows_of_the_quick_profile(benchmark: ModuleType) -> None:
     rows = benchmark.design_rows("quick", "smollm2_135m", folds=0)
-    assert rows.extraction == 4 * (40 + 24 + 24) + 4 * 20 + 40  # of forty explicit scenarios twenty are among the first
+    # of forty scenarios of each style twenty are among the first
+    assert rows.extraction == 4 * (40 + 24 + 24) + 4 * 2 * 20 + 40
     assert (rows.reference, rows.new_tokens) == (160, 30)
     assert (rows.sweep["validation/baseline"], rows.sweep["validation/emotion"]) == (24, 24 * 5 * 3 * 3)
     assert (rows.sweep["test/emotion"], rows.sweep["test/covariance"]) == (24 * 3, 24 * 59)
-    assert rows.scored == 24 * (1 + 45 + 1 + 6 + 3 * 59 + 9 + 24 + 12 + 1)
+    assert rows.scored == 24 * (1 + 45 + 1 + 6 + 1 + 3 * 59 + 9 + 3 + 24 + 12 + 1)
 
 
-@pytest.mark.parametrize(("model", "n_layers"), [("smollm2_135m", 11), ("gpt2", 5), ("gemma3_12b", 17)])
+@pytest.mark.parametrize(("model", "n_layers"), [("smollm2_135m", 30), ("gpt2", 12), ("gemma3_12b", 48)])
 @pytest.mark.parametrize(("folds", "n_prompts"), [(0, 45), (5, 225)])
 def test_rows_of_the_baseline_profile(
     benchmark: ModuleType, model: str, n_layers: int, folds: int, n_prompts: int
@@ -93,7 +96,7 @@ def test_rows_of_the_baseline_profile(
     assert rows.sweep["validation/emotion"] == n_prompts * n_layers * 5 * 3
     assert rows.sweep["test/baseline"] == n_prompts
     assert rows.sweep["test/shuffled"] == n_prompts * 999
-    assert rows.scored == n_prompts * (1 + n_layers * 15 + 1 + 6 + 3 * 999 + 15 + 36 + 12 + 1)
+    assert rows.scored == n_prompts * (1 + n_layers * 15 + 1 + 6 + 1 + 3 * 999 + 15 + 3 + 36 + 12 + 1)
 
 
 def test_rows_follow_the_parameters(benchmark: ModuleType) -> None:
@@ -121,7 +124,8 @@ def test_every_kind_of_row_is_counted(benchmark: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"folds": 0, "unit": "vector"}, {"folds": 3, "vector_style": "all", "alphas": [0.2, 0.3]}]
+    "changed",
+    [{"folds": 0, "unit": "vector"}, {"folds": 3, "n_train": 12, "vector_style": "all", "alphas": [0.2, 0.3]}],
 )
 def test_phase_5_makes_the_rows_that_were_counted(
     benchmark: ModuleType,
@@ -140,6 +144,7 @@ def test_phase_5_makes_the_rows_that_were_counted(
         "test_dose": phase5.dose_sweep(run),
         "validation_alternatives": rivals.alternatives_sweep(run, "validation"),
         "test_alternatives": rivals.alternatives_sweep(run, "test"),
+        "test_other_style": other_style.sweep(run),
     }
     made = {f"{name}/{kind}": n for name, table in sweeps.items() for kind, n in Counter(table["kind"]).items()}
     assert made.pop("test_dose/baseline") == made.pop("test_alternatives/baseline") == made["test/baseline"]  # its rows

@@ -156,6 +156,8 @@ def test_the_direct_path_is_reported_where_there_is_one_and_decides_nothing():
     direct = rows("direct_path", "gratitude", gratitude=8 + PATTERN).assign(**{"fluency/broken": True})
     found = claim(pd.concat([without, direct, direct.assign(emotion="anger")], ignore_index=True))
     assert found.pop("direct_path") == pytest.approx(5)  # every text as it is
+    base = (3 + PATTERN).mean()
+    assert found.pop("direct_path_counted") == pytest.approx(-base)  # all of them broken
     assert found == claim(without)
 
 
@@ -189,6 +191,13 @@ def test_with_999_directions_two_tests_share_the_five_percent(above, holds):
     few = sweep_of(59)
     few.loc[few["kind"].eq("covariance") & (few["index"] < 1), METRIC["gratitude"]] += 2
     assert not claim(few)["supported"]  # the same share of 59 directions is too many
+
+
+def test_the_bar_may_be_that_of_more_tests_than_are_looked_at():
+    sweep = sweep_of(999, families=["covariance"])
+    assert claim(sweep, families=["covariance"])["bar"] == 0.025
+    assert claim(sweep, families=["covariance"], n_tests=5)["bar"] == 0.01
+    assert claim(sweep_of(), n_tests=5)["bar"] == 1 / 60  # few directions: no correction to be had
 
 
 def test_too_few_directions_can_be_beaten_but_support_nothing():

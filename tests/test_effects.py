@@ -13,7 +13,7 @@ from emolib import statistics
 from emolib.effects import correct, effect_sizes
 from emolib.errors import UserError
 from emolib.power import achieved_power, power_table, required_scenarios
-from emolib.statistics import max_statistic_p, paired_effects, resampling_weights
+from emolib.statistics import bootstrap_mean, max_statistic_p, paired_effects, resampling_weights, studentise
 
 
 def samples() -> np.ndarray:
@@ -530,3 +530,26 @@ def test_a_sweep_that_cannot_be_judged_is_refused():
         effect_sizes(sweep, metrics=METRICS, direction="up")
     with pytest.raises(UserError, match="at least one metric"):
         effect_sizes(sweep, metrics=[])
+
+
+def test_the_resamples_of_scipy_give_the_interval_of_a_single_mean():
+    x = samples()
+    table = paired_effects(x, resamples="scipy", seed=7, n_resamples=500)
+    shared = paired_effects(x, seed=7, n_resamples=500)
+    for row, values in zip(table.to_dict("records"), x, strict=True):
+        one = bootstrap_mean(values, seed=7, n_resamples=500)
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx((one.low, one.high), rel=1e-9)
+    assert (table["ci_low"] != shared["ci_low"]).mean() > 0.5  # counts have few values
+    pd.testing.assert_frame_equal(table[["mean", "d_z", "p_t"]], shared[["mean", "d_z", "p_t"]])
+
+
+def test_studentised_cells_give_the_same_maximum_test():
+    rng = np.random.default_rng(5)
+    nulls = rng.normal(0, [1, 5, 0.1], (99, 3))
+    effects = np.array([2.5, 8.0, 0.0])
+    z, null_z = studentise(effects, nulls)
+    assert max_statistic_p(z, null_z) == pytest.approx(max_statistic_p(effects, nulls, studentised=True))
+    assert np.std(np.vstack([z, null_z]), axis=0, ddof=1) == pytest.approx(1)
+    assert max_statistic_p(effects, nulls) != pytest.approx(max_statistic_p(z, null_z))
+    flat, flat_nulls = studentise(np.zeros(1), np.zeros((9, 1)))
+    assert not flat.any() and not flat_nulls.any()

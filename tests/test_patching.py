@@ -57,6 +57,14 @@ def test_alpha_zero_rows_are_the_baseline(material):
     assert set(table["kind"]) == {"baseline"}
 
 
+def test_a_steer_of_strength_zero_gives_the_baseline_s_texts_and_one_that_steers_does_not(material):
+    table = sweep_of(material, zero=True, alphas=[2.0], n_controls=0)
+    texts = {kind: part["text"].tolist() for kind, part in table.groupby("kind")}
+    assert texts["zero"] == texts["baseline"]
+    assert (table.loc[table["kind"] == "zero", ["alpha", "delta_ratio"]] == 0).all(axis=None)
+    assert not set(texts["emotion"]) <= set(texts["baseline"])
+
+
 def test_a_controls_direction_does_not_depend_on_how_many_there_are(material):
     few, many = sweep_of(material, n_controls=2), sweep_of(material, n_controls=13)
     few, many = (table[table["kind"] == "isotropic"] for table in (few, many))

@@ -34,10 +34,11 @@ def lm() -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some scenarios of the default data set: those of both styles, and as many explicit training scenarios."""
+    """Some scenarios of the default data set: those of both styles, and as many training scenarios of each."""
     data = load_dataset()
     parts = [select_scenarios(data, split, count) for split, count in COUNTS.items()]
-    parts.append(select_scenarios(data[data["style"] == "explicit"], "train", COUNTS["train"]))
+    for style in ("explicit", "implicit"):
+        parts.append(select_scenarios(data[data["style"] == style], "train", COUNTS["train"]))
     file = tmp_path_factory.mktemp("data") / "few.jsonl"
     file.write_bytes(jsonl_bytes(pd.concat(parts).drop_duplicates("id")))
     return file
@@ -212,11 +213,12 @@ def test_the_texts_lie_beside_with_their_tokens_and_triggers(opened, lm):
     assert set(held.loc[held["emotion"] == "neutral", "trigger"]) == {-1}
 
 
-def test_steering_texts_of_the_explicit_style_are_extracted_too(opened):
+@pytest.mark.parametrize("style", ["explicit", "implicit"])
+def test_as_many_steering_texts_of_each_style_are_extracted_too(opened, style):
     run = opened()
     texts = phase2.texts(run)
     assert texts["id"].is_unique
-    wanted = set(run.texts("train", style="explicit")["id"])
+    wanted = set(run.texts("train", style=style)["id"])
     assert wanted <= set(texts["id"])
     assert not wanted <= set(run.texts("train")["id"])  # control: they are more than the scenarios of both styles
 

@@ -24,12 +24,19 @@ from emolib.generation import generate
 from emolib.interventions import Steer
 from emolib.models import LanguageModel
 from emolib.patching import control_seed
-from emolib.phases import phase5, rivals, side_effects, steering
+from emolib.phases import candidates as tried
+from emolib.phases import other_style, phase5, rivals, robustness, side_effects, steering
 from emolib.phases.run import Run
+from emolib.phases.scores import measures
 from emolib.planted import Planted, plant, planted_scenarios, words
+from emolib.report import damage as harm
+from emolib.report import other_style as reworded
 from emolib.report import phase5 as wording
+from emolib.report import phase5_candidates as choosing
 from emolib.report import phase5_discussion as closing
+from emolib.report import phase5_limits as bounds
 from emolib.report import rivals as beside
+from emolib.report import robustness as hanging
 from emolib.tokens import encode
 
 OWN = {"n_train": 18, "n_validation": 6, "n_test": 6}  # of 30 planted scenarios, split 60/20/20
@@ -65,7 +72,7 @@ def whole(run: Run) -> pd.DataFrame:
     """Everything that the notebook makes; returns the test sweep."""
     sweep = phase5.test_sweep(run)
     phase5.dose_sweep(run), rivals.alternatives_sweep(run, "test"), side_effects.damage(run, sweep)
-    steering.save_results(run, steering.claims(run, sweep))
+    steering.save_results(run, steering.claims(run, sweep), other_style.claims(run, sweep))
     return sweep
 
 
@@ -218,8 +225,10 @@ def test_validation_is_swept_over_every_candidate_and_test_at_the_chosen_point(r
     assert set(validation["kind"]) == {"baseline", "emotion"}
     patched = sweep[sweep["kind"].isin(["emotion", *FAMILIES])]
     assert set(zip(patched["layer"], patched["alpha"], strict=True)) == {(point.layer, point.alpha)}
-    counts = {"baseline": 6, "emotion": 18, "direct_path": 18, **dict.fromkeys(FAMILIES, 12)}
+    counts = {"baseline": 6, "emotion": 18, "direct_path": 18, "zero": 6, **dict.fromkeys(FAMILIES, 12)}
     assert sweep["kind"].value_counts().to_dict() == counts
+    texts = sweep.set_index("scenario").groupby("kind")["text"]
+    assert texts.get_group("zero").to_dict() == texts.get_group("baseline").to_dict()
     assert {"target/anger", "target/apology", "valence", "fluency/broken", "delta_ratio"} <= set(sweep)
 
 
@@ -278,7 +287,9 @@ def test_a_resumed_run_ends_with_the_same_files_and_computes_only_what_is_missin
     after = files(run)
     assert after.keys() == before.keys() and [name for name in before if after[name] != before[name]] == []
     assert any("isotropic" in name for name in before) and 5 < len(lost) < len(before)
-    computed = [name for name in lost if re.search("_(layer[0-9]+|baseline|direct_path|prompting|[0-9]{4})[.]", name)]
+    computed = [
+        name for name in lost if re.search("_(layer[0-9]+|baseline|direct_path|zero|prompting|[0-9]{4})[.]", name)
+    ]
     assert len(generated) == len(computed) >= 3
 
 
@@ -311,6 +322,9 @@ def test_doses_are_the_effects_at_every_strength_and_nothing_at_zero(run, folded
     for one in (run, folded):
         sweep, dose = phase5.test_sweep(one), phase5.dose_sweep(one)
         table = steering.doses(one, sweep, dose)
+        assert (
+            table.loc[table["metric"] == "valence", "unfiltered"] == table.loc[table["metric"] == "valence", "effect"]
+        ).all()
         points = phase5.operating_points(one)
         alphas = {a for p in points.values() for a in (*one.params.alphas, -p.alpha, 0.0)}
         assert set(table["alpha"]) == alphas
@@ -347,6 +361,69 @@ def test_rivals_are_measured_each_against_its_own_unpatched_text(run):
     assert base == again
 
 
+def test_a_rival_s_row_says_where_it_starts_how_far_behind_it_is_and_how_many_more_texts_it_breaks(run):
+    sweep, others = phase5.test_sweep(run), rivals.alternatives_sweep(run, "test")
+    table = steering.rivals(run, sweep, others)
+    np.testing.assert_allclose(table["level"] - table["base"], table["effect"], atol=1e-12)
+    plain = others[others["kind"] == "prompting_baseline"]
+    rows = table.set_index(["kind", "metric"])
+    expected = plain["target/anger"].where(~plain["fluency/broken"].astype(bool), 0.0).mean()
+    assert rows.loc[("prompting", "target/anger"), "base"] == pytest.approx(expected)
+    assert rows.loc[("emotion", "target/anger"), "base"] != pytest.approx(expected, abs=1e-6)
+    for metric in ("keywords/anger", "target/anger"):
+        own, other = rows.loc[("emotion", metric)], rows.loc[("probe", metric)]
+        assert other["ahead"] == pytest.approx(own["effect"] - other["effect"])
+        assert other["broken_gap"] == pytest.approx(other["broken"] - own["broken"])
+    told = table[~table["ahead_degenerate"].fillna(True).astype(bool)]
+    assert len(told) and told["ahead"].between(told["ahead_low"], told["ahead_high"]).all()
+    assert table.loc[table["kind"].isin(["emotion", "prompting"]), "ahead"].isna().all()
+    matched = rivals.matching(run).set_index(["kind", "emotion"])["gap"]
+    assert rows.loc[("pca", "target/anger"), "validation_gap"] == matched["pca", "anger"]
+
+
+def test_at_an_equal_strength_the_vector_adds_as_much_as_the_rival_on_the_same_prompts(run, folded):
+    for one in (run, folded):
+        sweep, dose = phase5.test_sweep(one), phase5.dose_sweep(one)
+        others, chosen = rivals.alternatives_sweep(one, "test"), rivals.matched_alphas(one)
+        table = rivals.equal_strength(one, sweep, dose, others)
+        assert table.groupby("kind", sort=False).size().to_dict() == dict.fromkeys(("pca", "probe"), 6)
+        both = pd.concat([sweep, dose])
+        for kind, emotion in (("pca", "anger"), ("probe", "apology")):
+            row = table[(table["kind"] == kind) & (table["metric"] == f"keywords/{emotion}")].iloc[0]
+            pairs = []
+            for part in phase5.parts(one):
+                own = both[(both["part"] == part.name) & (both["kind"] == "emotion") & (both["emotion"] == emotion)]
+                own = own[own["alpha"] == chosen[part.name, kind, emotion]].set_index("scenario")
+                rival = others[(others["part"] == part.name) & (others["kind"] == kind)]
+                rival = rival[rival["emotion"] == emotion].set_index("scenario").add_suffix("_rival")
+                pairs.append(own.join(rival))
+            pair = pd.concat(pairs)
+            np.testing.assert_allclose(pair["delta_ratio"], pair["delta_ratio_rival"], rtol=1e-3)
+            counted = [
+                pair[f"keywords/{emotion}{end}"] * ~pair[f"fluency/broken{end}"].astype(bool) for end in ("", "_rival")
+            ]
+            assert row["ahead"] == pytest.approx((counted[0] - counted[1]).mean())
+            assert row["ahead"] == pytest.approx(row["own"] - row["rival"]) and row["n"] == len(pair)
+        other_strengths = (t.assign(alpha=t["alpha"] + 0.01) for t in (sweep, dose))
+        assert rivals.equal_strength(one, *other_strengths, others).empty  # control
+
+
+def test_an_empty_text_leaves_the_scenarios_of_what_it_leaves_undefined():
+    row = {"scenario": "a", "kind": "emotion", "emotion": "anger", "kl": 1.0, "topic": 0.5, "topic_base": 0.7}
+    rows = [row, {**row, "scenario": "b", "kl": 3.0, "topic": 0.1}]
+    rows += [{**row, "scenario": "c", "topic": np.nan}, {**row, "scenario": "d", "kl": np.nan, "topic_base": np.nan}]
+    (found,) = side_effects._damage_means(pd.DataFrame(rows)).to_dict("records")
+    assert (found["n_kl"], found["n_topic"], found["directions"]) == (3, 2, 1)
+    assert found["kl"] == pytest.approx(5 / 3) and found["topic"] == pytest.approx(0.3)
+    assert found["topic"] - found["topic_base"] == pytest.approx(found["topic_change"])
+    assert found["topic_se"] == pytest.approx(0.2)  # of -0.2 and -0.6
+    drawn = pd.DataFrame([row, {**row, "kl": 2.0, "topic": np.nan}]).assign(kind="isotropic", emotion="any")
+    (found,) = side_effects._damage_means(drawn).to_dict("records")
+    assert (found["directions"], found["n_kl"], found["kl"], found["topic"]) == (2, 1, 1.5, 0.5)
+    (nothing,) = side_effects._damage_means(drawn.assign(topic=np.nan)).to_dict("records")
+    assert nothing["n_topic"] == 0 and np.isnan(nothing["topic_change"])
+
+
 def test_the_cosine_of_a_family_is_that_of_its_nearest_direction(run, folded):
     for one in (run, folded):
         found = steering.control_cosines(one, phase5.test_sweep(one)).set_index(["family", "emotion"])["cosine"]
@@ -366,7 +443,7 @@ def test_damage_is_the_divergence_that_the_row_s_own_steer_makes(run):
     sweep, point = phase5.test_sweep(run), phase5.operating_point(run)
     table = side_effects.damage(run, sweep).set_index(["kind", "emotion"])
     assert table.loc[("baseline", "none"), ["kl", "topic_change"]].tolist() == pytest.approx([0, 0], abs=1e-9)
-    assert (table["kl"].drop(("baseline", "none")) > 0).all() and (table["n"] == 6).all()
+    assert (table["kl"].drop(("baseline", "none")) > 0).all() and (table[["n_kl", "n_topic"]] == 6).all(axis=None)
     (part,) = phase5.parts(run)
     prompts = phase5.prompts(run, part, "test")
     texts = sweep[sweep["kind"] == "baseline"].set_index("scenario")["text"]
@@ -418,7 +495,7 @@ def test_several_samples_are_one_scenario_to_every_table(planted, saved, elsewhe
     found = changes.loc["valence", ["baseline", "baseline_se"]].iloc[0]
     assert tuple(found) == pytest.approx(expected)
     assert found["baseline_se"] != pytest.approx(base["valence"].std(ddof=1) / np.sqrt(12), rel=1e-3)
-    assert (side_effects.damage(run, sweep)["n"] == 6).all()
+    assert (side_effects.damage(run, sweep)[["n_kl", "n_topic"]] == 6).all(axis=None)
 
 
 # prompting and chat formats
@@ -468,6 +545,27 @@ def test_chat_prompts_go_into_the_chat_format_and_begin_once(planted, saved, els
     assert base == [out.text for out in outs] != [out.text for out in raw]
 
 
+def test_the_fluency_reference_continues_texts_in_the_format_of_the_sweeps(planted, saved, elsewhere):
+    lm = chat_model(planted.lm)
+    raw, chat = (phase5.reference(steering_run(lm, saved, prompt_format=form)) for form in ("raw", "chat"))
+    assert not raw["prompt"].str.contains("said").any() and chat["prompt"].str.contains("said").all()
+    assert not np.allclose(raw["nll"], chat["nll"], equal_nan=True)
+
+
+def test_prompts_can_be_made_to_begin_with_the_first_token_and_do_so_once(planted, saved, elsewhere):
+    tokenizer = planted.lm.tokenizer
+    plain, always = (steering_run(planted.lm, saved, bos=bos) for bos in ("model", "always"))
+    texts = [phase5.template_of(one).replace("{text}", "they said so") for one in (plain, always)]
+    rows = encode(planted.lm, texts)
+    assert rows[1] == ([] if rows[0][0] == tokenizer.bos_token_id else [tokenizer.bos_token_id]) + rows[0]
+    chat = steering_run(chat_model(planted.lm), saved, bos="always", prompt_format="chat")
+    assert phase5.template_of(chat).count(tokenizer.bos_token) == 1
+    nameless = copy.deepcopy(tokenizer)
+    nameless.bos_token = None
+    with pytest.raises(UserError, match="bos=model"):
+        phase5.template_of(steering_run(replace(planted.lm, tokenizer=nameless), saved, bos="always"))
+
+
 def test_a_chat_format_that_the_model_has_not_is_refused_in_one_line(planted, saved, elsewhere):
     run = steering_run(planted.lm, saved, prompt_format="chat")
     with pytest.raises(UserError, match=r"expected a model with a chat format.*prompt_format=raw") as found:
@@ -482,33 +580,43 @@ def test_a_chat_format_that_the_model_has_not_is_refused_in_one_line(planted, sa
 def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which, request):
     one = request.getfixturevalue(which)
     sweep, validation = phase5.test_sweep(one), phase5.validation_sweep(one)
-    points, point, params = phase5.operating_points(one), phase5.operating_point(one), one.params
+    points, params = phase5.operating_points(one), one.params
+    means = tried.layer_means(validation, measures(validation, one.emotions))
     claims, matrix = steering.claims(one, sweep), steering.specificity_matrix(one, sweep)
     broken, damage = steering.broken_table(sweep), side_effects.damage(one, sweep)
+    other = other_style.claims(one, sweep)
     candidates = steering.pareto(one, validation)
     doses = steering.doses(one, sweep, phase5.dose_sweep(one))
     compared = steering.rivals(one, sweep, rivals.alternatives_sweep(one, "test"))
+    matched = rivals.equal_strength(one, sweep, phase5.dose_sweep(one), rivals.alternatives_sweep(one, "test"))
     shown = [
-        *(wording.reference_rows(phase5.reference(one)), wording.candidates(point), wording.matrix(matrix)),
+        *(wording.reference_rows(phase5.reference(one)), choosing.candidates(points), wording.matrix(matrix)),
+        *(choosing.layer_rows(means, family) for family in ("keywords", "target")),
+        *(choosing.parts_sentence(points), bounds.criteria(one), bounds.limits(one, sweep)),
         *(beside.pareto_rows(candidates), beside.layer_heatmap(candidates).round(2) + 0.0),
-        wording.chosen_points(points, validation, params.broken_margin),
+        choosing.chosen_points(points, validation, params.broken_margin),
         wording.change_rows(steering.metric_changes(one, sweep)),
         wording.largest_changes(steering.label_changes(one, sweep)),
-        wording.scorer_effect_rows(steering.scorer_effects(one, sweep)),
+        *(hanging.scorer_effect_rows(steering.scorer_effects(one, sweep), params), hanging.typical_rows(claims)),
+        hanging.phrase_rows(robustness.stock_phrases(sweep, one.emotions)),
         *(wording.claim_rows(claims, params), wording.overall_rows(claims, params)),
         beside.family_rows(steering.family_ranks(claims, steering.control_cosines(one, sweep))),
         beside.norm_rows(steering.realised_norms(sweep)),
         *(beside.prompt_rows(one, sweep), beside.dose_rows(doses), beside.dose_sentence(doses)),
-        *(beside.rival_rows(compared), beside.rival_sentence(compared)),
-        *(beside.damage_rows(damage), beside.damage_sentence(damage), wording.broken_rows(broken)),
-        *(wording.all_examples(one, sweep), closing.next_actions(claims, params, point)),
-        closing.discussion(one, sweep, claims, matrix, broken),
+        *(beside.dose_breakage_rows(doses), beside.rival_level_rows(compared), beside.rival_strength_rows(compared)),
+        *(beside.rival_lead_rows(compared), beside.rival_sentence(compared, params.broken_margin)),
+        *(beside.equal_strength_rows(matched), beside.equal_strength_sentence(matched)),
+        *(harm.kl_rows(damage), harm.topic_rows(damage), harm.damage_sentence(damage)),
+        *(reworded.other_style_rows(other, claims), reworded.other_style_sentence(one, other, claims)),
+        wording.broken_rows(broken),
+        *(wording.all_examples(one, sweep), closing.next_actions(claims, params, points, broken)),
+        closing.discussion(one, sweep, claims, matrix, broken, other),
     ]
     for part in shown:
         text = part.data if isinstance(part, Markdown) else part.to_html()
         assert not re.search(r"(?<![\w.])[-−]0(\.0+)?(?![\d.])|\bnan\b", text, flags=re.IGNORECASE), text
-    said = wording.chosen_points(points, validation, params.broken_margin).data
+    said = choosing.chosen_points(points, validation, params.broken_margin).data
     assert said.count("動作点") == len(points)
-    assert closing.discussion(one, sweep, claims, matrix, broken).data.count("検出力不足**") == len(one.emotions)
+    assert shown[-1].data.count("検出力不足**") == len(one.emotions)
     rates = next(line for line in shown[-1].data.splitlines() if "テストでの破綻率" in line)
     assert all(rates.split("である")[0].count(name) == 1 for name in ("感謝", "怒り", "謝罪"))

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 import emolib
-from emolib import config, paths, store
-from emolib.claims import claims_table
+from emolib import config, paths, pipeline, statistics, store
+from emolib.claims import claims_table, control_effects
+from emolib.claims import effects as own_effects_of
 from emolib.errors import UserError
 from emolib.forest import forest
 from emolib.paths import ResultPaths
@@ -21,6 +22,7 @@ from emolib.phases.run import Run
 from emolib.phases.scores import measures
 from emolib.report import phase7 as wording
 from emolib.report import verdicts as judging
+from emolib.statistics import max_statistic_p
 
 MODEL = "smollm2_135m"
 EMOTIONS = ("gratitude", "anger", "apology")
@@ -57,29 +59,38 @@ def rows_of(settings: list[tuple], push: dict[str, float], *, n: int, seed: int,
     return table.assign(split="test", unit="resid", **{"fluency/broken": False})
 
 
-def add_phase5(sweep: pd.DataFrame, model: str = MODEL, alternatives: pd.DataFrame | None = None) -> ResultPaths:
+def add_record(model: str, phase: str, files: dict[Path, bytes], **params: object) -> ResultPaths:
+    """Writes the files, and the record that the phase leaves when it has finished with these parameters."""
+    run = Run(config.resolve("quick", model, phase, params))
+    for path, data in files.items():
+        store.write(path, data, {})
+        run.made[path] = store.read_manifest(path)["recorded"]["sha256"]
+    made = {path.relative_to(run.paths.root).as_posix(): sha for path, sha in run.made.items()}
+    store.write(run.record_path(), store.json_bytes({"artifacts": made}), run.identity())
+    return run.paths
+
+
+def add_phase5(
+    sweep: pd.DataFrame, model: str = MODEL, alternatives: pd.DataFrame | None = None, **params: object
+) -> ResultPaths:
     """What a finished Phase 5 leaves: the sweeps, its claims and its record."""
     where = ResultPaths("quick", model)
     families = [name for name in ("isotropic", "shuffled") if (sweep["kind"] == name).any()]
     claims = claims_table(sweep, measures(sweep, EMOTIONS), families=families, n_resamples=400)
     tables = {"test": sweep, "claims": claims} | ({} if alternatives is None else {"alternatives": alternatives})
-    for name, table in tables.items():
-        store.write(where.sweep(name), store.table_bytes(table), {})
-    store.write(where.record("phase5"), store.json_bytes({"artifacts": {}}), {"parameters": {}})
-    return where
+    files = {where.sweep(name): store.table_bytes(table) for name, table in tables.items()}
+    return add_record(model, "phase5", files, **params)
 
 
-def add_phase3(model: str = MODEL, *, stable: bool = True, gap: float = 0.1, found: bool = True) -> ResultPaths:
+def add_phase3(
+    model: str = MODEL, *, stable: bool = True, gap: float = 0.1, found: bool = True, overlaps: bool = True
+) -> ResultPaths:
     """What a finished Phase 3 leaves, with 40 / 24 / 24 scenarios."""
     where = ResultPaths("quick", model)
-    given = {"n_train": 40, "n_validation": 24, "n_test": 24}
-    store.write(where.record("phase3"), store.json_bytes({"artifacts": {}}), {"parameters": given})
-    for name, table in vector_tables(stable=stable, gap=gap).items():
-        store.write(where.vector_table(name), store.table_bytes(table), {})
-    for split in ("validation", "test"):
-        path = where.subspace_table(f"overlap_{split}")
-        store.write(path, store.table_bytes(overlap_table(0.4 if found else 0.15)), {})
-    return where
+    tables = {where.vector_table(name): table for name, table in vector_tables(stable=stable, gap=gap).items()}
+    for split in ("validation", "test") if overlaps else ():
+        tables[where.subspace_table(f"overlap_{split}")] = overlap_table(0.4 if found else 0.15)
+    return add_record(model, "phase3", {path: store.table_bytes(table) for path, table in tables.items()})
 
 
 def vector_tables(*, stable: bool, gap: float) -> dict[str, pd.DataFrame]:
@@ -94,7 +105,7 @@ def vector_tables(*, stable: bool, gap: float) -> dict[str, pd.DataFrame]:
             null = {"shuffled": 0.0, "shuffled_high": 0.3}
             stability.append({"emotion": emotion, "layer": layer, "mean": low + 0.1, "low": low, "high": 0.8, **null})
         for source in ("residual", "words"):
-            for style, count in (("all", 48), ("implicit", 24)):
+            for style, count in (("all", 48), ("explicit", 24), ("implicit", 24)):
                 row = {"emotion": emotion, "source": source, "style": style, "auc": 0.9, "low": 0.8, "high": 0.95}
                 row |= {"shuffled_max": 0.6, "n": count, "advantage": np.nan}
                 if source == "words":
@@ -210,20 +221,67 @@ def test_the_corrected_rank_p_is_the_plain_one_for_one_cell_and_larger_for_many(
     sweep = sweep_table({"gratitude": 0.4, "apology": 0.3})
     cells = [(e, f"{kind}/{e}") for e in EMOTIONS for kind in ("keywords", "target")]
     plain = claims_table(sweep, measures(sweep, EMOTIONS), families=("isotropic", "shuffled"))["rank_p"].to_numpy()
-    alone = np.array([verdicts.family_p(sweep, [cell])[0] for cell in cells])
+    alone = np.array([verdicts.family_p(sweep, [cell])["max_p"][0] for cell in cells])
     assert alone == pytest.approx(plain)
     together = verdicts.family_p(sweep, cells)
-    assert (together >= plain - 1e-12).all() and (together > plain).any()
-    assert np.isnan(verdicts.family_p(sweep[~sweep["kind"].isin(["isotropic", "shuffled"])], cells)).all()
+    assert (together["max_p"] >= plain - 1e-12).all() and (together["max_p"] > plain).any()
+    assert set(together["max_family"]) <= {"isotropic", "shuffled"} and set(together["max_at"]) <= {m for _, m in cells}
+    without = verdicts.family_p(sweep[~sweep["kind"].isin(["isotropic", "shuffled"])], cells)
+    assert without["max_p"].isna().all() and not without["max_left_out"].any()
 
 
 def test_the_corrected_rank_p_does_not_depend_on_a_measures_unit():
     sweep = sweep_table({"gratitude": 0.4, "apology": 0.5}, seed=4)
     cells = [(e, f"{kind}/{e}") for e in EMOTIONS for kind in ("keywords", "target")]
-    before = verdicts.family_p(sweep, cells)
+    before = verdicts.family_p(sweep, cells)["max_p"]
     for emotion in EMOTIONS:
         sweep[f"keywords/{emotion}"] *= 1000
-    assert verdicts.family_p(sweep, cells) == pytest.approx(before) and len(set(before)) > 3
+    assert verdicts.family_p(sweep, cells)["max_p"].tolist() == pytest.approx(before) and len(set(before)) > 3
+
+
+def fluke(*, moves: bool) -> pd.DataFrame:
+    """Strong effects on all but the anger words, which are 0 but for one control direction's word in one text."""
+    sweep = sweep_table(dict.fromkeys(EMOTIONS, 3.0))
+    sweep["keywords/anger"] = 0.0
+    one = (sweep["kind"] == "isotropic") & (sweep["index"] == 7) & (sweep["scenario"] == "s003")
+    sweep.loc[one, "keywords/anger"] = 1.0
+    if moves:
+        own = (sweep["kind"] == "emotion") & (sweep["emotion"] == "anger")
+        sweep.loc[own, "keywords/anger"] = np.arange(own.sum()) % 3
+    return sweep
+
+
+def test_a_degenerate_cell_takes_no_part_in_the_maximum():
+    cells = [(e, f"{kind}/{e}") for e in EMOTIONS for kind in ("keywords", "target")]
+    table = verdicts.family_p(fluke(moves=False), cells).set_index(pd.Index([metric for _, metric in cells]))
+    assert table.index[table["max_left_out"]].tolist() == ["keywords/anger"]
+    assert np.isnan(table.loc["keywords/anger", "max_p"])
+    kept = table.drop("keywords/anger")
+    assert kept["max_p"].to_numpy() == pytest.approx(1 / 60) and (kept["max_z"] < 4).all()
+    assert "keywords/anger" not in set(kept["max_at"])
+    moved = verdicts.family_p(fluke(moves=True), cells)
+    assert not moved["max_left_out"].any() and moved["max_p"].notna().all()
+
+
+def test_the_fluke_of_a_degenerate_cell_would_have_beaten_every_effect():
+    sweep = fluke(moves=False)
+    cells = [(e, f"{kind}/{e}") for e in EMOTIONS for kind in ("keywords", "target")]
+    own = np.array([own_effects_of(sweep, "emotion", *cell).mean() for cell in cells])
+    nulls = pd.concat([control_effects(sweep, *cell) for cell in cells], axis=1).to_numpy()
+    assert max_statistic_p(own, nulls, studentised=True).min() >= 2 / 60 - 1e-12
+
+
+def test_the_report_says_what_the_maximum_left_out_and_where_it_lies():
+    add_phase5(fluke(moves=False))
+    run = open_run()
+    text = judging.discussion(run, phase7.effects(run), verdicts.claims(run)).data
+    assert "縮退した怒りの語数は最大から除き、残る 5 組でとった" in text and "最大を決めた対照は" in text
+    assert "支持された Phase 5 の主張 5 件すべてで 0.05 以下" in text
+    assert "除外（縮退）" in judging.claim_rows(verdicts.claims(run), "phase5").to_string()
+    add_phase5(fluke(moves=True))
+    run = open_run()
+    text = judging.discussion(run, phase7.effects(run), verdicts.claims(run)).data
+    assert "縮退した組はなく、6 組すべてでとった" in text and "最大から除き" not in text
 
 
 # claims of phase 3
@@ -279,20 +337,116 @@ def test_a_model_without_phase_3_is_told_and_the_others_are_not_held_up():
     table = verdicts.claims(run)
     assert set(table[table["phase"] == "phase3"]["model"]) == {"second"}
     assert set(table[table["phase"] == "phase5"]["model"]) == {MODEL, "second"}
-    assert f"Phase 3 の記録がない `{MODEL}`" in wording.environment_line(run).data
+    assert f"Phase 3 の読める記録がない `{MODEL}`" in wording.environment_line(run).data
     add_phase3()
-    assert "記録がない" not in wording.environment_line(open_run()).data
+    assert "読める記録がない" not in wording.environment_line(open_run()).data
+
+
+def test_phase_3_alone_gives_its_claims_and_k_and_every_other_section_one_line():
+    add_phase3()
+    run = open_run()
+    claims = verdicts.claims(run)
+    assert set(claims["phase"]) == {"phase3"} and len(phase7.k_selection(run)) == 12
+    assert phase7.effects(run).empty and phase7.power(run).empty
+    text = texts(run)
+    assert "nan" not in text.lower() and "Phase 5 の読める記録がないため" in text and "操作についての主張はない" in text
+    assert "Phase 5 は なし" in wording.environment_line(run).data and wording.samples(run) == 0
+    assert "Phase 5 を走らせ" in judging.next_actions(run, claims).data
+    assert "Phase 3 の読める記録がないため" not in text
+    add_phase5(sweep_table())
+    again = texts(open_run())
+    assert "Phase 5 の読める記録がないため" not in again and "操作についての主張はない" not in again
+
+
+def test_phase_5_alone_says_in_one_line_that_there_is_no_phase_3():
+    add_phase5(sweep_table())
+    text = texts(open_run())
+    assert "Phase 3 の読める記録がないため" in text and "k は選ばない" in text
+
+
+def test_a_figure_of_nothing_is_drawn_empty():
+    add_phase3()
+    settings = {"x": "d_z", "label": "label", "colour": "kind", "low": "d_low", "high": "d_high"}
+    table = wording.forest_table(phase7.effects(open_run()))
+    assert not forest(table, **settings, title="t", x_title="d_z").data
+
+
+# records
+
+
+def states(run: Run) -> dict[tuple[str, str], str]:
+    return {(record.model, record.phase): record.state for record in phase7.records(run)}
+
+
+def test_a_record_of_other_data_or_of_another_version_is_told_and_not_read():
+    add_phase5(sweep_table())
+    where = add_phase5(sweep_table({"gratitude": 3.0}, seed=1), "second")
+    assert set(states(open_run()).values()) == {"current"}
+    record = where.record("phase5")
+    matched = store.read_manifest(record)["matched"]
+    changes = [{"dataset": "another"}, {"scorers": "another"}, {"parameters": {**matched["parameters"], "gone": 1}}]
+    for change in changes:
+        store.write(record, store.read_json(record) and record.read_bytes(), {**matched, **change})
+        run = open_run()
+        assert states(run)[("second", "phase5")] == "other" and phase7.models(run) == [MODEL]
+        assert "`second` の Phase 5 は、今とは異なる" in wording.environment_line(run).data
+    store.write(record, record.read_bytes(), matched)
+    assert phase7.models(open_run()) == ["second", MODEL]
+
+
+def test_a_record_whose_artifacts_were_made_anew_is_read_and_told():
+    where = add_phase5(sweep_table({"gratitude": 3.0}))
+    assert "古い可能性" not in wording.environment_line(open_run()).data
+    store.write(where.sweep("test"), store.table_bytes(sweep_table({"gratitude": 2.0})), {})
+    run = open_run()
+    assert states(run) == {(MODEL, "phase5"): "behind"} and phase7.models(run) == [MODEL]
+    assert f"`{MODEL}` の Phase 5 は、用いた成果物の一部が" in wording.environment_line(run).data
+    assert "走らせ直す" in judging.next_actions(run, verdicts.claims(run)).data
+
+
+def test_a_finished_phase_7_is_stale_once_there_is_more_to_read():
+    add_phase3()
+    run = open_run()
+    verdicts.claims(run)
+    run.finish(samples=0)
+    assert open_run().state() == "done"
+    add_phase5(sweep_table())
+    assert open_run().state() == "stale"
+    assert run.params.records == [f"{MODEL}_phase3", f"{MODEL}_phase5"]
+    assert "records" not in wording.settings_table(run).data
+
+
+def test_the_parameters_of_the_record_decide_and_not_those_of_the_profile():
+    add_phase5(sweep_table(), n_controls=59, seed=3, vector_style="all")
+    run = open_run()
+    assert states(run) == {(MODEL, "phase5"): "current"}
+    shown = wording.source_rows(run)[MODEL]
+    assert shown["Phase 5: ベクトルの文・位置"] == "全体・平均" and shown["Phase 5: 再抽出の回数・シード"] == "200・3"
 
 
 # what is missing
 
 
-def test_a_missing_phase_5_is_told_in_one_line():
-    with pytest.raises(UserError, match=r"expected a finished Phase 5 of smollm2_135m, found none; run `emolib run"):
+def test_a_profile_without_any_record_is_told_in_one_line():
+    for read in (phase7.effects, phase7.k_selection, verdicts.claims, wording.environment_line):
+        with pytest.raises(
+            UserError, match=r"expected a finished Phase 3 or Phase 5 of profile quick, found none; run"
+        ):
+            read(open_run())
+    where = add_phase5(sweep_table())
+    record = where.record("phase5")
+    store.write(record, record.read_bytes(), {**store.read_manifest(record)["matched"], "dataset": "another"})
+    with pytest.raises(UserError, match=rf"found none but of other data, .*\({MODEL} phase5\); run `emolib run"):
         phase7.effects(open_run())
+
+
+def test_a_report_of_a_model_without_records_says_so_and_shows_the_others():
     add_phase5(sweep_table(), "second")
-    with pytest.raises(UserError, match=r"found second; run `emolib run --profile quick --model smollm2_135m"):
-        verdicts.claims(open_run())
+    run = open_run()
+    assert set(verdicts.claims(run)["model"]) == {"second"}
+    assert f"`{MODEL}` 自身の読める記録はない" in wording.environment_line(run).data
+    add_phase5(sweep_table())
+    assert "自身の読める記録はない" not in wording.environment_line(open_run()).data
 
 
 @pytest.mark.parametrize("name", ["test", "claims"])
@@ -377,6 +531,21 @@ def test_the_points_of_a_cross_fitted_design_count_as_one_setting():
     assert list(apart[apart["metric"] == "keywords/gratitude"]["n"]) == [12, 12]
 
 
+@pytest.mark.parametrize("given", [{}, {"seed": 5, "n_resamples": 300}])
+def test_intervals_are_those_that_phase_5_prints(given: dict[str, int]):
+    sweep = sweep_table({"gratitude": 1.0})
+    sweep["keywords/gratitude"] = sweep["keywords/gratitude"].round()  # ties, as counts have
+    add_phase5(sweep, **given)
+    table = phase7.own_effects(emolib.open_run("quick", MODEL, "phase7")).set_index("metric")
+    again = phase7.own_effects(open_run()).set_index("metric")
+    for metric in ("keywords/gratitude", "target/gratitude", "target/anger"):
+        own = own_effects_of(sweep, "emotion", metric.split("/")[1], metric).to_numpy()
+        settings = {"n_resamples": given.get("n_resamples", 2000), "seed": given.get("seed", 0)}
+        expected = statistics.bootstrap_mean(own, **settings)
+        assert tuple(table.loc[metric, ["ci_low", "ci_high"]]) == pytest.approx((expected.low, expected.high))
+    assert not again["ci_low"].equals(table["ci_low"])  # n_bootstrap is given there
+
+
 def test_what_is_finished_is_read_again_and_a_new_sweep_is_not_overlooked():
     add_phase5(sweep_table({"gratitude": 3.0}))
     run = open_run()
@@ -443,14 +612,44 @@ def test_the_k_table_has_the_overlaps_the_choice_and_the_rule():
     assert "k に意味はない" in wording.k_sentence(again).data and "k に意味はない" not in wording.k_sentence(table).data
 
 
+def k_table(test_overlap: float, test_null_high: float = 0.5, *, excess: float = 0.1) -> pd.DataFrame:
+    """One emotion whose chosen k is 1 with an excess of 0.4 on both splits; the next k as given."""
+    row = {"model": MODEL, "emotion": "anger", "layer": 2, "overlap": 0.7, "null": 0.3, "null_high": 0.4, "se": 0.1}
+    row |= {"null_max": 0.2, "chosen_k": 1, "best_k": 1, "best_excess": 0.4, "best_se": 0.1, "found": True, "rule": ""}
+    first = {"k": 1, "excess": 0.4, "test_overlap": 0.7, "test_null": 0.3, "test_null_high": 0.4, "test_excess": 0.4}
+    second = {
+        "k": 2,
+        "excess": excess,
+        "test_overlap": test_overlap,
+        "test_null": 0.3,
+        "test_null_high": test_null_high,
+    }
+    second["test_excess"] = test_overlap - 0.3
+    rows = [{**row, **first, "chosen": True}, {**row, **second, "chosen": False}]
+    return pd.DataFrame(rows)[list(phase7.K_COLUMNS)]
+
+
+def test_the_next_direction_is_told_with_its_test_values_and_its_absence_is_not_claimed():
+    text = wording.k_sentence(k_table(0.6)).data
+    assert "k = 2 まで広げても帰無に対する超過は増えない（0.40 → 0.10）" in text
+    assert "テストでの超過も増えない（0.40 → 0.30）" in text and "方向がないことの検定ではない" in text
+    assert "ただしテストの k = 2 の重なり 0.60 は帰無の 97.5 % 点 0.50 を上回り" in text and "証拠はない" not in text
+    assert "0.45 は帰無の 97.5 % 点 0.50 を超えない" in wording.k_sentence(k_table(0.45)).data
+    grown = wording.k_sentence(k_table(0.9, excess=0.45)).data
+    assert "増えるが（0.40 → 0.45）、1 標準誤差に収まる" in grown and "テストでの超過も増える（0.40 → 0.60）" in grown
+    rows = wording.test_overlap_rows(k_table(0.6))
+    assert rows.index.get_level_values("k").tolist() == ["1（選んだ k）", "2（次）"]
+    assert rows["重なり"].tolist() == ["0.70", "0.60"] and rows["帰無の 97.5 %"].tolist() == ["0.40", "0.50"]
+
+
 def test_without_overlaps_no_k_is_chosen_and_the_report_says_so():
-    where = add_phase5(sweep_table())
-    add_phase3()
-    where.subspace_table("overlap_validation").unlink()
+    add_phase5(sweep_table())
+    add_phase3(overlaps=False)
     run = open_run()
     table = phase7.k_selection(run)
     assert table.empty and "subspace" not in set(verdicts.claims(run)["claim"])
-    assert "該当なし" in str(wording.k_rows(table)) and "該当なし" in str(wording.overlap_rows(table))
+    for rows in (wording.k_rows, wording.overlap_rows, wording.test_overlap_rows):
+        assert "重なりの表がないため" in rows(table).to_string()
     assert "k は選ばない" in wording.k_sentence(table).data
     assert wording.excess_table(table).empty
 
@@ -483,6 +682,19 @@ def test_modes_are_given_as_a_list_or_with_commas_and_unknown_ones_are_refused()
             config.resolve("quick", MODEL, "phase7", wrong if isinstance(wrong, dict) else {"modes": wrong})
 
 
+def test_parameters_of_other_phases_are_refused_here_and_come_from_the_profile_for_them():
+    params = config.resolve("quick", MODEL, "phase7")
+    dumped = params.model_dump()
+    for name in ("n_train", "n_test", "dataset", "neutral", "device", "dtype", "random_weights", "backend", "seed"):
+        assert name not in dumped
+        with pytest.raises(UserError, match=f"unknown parameter '{name}' of phase7"):
+            config.resolve("quick", MODEL, "phase7", {name: 10})
+    given = {"n_test": 10, "significance": 0.01}
+    pipeline.check_parameters(pipeline.phases_in_order(), given)
+    assert pipeline.overrides_for("phase7", given) == {"significance": 0.01}
+    assert pipeline.overrides_for("phase5", given) == {"n_test": 10}
+
+
 # the report
 
 
@@ -490,11 +702,14 @@ def texts(run: Run) -> str:
     effects, power, k, claims = phase7.effects(run), phase7.power(run), phase7.k_selection(run), verdicts.claims(run)
     params = run.params
     tables = [wording.source_rows(run), wording.effect_rows(effects), wording.test_rows(effects)]
+    tables += [wording.rival_effect_rows(effects), wording.rival_test_rows(effects), wording.rank_rows(effects)]
+    tables += [wording.test_overlap_rows(k), judging.place_rows(run)]
     tables += [wording.family_rows(effects, params.significance), wording.required_rows(power)]
     tables += [wording.detectable_rows(power), wording.observed_rows(power), wording.k_rows(k), wording.overlap_rows(k)]
     tables += [judging.claim_rows(claims, phase) for phase in ("phase3", "phase5")]
     said = [wording.power_sentence(power, params.smallest_d, params.significance), wording.k_sentence(k)]
     said += [judging.bar_rows(claims), judging.discussion(run, effects, claims), judging.next_actions(run, claims)]
+    said += [judging.limits(run), wording.settings_table(run), wording.environment_line(run)]
     return "\n".join([*(table.to_string() for table in tables), *(one.data for one in said)])
 
 
@@ -506,10 +721,9 @@ def test_the_report_counts_every_verdict_and_prints_no_nan():
     run = open_run()
     text = texts(run)
     assert "nan" not in text.lower() and "-0.00 " not in text and "None" not in text
-    counts = verdicts.claims(run)["verdict"].value_counts()
-    listed = "、".join(f"{name} {counts[word]}" for word, name in judging.VERDICTS.items())
-    assert listed in text and counts.min() > 0
-    assert "支持: 感謝の語数・感謝の確率" in text and "不支持: 怒りの語数・怒りの確率" in text
+    assert "支持 2（感謝の語数・感謝の確率）、不支持 4（怒りの語数・怒りの確率・謝罪の語数・謝罪の確率）" in text
+    assert "bag-of-words を超える情報をもつ（全体） — 検出力不足 3（感謝・怒り・謝罪）" in text
+    assert f"{len(verdicts.claims(run))} 件の判定" not in text and "合計は示さない" in text
     assert "効果がないことの証明ではない" in text and "34 シナリオ" in text
 
 
@@ -517,11 +731,76 @@ def test_a_study_without_support_does_not_speak_of_any():
     add_phase5(sweep_table(seed=2))
     run = open_run()
     text = judging.discussion(run, phase7.effects(run), verdicts.claims(run)).data
-    assert "支持 0、" in text and "支持されたものはない" in text and "大きめに出やすい" not in text
+    assert "— 不支持 6（" in text and "支持されたものはない" in text and "大きめに出やすい" not in text
     add_phase5(sweep_table({"gratitude": 3.0}, seed=2))
     run = open_run()
     text = judging.discussion(run, phase7.effects(run), verdicts.claims(run)).data
     assert "支持されたものはない" not in text and "大きめに出やすい" in text
+
+
+def caveats(run: Run) -> dict[str, str]:
+    lines = judging.discussion(run, phase7.effects(run), verdicts.claims(run)).data.splitlines()
+    return {claim: line for claim, name in judging.CLAIMS.items() for line in lines if f"- {name} — " in line}
+
+
+def test_supported_claims_stand_beside_what_weakens_them():
+    add_phase3()
+    found = caveats(open_run())
+    assert (
+        "テスト文の 50 % は感情語を含む明示文" in found["readout"] and "bag-of-words の AUC も 0.90" in found["readout"]
+    )
+    assert (
+        "支持した区間の下限は 0.050・0.050・0.050" in found["beyond_words"]
+        and "（検定は 3 件）" in found["beyond_words"]
+    )
+    assert "一つも示せていない" not in found["beyond_words_implicit"]
+    assert "基準値を含む" not in found["subspace"]  # 0.4 ± 0.1 and a bar of 0.2
+    add_phase3(gap=0.0)
+    found = caveats(open_run())
+    assert "下限" not in found["beyond_words"] and "一つも示せていない" in found["beyond_words_implicit"]
+    where = ResultPaths("quick", MODEL)
+    files = {where.subspace_table(f"overlap_{split}"): overlap_table(0.25) for split in ("validation", "test")}
+    for path, table in files.items():
+        store.write(path, store.table_bytes(table), {})
+    assert "支持した 3 件すべてで、95 % 区間は基準値を含む" in caveats(open_run())["subspace"]
+
+
+def test_counts_read_naturally():
+    assert [judging._of(*pair) for pair in ((4, 4), (1, 1), (3, 4))] == ["4 件すべて", "1 件", "4 件のうち 3 件"]
+
+
+def test_the_report_tells_which_vectors_the_claims_are_about():
+    add_phase3()
+    add_phase5(sweep_table(layer=3))
+    text = judging.limits(open_run()).data
+    assert "層（Phase 3 のプローブは 2、操作は 3）と文（Phase 3 は全体、操作は明示文だけ）が違う" in text
+    assert "分割半コサインは 感謝 0.20、怒り 0.20、謝罪 0.20" in text
+    rows = judging.place_rows(open_run())
+    assert rows["Phase 3 の層（プローブ）"].tolist() == [2, 2, 2] and rows["Phase 5 の層"].tolist() == [3, 3, 3]
+    add_phase5(sweep_table(layer=2), vector_style="all")
+    text = judging.limits(open_run()).data
+    assert "同じ層・文・位置" in text and "違う" not in text
+
+
+def test_only_the_emotions_own_vectors_stand_in_the_main_tables():
+    add_phase5(sweep_table({"gratitude": 3.0}))
+    effects = phase7.effects(open_run())
+    for main, other in (
+        (wording.effect_rows, wording.rival_effect_rows),
+        (wording.test_rows, wording.rival_test_rows),
+    ):
+        assert len(main(effects)) == 6 and len(other(effects)) == 6
+        assert other(effects).columns.tolist() == ["直接経路"]
+    own = effects[effects["kind"] == "emotion"]
+    assert (
+        "該当" not in str(wording.effect_rows(own)) and "示すものがない" in wording.rival_effect_rows(own).to_string()
+    )
+
+
+def test_the_power_section_says_that_a_claim_needs_more_than_the_t_test():
+    add_phase5(sweep_table())
+    text = wording.power_sentence(phase7.power(open_run()), 0.5, 0.05).data
+    assert "t 検定だけの値" in text and "`docs/selftest.md`" in text
 
 
 def test_small_designs_are_told_to_grow():
@@ -534,11 +813,13 @@ def test_small_designs_are_told_to_grow():
 
 
 def test_a_claim_that_its_correction_does_not_carry_is_named():
-    row = {"claim": "steering", "measure": "target/anger", "emotion": "anger", "verdict": "supported"}
+    row = {"claim": "steering", "model": MODEL, "measure": "target/anger", "emotion": "anger", "verdict": "supported"}
+    row |= {"max_left_out": False, "max_family": "isotropic", "max_at": "target/anger", "max_z": 3.0}
     table = pd.DataFrame([{**row, "max_p": 0.2}, {**row, "measure": "keywords/anger", "max_p": 0.01}])
-    (line,) = judging._correction_lines(table, 0.05)
-    assert "怒りの確率は補正後の水準に届かず" in line and "怒りの語数は" not in line
-    (line,) = judging._correction_lines(table[1:], 0.05)
+    line, largest = judging._correction_lines(table, 0.05)
+    assert "怒りの確率は補正後の水準に届かず" in line and "怒りの語数は" not in line and "2 件のうち 1 件" in line
+    assert "等方的な乱数方向、指標は怒りの確率（z = 3.0）" in largest
+    (line, _) = judging._correction_lines(table[1:], 0.05)
     assert "届かず" not in line
 
 

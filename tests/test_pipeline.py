@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from emolib import paths, pipeline
+from emolib import open_run, paths, pipeline, store
 from emolib.errors import UserError
 
 MODEL = "smollm2_135m"
@@ -122,9 +122,21 @@ def test_a_corrupted_artifact_stops_with_one_line(smoke, tmp_path):
     )
 
 
-def test_a_second_run_on_the_same_profile_is_told(smoke):
-    from emolib import store
+def test_a_phase_is_stale_once_a_table_that_it_read_has_other_content(smoke, tmp_path, monkeypatch):
+    shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "results"))
+    runs = {phase: open_run("baseline_smoke", MODEL, phase) for phase in ("phase3", "phase5", "phase7")}
+    path = runs["phase5"].paths.sweep("test")
+    table, matched = store.read_table(path), store.read_manifest(path)["matched"]
+    store.write(path, store.table_bytes(table), matched)  # written anew, with the same content
+    assert {run.state() for run in runs.values()} == {"done"}
+    store.write(path, store.table_bytes(table.assign(text=table["text"].str.upper())), matched)
+    assert [run.state() for run in runs.values()] == ["done", "stale", "stale"]
+    path.unlink()
+    assert runs["phase7"].state() == "stale"
 
+
+def test_a_second_run_on_the_same_profile_is_told(smoke):
     folder, _ = smoke
     with store.lock(folder / "results" / "baseline_smoke" / ".lock"):
         second = emolib(folder, "run", "--profile", "baseline_smoke", "--force")

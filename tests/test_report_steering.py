@@ -13,6 +13,8 @@ from IPython.display import Markdown
 from emolib import figures
 from emolib.claims import OperatingPoint
 from emolib.config import PatchingParameters, resolve
+from emolib.phases.robustness import BESIDE
+from emolib.report import damage as harm
 from emolib.report import phase5 as wording
 from emolib.report import phase5_discussion as closing
 from emolib.report import rivals as beside
@@ -45,8 +47,12 @@ def claim(**given: Any) -> dict[str, Any]:
     row |= {"wrong_way": 0.125, "wrong_way_unfiltered": 0.0}
     row |= {"p_isotropic": 1 / 60, "p_covariance": 1 / 60, "p_shuffled": 1 / 60, "rank_p": 1 / 60, "bar": 1 / 60}
     row |= {"max_isotropic": 0.1, "max_covariance": 0.2, "max_shuffled": 0.3, "random_max": 0.3, "direct_path": 0.01}
-    row |= {"beats_others": True, "beats_random": True, "supported": True}
-    return row | given
+    row |= {"direct_path_counted": 0.01, "beats_others": True, "beats_random": True, "supported": True}
+    row |= {"median": 0.5, "share": 0.5, "share_baseline": 0.0, "share_control": 0.1, "unfiltered_largest": 0.1}
+    row |= given
+    if row["metric"].startswith("target/"):
+        row |= {"share": np.nan, "share_baseline": np.nan, "share_control": np.nan}
+    return {**{f"unfiltered_{key}": row[key] for key in BESIDE}, **row}
 
 
 REFUSED = {"supported": False, "beats_others": False}
@@ -95,7 +101,10 @@ def test_claims_are_listed_with_a_dash_for_what_is_not_defined():
     clean(shown)
     assert shown.loc["95 % BCa 下限"].tolist() == ["0.400", "—"]
     assert shown.loc["自分のベクトルによる変化"].tolist() == ["0.800", "0.000"]
-    assert shown.loc["自−他", "感謝の確率"] == "-0.001" and shown.loc["テストシナリオ数"].tolist() == ["45", "45"]
+    assert shown.loc["自分 − 他感情の平均", "感謝の確率"] == "-0.001" and shown.loc["テストシナリオ数"].tolist() == [
+        "45",
+        "45",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -136,54 +145,52 @@ def broken_table(**shares: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "emotion", "layer", "broken", "n"]).assign(nll=2.0, repetition=0.0)
 
 
-def test_broken_texts_are_within_the_limit_or_named():
+def test_broken_texts_on_test_are_held_against_the_unpatched_texts_there():
     within = clean(closing._broken_sentence(broken_table(gratitude=0.15, anger=0.0), 0.1))
-    assert "感謝 15%、怒り 0%" in within and "収まる" in within and "超えた" not in within
+    assert "感謝 15%、怒り 0%" in within and "パッチなし + 10 ポイント（15%）に収まる" in within
+    assert "超える" not in within and "選択時" not in within  # the ceiling of the choice was that of validation
     over = clean(closing._broken_sentence(broken_table(gratitude=0.16, anger=0.0), 0.1))
-    assert "感謝は選択時の上限（パッチなし + 10 ポイント）をテストでは超えた" in over and "収まる" not in over
+    assert "感謝はテストのパッチなし + 10 ポイント（15%）を超える" in over and "収まる" not in over
 
 
 def test_the_layers_of_a_cross_fitted_design_make_one_share():
     table = broken_table(gratitude=0.0, anger=0.0)
     second = table[table["emotion"] == "gratitude"].assign(layer=18, broken=0.4, n=8)
     text = clean(closing._broken_sentence(pd.concat([table, second]), 0.04))
-    assert text.count("感謝 10%") == 1 and "感謝は選択時の上限" in text  # 0 of 24 and 3.2 of 8 texts
+    assert text.count("感謝 10%") == 1 and "感謝はテストのパッチなし" in text  # 0 of 24 and 3.2 of 8 texts
     claims = pd.DataFrame([claim()])
     assert clean(closing._direct_sentence(claims, pd.concat([table, second]), 30)).count("感謝 48%") == 1
 
 
-def test_the_direct_path_explains_the_effect_or_does_not_or_is_not_discussed():
+def direct(*rows: dict[str, Any]) -> str:
     broken = broken_table(gratitude=0.1, anger=0.1)
-    less = clean(closing._direct_sentence(pd.DataFrame([claim(direct_path=-0.001)]), broken, 30))
-    assert "最終残差 30" in less and "感謝の語数 +0.00（選んだ層では +0.90）" in less and "説明しにくい" in less
-    much = clean(closing._direct_sentence(pd.DataFrame([claim(direct_path=0.31)]), broken, 30))
-    assert "無視できず" in much and "説明しにくい" not in much and "破綻率 感謝 50%" in much
-    none = clean(closing._direct_sentence(pd.DataFrame([claim(**WIDE, direct_path=-0.004)]), broken, 30))
-    assert "支持された主張がない" in none and "最大 +0.00" in none and "無視できず" not in none
+    return clean(closing._direct_sentence(pd.DataFrame(rows), broken, 30))
 
 
-def scorer_rows(lexical: float, encoder: float) -> pd.DataFrame:
-    families = {"target_lexical": lexical, "target_encoder": encoder, "target": (lexical + encoder) / 2}
-    rows = [{"emotion": "anger", "family": name, "own": own, "vs_others": own} for name, own in families.items()]
-    return pd.DataFrame(rows)
+def test_the_direct_path_is_small_or_not_by_a_share_that_is_told():
+    less = direct(claim(direct_path=-0.001), claim(**WIDE, emotion="anger", metric="target/anger", direct_path=0.02))
+    assert "最終残差 30" in less and "別のベクトルである" in less and "感謝の語数 +0.00（選んだ層では +0.90）" in less
+    assert "怒りの確率 +0.020" in less  # also where nothing is supported
+    assert "1/3（便宜上の目安であり、検定ではない）に満たない" in less and "経路の割合は分からない" in less
+    much = direct(claim(direct_path=0.31))
+    assert "感謝の語数では選んだ層での変化の 1/3" in much and "無視できない" in much and "満たない" not in much
+    assert "1/3" in direct(claim(direct_path=0.29)) and "無視できない" not in direct(claim(direct_path=0.29))
+    none = direct(claim(**WIDE, direct_path=-0.004))
+    assert "支持された主張がない" in none and "感謝の語数 +0.00" in none and "1/3" not in none
 
 
-@pytest.mark.parametrize(
-    ("lexical", "encoder", "which"),
-    [
-        (0.02, 0.3, "エンコーダ"),
-        (0.3, -0.001, "n-gram"),
-        (0.2, 0.3, None),
-        (0.001, 0.09, None),
-        (-0.1, -0.5, "エンコーダ"),
-    ],
-)
-def test_models_that_disagree_are_named(lexical, encoder, which):
-    table = scorer_rows(lexical, encoder)
-    clean(wording.scorer_effect_rows(table))
-    lines = [clean(line) for line in closing._reliance_lines(table)]
-    assert len(lines) == (which is not None) and all(f"この指標の値は{which}に大きく依る" in line for line in lines)
-    assert closing._reliance_lines(table[table["family"] != "target_encoder"]) == []
+def test_a_direct_path_that_does_more_than_the_vector_is_named_like_with_like():
+    row = {"metric": "target/anger", "emotion": "anger", "own_effect": 0.015, "own_effect_unfiltered": 0.056}
+    more = direct(claim(**REFUSED, **row, direct_path=0.02, direct_path_counted=0.018))
+    assert "直接経路の方が大きいのは怒りの確率（破綻を 0 として +0.018 対 +0.015）である" in more
+    assert "破綻もそのまま +0.020" not in more
+    both = direct(claim(**REFUSED, **row, direct_path=0.06, direct_path_counted=0.018))
+    assert "怒りの確率（破綻もそのまま +0.060 対 +0.056）" in both
+    assert "直接経路の方が大きい指標はない" in direct(
+        claim(**REFUSED, **row, direct_path=0.02, direct_path_counted=0.01)
+    )
+    equal = claim(**(row | {"own_effect": 0.0}), direct_path=0.0, direct_path_counted=0.0001)
+    assert "指標はない" in direct(equal)  # not larger as far as it is printed
 
 
 def test_a_label_that_rises_more_than_the_emotions_own_is_named():
@@ -210,43 +217,34 @@ def point_of(layer: int, alpha: float, *, eligible: bool = True, score: float = 
     return OperatingPoint(layer, alpha, score, eligible, table)
 
 
-def test_the_operating_point_says_whether_it_keeps_to_the_rule():
-    kept = clean(wording.chosen_point(point_of(14, 0.3, score=-0.001), 0.1, 0.1))
-    assert (
-        "層 14、α = 0.3" in kept and "選択基準 0.00" in kept and "最大 20%" in kept and "満たす点はなかった" not in kept
-    )
-    missed = clean(wording.chosen_point(point_of(14, 0.3, eligible=False), 0.1, 0.1))
-    assert "満たす点はなかった" in missed and "割り引いて読む" in missed
-    validation = pd.DataFrame({"part": ["fold0", "fold1"], "kind": "baseline", "fluency/broken": [0.0, 1.0]})
-    folds = clean(
-        wording.chosen_points({"fold0": point_of(14, 0.3), "fold1": point_of(18, 0.2)}, validation, 0.1)
-    ).splitlines()
-    assert (
-        [line[:9] for line in folds] == ["- fold0: ", "- fold1: "] and "（0%）" in folds[0] and "（100%）" in folds[1]
-    )
-
-
-def test_candidates_and_grids_are_tidy():
-    shown = wording.candidates(point_of(14, 0.3))
-    clean(shown)
-    assert shown.index.tolist()[:2] == [(10, 0.2), (10, 0.3)] and "怒りの語数 自−他" in shown
-    assert list(wording.score_grid(point_of(14, 0.3)).columns) == ["α = 0.2", "α = 0.3", "α = 0.4"]
-    assert set(wording.layer_curves(point_of(14, 0.3))["emotion"]) == {"anger"}
+ROOM = {"gratitude": 0.1, "anger": 0.1}
 
 
 @pytest.mark.parametrize(
-    ("claims", "changed", "where", "says", "says_not"),
+    ("claims", "changed", "where", "shares", "says", "says_not"),
     [
-        ([claim()], {}, (14, 0.3), [], ["支持されなかった", "端にある", "届かない"]),
-        ([claim(**WIDE)], {}, (14, 0.3), ["感謝は支持されなかった"], ["端にある"]),
-        ([claim()], {}, (18, 0.3), ["層 18 は試した範囲の端"], ["α ="]),
-        ([claim()], {}, (14, 0.2), ["α = 0.2 は試した範囲の端"], ["層 14 は"]),
-        ([claim(**WIDE)], {"n_controls": 5}, (14, 0.3), ["判定基準に届かない"], ["支持されなかった"]),
+        ([claim()], {}, (14, 0.3), ROOM, ["支持された感謝について", "vector_style=implicit"], ["端にある", "届かない"]),
+        ([claim()], {"vector_style": "implicit"}, (14, 0.3), ROOM, [], ["確かめる", "端にある"]),
+        ([claim(**WIDE)], {}, (14, 0.3), ROOM, ["感謝は支持されなかった", "より強い α で"], ["implicit", "端にある"]),
+        ([claim(**WIDE)], {}, (14, 0.3), {"gratitude": 0.3}, ["α は強めず"], ["より強い α で"]),
+        ([claim()], {}, (18, 0.3), ROOM, ["層 18 は試した範囲の端"], ["α ="]),
+        ([claim()], {}, (14, 0.2), ROOM, ["α = 0.2 は試した範囲の下端", "より弱い α"], ["層 14 は", "上端"]),
+        ([claim()], {}, (14, 0.4), ROOM, ["α = 0.4 は試した範囲の上端", "より強い α も確かめる"], ["下端", "限って"]),
+        ([claim()], {}, (14, 0.4), ROOM | {"anger": 0.3}, ["余裕があるのは感謝だけ"], ["より強い α も"]),
+        ([claim()], {}, (14, 0.4), {"gratitude": 0.3}, ["α は広げない"], ["より強い α"]),
+        ([claim(**WIDE)], {"n_controls": 5}, (14, 0.3), ROOM, ["判定基準に届かない"], ["支持されなかった"]),
     ],
 )
-def test_what_comes_next_follows_from_the_results(claims, changed, where, says, says_not):
-    text = clean(closing.next_actions(pd.DataFrame(claims), params(**changed), point_of(*where)))
+def test_what_comes_next_follows_from_the_results(claims, changed, where, shares, says, says_not):
+    points = {"": point_of(*where)}
+    text = clean(closing.next_actions(pd.DataFrame(claims), params(**changed), points, broken_table(**shares)))
     assert all(part in text for part in says) and not any(part in text for part in says_not) and "Phase 7" in text
+
+
+def test_every_parts_choice_at_the_end_of_what_was_tried_is_named():
+    points = {"fold0": point_of(14, 0.3), "fold1": point_of(18, 0.2)}
+    text = clean(closing.next_actions(pd.DataFrame([claim()]), params(), points, broken_table(**ROOM)))
+    assert "fold1: 選ばれた層 18" in text and "fold1: 選ばれた α = 0.2" in text and "fold0" not in text
 
 
 # examples
@@ -266,29 +264,96 @@ def test_texts_of_a_model_are_escaped_and_small_changes_have_no_sign_of_their_ow
 # strengths
 
 
-def doses(anger: list[float], alphas: tuple[float, ...] = (-0.3, 0.0, 0.2, 0.3)) -> pd.DataFrame:
-    row = {"emotion": "anger", "metric": "keywords/anger", "se": 0.1, "broken": 0.0}
-    return pd.DataFrame([{**row, "alpha": a, "effect": e} for a, e in zip(alphas, anger, strict=True)])
+def doses(
+    anger: list[float], alphas: tuple[float, ...] = (-0.3, 0.0, 0.2, 0.3), broken: list[float] | None = None
+) -> pd.DataFrame:
+    row = {"emotion": "anger", "metric": "keywords/anger", "se": 0.1}
+    cells = zip(alphas, anger, broken or [0.0] * len(alphas), strict=True)
+    return pd.DataFrame([{**row, "alpha": a, "effect": e, "unfiltered": e + 0.25, "broken": b} for a, e, b in cells])
 
 
 @pytest.mark.parametrize(
     ("effects", "says", "says_not"),
     [
-        ([-0.5, 0.0, 0.4, 0.9], ["α とともに単調に増える", "（α = -0.3）では -0.50"], ["単調には"]),
-        ([-0.001, 0.0, 0.9, 0.4], ["単調には増えない", "では +0.00"], ["単調に増える"]),
-        ([0.2, 0.0, 0.01, 0.0], ["ほとんど動かない（最大 +0.01）", "では +0.20"], ["単調に"]),
+        (
+            [-0.5, 0.0, 0.4, 0.9],
+            [
+                "α を 0 から 0.3 へ強めると、平均は +0.00 から +0.90 へ単調に増える",
+                "破綻率 0%）では -0.50（破綻もそのまま",
+            ],
+            ["単調では", "読まない"],
+        ),
+        (
+            [-0.001, 0.0, 0.9, 0.4],
+            ["単調ではない（0 から最も離れるのは α = 0.2 の +0.90）", "では +0.00（"],
+            ["単調に", "読まない"],
+        ),
+        ([0.2, 0.0, -0.4, -0.9], ["+0.00 から -0.90 へ単調に減る"], ["単調に増える", "単調では"]),
+        (
+            [0.2, 0.0, 0.012, 0.0],
+            ["変化は最大でも +0.012 で、目安の 0.02 に届かない", "では +0.20"],
+            ["単調", "破綻して数え"],
+        ),
     ],
 )
 def test_more_strength_gives_more_effect_or_not(effects, says, says_not):
     table = doses(effects)
     text = clean(beside.dose_sentence(table))
-    assert all(part in text for part in says) and not any(part in text for part in says_not)
+    assert all(part in text for part in says) and not any(part in text for part in says_not), text
     assert beside.dose_sentence(table.assign(metric="valence")).data == ""
     shown = beside.dose_rows(table)
     clean(shown)
     assert list(shown.columns) == ["α = -0.3", "α = 0", "α = 0.2", "α = 0.3"] and shown.index.tolist() == [
         ("怒り", "怒りの語数")
     ]
+
+
+@pytest.mark.parametrize(
+    ("effects", "broken", "says", "says_not"),
+    [
+        (
+            [-0.5, 0.0, 0.4, 0.9],
+            [0.51, 0.4, 0.6, 0.5],
+            [
+                "α = 0.2（60%）では半分を超える",
+                "増え方は読まない（破綻が半分以下の強さ: α = 0.3 の +0.90）",
+                "符号は読まない",
+            ],
+            ["単調"],
+        ),
+        (
+            [-0.5, 0.0, 0.4, 0.9],
+            [0.5, 0.4, 0.6, 0.7],
+            ["α = 0.2（60%）、0.3（70%）では", "（破綻が半分以下の強さ: なし）", "破綻率 50%）では -0.50"],
+            ["単調", "符号は読まない"],
+        ),
+        (
+            [-0.5, 0.0, 0.4, 0.9],
+            [0.9, 0.5, 0.5, 0.5],
+            ["単調に増える", "続きの 90% が破綻している"],
+            ["増え方は読まない"],
+        ),
+        (
+            [0.0, 0.0, 0.01, 0.0],
+            [0.0, 0.0, 0.6, 0.5],
+            [
+                "+0.010 で、目安の 0.02 に届かない",
+                "破綻して数えられないのかは分からない（破綻もそのまま数えた変化は最大 +0.26）",
+            ],
+            ["単調"],
+        ),
+    ],
+)
+def test_where_most_texts_are_broken_neither_course_nor_sign_is_read(effects, broken, says, says_not):
+    text = clean(beside.dose_sentence(doses(effects, broken=broken)))
+    assert all(part in text for part in says) and not any(part in text for part in says_not), text
+
+
+def test_broken_shares_and_unfiltered_effects_stand_at_every_strength():
+    shown = beside.dose_breakage_rows(doses([-0.5, 0.0, 0.4, 0.9], broken=[0.9, 0.0, 0.1, 0.2]))
+    clean(shown)
+    assert shown.loc[("怒り", "破綻率")].tolist() == [0.9, 0.0, 0.1, 0.2]
+    assert shown.loc[("怒り", "怒りの語数（そのまま）")].tolist() == [-0.25, 0.25, 0.65, 1.15]
 
 
 def test_without_the_opposite_sign_nothing_is_said_of_it():
@@ -334,54 +399,168 @@ def test_only_candidates_that_none_beats_are_listed():
 
 # rivals
 
+NO_LEAD = {"ahead": np.nan, "ahead_low": np.nan, "ahead_high": np.nan, "ahead_degenerate": np.nan}
+
 
 def rival(kind: str, effect: float, **given: Any) -> dict[str, Any]:
-    row = {"kind": kind, "emotion": "anger", "metric": "keywords/anger", "alpha": 0.3, "effect": effect}
+    """A method's row; the vector that it is compared with moves the measure by 0.5 and breaks no text."""
+    row = {"kind": kind, "emotion": "anger", "metric": "keywords/anger", "alpha": 0.3, "effect": effect, "base": 0.125}
     row |= {"low": effect - 0.2, "high": effect + 0.2, "degenerate": False, "vs_others": -0.001, "broken": 0.0}
-    return {**row, "delta_ratio": 0.3, "n": 24, **given}
+    row |= {"delta_ratio": 0.3, "n": 24, "validation_gap": np.nan if kind in ("emotion", "prompting") else -0.04}
+    lead = {"ahead": 0.5 - effect, "ahead_low": 0.3 - effect, "ahead_high": 0.7 - effect, "ahead_degenerate": False}
+    row |= NO_LEAD if kind in ("emotion", "prompting") else lead
+    row |= given
+    return {"level": row["base"] + row["effect"], "broken_gap": row["broken"], **row}
 
 
 FLAT_RIVAL = {"degenerate": True, "low": np.nan, "high": np.nan}
+FLAT_LEAD = {"ahead_degenerate": True, "ahead_low": np.nan, "ahead_high": np.nan}
 
 
-def test_rivals_stand_side_by_side_with_a_dash_where_prompting_has_nothing():
+def test_methods_stand_side_by_side_with_a_dash_where_prompting_has_nothing():
+    rows = [
+        rival("emotion", 0.5),
+        rival("pca", -0.001, **FLAT_RIVAL, broken=0.125),
+        rival("prompting", 4.0, **FLAT_RIVAL, delta_ratio=np.nan, base=0.75),
+    ]
+    table = pd.DataFrame([*rows, rival("emotion", 0.0125, metric="target/anger")])
+    levels = beside.rival_level_rows(table)
+    clean(levels)
+    assert levels["語数: 差 [95 % BCa]"].tolist() == ["+0.50 [0.30, 0.70]", "+0.00（区間なし）", "+4.00（区間なし）"]
+    assert levels["語数: なし"].tolist() == ["0.12", "0.12", "0.75"]
+    assert levels["語数: あり"].tolist() == ["0.62", "0.12", "4.75"]
+    assert levels["確率: 差 [95 % BCa]"].tolist() == ["+0.013 [-0.188, 0.213]", "—", "—"]
+    strength = beside.rival_strength_rows(table)
+    clean(strength)
+    assert strength["α"].tolist() == ["0.3", "0.3", "—"] and strength["‖Δh‖/‖h‖"].tolist() == ["0.30", "0.30", "—"]
+    assert strength["破綻率"].tolist() == ["0%", "12%", "0%"]
+    assert strength["ベクトルとの差（ポイント）"].tolist() == ["—", "+12", "+0"]
+    assert strength["同、検証"].tolist() == ["—", "-4", "—"]
+    lead = beside.rival_lead_rows(table)
+    clean(lead)
+    assert lead["語数: ベクトル − 方法 [95 % BCa]"].to_dict() == {("怒り", "主成分方向"): "+0.50 [0.30, 0.70]"}
+
+
+def test_emotions_are_not_mixed_up_in_a_table_of_methods():
+    other = {"emotion": "apology", "metric": "keywords/apology"}
     table = pd.DataFrame(
-        [
-            rival("emotion", 0.5),
-            rival("pca", -0.001, **FLAT_RIVAL),
-            rival("prompting", 4.0, **FLAT_RIVAL, delta_ratio=np.nan),
-        ]
+        [rival("emotion", 0.5), rival("emotion", 0.7, **other), rival("pca", 0.1), rival("pca", 0.2, **other)]
     )
-    shown = beside.rival_rows(table)
-    clean(shown)
-    assert shown["効果 [95 % BCa]"].tolist() == ["0.50 [0.30, 0.70]", "0.00（区間なし）", "4.00（区間なし）"]
-    assert shown["α"].tolist() == ["0.3", "0.3", "—"] and shown["‖Δh‖/‖h‖"].tolist() == ["0.30", "0.30", "—"]
+    shown = beside.rival_level_rows(table)
+    assert [index[0] for index in shown.index] == ["怒り", "怒り", "謝罪", "謝罪"]
+    assert [cell[:5] for cell in shown["語数: 差 [95 % BCa]"]] == ["+0.50", "+0.10", "+0.70", "+0.20"]
 
 
 @pytest.mark.parametrize(
     ("rows", "says", "says_not"),
     [
-        ([rival("emotion", 0.01), rival("pca", -0.3)], ["どの方法でもほとんど動かない"], ["最も大きい"]),
-        ([rival("emotion", 0.5), rival("pca", 0.6)], ["最も大きいのは主成分方向（+0.60）"], ["指示は"]),
         (
-            [rival("emotion", 0.5), rival("prompting", 2.0)],
-            ["指示の方が大きい（区間は重ならない）"],
-            ["ベクトルの方が"],
+            [rival("emotion", 0.01), rival("pca", -0.015)],
+            ["どの方法でも、変化の絶対値は 0.02 に満たない（最大 0.015）"],
+            ["より大きい", "決まらない", "半分を超える"],
         ),
         (
-            [rival("emotion", 2.5), rival("prompting", 1.0)],
-            ["ベクトルの方が大きい（区間は重ならない）"],
-            ["指示の方が"],
+            [rival("emotion", 0.01, broken=0.6, broken_gap=0.0), rival("pca", 0.0)],
+            ["0.02 に満たない", "半分を超える続きが破綻しており、効かないのか"],
+            [],
         ),
-        ([rival("emotion", 0.5), rival("prompting", 0.6)], ["区間は重なる（差の検定はしていない）"], ["方が大きい"]),
-        ([rival("emotion", 0.5), rival("prompting", 2.0, **FLAT_RIVAL)], ["指示（プロンプト）（+2.00）"], ["指示は +"]),
-        ([rival("emotion", 0.5), rival("prompting", -0.001, low=-0.1, high=0.1)], ["指示は +0.00"], ["区間は重なる"]),
+        (
+            [rival("emotion", 0.5), rival("pca", 0.1)],
+            [
+                "10 ポイント以内の方法は主成分方向 +0。",
+                "感情ベクトルは主成分方向より大きい（対応のある差 +0.40 [0.20, 0.60]）",
+            ],
+            ["決まらない", "比べない"],
+        ),
+        ([rival("emotion", 0.5), rival("pca", 0.9)], ["主成分方向は感情ベクトルより大きい"], ["感情ベクトルは主成分"]),
+        ([rival("emotion", 0.5), rival("pca", 0.4)], ["主成分方向との大小は決まらない"], ["より大きい"]),
+        (
+            [rival("emotion", 0.5), rival("pca", 0.1, **FLAT_LEAD)],
+            ["主成分方向との差は +0.40（0 でない差が少なく、区間なし）"],
+            ["より大きい"],
+        ),
+        (
+            [rival("emotion", 0.5), rival("pca", 0.1, broken=0.1), rival("subspace", 0.0, broken=0.125)],
+            ["主成分方向 +10。", "破綻率が離れているため比べないのは部分空間への移動 +12。", "主成分方向より大きい"],
+            ["部分空間への移動より大きい"],
+        ),
+        (
+            [rival("emotion", 0.5), rival("pca", 0.1, broken_gap=-0.125)],
+            ["以内の方法はなく（主成分方向 -12）、大小を比べない"],
+            ["より大きい", "決まらない"],
+        ),
     ],
 )
-def test_which_way_moves_a_measure_most(rows, says, says_not):
-    text = clean(beside.rival_sentence(pd.DataFrame(rows)))
+def test_the_vector_is_compared_only_with_methods_that_break_about_as_many_texts(rows, says, says_not):
+    text = clean(beside.rival_sentence(pd.DataFrame(rows), 0.1))
     assert all(part in text for part in says) and not any(part in text for part in says_not), text
-    assert text.splitlines()[-1].endswith("大きさの比較は目安である。")
+    assert "24 シナリオでは、破綻率そのものに最大 10 ポイントの標準誤差がある" in text
+
+
+def test_a_wider_margin_compares_more_methods():
+    table = pd.DataFrame([rival("emotion", 0.5), rival("pca", 0.1, broken=0.25)])
+    assert "大小を比べない" in beside.rival_sentence(table, 0.1).data
+    wide = beside.rival_sentence(table, 0.3).data
+    assert "感情ベクトルは主成分方向より大きい" in wide and "30 ポイント以内の方法は主成分方向 +25" in wide
+
+
+@pytest.mark.parametrize(
+    ("asked", "vector", "says", "says_not"),
+    [
+        (rival("prompting", 2.0), {}, ["区間は重ならず、指示の方が大きい"], ["ベクトルの方が"]),
+        (rival("prompting", -1.0), {}, ["区間は重ならず、ベクトルの方が大きい"], ["指示の方が"]),
+        (
+            rival("prompting", 0.6),
+            {},
+            [
+                "指示は 0.12 → 0.72（+0.60）、ベクトルは 0.12 → 0.62（+0.50）で、",
+                "差の区間は重なる（差の検定はしていない）",
+            ],
+            ["方が大きい"],
+        ),
+        (rival("prompting", 2.0, **FLAT_RIVAL), {}, ["一方に区間がないため比べない"], ["方が大きい", "重なる"]),
+        (rival("prompting", -0.001, high=0.4), {}, ["（+0.00）、ベクトル", "差の区間は重なる"], ["方が大きい"]),
+        (
+            rival("prompting", 0.03, base=0.47),
+            {"base": 0.03},
+            [
+                "指示がなくても水準 0.47 に達している（ベクトルの基準は 0.03）",
+                "指示ありは 0.50、ベクトルありは 0.53 だが",
+                "差（指示 +0.03、ベクトル +0.50）どうしは比べられない",
+            ],
+            ["区間は重なる", "方が大きい"],
+        ),
+        (rival("prompting", 2.0, base=0.3), {"base": 0.125}, ["指示の方が大きい"], ["比べられない"]),  # not 3 times
+        (rival("prompting", 2.0, base=0.09), {"base": 0.01}, ["指示の方が大きい"], ["比べられない"]),  # too little
+    ],
+)
+def test_asking_is_compared_unless_the_format_alone_says_it_already(asked, vector, says, says_not):
+    table = pd.DataFrame([rival("emotion", 0.5, **vector), asked])
+    text = clean(beside.rival_sentence(table, 0.1))
+    assert all(part in text for part in says) and not any(part in text for part in says_not), text
+
+
+def at_equal_strength(*leads: tuple[float, float, float]) -> pd.DataFrame:
+    row = {"kind": "probe", "emotion": "anger", "metric": "keywords/anger", "alpha": 0.2, "own": -0.001, "rival": 0.4}
+    row |= {"own_broken": 0.25, "rival_broken": 0.5, "n": 24}
+    cells = [{"ahead": lead, "ahead_low": low, "ahead_high": high} for lead, low, high in leads]
+    return pd.DataFrame([{**row, **cell, "ahead_degenerate": bool(np.isnan(cell["ahead_low"]))} for cell in cells])
+
+
+def test_at_an_equal_strength_the_larger_of_two_is_named_only_where_the_interval_says_so():
+    probe = wording.KINDS["probe"]
+    shown = beside.equal_strength_rows(at_equal_strength((-0.4, -0.6, -0.2)))
+    clean(shown)
+    assert shown.iloc[0].tolist() == ["0.2", "25% / 50%", "+0.00 / +0.40", "-0.40 [-0.60, -0.20]"]
+    behind = clean(beside.equal_strength_sentence(at_equal_strength((-0.4, -0.6, -0.2), (-0.1, -0.3, 0.1))))
+    assert f"感情ベクトルより大きい方法: 怒りの語数の{probe}（α = 0.2、差 -0.40 [-0.60, -0.20]）。" in behind
+    assert "感情ベクトルの方が大きい: どの組でも、そうとは言えない" in behind
+    assert "残る 1 組" in behind and "点推定で方法の方が大きいのは 2 組のうち 2 組" in behind
+    ahead = clean(beside.equal_strength_sentence(at_equal_strength((0.4, 0.2, 0.6), (-0.4, np.nan, np.nan))))
+    assert f"感情ベクトルの方が大きい: 怒りの語数の{probe}" in ahead and "残る 1 組" in ahead
+    assert "より大きい方法: どの組でも" in ahead
+    assert "該当なし" in clean(beside.equal_strength_rows(pd.DataFrame()))
+    assert "組がない" in clean(beside.equal_strength_sentence(pd.DataFrame()))
 
 
 # families, norms, damage
@@ -397,26 +576,39 @@ def test_families_and_norms_are_named():
     assert set(beside.norm_rows(norms).index) == {wording.KINDS[kind] for kind in norms["kind"]}
 
 
-def damage(change: float, se: float) -> pd.DataFrame:
-    row = {"kl_se": 0.01, "topic": 0.4, "n": 24}
-    rows = [{"kind": "emotion", "emotion": "anger", "kl": 0.5, "topic_change": change, "topic_se": se, **row}]
+def damage(change: float, se: float, n_topic: int = 24) -> pd.DataFrame:
+    row = {"kl_se": 0.01, "topic": 0.4, "topic_base": 0.4 - change, "n_kl": 21, "n_topic": n_topic}
+    own = {"kind": "emotion", "emotion": "anger", "kl": 0.5, "topic_change": change, "topic_se": se, "directions": 1}
+    rows = [{**row, **own, "kind": "baseline", "emotion": "none"}, {**row, **own}]
     for kind, kl in (("isotropic", 0.1), ("covariance", 0.9)):
-        rows.append({"kind": kind, "emotion": "any", "kl": kl, "topic_change": -0.0001, "topic_se": 0.01, **row})
+        control = {"kind": kind, "emotion": "any", "kl": kl, "topic_change": -0.0001, "topic_se": 0.01}
+        rows.append({**row, **control, "directions": 2})
     return pd.DataFrame(rows)
 
 
 def test_a_text_that_leaves_its_topic_is_named():
-    lost = clean(beside.damage_sentence(damage(-0.2, 0.05)))
-    assert (
-        "怒り 0.50 nat" in lost
-        and "0.10–0.90 nat" in lost
-        and "怒り（-0.20）では" in lost
-        and "パッチなしより下がった" in lost
-    )
+    lost = clean(harm.damage_sentence(damage(-0.2, 0.05)))
+    assert "怒り 0.50 nat" in lost and "族により 0.10–0.90 nat" in lost
+    assert "怒り（-0.200）では、続きとプロンプトの類似度がパッチなしより下がった（24 シナリオ" in lost
     for change, se in ((-0.2, 0.2), (0.2, 0.01)):
-        kept = clean(beside.damage_sentence(damage(change, se)))
+        kept = clean(harm.damage_sentence(damage(change, se)))
         assert "下がったとは言えない" in kept and "下がった（" not in kept
-    clean(beside.damage_rows(damage(-0.2, 0.05)))
+
+
+def test_the_interval_of_a_topic_s_change_has_the_degrees_of_freedom_of_the_texts_that_are_there():
+    assert "下がった（24 シナリオ" in harm.damage_sentence(damage(-0.2, 0.09)).data  # 2.07 standard errors
+    assert "下がったとは言えない" in harm.damage_sentence(damage(-0.2, 0.09, n_topic=5)).data  # 2.78
+    assert harm.topic_rows(damage(-0.2, 0.1, n_topic=5)).iloc[0, 2] == "-0.200 [-0.478, 0.078]"
+    clean(harm.topic_rows(damage(np.nan, np.nan, n_topic=0)))
+
+
+def test_a_few_directions_are_not_called_the_mean_of_their_family():
+    text = clean(harm.damage_sentence(damage(-0.2, 0.05)))
+    assert "各族から 2 本だけを測り" in text and "族全体の平均ではなく" in text
+    assert "対照" not in harm.damage_sentence(damage(-0.2, 0.05).iloc[:2]).data
+    for shown, n in ((harm.kl_rows(damage(-0.2, 0.05)), 21), (harm.topic_rows(damage(-0.2, 0.05)), 24)):
+        clean(shown)
+        assert shown["方向の本数"].tolist() == [1, 2, 2] and shown["シナリオ数"].tolist() == [n] * 3
 
 
 def test_tables_of_shares_and_changes_show_japanese_names():

@@ -30,16 +30,22 @@ USUAL = ("last", "mean", "trigger")
 
 
 def texts(run: Run) -> pd.DataFrame:
-    """The profile's scenarios of every split, and the explicit training scenarios for steering vectors."""
+    """The profile's scenarios of every split, and as many training scenarios of each style for steering vectors."""
     return run.once("texts", lambda: _selected(run))
 
 
 def _selected(run: Run) -> pd.DataFrame:
     parts = [run.texts(split) for split in ("train", "validation", "test")]
-    explicit = run.data[(run.data["split"] == "train") & (run.data["style"] == "explicit")]
-    if explicit["scenario"].nunique() >= run.params.n_train:
-        parts.append(run.texts("train", style="explicit"))
+    parts += [of_style(run, style) for style in ("explicit", "implicit")]
     return pd.concat(parts).drop_duplicates("id").reset_index(drop=True)
+
+
+def of_style(run: Run, style: str) -> pd.DataFrame:
+    """The texts of as many training scenarios of one style as the profile asks for, or of all that there are."""
+    held = run.data[(run.data["split"] == "train") & (run.data["style"] == style)]
+    whole = held.groupby("scenario")["emotion"].nunique() == run.data["emotion"].nunique()
+    count = min(run.params.n_train, int(whole.sum()))
+    return run.texts("train", style=style, count=count) if count else held.head(0)
 
 
 def activations(run: Run, position: str, layers: Sequence[int] | None = None) -> Activations:
@@ -124,7 +130,7 @@ def ensure(run: Run, wanted_positions: Sequence[str], layers: Sequence[int] | No
 def storage_table(run: Run) -> pd.DataFrame:
     """Position, site, layers, texts and rows of what is stored, one row's shape, the type, and MiB on disk."""
     rows, sites = [], tuple(dict.fromkeys(("resid_pre", *run.params.sites)))
-    places = places_of(run.lm, sites, run.params.layers)
+    places = places_of(run.lm, sites, run.params.layers or None)
     for position in positions(run):
         held = stored(run, position).sites
         for site in sites:

@@ -17,7 +17,6 @@ import pandas as pd
 
 from emolib import store
 from emolib.claims import OperatingPoint, choose_operating_point
-from emolib.config import spread_layers
 from emolib.controls import FAMILIES, ControlSource
 from emolib.errors import UserError
 from emolib.extraction import extract_activations
@@ -86,14 +85,15 @@ def prompts(run: Run, part: Part, split: str) -> pd.DataFrame:
 # what the vectors and their rivals are fitted on
 
 
-def training(run: Run, part: Part) -> Any:
-    """Activations of the part's training texts, of the style that vectors are fitted on."""
+def training(run: Run, part: Part, style: str | None = None) -> Any:
+    """Activations of the part's training texts, of one style; None takes the one that vectors are fitted on."""
     params = run.params
+    style = style or params.vector_style
     if not part.name:
-        return phase3.training(run, params.vector_position, style=params.vector_style)
+        return phase3.training(run, params.vector_position, style=style)
     acts = run.once(f"all/{params.vector_position}", lambda: phase2.activations(run, params.vector_position))
     kept = acts.texts["scenario"].isin(part.train)
-    return acts.where(kept if params.vector_style == "all" else kept & (acts.texts["style"] == params.vector_style))
+    return acts.where(kept if style == "all" else kept & (acts.texts["style"] == style))
 
 
 def vectors(run: Run, part: Part) -> EmotionVectors:
@@ -130,8 +130,8 @@ def controls(run: Run, part: Part, layers: Sequence[int]) -> ControlSource:
 
 
 def candidate_layers(run: Run) -> tuple[int, ...]:
-    """The layers tried on validation: those given, or a spread over the middle of the depth."""
-    return run.params.layers or spread_layers(run.lm.n_layers, run.params.n_layer_points)
+    """The layers tried on validation: those given, all, or a spread over the middle of the depth."""
+    return run.params.candidate_layers(run.lm.n_layers)
 
 
 def reference(run: Run, part: Part | None = None) -> pd.DataFrame:
@@ -219,14 +219,12 @@ def operating_point(run: Run) -> OperatingPoint:
 
 
 def test_sweep(run: Run) -> pd.DataFrame:
-    """The chosen points on the test prompts, with the control directions of every family and the direct path."""
+    """The chosen points on the test prompts, with the control directions of every family, the direct path and α = 0."""
     points, count = operating_points(run), run.params.n_controls
 
     def sweep(part: Part) -> pd.DataFrame:
         point = points[part.name]
-        return _steered(
-            run, part, "test", [point.layer], [point.alpha], n_controls=count, families=FAMILIES, direct_path=True
-        )
+        return _steered(run, part, "test", [point.layer], [point.alpha], count)
 
     return run.once("test", lambda: joined(run, sweep))
 
@@ -255,16 +253,9 @@ def beside_baseline(run: Run, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _steered(
-    run: Run,
-    part: Part,
-    split: str,
-    layers: Sequence[int],
-    alphas: Sequence[float],
-    *,
-    n_controls: int = 0,
-    families: Sequence[str] = (),
-    direct_path: bool = False,
+    run: Run, part: Part, split: str, layers: Sequence[int], alphas: Sequence[float], n_controls: int = 0
 ) -> pd.DataFrame:
+    """The emotions' steers, and where there are controls also the direct path and the steer of strength 0."""
     return residual_sweep(
         run.lm,
         prompts(run, part, split),
@@ -272,9 +263,10 @@ def _steered(
         layers=layers,
         alphas=alphas,
         n_controls=n_controls,
-        families=families,
+        families=FAMILIES,
         source=controls(run, part, layers) if n_controls else None,
-        direct_path=direct_path,
+        direct_path=bool(n_controls),
+        zero=bool(n_controls),
         settings=settings(run, part),
         run=run.shards(part.file(split)),
     )
@@ -287,8 +279,20 @@ def joined(run: Run, sweep: Any) -> pd.DataFrame:
 
 
 def template_of(run: Run) -> str:
-    """What the sweeps continue, with the prompt in place of `{text}`."""
-    return prompt_template(run) if run.params.prompt_format == "chat" else "{text}"
+    """What the sweeps continue, with the prompt in place of `{text}`.
+
+    Raises:
+        UserError: the model has no chat format, or no beginning-of-sequence token, and is asked for it.
+    """
+    template = prompt_template(run) if run.params.prompt_format == "chat" else "{text}"
+    if run.params.bos == "model":
+        return template
+    first = run.lm.tokenizer.bos_token
+    if not first:
+        raise UserError(
+            f"expected a tokenizer with a beginning-of-sequence token, {run.params.model}'s has none; use bos=model"
+        )
+    return template if template.startswith(first) else first + template
 
 
 def prompt_template(run: Run, request: str = "") -> str:

@@ -1,22 +1,25 @@
 """Phase 7: statistics across the models of a profile, from what their phases 3 and 5 stored.
 
-Needs Phase 5 of the model it is called for, and reads every other model of the profile that has finished it. Makes
-`statistics/effect_sizes.csv`, `power_analysis.csv` and `.json`, `k_selection.csv` and `claims.csv`. No model is loaded
-and no text generated. What counts as supported is in `emolib.phases.verdicts`.
+Reads whatever is there: Phase 3 of a model gives its k and its claims about vectors, Phase 5 its effects, its power and
+its claims about steering. Makes `statistics/effect_sizes.csv`, `power_analysis.csv` and `.json`, `k_selection.csv` and
+`claims.csv`. No model is loaded and no text generated. What counts as supported is in `emolib.phases.verdicts`.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+from pydantic import ValidationError
 
 from emolib import statistics, store
 from emolib.claims import success
+from emolib.config import PHASE_PARAMETERS
 from emolib.effects import CONTROL_FAMILIES, correct, effect_sizes
 from emolib.errors import UserError
 from emolib.paths import ResultPaths
@@ -26,6 +29,7 @@ from emolib.phases.scores import measures
 from emolib.power import achieved_power, power_table
 from emolib.subspace_choice import choose_k
 
+SOURCES = ("phase3", "phase5")  # the phases whose results are read
 FAMILY = ("model", "kind", "measure")  # p values are corrected within these
 MEASURES = (
     *("keywords", "target", "target_lexical", "target_encoder", "valence", "sentiment", "politeness", "goemotions"),
@@ -40,26 +44,71 @@ POST_HOC_NOTE = "describes only: it restates the p value and decides nothing (Ho
 # what is at hand
 
 
-def models(run: Run) -> list[str]:
-    """The profile's models whose Phase 5 has finished.
+@dataclass(frozen=True)
+class Record:
+    """A finished phase of a model, as its record tells.
+
+    Attributes:
+        parameters: what the phase ran with.
+        state: `current`; `behind` (an artifact that it made or read is gone, or was made anew since: read, and told);
+            `other` (made from other data, by other scorers or by another version of the phase: not read).
+    """
+
+    model: str
+    phase: str
+    parameters: Mapping[str, Any]
+    state: Literal["current", "behind", "other"]
+
+
+def records(run: Run) -> list[Record]:
+    """Every record of phases 3 and 5 in this profile.
 
     Raises:
-        UserError: the run's own model is not among them.
+        UserError: none of them can be read.
     """
-    found = run.paths.finished_models("phase5")
-    if run.paths.model not in found:
-        which = f"--profile {run.params.profile} --model {run.params.model}"
+    found = run.once("records", lambda: [_record(run, m, p) for p in SOURCES for m in run.paths.finished_models(p)])
+    if all(record.state == "other" for record in found):
+        old = ", ".join(f"{record.model} {record.phase}" for record in found)
+        told = f" but of other data, scorers or versions ({old})" if found else ""
         raise UserError(
-            f"expected a finished Phase 5 of {run.paths.model}, found {', '.join(found) or 'none'}; "
-            f"run `emolib run {which} --phase phase5`"
+            f"expected a finished Phase 3 or Phase 5 of profile {run.params.profile}, found none{told}; "
+            f"run `emolib run --profile {run.params.profile} --model {run.params.model}`"
         )
     return found
 
 
+def _record(run: Run, model: str, phase: str) -> Record:
+    """A record beside what the phase would leave now, run with the same parameters."""
+    manifest = store.read_manifest(places(run, model).record(phase)) or {"matched": {}}
+    given = manifest["matched"].get("parameters", {})
+    try:
+        now = Run(PHASE_PARAMETERS[phase](**given))
+        same = now.paths.model == model and store.state(now.record_path(), now.identity()) == "done"
+        state = ("current" if now.state() == "done" else "behind") if same else "other"
+    except (UserError, ValidationError):  # parameters of another version, or a data set that is gone
+        state = "other"
+    return Record(model, phase, given, state)
+
+
+def record_of(run: Run, model: str, phase: str) -> Record | None:
+    """The record of a model's phase; None where there is none that is read."""
+    found = [r for r in records(run) if (r.model, r.phase) == (model, phase) and r.state != "other"]
+    return found[0] if found else None
+
+
+def models(run: Run) -> list[str]:
+    """The profile's models whose Phase 5 is read."""
+    return [record.model for record in records(run) if record.phase == "phase5" and record.state != "other"]
+
+
 def vector_models(run: Run) -> list[str]:
-    """Those of `models` whose Phase 3 has finished too."""
-    finished = run.paths.finished_models("phase3")
-    return [model for model in models(run) if model in finished]
+    """The profile's models whose Phase 3 is read."""
+    return [record.model for record in records(run) if record.phase == "phase3" and record.state != "other"]
+
+
+def every_model(run: Run) -> list[str]:
+    """The profile's models with anything to read."""
+    return sorted({*models(run), *vector_models(run)})
 
 
 def places(run: Run, model: str) -> ResultPaths:
@@ -86,7 +135,36 @@ def emotions_of(sweep: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(sweep.loc[sweep["kind"] == "emotion", "emotion"]))
 
 
+def vector_places(run: Run) -> pd.DataFrame:
+    """Which vectors phases 3 and 5 of a model are about: their layers, texts and positions.
+
+    Returns:
+        model, emotion, probe_layer (Phase 3's, chosen on validation), layer (that steers; a row each where folds chose
+        several), style and position of the texts behind the steering vectors (Phase 3's: all, mean), stability with
+        low and high: of Phase 3's vectors at the layer that steers. Models with both phases only.
+    """
+    rows = []
+    for model in (name for name in models(run) if name in vector_models(run)):
+        where, sweep, given = places(run, model), test_sweep(run, model), record_of(run, model, "phase5").parameters
+        probes, stability = (stored(run, where.vector_table(f"{name}_mean")) for name in ("probes", "stability"))
+        used = sweep[sweep["kind"] == "emotion"].drop_duplicates(["emotion", "layer"])[["emotion", "layer"]]
+        known = chosen_probe_layers(probes)[["emotion", "layer"]].rename(columns={"layer": "probe_layer"})
+        cosines = stability.rename(columns={"mean": "stability"})[["emotion", "layer", "stability", "low", "high"]]
+        table = known.merge(used, on="emotion").merge(cosines, how="left", on=["emotion", "layer"])
+        named = {"model": model, "style": given["vector_style"], "position": given["vector_position"]}
+        rows.append(table.assign(**named))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
 # effects
+
+
+EFFECT_COLUMNS = (
+    *("model", "measure", "on_target", "kind", "emotion", "layer", "alpha", "metric", "counted", "baseline_mean"),
+    *("baseline_sd", "n", "mean", "sd", "d_z", "hedges_g", "ci_low", "ci_high", "d_low", "d_high", "t", "p_t"),
+    *("p_wilcoxon", "n_nonzero", "degenerate", "mean_unfiltered", "direction", "rank_p_worst"),
+    *("family", "family_size", "p_bonferroni", "p_fdr"),
+)
 
 
 def effects(run: Run) -> pd.DataFrame:
@@ -94,16 +172,27 @@ def effects(run: Run) -> pd.DataFrame:
 
     Returns:
         The columns of `emolib.effects.effect_sizes`, before them model, and measure (the metric's family), on_target
-        (the metric measures the steered emotion). p values are corrected within model × kind × measure.
+        (the metric measures the steered emotion). p values are corrected within model × kind × measure. Intervals take
+        the resamples of the model's Phase 5 and are equal to those that it prints, unless `n_bootstrap` is given.
+        Empty where no model has a Phase 5.
     """
-    settings = {"n_resamples": run.params.n_bootstrap, "seed": run.params.seed}
+    settings = {model: _resampling(run, model) for model in models(run)}
 
     def compute() -> pd.DataFrame:
-        table = pd.concat([_effects_of(run, model, settings) for model in models(run)], ignore_index=True)
+        parts = [_effects_of(run, model, given) for model, given in settings.items()]
+        if not parts:
+            return pd.DataFrame(columns=EFFECT_COLUMNS)
+        table = pd.concat(parts, ignore_index=True)
         return correct(table.drop(columns=["family", "family_size", "p_bonferroni", "p_fdr"]), family=FAMILY)
 
     sources = [path for model in models(run) for path in _sweep_files(run, model)]
-    return run.once("effects", lambda: _csv(run, "effect", "effect_sizes", sources, settings, compute))
+    return run.once("effects", lambda: _csv(run, "effect", "effect_sizes", sources, {"resampling": settings}, compute))
+
+
+def _resampling(run: Run, model: str) -> dict[str, Any]:
+    """The resamples behind the intervals that the model's Phase 5 prints."""
+    given = record_of(run, model, "phase5").parameters
+    return {"n_resamples": run.params.n_bootstrap or given["n_resamples"], "seed": given["seed"], "resamples": "scipy"}
 
 
 def _sweep_files(run: Run, model: str) -> list[Path]:
@@ -112,7 +201,7 @@ def _sweep_files(run: Run, model: str) -> list[Path]:
     return [where.sweep("test"), *([rivals] if rivals.exists() else [])]
 
 
-def _effects_of(run: Run, model: str, settings: Mapping[str, int]) -> pd.DataFrame:
+def _effects_of(run: Run, model: str, settings: Mapping[str, Any]) -> pd.DataFrame:
     """One model's effects: what the test sweep holds, and what could have been done instead."""
     test, *others = [stored(run, path) for path in _sweep_files(run, model)]
     tables = [test] + [part for table in others for part in _rivals(table)]
@@ -155,20 +244,24 @@ def _at_one_point(table: pd.DataFrame) -> pd.DataFrame:
 def own_effects(run: Run) -> pd.DataFrame:
     """The emotions' own vectors on their own measures: what claims are about."""
     table = effects(run)
-    return table[(table["kind"] == "emotion") & table["on_target"]].reset_index(drop=True)
+    return table[(table["kind"] == "emotion") & table["on_target"].astype(bool)].reset_index(drop=True)
 
 
 def families(table: pd.DataFrame, significance: float) -> pd.DataFrame:
     """Per named family: how many tests, how many without a test (degenerate), and how many p below the level."""
-    rows = []
+    rows, counted = [], ("p_t", "p_bonferroni", "p_fdr")
     for keys, part in table.groupby(list(FAMILY), sort=False):
         row = {**dict(zip(FAMILY, keys, strict=True)), "tests": len(part), "degenerate": int(part["degenerate"].sum())}
-        row |= {name: int((part[name] < significance).sum()) for name in ("p_t", "p_bonferroni", "p_fdr")}
-        rows.append(row)
-    return pd.DataFrame(rows)
+        rows.append(row | {name: int((part[name] < significance).sum()) for name in counted})
+    return pd.DataFrame(rows, columns=[*FAMILY, "tests", "degenerate", *counted])
 
 
 # power
+
+POWER_COLUMNS = (
+    *("d", "power", "alpha", "n_required", "n", "detectable_d", "power_at_n", "underpowered", "observed_d"),
+    POST_HOC,
+)
 
 
 def power(run: Run) -> pd.DataFrame:
@@ -188,13 +281,13 @@ def power(run: Run) -> pd.DataFrame:
             observed = {name: row[name] for name in ("model", "emotion", "metric")} | {"observed_d": row["d_z"]}
             reached = float(achieved_power(row["d_z"], row["n"], alpha=params.significance))
             parts.append(design(row["n"]).assign(**observed, **{POST_HOC: reached}))
-        table = pd.concat(parts, ignore_index=True)
         named = ["model", "emotion", "metric"]
+        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*named, *POWER_COLUMNS])
         return table[[*named, *(name for name in table if name not in named)]]
 
     sources = [path for model in models(run) for path in _sweep_files(run, model)]
     matched = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
-    matched |= {"seed": params.seed}
+    matched |= {"resampling": {model: _resampling(run, model) for model in models(run)}}
     table = run.once("power", lambda: _csv(run, "power", "power_analysis", sources, matched, compute))
     if "power" in params.modes:
         data = store.json_bytes(_power_record(table, params.significance))
@@ -235,8 +328,9 @@ def k_selection(run: Run) -> pd.DataFrame:
 
     Returns:
         Per model, emotion and k, at the layer that the probe chose on validation: overlap, null, null_high, excess and
-        se (scenarios resampled), null_max, test_overlap, test_null_high, chosen, chosen_k, best_k, found (the best
-        excess lies above null_max) and rule. Empty where no model has an overlap table: it takes two emotions.
+        se (scenarios resampled), null_max, test_overlap, test_null, test_null_high, test_excess, chosen, chosen_k,
+        best_k, found (the best excess lies above null_max) and rule. Empty where no model has an overlap table: it
+        takes Phase 3 and two emotions.
     """
     sources = [path for model in vector_models(run) for path in _k_files(run, model)]
 
@@ -244,12 +338,14 @@ def k_selection(run: Run) -> pd.DataFrame:
         parts = [_k_of(run, model) for model in vector_models(run) if _k_files(run, model)]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=K_COLUMNS)
 
-    return run.once("k", lambda: _csv(run, "k", "k_selection", sources, {}, compute))
+    matched = {"columns": list(K_COLUMNS)}
+    return run.once("k", lambda: _csv(run, "k", "k_selection", sources, matched, compute))
 
 
 K_COLUMNS = (
     *("model", "emotion", "layer", "k", "overlap", "null", "null_high", "excess", "se", "null_max"),
-    *("test_overlap", "test_null_high", "chosen", "chosen_k", "best_k", "best_excess", "best_se", "found", "rule"),
+    *("test_overlap", "test_null", "test_null_high", "test_excess"),
+    *("chosen", "chosen_k", "best_k", "best_excess", "best_se", "found", "rule"),
 )
 
 
@@ -266,7 +362,7 @@ def _k_of(run: Run, model: str) -> pd.DataFrame:
     layers = dict(zip(chosen["emotion"], chosen["layer"], strict=True))
     picked = choose_k(validation, layer_of=layers)
     picked = picked.rename(columns={"k": "chosen_k", "se": "best_se"}).drop(columns=["excess", "null_max"])
-    names = {"overlap": "test_overlap", "null_high": "test_null_high"}
+    names = {name: f"test_{name}" for name in ("overlap", "null", "null_high", "excess")}
     held_out = test.rename(columns=names)[["emotion", "layer", "k", *names.values()]]
     table = validation.merge(picked, on=["emotion", "layer"]).merge(held_out, how="left", on=["emotion", "layer", "k"])
     table = table.assign(model=model, chosen=table["k"] == table["chosen_k"], rule=K_RULE)

@@ -1,19 +1,22 @@
 """What could have been done instead of adding an emotion's vector: other directions, and asking in words.
 
 The first principal component, the normal of a probe, a move inside the emotion's subspace, and a prompt that asks for
-the emotion, at an equal share of broken texts (`matched_alphas`).
+the emotion. Each at the share of broken texts nearest the vector's (`matched_alphas`), and each direction beside the
+vector at the direction's own strength (`equal_strength`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 import yaml
 
-from emolib import paths
+from emolib import paths, statistics
 from emolib.alternatives import KINDS as ALTERNATIVES
 from emolib.alternatives import alternative_vectors
+from emolib.claims import success
 from emolib.patching import Cell, prompting_shard, steer_cell, subspace_shard, sweep_cells
 from emolib.phases import phase5
 from emolib.phases.run import Run
@@ -52,14 +55,24 @@ def alternatives_sweep(run: Run, split: str) -> pd.DataFrame:
 def matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
     """(part, kind, emotion) → the strength whose broken share on validation is nearest the vector's, the larger own
     effect of equals."""
-    return run.once("matched_alphas", lambda: _matched_alphas(run))
+    table = matching(run)
+    return dict(zip(table[["part", "kind", "emotion"]].itertuples(index=False, name=None), table["alpha"], strict=True))
 
 
-def _matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
+def matching(run: Run) -> pd.DataFrame:
+    """How each rival's strength was matched on validation.
+
+    Returns:
+        part, kind, emotion, alpha, gap (its share of broken validation texts minus the vector's).
+    """
+    return run.once("matching", lambda: _matching(run))
+
+
+def _matching(run: Run) -> pd.DataFrame:
     rivals, own = alternatives_sweep(run, "validation"), phase5.validation_sweep(run)
     points = phase5.operating_points(run)
     known = measures(own, run.emotions)
-    found = {}
+    found = []
     for name, point in points.items():
         mine = own[(own["part"] == name) & (own["kind"] == "emotion")]
         mine = mine[(mine["layer"] == point.layer) & (mine["alpha"] == point.alpha)]
@@ -69,10 +82,65 @@ def _matched_alphas(run: Run) -> dict[tuple[str, str, str], float]:
         for emotion in run.emotions:
             table[emotion] = cells[known[emotion][-1]].mean()
         for (kind, emotion), rows in table.groupby(level=["kind", "emotion"]):
-            gap = (rows["broken"] - shares[emotion]).abs().round(9)
-            best = rows[gap == gap.min()][emotion].idxmax()
-            found[name, kind, emotion] = float(best[2])
-    return found
+            gap = (rows["broken"] - shares[emotion]).round(9)
+            best = rows[gap.abs() == gap.abs().min()][emotion].idxmax()
+            row = {"part": name, "kind": kind, "emotion": emotion, "alpha": float(best[2])}
+            found.append({**row, "gap": float(gap[best])})
+    return pd.DataFrame(found)
+
+
+def equal_strength(run: Run, test: pd.DataFrame, dose: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """The emotion's vector beside every other direction at that direction's own strength, which is an equal ‖Δh‖.
+
+    The vector's texts come from the test sweep or, at other strengths, the dose sweep; a pair is left out where
+    neither holds that strength. A move inside a subspace has no such strength and is not here.
+
+    Returns:
+        kind, emotion, metric, alpha (mean over parts), own and rival (mean effects, broken texts as 0), own_broken,
+        rival_broken, n, ahead with its interval (see `ahead_of`).
+    """
+    steered = pd.concat([t[t["kind"] == "emotion"] for t in (test, dose)], ignore_index=True)
+    rows = []
+    for kind in ALTERNATIVES:
+        for emotion, names in measures(test, run.emotions).items():
+            rival = others[(others["kind"] == kind) & (others["emotion"] == emotion)]
+            own = steered[steered["emotion"] == emotion]
+            own = own[np.isclose(own["alpha"], own["part"].map(rival.groupby("part")["alpha"].first()).astype(float))]
+            rival = rival[rival["scenario"].isin(own["scenario"])]
+            if rival["scenario"].nunique() < 2:
+                continue
+            shared = {"kind": kind, "emotion": emotion, "alpha": float(rival["alpha"].mean())}
+            shared |= {"own_broken": float(own["fluency/broken"].mean())}
+            shared |= {"rival_broken": float(rival["fluency/broken"].mean())}
+            base = test[(test["kind"] == "baseline") & test["scenario"].isin(rival["scenario"])]
+            rows += [{**shared, "metric": m, **_beside(run, own, rival, base, m)} for m in names]
+    return pd.DataFrame(rows)
+
+
+def _beside(run: Run, own: pd.DataFrame, rival: pd.DataFrame, base: pd.DataFrame, metric: str) -> dict[str, float]:
+    zero, ours, theirs = (success(t, metric).groupby(t["scenario"]).mean() for t in (base, own, rival))
+    found = {"own": float((ours - zero).mean()), "rival": float((theirs - zero).mean()), "n": len(theirs)}
+    return found | ahead_of(run, ours, theirs, success(base, metric))
+
+
+def ahead_of(run: Run, ours: pd.Series, theirs: pd.Series, base: pd.Series) -> dict[str, float]:
+    """How much more the emotion's vector moves a measure than a rival on the same scenarios.
+
+    Args:
+        ours, theirs: one value per scenario under the vector and under the rival.
+        base: the unpatched texts' values, whose spread says what counts as no variation.
+
+    Returns:
+        ahead (mean difference), ahead_low and ahead_high (95 % BCa over scenarios), ahead_degenerate.
+    """
+    interval = statistics.bootstrap_mean(
+        (ours - theirs).dropna().to_numpy(),
+        n_resamples=run.params.n_resamples,
+        seed=run.params.seed,
+        reference_sd=float(base.std(ddof=1)) or None,
+    )
+    found = {"ahead": interval.mean, "ahead_low": interval.low, "ahead_high": interval.high}
+    return found | {"ahead_degenerate": interval.degenerate}
 
 
 def _direction_cells(

@@ -76,10 +76,10 @@ class Run:
             check_layers(layers, lm.n_layers)
         return lm
 
-    def texts(self, split: str, *, style: str = "all") -> pd.DataFrame:
-        """The profile's texts of a split: as many scenarios as the profile says, of one style or all."""
+    def texts(self, split: str, *, style: str = "all", count: int | None = None) -> pd.DataFrame:
+        """The profile's texts of a split: `count` scenarios, or as many as the profile says, of one style or all."""
         data = self.data if style == "all" else self.data[self.data["style"] == style]
-        return select_scenarios(data, split, getattr(self.params, f"n_{split}"))
+        return select_scenarios(data, split, getattr(self.params, f"n_{split}") if count is None else count)
 
     @property
     def scores(self) -> ScoreCache:
@@ -255,6 +255,8 @@ class Run:
         """Whether the artifacts of the record are others now, by their manifests; `check_artifacts` reads the bytes."""
         for name, sha256 in store.read_json(self.record_path())["artifacts"].items():
             path = self.paths.root / name
+            if path == self.paths.cross_model_table():  # every model's Phase 3 writes it anew
+                continue
             manifest = store.read_manifest(path)
             if manifest is None or not path.exists() or manifest["recorded"]["sha256"] != sha256:
                 return True

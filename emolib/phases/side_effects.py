@@ -20,9 +20,10 @@ def damage(run: Run, test: pd.DataFrame) -> pd.DataFrame:
     """What steering does beside its aim: the next-token distribution, and whether the text keeps to its topic.
 
     Returns:
-        kind, emotion, kl (mean over prompts of KL(unpatched ‖ patched) in nats, along the unpatched continuation),
-        kl_se, topic (mean similarity of prompt and continuation), topic_change (against the unpatched text of the same
-        prompt), topic_se, n. Controls: the first directions of every family, averaged.
+        kind, emotion, kl (mean over prompts of KL(unpatched ‖ patched) in nats, along the unpatched continuation) with
+        kl_se and n_kl; topic_base and topic (mean similarity of prompt and continuation without and with the patch, on
+        the scenarios where neither text is empty), topic_change (their difference) with topic_se and n_topic;
+        directions (how many are averaged: the first few of a family of controls).
     """
     matched = {**of_sweep(test), "controls": N_DAMAGE_CONTROLS}
     matched["settings"] = [phase5.settings(run, part).matched() for part in phase5.parts(run)]
@@ -43,7 +44,7 @@ def _damage_rows(run: Run, part: phase5.Part, test: pd.DataFrame) -> pd.DataFram
     prompts = phase5.prompts(run, part, "test").set_index("scenario")["text"]
     given = phase5.settings(run, part)
     few = test[~test["kind"].isin(FAMILIES) | (test["index"] < N_DAMAGE_CONTROLS)]
-    few = few[(few["sample"] == 0)].reset_index(drop=True)
+    few = few[(few["sample"] == 0) & (few["kind"] != "zero")].reset_index(drop=True)  # α = 0 changes nothing
     acts = _acts(run, part, few, given)
     base = few[few["kind"] == "baseline"].set_index("scenario")
     written = dict(zip(base.index, base["text"], strict=True))
@@ -87,15 +88,22 @@ def _act(row: dict, vecs: Any, source: Any, given: Any) -> Any:
 
 
 def _damage_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over scenarios; a quantity that an empty text leaves undefined is averaged over the other scenarios."""
     found = []
     for (kind, emotion), part in rows.groupby(["kind", "emotion"], sort=False):
-        by_scenario = part.assign(change=part["topic"] - part["topic_base"]).groupby("scenario")
-        means = by_scenario[["kl", "topic", "change"]].mean()
-        row = {"kind": kind, "emotion": emotion, "n": len(means), "topic": float(means["topic"].mean())}
-        row["kl"], row["kl_se"] = statistics.mean_and_se(means["kl"].dropna())
-        row["topic_change"], row["topic_se"] = statistics.mean_and_se(means["change"].dropna())
+        kl = part.groupby("scenario")["kl"].mean().dropna()
+        texts = part.dropna(subset=["topic", "topic_base"])
+        topics = texts.groupby("scenario")[["topic", "topic_base"]].mean()
+        row = {"kind": kind, "emotion": emotion, "directions": int(part.groupby("scenario").size().max())}
+        row |= {"n_kl": len(kl), "n_topic": len(topics), **topics.mean().to_dict()}
+        row["kl"], row["kl_se"] = _mean_and_se(kl)
+        row["topic_change"], row["topic_se"] = _mean_and_se(topics["topic"] - topics["topic_base"])
         found.append(row)
     return pd.DataFrame(found)
+
+
+def _mean_and_se(values: pd.Series) -> tuple[float, float]:
+    return statistics.mean_and_se(values) if len(values) else (float("nan"), float("nan"))
 
 
 def of_sweep(sweep: pd.DataFrame) -> dict[str, str]:

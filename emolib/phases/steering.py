@@ -11,8 +11,8 @@ from emolib import statistics
 from emolib.claims import claims_table, control_effects, effects, specific_difference, success
 from emolib.controls import FAMILIES
 from emolib.patching import control_seed
-from emolib.phases import phase5
-from emolib.phases.rivals import alternatives_sweep
+from emolib.phases import other_style, phase5, robustness
+from emolib.phases.rivals import ahead_of, alternatives_sweep, matching
 from emolib.phases.run import Run
 from emolib.phases.scores import agreement, measures
 from emolib.phases.side_effects import of_sweep
@@ -36,19 +36,10 @@ def metrics(run: Run, sweep: pd.DataFrame) -> list[str]:
 def scorer_effects(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
     """The effect on an emotion's own probability by each model alone and by the measure that decides, over scenarios.
 
-    `own` is the mean change under the emotion's own vector, `vs_others` that minus the other vectors'; broken texts
-    count as 0.
+    Returns:
+        The columns of `emolib.phases.robustness.single_scorers`; broken texts count as 0.
     """
-    steered = sweep[sweep["kind"] == "emotion"]
-    rows = []
-    for emotion in run.emotions:
-        for family in ("target_lexical", "target_encoder", "target"):
-            metric = f"{family}/{emotion}"
-            if metric in sweep:
-                own = effects(sweep, "emotion", emotion, metric).mean()
-                difference = specific_difference(steered, emotion, metric, run.emotions).mean()
-                rows.append({"emotion": emotion, "family": family, "own": float(own), "vs_others": float(difference)})
-    return pd.DataFrame(rows)
+    return robustness.single_scorers(sweep, measures(sweep, run.emotions), **_judging(run))
 
 
 def label_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
@@ -84,10 +75,17 @@ def specificity_matrix(run: Run, sweep: pd.DataFrame, *, counted: bool = True) -
 
 
 def claims(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """Every emotion and measure against the other vectors and against every family of controls."""
-    params = run.params
-    known = measures(sweep, run.emotions)
-    return claims_table(sweep, known, families=FAMILIES, n_resamples=params.n_resamples, seed=params.seed)
+    """Every emotion and measure against the other vectors and against every family of controls.
+
+    Returns:
+        The columns of `emolib.claims.claims_table` and of `emolib.phases.robustness.with_robustness`.
+    """
+    known, given = measures(sweep, run.emotions), _judging(run)
+    return robustness.with_robustness(claims_table(sweep, known, **given), sweep, known, **given)
+
+
+def _judging(run: Run) -> dict[str, Any]:
+    return {"families": FAMILIES, "n_resamples": run.params.n_resamples, "seed": run.params.seed}
 
 
 def family_ranks(claims: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
@@ -214,57 +212,81 @@ def doses(run: Run, test: pd.DataFrame, dose: pd.DataFrame) -> pd.DataFrame:
     """Own effect and broken share at every strength on test prompts, with standard errors over scenarios.
 
     In a cross-fitted design the chosen strength may differ between folds; rows are averaged by strength.
+
+    Returns:
+        emotion, metric, alpha, effect (words and probabilities with broken texts as 0) with se, unfiltered (every text
+        as it is), broken.
     """
     base = test[test["kind"] == "baseline"]
     steered = pd.concat([test[test["kind"] == "emotion"], dose[dose["kind"] == "emotion"]], ignore_index=True)
     rows = []
     for emotion, names in measures(test, run.emotions).items():
         for metric in (*names, "valence"):
-            zero = judged.value_of(base, metric).groupby(base["scenario"]).mean()
             own = pd.concat([steered[steered["emotion"] == emotion], base], ignore_index=True)
             for alpha, part in own.groupby("alpha"):
-                values = judged.value_of(part, metric).groupby(part["scenario"]).mean()
-                mean, se = statistics.mean_and_se((values - zero).dropna())
-                broken = float(part["fluency/broken"].mean())
-                row = {"emotion": emotion, "metric": metric, "alpha": float(alpha)}
-                rows.append({**row, "effect": mean, "se": se, "broken": broken})
+                counted, unfiltered = (_changes(part, base, metric, counted=c) for c in (True, False))
+                mean, se = statistics.mean_and_se(counted)
+                row = {"emotion": emotion, "metric": metric, "alpha": float(alpha), "effect": mean, "se": se}
+                row |= {"unfiltered": float(unfiltered.mean()), "broken": float(part["fluency/broken"].mean())}
+                rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _changes(part: pd.DataFrame, base: pd.DataFrame, metric: str, *, counted: bool) -> pd.Series:
+    """Per scenario what the measure is in `part` minus what it is in `base`."""
+    values, zero = (
+        judged.value_of(table, metric, counted=counted).groupby(table["scenario"]).mean() for table in (part, base)
+    )
+    return (values - zero).dropna()
 
 
 def rivals(run: Run, test: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
     """The mean difference beside PCA, probe, subspace and prompting, each against its own unpatched text.
 
     Returns:
-        kind, emotion, alpha, metric, effect with low and high (95 % BCa over scenarios), degenerate, vs_others (its
-        effect on the emotion minus the mean effect of the same kind for the other emotions), broken, delta_ratio, n.
+        kind, emotion, alpha, metric; base and level (mean of the measure over scenarios without and with the method,
+        broken texts as 0), effect (their difference) with low and high (95 % BCa over scenarios), degenerate; ahead
+        (the vector's effect minus this one's on the same scenarios) with its interval, NaN for the vector itself and
+        for prompting, whose unpatched texts are others; vs_others (its effect on the emotion minus the mean effect of
+        the same kind for the other emotions); broken, broken_gap and validation_gap (share of broken texts minus the
+        vector's, on test and on validation); delta_ratio; n.
     """
     rows = []
     for kind in RIVALS:
         table = test if kind == "emotion" else others
-        baseline = "prompting_baseline" if kind == "prompting" else "baseline"
-        own_rows = table[table["kind"] == kind]
         for emotion, names in measures(test, run.emotions).items():
-            part = own_rows[own_rows["emotion"] == emotion]
+            part = table[(table["kind"] == kind) & (table["emotion"] == emotion)]
             if part.empty:
                 continue
-            for metric in names:
-                own = effects(table, kind, emotion, metric, baseline=baseline)
-                base = success(table[table["kind"] == baseline], metric)
-                interval = statistics.bootstrap_mean(
-                    own.to_numpy(),
-                    n_resamples=run.params.n_resamples,
-                    seed=run.params.seed,
-                    reference_sd=float(base.std(ddof=1)) or None,
-                )
-                specific = specific_difference(own_rows, emotion, metric, run.emotions)
-                found = {"effect": interval.mean, "low": interval.low, "high": interval.high}
-                found |= {"degenerate": interval.degenerate, "vs_others": float(specific.mean())}
-                found |= {"broken": float(part["fluency/broken"].mean()), "n": interval.n}
-                found |= {"delta_ratio": float(part["delta_ratio"].mean())}
-                rows.append(
-                    {"kind": kind, "emotion": emotion, "alpha": float(part["alpha"].mean()), "metric": metric, **found}
-                )
-    return pd.DataFrame(rows)
+            shared = {"kind": kind, "emotion": emotion, "alpha": float(part["alpha"].mean())}
+            shared |= {"broken": float(part["fluency/broken"].mean()), "delta_ratio": float(part["delta_ratio"].mean())}
+            rows += [{**shared, "metric": metric, **_rival(run, test, table, shared, metric)} for metric in names]
+    found = pd.DataFrame(rows)
+    own = found[found["kind"] == "emotion"].set_index("metric")["broken"]
+    gaps = matching(run).groupby(["kind", "emotion"], as_index=False)["gap"].mean()
+    found["broken_gap"] = found["broken"] - found["metric"].map(own)
+    return found.merge(gaps.rename(columns={"gap": "validation_gap"}), on=["kind", "emotion"], how="left")
+
+
+def _rival(run: Run, test: pd.DataFrame, table: pd.DataFrame, shared: dict, metric: str) -> dict[str, Any]:
+    """One method's level, effect, lead of the vector and specificity on one measure."""
+    kind, emotion = shared["kind"], shared["emotion"]
+    baseline = "prompting_baseline" if kind == "prompting" else "baseline"
+    own = effects(table, kind, emotion, metric, baseline=baseline)
+    base = success(table[table["kind"] == baseline], metric)
+    zero = base.groupby(table["scenario"]).mean()[own.index]
+    interval = statistics.bootstrap_mean(
+        own.to_numpy(),
+        n_resamples=run.params.n_resamples,
+        seed=run.params.seed,
+        reference_sd=float(base.std(ddof=1)) or None,
+    )
+    found = {"base": float(zero.mean()), "level": float((zero + own).mean()), "effect": interval.mean}
+    found |= {"low": interval.low, "high": interval.high, "degenerate": interval.degenerate, "n": interval.n}
+    if kind not in ("emotion", "prompting"):
+        found |= ahead_of(run, effects(test, "emotion", emotion, metric), own, base)
+    specific = specific_difference(table[table["kind"] == kind], emotion, metric, run.emotions)
+    return {**found, "vs_others": float(specific.mean())}
 
 
 def pareto(run: Run, validation: pd.DataFrame) -> pd.DataFrame:
@@ -280,7 +302,7 @@ def pareto(run: Run, validation: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def save_results(run: Run, claims: pd.DataFrame) -> None:
+def save_results(run: Run, claims: pd.DataFrame, other: pd.DataFrame | None) -> None:
     """The whole sweeps and the claims as artifacts beside their shards."""
     matched = {"shards": sorted(sha for path, sha in run.made.items() if "_sweep_" in path.name)}
     tables = {
@@ -290,5 +312,8 @@ def save_results(run: Run, claims: pd.DataFrame) -> None:
         "alternatives": alternatives_sweep(run, "test"),
         "claims": claims,
     }
+    if other is not None:
+        tables |= {"other_style": other_style.sweep(run), "other_style_claims": other}
     for name, table in tables.items():
-        run.table(run.paths.sweep(name), matched, lambda table=table: table)
+        columns = {"columns": list(table)} if name == "claims" else {}
+        run.table(run.paths.sweep(name), {**matched, **columns}, lambda table=table: table)

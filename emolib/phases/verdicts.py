@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from emolib import paths, statistics, store
-from emolib.claims import FEWEST_SCENARIOS, control_effects, verdict
+from emolib.claims import FEWEST_SCENARIOS, control_effects, value_of, verdict
 from emolib.claims import effects as own_effect
 from emolib.phases import phase7
 from emolib.phases.decoding import chosen_probe_layers
@@ -35,7 +35,8 @@ BARS = {
 }
 COLUMNS = (
     *("phase", "claim", "model", "emotion", "measure", "bar", "value", "low", "high", "reference", "n"),
-    *("detectable_d", "rank_p", "rank_bar", "max_p", "n_controls", "degenerate", "verdict", "reason", "artifact"),
+    *("detectable_d", "rank_p", "rank_bar", "max_p", "max_family", "max_at", "max_z", "max_left_out", "n_controls"),
+    *("degenerate", "verdict", "reason", "artifact"),
 )
 
 
@@ -45,7 +46,7 @@ def claims(run: Run) -> pd.DataFrame:
     def compute() -> pd.DataFrame:
         rows = [row for model in phase7.vector_models(run) for row in _vector_claims(run, model)]
         rows += [row for model in phase7.models(run) for row in _steering_claims(run, model)]
-        return pd.DataFrame([_judged(run, row) for row in rows])[list(COLUMNS)]
+        return pd.DataFrame([_judged(run, row) for row in rows], columns=list(COLUMNS))
 
     def written() -> pd.DataFrame:
         data = phase7.csv_bytes(compute())
@@ -57,7 +58,8 @@ def claims(run: Run) -> pd.DataFrame:
 
 def _judged(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     params = run.params
-    filled = {"rank_p": None, "rank_bar": None, "max_p": None, "n_controls": None, "degenerate": False, **row}
+    absent = ("rank_p", "rank_bar", "max_p", "max_family", "max_at", "max_z", "n_controls")
+    filled = {**dict.fromkeys(absent), "max_left_out": False, "degenerate": False, **row}
     filled |= {"bar": BARS[row["claim"]], "detectable_d": phase7.detectable(row["n"], params.significance)}
     word, reason = verdict(filled, params.smallest_d)
     return {**filled, "verdict": word, "reason": reason}
@@ -69,7 +71,7 @@ def _judged(run: Run, row: dict[str, Any]) -> dict[str, Any]:
 def _vector_claims(run: Run, model: str) -> list[dict[str, Any]]:
     """Stability, read-out and what lies beyond words at each emotion's layer (chosen on validation), and subspaces."""
     where = phase7.places(run, model)
-    given = store.read_manifest(where.record("phase3"))["matched"]["parameters"]
+    given = phase7.record_of(run, model, "phase3").parameters
     files = {name: where.vector_table(name) for name in ("probes_mean", "stability_mean", "information")}
     probes, stability, information = (phase7.stored(run, path) for path in files.values())
     rows = []
@@ -145,24 +147,73 @@ def _steering_claims(run: Run, model: str) -> list[dict[str, Any]]:
     directions = min(phase7.control_families(sweep).values(), default=0)
     corrected = family_p(sweep, list(zip(table["emotion"], table["metric"], strict=True)))
     rows = []
-    for at, max_p in zip(table.to_dict("records"), corrected, strict=True):
+    for at, over_all in zip(table.to_dict("records"), corrected.to_dict("records"), strict=True):
         row = _row("steering", model, at["emotion"], at["metric"], path, "phase5")
         row |= {"value": at["vs_others"], "low": at["ci_low"], "high": at["ci_high"], "reference": 0.0, "n": at["n"]}
-        row |= {"rank_p": at["rank_p"], "rank_bar": at["bar"], "max_p": float(max_p), "n_controls": directions}
+        row |= {"rank_p": at["rank_p"], "rank_bar": at["bar"], "n_controls": directions, **over_all}
         rows.append({**row, "degenerate": bool(at["degenerate"]), "met": bool(at["supported"])})
     return rows
 
 
-def family_p(sweep: pd.DataFrame, cells: list[tuple[str, str]]) -> np.ndarray:
+def family_p(sweep: pd.DataFrame, cells: list[tuple[str, str]]) -> pd.DataFrame:
     """The worst control family's rank p of every (emotion, measure), against the largest over all of them.
 
     Each direction's effects are studentised, then its largest is compared (Westfall & Young 1993): what is left is
-    corrected for the number of emotions and measures. NaN without control directions.
+    corrected for the number of emotions and measures. Cells whose own effect is degenerate (`statistics.is_degenerate`)
+    take no part: where next to nothing moves, one word in one text is many standard deviations.
+
+    Returns:
+        Per cell: max_p (NaN where left out, or without control directions), max_family (the family whose p it is; of
+        equals that with the larger maximum), max_at and max_z (the measure at which the largest effect of any of that
+        family's directions lies, and that effect in standard deviations), max_left_out.
     """
-    found = [np.full(len(cells), np.nan)]
-    own = np.array([own_effect(sweep, "emotion", emotion, metric).mean() for emotion, metric in cells])
-    for family in phase7.control_families(sweep):
-        drawn = [control_effects(sweep, emotion, metric, family=family) for emotion, metric in cells]
-        nulls = pd.concat(drawn, axis=1).dropna().to_numpy()
-        found.append(statistics.max_statistic_p(own, nulls, studentised=True))
-    return np.fmax.reduce(found)
+    kept = [number for number, cell in enumerate(cells) if not _hardly_moves(sweep, *cell)]
+    found: list[dict[str, Any]] = [
+        {"max_p": np.nan, "max_family": None, "max_at": None, "max_z": np.nan, "max_left_out": number not in kept}
+        for number in range(len(cells))
+    ]
+    for family in phase7.control_families(sweep) if kept else ():
+        chosen = [cells[number] for number in kept]
+        own = np.array([own_effect(sweep, "emotion", emotion, metric).mean() for emotion, metric in chosen])
+        drawn = [control_effects(sweep, emotion, metric, family=family) for emotion, metric in chosen]
+        own, nulls = statistics.studentise(own, pd.concat(drawn, axis=1).dropna().to_numpy())
+        place = int(np.unravel_index(nulls.argmax(), nulls.shape)[1])
+        at = {"max_family": family, "max_at": chosen[place][1], "max_z": float(nulls.max())}
+        for number, p in zip(kept, statistics.max_statistic_p(own, nulls), strict=True):
+            before = found[number]
+            if before["max_family"] is None or (p, at["max_z"]) > (before["max_p"], before["max_z"]):
+                found[number] = {**before, "max_p": float(p), **at}
+    return pd.DataFrame(found)
+
+
+def _hardly_moves(sweep: pd.DataFrame, emotion: str, metric: str) -> bool:
+    """Whether the effect of an emotion's own vector is degenerate, beside the unpatched texts' spread."""
+    base = sweep[sweep["kind"] == "baseline"]
+    spread = value_of(base, metric).groupby(base["scenario"]).mean().std(ddof=1)
+    own = own_effect(sweep, "emotion", emotion, metric).to_numpy()
+    return bool(statistics.is_degenerate(own[None], np.array([spread]))[0])
+
+
+# what the claims rest on
+
+
+def grounds(run: Run) -> pd.DataFrame:
+    """What qualifies the claims about texts: how many test texts name the emotion, and what words alone tell.
+
+    Returns:
+        Per model of Phase 3 and emotion: explicit_share (of the test texts, those of explicit style), words and
+        words_implicit (AUC of a bag of words on all and on implicit test texts), residual_implicit (AUC of the
+        residual stream on implicit ones); NaN where a style has no texts.
+    """
+    rows = []
+    for model in phase7.vector_models(run):
+        table = phase7.stored(run, phase7.places(run, model).vector_table("information"))
+        for emotion, part in table.groupby("emotion", sort=False):
+            at = part.drop_duplicates(["source", "style"]).set_index(["source", "style"])
+            n, auc = at["n"].to_dict(), at["auc"].to_dict()
+            row = {"model": model, "emotion": emotion}
+            row["explicit_share"] = n.get(("residual", "explicit"), np.nan) / n.get(("residual", "all"), np.nan)
+            wanted = {"words": ("words", "all"), "words_implicit": ("words", "implicit")}
+            wanted["residual_implicit"] = ("residual", "implicit")
+            rows.append(row | {name: auc.get(key, np.nan) for name, key in wanted.items()})
+    return pd.DataFrame(rows)

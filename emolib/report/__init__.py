@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emolib.report import damage
 from emolib.report.common import (
     agreement_rows,
     agreement_sentence,
@@ -18,6 +19,7 @@ from emolib.report.common import (
 __all__ = [
     "agreement_rows",
     "agreement_sentence",
+    "damage",
     "environment_line",
     "scorer_line",
     "settings_table",

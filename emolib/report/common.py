@@ -173,9 +173,9 @@ def agreement_rows(table: pd.DataFrame) -> pd.DataFrame:
         "emotion": "感情",
         "kappa": "Cohen の κ",
         "rank_correlation": "順位相関",
-        "share_a": "あり（n-gram）",
-        "share_b": "あり（エンコーダ）",
-        "n_present": "いずれかがありとした数",
+        "share_a": "「あり」の割合（n-gram）",
+        "share_b": "「あり」の割合（エンコーダ）",
+        "n_present": "いずれかが「あり」とした数",
         "n": "テキスト数",
     }
     shown = table.assign(emotion=table["emotion"].map(emotion_name)).set_index("emotion")
@@ -207,9 +207,11 @@ def agreement_sentence(table: pd.DataFrame) -> Markdown:
         never = low[low[["share_a", "share_b"]].min(axis=1) == 0]
         if len(never):
             lines.append(
-                f"{'・'.join(emotion_name(e) for e in never['emotion'])}では一方の分類器がどのテキストもありとせず、κ は 0 になるほかない。"
+                f"{'・'.join(emotion_name(e) for e in never['emotion'])}では一方の分類器がどのテキストにも「あり」と判定しないため、κ は定義上 0 になる。"
                 "表の順位相関が高ければ、順序は似ているが、閾値を超えるかどうかで分かれている。"
             )
     if rare:
-        lines.append(f"{'・'.join(rare)}は、ありとされたテキストが {FEWEST_PRESENT} に満たず、κ からは何も言えない。")
+        lines.append(
+            f"{'・'.join(rare)}は、「あり」とされたテキストが {FEWEST_PRESENT} に満たず、κ からは何も言えない。"
+        )
     return Markdown("".join(lines))

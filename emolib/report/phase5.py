@@ -7,14 +7,13 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib import statistics
-from emolib.claims import OperatingPoint
 from emolib.claims import verdict as judged
 from emolib.config import PatchingParameters
 from emolib.controls import FAMILIES
 from emolib.phases import steering
+from emolib.phases.robustness import BESIDE
 from emolib.phases.run import Run
 from emolib.phases.scores import measures
-from emolib.report.common import FAMILIES as SCORERS
 from emolib.report.common import emotion_name, escape, markdown_table, metric_name, number, tidy
 from emolib.scoring.fluency import nll_limit
 
@@ -26,8 +25,10 @@ KINDS = {
     "covariance": "共分散に合わせた方向",
     "shuffled": "シャッフル方向",
     "direct_path": "直接経路",
+    "zero": "強さ 0（確認）",
+    "other_style": "もう一方の文体のベクトル",
     "pca": "主成分方向",
-    "probe": "探針方向",
+    "probe": "プローブ方向",
     "subspace": "部分空間への移動",
     "prompting": "指示（プロンプト）",
     "prompting_baseline": "指示なし（同じ書式）",
@@ -46,19 +47,6 @@ def reference_rows(reference: pd.DataFrame) -> pd.DataFrame:
     names = {"mean": "平均 NLL", "std": "標準偏差", "max": "最大", "size": "n"}
     table["limit"] = nll_limit(reference)
     return tidy(table.rename_axis("プロンプト"), digits=2, names={**names, "limit": "破綻の境界（95 パーセンタイル）"})
-
-
-def score_grid(point: OperatingPoint) -> pd.DataFrame:
-    """The criterion, layers down, alphas across."""
-    grid = point.table.pivot(index="layer", columns="alpha", values="score")
-    return grid.rename(index=lambda v: f"層 {v}", columns=lambda v: f"α = {v:g}")
-
-
-def layer_curves(point: OperatingPoint) -> pd.DataFrame:
-    """Long form for the figure: layer, alpha, emotion, difference."""
-    columns = {c: c.rpartition("/")[2] for c in point.table if c.startswith("difference/keywords/")}
-    table = point.table.rename(columns=columns).assign(alpha=point.table["alpha"].map(lambda a: f"α = {a:g}"))
-    return table.melt(["layer", "alpha"], list(columns.values()), var_name="emotion", value_name="difference")
 
 
 def change_bars(table: pd.DataFrame, family: str) -> pd.DataFrame:
@@ -83,13 +71,6 @@ def family_matrix(table: pd.DataFrame, family: str) -> pd.DataFrame:
 def label_matrix(table: pd.DataFrame) -> pd.DataFrame:
     """The changes of all 28 labels, for the figure."""
     return table.rename(index=lambda e: f"{emotion_name(e)}ベクトル")
-
-
-def scorer_effect_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The effect by each GoEmotions model."""
-    shown = table.assign(emotion=table["emotion"].map(emotion_name), family=table["family"].map(SCORERS))
-    names = {"emotion": "感情", "family": "分類器", "own": "自分のベクトルによる変化", "vs_others": "自−他"}
-    return tidy(shown, digits=3, names=names).set_index(["感情", "分類器"])
 
 
 def largest_changes(table: pd.DataFrame, count: int = 5) -> Markdown:
@@ -120,32 +101,6 @@ def effects_and_nulls(run: Run, sweep: pd.DataFrame, family: str) -> tuple[dict[
     return effects, nulls
 
 
-def candidates(point: OperatingPoint) -> pd.DataFrame:
-    """Every validated layer and alpha with the criterion and the broken share."""
-    table = point.table.copy()
-    names = {"layer": "層", "alpha": "α", "score": "選択基準", "broken": "破綻率（最大）", "eligible": "候補"}
-    differences = [column for column in table if column.startswith("difference/")]
-    names |= {c: f"{metric_name(c.removeprefix('difference/'))} 自−他" for c in differences}
-    table = table[["layer", "alpha", "score", "broken", "eligible", *differences]]
-    return tidy(table.assign(eligible=np.where(table["eligible"], "○", "—")), digits=2, names=names).set_index(
-        ["層", "α"]
-    )
-
-
-def chosen_point(point: OperatingPoint, baseline_broken: float, margin: float) -> Markdown:
-    if point.eligible:
-        rule = (
-            f"破綻率がパッチなし（{baseline_broken:.0%}）を {100 * margin:.0f} ポイントを超えて上回らない点のうち、選択基準が最大の点である。"
-            f"この点での破綻率は最大 {point.table.set_index(['layer', 'alpha']).loc[(point.layer, point.alpha), 'broken']:.0%} である。"
-        )
-    else:
-        rule = (
-            f"**破綻率の条件（パッチなし {baseline_broken:.0%} + {100 * margin:.0f} ポイント以内）を満たす点はなかった。** "
-            "破綻率が最小の点を用いる。以下の結果はこの点を割り引いて読む必要がある。"
-        )
-    return Markdown(f"動作点: **層 {point.layer}、α = {point.alpha:g}**（選択基準 {number(point.score)}）。{rule}")
-
-
 def matrix(table: pd.DataFrame) -> pd.DataFrame:
     shown = table.rename(index=emotion_name, columns=metric_name)
     return tidy(shown.rename_axis("操作した感情"), digits=2)
@@ -156,7 +111,7 @@ def claim_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
     names = {
         "own_effect": "自分のベクトルによる変化",
         "own_effect_unfiltered": "同（破綻もそのまま数える）",
-        "vs_others": "自−他",
+        "vs_others": "自分 − 他感情の平均",
         "ci_low": "95 % BCa 下限",
         "ci_high": "95 % BCa 上限",
         "p_isotropic": "片側順位 p（等方）",
@@ -164,15 +119,27 @@ def claim_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
         "p_shuffled": "片側順位 p（シャッフル）",
         "rank_p": "片側順位 p（最も厳しい族）",
         "direct_path": "直接経路での変化（破綻もそのまま）",
-        "wrong_way": "減ったプロンプトの割合",
+        "wrong_way": "値が下がったプロンプトの割合",
         "wrong_way_unfiltered": "同（破綻もそのまま数える）",
-        "n": "テストシナリオ数",
+    }
+    raw = {
+        "vs_others": "自分 − 他感情の平均（破綻もそのまま）",
+        "ci_low": "同 95 % BCa 下限",
+        "ci_high": "同 95 % BCa 上限",
+        "rank_p": "片側順位 p（最も厳しい族、破綻もそのまま）",
     }
     columns = {}
     for row in table.to_dict("records"):
-        values = [number(row[key], 3) for key in names if key != "n"]
-        columns[metric_name(row["metric"])] = [verdict(row, params), *values, str(row["n"])]
-    return pd.DataFrame(columns, index=["判定", *names.values()]).rename_axis("項目")
+        kept, values = unfiltered(row), [number(row[key], 3) for key in names]
+        values = [verdict(row, params), *values, verdict(kept, params), *(number(kept[key], 3) for key in raw)]
+        columns[metric_name(row["metric"])] = [*values, str(row["n"])]
+    index = ["判定", *names.values(), "判定（破綻もそのまま数えた場合）", *raw.values(), "テストシナリオ数"]
+    return pd.DataFrame(columns, index=index).rename_axis("項目")
+
+
+def unfiltered(row: dict) -> dict:
+    """The claim with broken texts as they are in place of counted as 0, for `verdict` and `overall`."""
+    return {**row, **{key: row[f"unfiltered_{key}"] for key in BESIDE}}
 
 
 def overall_rows(table: pd.DataFrame, params: PatchingParameters) -> pd.DataFrame:
@@ -218,10 +185,8 @@ def change_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def broken_rows(table: pd.DataFrame) -> pd.DataFrame:
-    shown = table.assign(
-        kind=table["kind"].map(KINDS), emotion=table["emotion"].map({"none": "—", "any": "—"}).fillna(table["emotion"])
-    )
-    shown["emotion"] = shown["emotion"].map(emotion_name)
+    of_none = table["emotion"].isin(["none", "any"]) | (table["kind"] == "zero")
+    shown = table.assign(kind=table["kind"].map(KINDS), emotion=table["emotion"].map(emotion_name).mask(of_none, "—"))
     shown["layer"] = shown["layer"].map(lambda layer: "—" if layer < 0 else str(layer))
     names = {
         "kind": "種類",
@@ -257,13 +222,3 @@ def all_examples(run: Run, sweep: pd.DataFrame) -> Markdown:
     """The examples of every emotion, one table each."""
     parts = [example_rows(steering.examples(run, sweep, emotion), emotion).data for emotion in run.emotions]
     return Markdown("\n\n".join(parts))
-
-
-def chosen_points(points: dict[str, OperatingPoint], validation: pd.DataFrame, margin: float) -> Markdown:
-    """The operating point, or every fold's."""
-    lines = []
-    for name, point in points.items():
-        share = steering.baseline_broken(validation[validation["part"] == name])
-        text = chosen_point(point, share, margin).data
-        lines.append(f"- {name}: {text}" if name else text)
-    return Markdown("\n".join(lines))
