@@ -97,7 +97,7 @@ def test_the_sentence_says_whether_a_supported_effect_survives(run):
     own = claims_of()
     assert "文体に依らない" in wording.other_style_sentence(run, claims_of(), own).data
     lost = wording.other_style_sentence(run, claims_of(supported=[True, False], rank_p=[1 / 60, 0.4]), own).data
-    assert "ベクトルに限られる" in lost and "依らない" not in lost and "0.400" in lost
+    assert "ベクトルについてのものにとどまる" in lost and "依らない" not in lost and "0.400" in lost
     nothing = wording.other_style_sentence(run, claims_of(), claims_of(supported=False)).data
     assert "支持された感情がない" in nothing
     rows = wording.other_style_rows(claims_of(supported=[True, False]), own)

@@ -601,7 +601,7 @@ def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which
         hanging.phrase_rows(robustness.stock_phrases(sweep, one.emotions)),
         *(wording.claim_rows(claims, params), wording.overall_rows(claims, params)),
         beside.family_rows(steering.family_ranks(claims, steering.control_cosines(one, sweep))),
-        beside.norm_rows(steering.realised_norms(sweep)),
+        *(beside.norm_rows(steering.realised_norms(sweep)), beside.zero_sentence(sweep)),
         *(beside.prompt_rows(one, sweep), beside.dose_rows(doses), beside.dose_sentence(doses)),
         *(beside.dose_breakage_rows(doses), beside.rival_level_rows(compared), beside.rival_strength_rows(compared)),
         *(beside.rival_lead_rows(compared), beside.rival_sentence(compared, params.broken_margin)),

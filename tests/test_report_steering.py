@@ -624,3 +624,16 @@ def test_tables_of_shares_and_changes_show_japanese_names():
     matrix = pd.DataFrame({"keywords/anger": [-0.001], "target/anger": [0.2]}, index=["anger"])
     clean(wording.matrix(matrix))
     assert list(wording.family_matrix(matrix, "target").columns) == ["怒りの確率"]
+
+
+def test_texts_under_a_steer_of_strength_zero_are_counted_against_the_unpatched_ones():
+    rows = [
+        {"kind": kind, "scenario": f"s{i}", "sample": 0, "text": str(i)}
+        for kind in ("baseline", "zero")
+        for i in (1, 2)
+    ]
+    sweep = pd.DataFrame(rows)
+    assert "2 テキストのうち、パッチなしと一致したのは 2" in beside.zero_sentence(sweep).data
+    sweep.loc[3, "text"] = "another"
+    said = beside.zero_sentence(sweep).data
+    assert "一致したのは 1" in said and "原因を調べる" in said

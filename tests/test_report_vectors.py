@@ -435,7 +435,7 @@ def test_more_than_the_words_is_claimed_only_where_the_interval_is_beyond_zero()
     unknown = information_report(NAN, NAN)
     assert "差は計算できないため、判定しない" in unknown and "検出できない" not in unknown
     assert "どの感情でも" in information_report(0.05, 0.3)
-    assert "怒りの探針は、シャッフルしたラベルの最大を上回らない" in information_report(0.05, 0.3, shuffled=0.95)
+    assert "怒りのプローブは、シャッフルしたラベルの最大を上回らない" in information_report(0.05, 0.3, shuffled=0.95)
     assert "どの感情でも" not in information_report(0.05, 0.3, auc=NAN)
 
 

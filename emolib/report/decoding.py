@@ -69,11 +69,11 @@ def information_sentence(table: pd.DataFrame) -> Markdown:
     known = table[(table["source"] == "residual") & (table["style"] == "all")].dropna(subset=["auc", "shuffled_max"])
     failed = [emotion_name(r["emotion"]) for r in known.to_dict("records") if r["auc"] <= r["shuffled_max"]]
     if failed:
-        lines.append(f"- {'・'.join(failed)}の探針は、シャッフルしたラベルの最大を上回らない。")
+        lines.append(f"- {'・'.join(failed)}のプローブは、シャッフルしたラベルの最大を上回らない。")
     elif len(known):
-        lines.append("- どの感情でも、残差ストリームの探針はシャッフルしたラベルの最大を上回る。")
+        lines.append("- どの感情でも、残差ストリームのプローブはシャッフルしたラベルの最大を上回る。")
     else:
-        lines.append("- 残差ストリームの探針の AUC は計算できないため、判定しない。")
+        lines.append("- 残差ストリームのプローブの AUC は計算できないため、判定しない。")
     return Markdown("\n".join(lines))
 
 
@@ -262,16 +262,16 @@ def discussion(
     lines = []
     for row in chosen.to_dict("records"):
         if pd.isna(row["test_auc"]) or pd.isna(row["shuffled_max"]):
-            lines.append(f"- {emotion_name(row['emotion'])}: 探針のテスト AUC を計算できないため、判定しない。")
+            lines.append(f"- {emotion_name(row['emotion'])}: プローブのテスト AUC を計算できないため、判定しない。")
             continue
         verdict = "上回る" if row["test_auc"] > row["shuffled_max"] else "上回らない"
         lines.append(
-            f"- {emotion_name(row['emotion'])}: 検証で選んだ層 {row['layer']} の探針はテスト {n_test} シナリオで AUC {number(row['test_auc'])} を示し、"
+            f"- {emotion_name(row['emotion'])}: 検証で選んだ層 {row['layer']} のプローブはテスト {n_test} シナリオで AUC {number(row['test_auc'])} を示し、"
             f"シャッフルの最大 {number(row['shuffled_max'])} を{verdict}。"
         )
     lines += [_beyond_words_line(information), _subspace_line(k_table), _specific_line(projections)]
     lines.append(
-        "- 探針の AUC は読み出せることを示すだけで、モデルがその方向を使うことは示さない。因果は Phase 5 で問う。"
+        "- プローブの AUC は読み出せることを示すだけで、モデルがその方向を使うことは示さない。因果は Phase 5 で問う。"
     )
     return Markdown("\n".join(lines))
 

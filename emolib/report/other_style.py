@@ -55,9 +55,9 @@ def other_style_lines(run: Run, table: pd.DataFrame | None, own: pd.DataFrame) -
         part = table[table["emotion"] == emotion]
         text = f"{emotion_name(emotion)}: {start}では、{_list(part)}。"
         if part["supported"].all():
-            text += "二つの指標とも二条件を満たし、効果は文体に依らない。"
+            text += "どの指標も二条件を満たし、この設定では効果は文体に依らない。"
         else:
-            text += "二条件を満たさない指標があり、支持された効果は、" + _bound(run) + "ベクトルに限られる。"
+            text += f"二条件を満たさない指標があり、支持は{_bound(run)}ベクトルについてのものにとどまる。"
         lines.append(text)
     return lines
 

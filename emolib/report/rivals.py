@@ -43,6 +43,17 @@ def norm_rows(table: pd.DataFrame) -> pd.DataFrame:
     return tidy(table.assign(kind=table["kind"].map(KINDS)), digits=3, names=names).set_index("種類")
 
 
+def zero_sentence(sweep: pd.DataFrame) -> Markdown:
+    """Whether a steer of strength 0 leaves every text as it was."""
+    texts = {
+        kind: sweep[sweep["kind"] == kind].set_index(["scenario", "sample"])["text"] for kind in ("baseline", "zero")
+    }
+    both = texts["zero"].to_frame("zero").join(texts["baseline"].rename("baseline"), how="inner")
+    same, n = int((both["zero"] == both["baseline"]).sum()), len(both)
+    text = f"強さ 0（α = 0）のパッチを通した {n} テキストのうち、パッチなしと一致したのは {same} である。"
+    return Markdown(text + ("" if same == n else "一致しないテキストがあるため、以下の数値を用いる前に原因を調べる。"))
+
+
 def dose_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Own effect at every strength; emotions and measures down, strengths across."""
     shown = table.assign(emotion=table["emotion"].map(emotion_name), metric=table["metric"].map(metric_name))
