@@ -23,7 +23,8 @@ from emolib.activations import Activations
 from emolib.dataset import build_dataset
 from emolib.phases.run import Run
 from emolib.planted import plant, planted_scenarios
-from emolib.report import common, decoding, phase2, phase3
+from emolib.report import common, decoding, phase1, phase2, phase3
+from emolib.scoring import goemotions
 from emolib.scoring.goemotions import LABELS
 
 NAN = float("nan")
@@ -545,3 +546,14 @@ def test_a_probe_is_above_its_shuffles_only_where_it_is():
 
     assert "0.70 を上回る" in probe(0.9, 0.7) and "0.90 を上回らない" in probe(0.9, 0.9)
     assert "判定しない" in probe(NAN, 0.7) and "上回" not in probe(NAN, 0.7)
+
+
+def test_phase_1_says_so_where_no_scorer_measures_any_label():
+    seen = pd.DataFrame(columns=["style", "emotion", "family", "n", "auc", "null"])
+    assert phase1.scorer_rows(seen).iloc[0, 0] == "該当なし"
+    figures.bars_by_label(phase1.scorer_bars(seen), x="place", y="auc", colour="family", title="", y_title="")
+    said = phase1.scorer_sentence(seen, pd.DataFrame({"style": ["unspecified"], "emotion": ["thanks"]})).data
+    assert "採点器では測れない" in said and "params/keywords/" in said
+    quality, curves = goemotions.dev_quality([]), goemotions.dev_calibration([])
+    assert phase1.quality_rows(quality).iloc[0, 0] == "該当なし" and len(goemotions.dev_quality(["joy"])) == 3
+    figures.calibration(phase1.calibration_curves(curves), "label", floor=0.001, title="")

@@ -111,7 +111,7 @@ def scorer_auc(run: Run) -> pd.DataFrame:
                 found = auc(np.concatenate([truth[None], swapped]), pair[f"{family}/{emotion}"].to_numpy())
                 row = {"style": style, "emotion": emotion, "family": family, "n": len(pair)}
                 rows.append({**row, "auc": found[0], "null": float(np.quantile(found[1:], 0.975))})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["style", "emotion", "family", "n", "auc", "null"])
 
 
 def leaks(run: Run) -> pd.DataFrame:

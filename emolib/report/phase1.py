@@ -7,7 +7,7 @@ from IPython.display import Markdown
 
 from emolib.phases.phase1 import LEAK_LIMIT
 from emolib.phases.run import Run
-from emolib.report.common import FAMILIES, SPLIT_NAMES, STYLE_NAMES, emotion_name, metric_name, tidy
+from emolib.report.common import FAMILIES, SPLIT_NAMES, STYLE_NAMES, emotion_name, metric_name, none_at_hand, tidy
 
 FEATURES = {
     "surface": "(a) 代名詞・句読点・長さ",
@@ -86,6 +86,8 @@ def score_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def scorer_rows(table: pd.DataFrame) -> pd.DataFrame:
     """AUC of every scorer against the neutral texts."""
+    if table.empty:
+        return none_at_hand()
     shown = table.assign(
         emotion=table["emotion"].map(emotion_name),
         style=table["style"].map(lambda v: STYLE_NAMES.get(v, v)),
@@ -105,7 +107,7 @@ def scorer_rows(table: pd.DataFrame) -> pd.DataFrame:
 def scorer_bars(table: pd.DataFrame) -> pd.DataFrame:
     """For the figure: style and emotion, family, AUC."""
     place = [_place(row.emotion, row.style) for row in table.itertuples()]
-    return pd.DataFrame({"place": place, "family": table["family"].map(FAMILIES), "auc": table["auc"]})
+    return pd.DataFrame({"place": place, "family": table["family"].map(FAMILIES), "auc": table["auc"].astype(float)})
 
 
 WAYS = {"lexical": "n-gram", "encoder": "エンコーダ", "bundled": "結合（判定に使う値）"}
@@ -113,6 +115,8 @@ WAYS = {"lexical": "n-gram", "encoder": "エンコーダ", "bundled": "結合（
 
 def quality_rows(table: pd.DataFrame) -> pd.DataFrame:
     """How good the bundled GoEmotions models are on that data set's dev split."""
+    if table.empty:
+        return none_at_hand()
     names = {
         "label": "ラベル",
         "way": "分類器",
@@ -128,11 +132,16 @@ def quality_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def calibration_curves(table: pd.DataFrame) -> pd.DataFrame:
     """For the figure: the measure that decides, label by label."""
-    return table[table["way"] == "bundled"]
+    return table if table.empty else table[table["way"] == "bundled"]
 
 
 def scorer_sentence(table: pd.DataFrame, means: pd.DataFrame) -> Markdown:
     """Where the scorers see the emotion and where they do not, computed."""
+    if table.empty:
+        return Markdown(
+            "- どの感情にも、語の一覧（`params/keywords/`）も、同じ名の GoEmotions ラベルもない。採点器では測れないため、"
+            "Phase 5 は語の一覧を加えるまで止まる。"
+        )
     main = table[table["family"] == ("target" if "target" in set(table["family"]) else "keywords")]
     parts = []
     for style, part in main.groupby("style", sort=False):
@@ -164,6 +173,8 @@ def _mean_lines(means: pd.DataFrame) -> list[str]:
                 beaten.append(
                     f"{emotion_name(row['emotion'])}の文では{metric_name(highest)}（{row[highest]:.2f}）の方が高い"
                 )
+        if not listed:
+            continue
         text = f"- {STYLE_NAMES.get(style, style)}文での自分の感情の確率の平均は {'、'.join(listed)}。"
         lines.append(text + ("。".join(beaten) + "。" if beaten else "どのラベルでも自分の感情の確率が最も高い。"))
     return lines

@@ -163,7 +163,7 @@ def dev_quality(labels: Sequence[str]) -> pd.DataFrame:
         for label in labels
         for way in WAYS
     ]
-    return pd.DataFrame(rows).astype({"n": int})
+    return pd.DataFrame(rows, columns=["label", "way", *names]).astype({"n": int})
 
 
 def dev_calibration(labels: Sequence[str]) -> pd.DataFrame:
@@ -174,7 +174,8 @@ def dev_calibration(labels: Sequence[str]) -> pd.DataFrame:
         for label in labels
         for way in WAYS
     ]
-    return pd.concat(parts, ignore_index=True)
+    empty = pd.DataFrame(columns=["predicted", "observed", "n", "label", "way"])
+    return pd.concat(parts, ignore_index=True) if parts else empty
 
 
 def lexical(device: torch.device) -> Scorer:
