@@ -223,6 +223,15 @@ def test_as_many_steering_texts_of_each_style_are_extracted_too(opened, style):
     assert not wanted <= set(run.texts("train")["id"])  # control: they are more than the scenarios of both styles
 
 
+def test_a_style_that_the_data_set_lacks_is_told_with_the_way_out(opened, few, tmp_path):
+    file = tmp_path / "plain.jsonl"
+    file.write_bytes(jsonl_bytes(pd.read_json(few, lines=True).assign(style="unspecified")))
+    run = opened(dataset=str(file))
+    assert len(run.texts("train")) and phase2.of_style(run, "implicit").empty
+    with pytest.raises(UserError, match="style 'explicit', the data set has unspecified; use -p vector_style=all"):
+        run.texts("train", style="explicit")
+
+
 # triggers
 
 

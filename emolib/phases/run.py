@@ -19,6 +19,7 @@ from emolib import plot_files, store, views
 from emolib.config import Parameters, check_layers, resolve
 from emolib.controls import FAMILIES
 from emolib.dataset import load_dataset, select_scenarios
+from emolib.errors import UserError
 from emolib.memory import BatchShape
 from emolib.models import LanguageModel, load_model
 from emolib.paths import ResultPaths, display, score_cache
@@ -79,6 +80,9 @@ class Run:
     def texts(self, split: str, *, style: str = "all", count: int | None = None) -> pd.DataFrame:
         """The profile's texts of a split: `count` scenarios, or as many as the profile says, of one style or all."""
         data = self.data if style == "all" else self.data[self.data["style"] == style]
+        if data.empty:
+            held = ", ".join(sorted(set(self.data["style"])))
+            raise UserError(f"expected texts of style {style!r}, the data set has {held}; use -p vector_style=all")
         return select_scenarios(data, split, getattr(self.params, f"n_{split}") if count is None else count)
 
     @property
