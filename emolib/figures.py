@@ -181,7 +181,12 @@ def heatmap(
 
     Args:
         zero_centred: blue below 0, white at 0, red above, the same reach on both sides; else dark to bright.
+
+    Returns:
+        The figure; where the matrix has no rows or columns, one that says so.
     """
+    if matrix.empty:
+        return _nothing_to_draw(title)
     values = matrix.to_numpy(dtype=float)
     if not np.isfinite(values).any():
         raise UserError(f"expected a matrix with finite values for the heatmap {title!r}, got none")
@@ -207,6 +212,12 @@ def heatmap(
     house_layout(fig, title=title, x_title=x_title, y_title=y_title)
     fig.update_xaxes(type="category", showgrid=False)
     return fig.update_yaxes(type="category", showgrid=False, autorange="reversed")
+
+
+def _nothing_to_draw(title: str) -> go.Figure:
+    fig = go.Figure()
+    house_layout(fig, title=title)
+    return fig.add_annotation(text="該当なし", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
 
 
 def _written(value: float, text_format: str) -> str:

@@ -16,6 +16,7 @@ from emolib.config import PatchingParameters, resolve
 from emolib.phases.robustness import BESIDE
 from emolib.report import damage as harm
 from emolib.report import phase5 as wording
+from emolib.report import phase5_candidates as choosing
 from emolib.report import phase5_discussion as closing
 from emolib.report import rivals as beside
 
@@ -637,3 +638,13 @@ def test_texts_under_a_steer_of_strength_zero_are_counted_against_the_unpatched_
     sweep.loc[3, "text"] = "another"
     said = beside.zero_sentence(sweep).data
     assert "一致したのは 1" in said and "原因を調べる" in said
+
+
+def test_labels_with_one_kind_of_measure_leave_the_other_s_tables_and_figures_empty():
+    one = {"metric": ["target/joy"], "emotion": "joy", "layer": 3, "alpha": 0.2}
+    means = pd.DataFrame({**one, "baseline": 0.1, "baseline_se": 0.01, "mean": 0.3, "se": 0.02})
+    assert choosing.layer_rows(means, "keywords").iloc[0, 0] == "該当なし"
+    assert "0.300" in choosing.layer_rows(means, "target").iloc[0, 1]
+    matrix = pd.DataFrame({"target/joy": [0.2]}, index=["joy"])
+    empty, drawn = (figures.heatmap(wording.family_matrix(matrix, name), "", "") for name in ("keywords", "target"))
+    assert not empty.data and empty.layout.annotations[0].text == "該当なし" and len(drawn.data) == 1

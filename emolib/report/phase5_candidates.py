@@ -12,7 +12,7 @@ from IPython.display import Markdown
 from emolib import figures
 from emolib.claims import OperatingPoint
 from emolib.phases.candidates import ceilings, pooled
-from emolib.report.common import emotion_name, metric_name, number, tidy
+from emolib.report.common import emotion_name, metric_name, none_at_hand, number, tidy
 
 Points = Mapping[str, OperatingPoint]
 
@@ -98,6 +98,8 @@ def layer_rows(table: pd.DataFrame, family: str) -> pd.DataFrame:
         cells = rows.setdefault((emotion_name(row["emotion"]), row["layer"]), {})
         cells["パッチなし"] = _with_error(row["baseline"], row["baseline_se"], digits)
         cells[f"α = {row['alpha']:g}"] = _with_error(row["mean"], row["se"], digits)
+    if not rows:  # labels with one kind of measure alone
+        return none_at_hand()
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["感情", "層"])
 
 

@@ -164,7 +164,7 @@ def prompt_effects(run: Run, sweep: pd.DataFrame, family: str) -> pd.DataFrame:
         for metric in (name for name in names if name.startswith(f"{family}/")):
             values = steering.per_prompt(sweep, emotion, metric)
             parts.append(pd.DataFrame({"emotion": emotion, "metric": metric, "effect": values.to_numpy()}))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["emotion", "metric", "effect"])
 
 
 def prompt_rows(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
