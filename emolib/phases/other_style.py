@@ -17,12 +17,12 @@ from emolib.claims import claims_table
 from emolib.controls import FAMILIES
 from emolib.patching import Cell, SweepSettings, steer_cell, sweep_cells
 from emolib.phases import phase2, phase5
+from emolib.phases.phase3 import FEWEST_SCENARIOS
 from emolib.phases.run import Run
 from emolib.phases.scores import measures
 from emolib.vectors import EmotionVectors, cosine, fit_emotion_vectors
 
 KIND = "other_style"
-FEWEST_SCENARIOS = 2
 
 
 def style(run: Run) -> str:

@@ -49,7 +49,7 @@ def other_style_lines(run: Run, table: pd.DataFrame | None, own: pd.DataFrame) -
     start = f"同じ層・同じノルムで、{name}だけ（訓練 {counts} シナリオ）から作ったベクトル"
     held = [e for e, part in own.groupby("emotion", sort=False) if part["supported"].all()]
     if not held:
-        return [f"{start}は、{_list(table)}。支持された感情がないため、効果が文体に依るかは論じない。"]
+        return [f"{start}では、{_list(table)}。支持された感情がないため、効果が文体に依るかは論じない。"]
     lines = []
     for emotion in held:
         part = table[table["emotion"] == emotion]
