@@ -29,9 +29,9 @@ from measuring import described, forget_peak, resident_bytes, run_main, seconds,
 from steering_throughput import plain_network
 
 import emolib
-from emolib.extraction import SITES, extract_positions, extract_to_folder
-from emolib.models import LanguageModel
-from emolib.tokens import encode, pad_left, position_ids
+from emolib.engine.extraction import SITES, extract_positions, extract_to_folder
+from emolib.models.loading import LanguageModel
+from emolib.models.tokens import encode, pad_left, position_ids
 
 TARGETS = {"c/a": 3.0, "c/b": 0.7}
 MEMORY_LIMIT = 500 * 10**6

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from emolib.errors import UserError
-from emolib.products import linear
+from emolib.base.errors import UserError
+from emolib.models.products import linear
 
 PACKAGES = ("emolib", "torch", "transformers", "transformer-lens", "numpy")
 SQUARE = {"cpu": 2048, "cuda": 8192, "mps": 4096}
@@ -81,7 +81,7 @@ def product_peak(
 
     Returns:
         `torch`: as torch multiplies, the better of a large square product and the model's own at `n_rows` rows;
-        `best`: the same by the fastest library at hand (`emolib.products`).
+        `best`: the same by the fastest library at hand (`emolib.models.products`).
     """
     size = SQUARE[device.type]
     square = torch.randn(size, size, device=device).to(dtype)

@@ -27,8 +27,8 @@ import torch
 from measuring import described, forget_peak, resident_bytes, run_main, seconds, table, write_json
 from scipy import special, stats
 
-from emolib.errors import UserError
-from emolib.statistics import paired_effects, resampling_weights
+from emolib.base.errors import UserError
+from emolib.statistics.intervals import paired_effects, resampling_weights
 
 CPU = torch.device("cpu")
 TEXTS = 3  # per scenario

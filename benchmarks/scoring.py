@@ -35,9 +35,9 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer, RobertaConfig, RobertaForSequenceClassification, pipeline
 
 import emolib
-from emolib.errors import UserError
-from emolib.models import pick_device, quiet
-from emolib.paths import data_file
+from emolib.base.errors import UserError
+from emolib.base.paths import data_file
+from emolib.models.loading import pick_device, quiet
 from emolib.scoring import goemotions, keyword_counts, politeness, score_texts, sentiment
 from emolib.scoring.blocks import BLOCK_ROWS
 from emolib.scoring.cache import ScoreCache

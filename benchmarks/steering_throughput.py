@@ -43,11 +43,11 @@ from measuring import (
 from peers.environments import SCRIPTS, measure
 
 import emolib
-from emolib.config import spread_layers
-from emolib.errors import UserError
-from emolib.generation import Generation
-from emolib.memory import BatchShape, flops_per_token, generation_bytes, weight_bytes
-from emolib.models import LanguageModel, bundled_folder
+from emolib.base.config import spread_layers
+from emolib.base.errors import UserError
+from emolib.engine.generation import Generation
+from emolib.engine.memory import BatchShape, flops_per_token, generation_bytes, weight_bytes
+from emolib.models.loading import LanguageModel, bundled_folder
 
 BATCH_OF_OTHERS = 16
 WINDOW = 3
@@ -285,9 +285,9 @@ def compare_texts(lm: LanguageModel, work: Work, outs: list[Generation], other: 
 @torch.inference_mode()
 def margin_at(lm: LanguageModel, prompt: str, act: emolib.Steer, tokens: list[int]) -> float:
     """Best minus second-best logit after the prompt and these tokens, under the steer."""
+    from emolib.engine.native import NativeRunner
     from emolib.interventions import Edits
-    from emolib.tokens import encode, pad_left
-    from emolib.transformer import NativeRunner
+    from emolib.models.tokens import encode, pad_left
 
     (ids,) = encode(lm, [prompt])
     edits = Edits(lm, [act], [len(ids)], len(ids), len(tokens) + 1)
@@ -347,7 +347,7 @@ def prepared(arguments: argparse.Namespace, dtype: str) -> tuple[LanguageModel, 
 
 def compared(arguments: argparse.Namespace, dtype: str) -> dict[str, Any]:
     """Everything in one dtype."""
-    from emolib.planning import batch_size_for
+    from emolib.engine.planning import batch_size_for
 
     lm, work = prepared(arguments, dtype)
     limit = arguments.cells_of_others

@@ -43,20 +43,21 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 import emolib
-from emolib.alternatives import KINDS as ALTERNATIVES
-from emolib.config import ModelSpec, PatchingParameters, find_model, model_table, resolve
-from emolib.controls import FAMILIES
-from emolib.errors import UserError, nearest
-from emolib.extraction import extract_positions
-from emolib.memory import BatchShape, OutOfMemory, available_memory, out_of_memory
-from emolib.models import DTYPES, LanguageModel, pick_device, quiet
-from emolib.paths import repository_root
-from emolib.phases import phase2, phase5, rivals
-from emolib.phases.run import Run
-from emolib.planning import batch_size_for
+from emolib.base.config import ModelSpec, PatchingParameters, find_model, model_table, resolve
+from emolib.base.errors import UserError, nearest
+from emolib.base.paths import repository_root
+from emolib.directions.controls import FAMILIES
+from emolib.directions.rivals import KINDS as ALTERNATIVES
+from emolib.engine.extraction import extract_positions
+from emolib.engine.memory import BatchShape, OutOfMemory, available_memory, out_of_memory
+from emolib.engine.planning import batch_size_for
+from emolib.models.loading import DTYPES, LanguageModel, pick_device, quiet
+from emolib.models.tokens import encode
 from emolib.scoring import score_texts
 from emolib.scoring.fluency import score_fluency
-from emolib.tokens import encode
+from emolib.study import phase2_activations
+from emolib.study.phase5_steering import design, rival_sweeps
+from emolib.study.run import Run
 
 PROFILE = "baseline"
 ROWS = {"cpu": 256, "mps": 256, "cuda": 2048}
@@ -115,15 +116,15 @@ def design_rows(profile: str, model: str, **changed: Any) -> DesignRows:
     spec = spec_named(model)
     params = resolve(profile, spec.name, "phase5", changed)
     run = Run(params)
-    parts = phase5.parts(run)
+    parts = design.parts(run)
     n_prompts = {
-        split: sum(len(phase5.prompts(run, part, split)) for part in parts) for split in ("validation", "test")
+        split: sum(len(design.prompts(run, part, split)) for part in parts) for split in ("validation", "test")
     }
-    first = phase5.REFERENCE_SCENARIOS if params.folds else params.n_train
+    first = design.REFERENCE_SCENARIOS if params.folds else params.n_train
     cells = cells_per_prompt(params, len(params.candidate_layers(spec.n_layers)), len(run.emotions))
     rows = {name: count * n_prompts[name.split("/")[0].split("_")[0]] for name, count in cells.items()}
     return DesignRows(
-        extraction=len(phase2.texts(run)) + sum(len(part.train) for part in parts),  # controls read the neutral ones
+        extraction=len(phase2_activations.texts(run)) + sum(len(part.train) for part in parts),
         reference=sum(min(first, len(part.train)) for part in parts) * (1 + len(run.emotions)),
         sweep={name: params.n_samples * count for name, count in rows.items()},
         new_tokens=params.max_new_tokens,
@@ -146,7 +147,7 @@ def cells_per_prompt(params: PatchingParameters, n_layers: int, n_emotions: int)
         **{f"test/{family}": controls for family in FAMILIES},
         "test_dose/emotion": doses * n_emotions,
         **{f"validation_alternatives/{kind}": len(strengths) * n_emotions for kind in ALTERNATIVES},
-        "validation_alternatives/subspace": len(rivals.SUBSPACE_ALPHAS) * n_emotions,
+        "validation_alternatives/subspace": len(rival_sweeps.SUBSPACE_ALPHAS) * n_emotions,
         "test_other_style/other_style": n_emotions,
         "test_alternatives/prompting_baseline": 1,
         **{f"test_alternatives/{kind}": n_emotions for kind in (*ALTERNATIVES, "subspace", "prompting")},

@@ -8,14 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from emolib.errors import UserError
+from emolib.base.errors import UserError
 
 if TYPE_CHECKING:
-    from emolib.activations import Activations, LayerVector
-    from emolib.dataset import build_dataset, load_dataset
-    from emolib.effects import effect_sizes
-    from emolib.extraction import extract_activations
-    from emolib.generation import Generation, generate
+    from emolib.data.activations import Activations, LayerVector
+    from emolib.data.dataset import build_dataset, load_dataset
+    from emolib.directions.subspaces import Subspaces, fit_subspaces
+    from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors
+    from emolib.engine.extraction import extract_activations
+    from emolib.engine.generation import Generation, generate
     from emolib.interventions import (
         AblateDirection,
         AblateHead,
@@ -27,25 +28,24 @@ if TYPE_CHECKING:
         mean_head_output,
         record_heads,
     )
-    from emolib.models import LanguageModel, load_model
-    from emolib.patching import residual_sweep
-    from emolib.phases.notebook import notebook_parameters
-    from emolib.phases.run import open_run
+    from emolib.models.loading import LanguageModel, load_model
+    from emolib.pipeline.notebook_parameters import notebook_parameters
     from emolib.scoring import score_texts
-    from emolib.subspaces import Subspaces, fit_subspaces
-    from emolib.vectors import EmotionVectors, fit_emotion_vectors
+    from emolib.statistics.effect_sizes import effect_sizes
+    from emolib.steering.sweeps import residual_sweep
+    from emolib.study.run import open_run
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Activations": "emolib.activations",
-    "LayerVector": "emolib.activations",
-    "build_dataset": "emolib.dataset",
-    "load_dataset": "emolib.dataset",
-    "effect_sizes": "emolib.effects",
-    "extract_activations": "emolib.extraction",
-    "Generation": "emolib.generation",
-    "generate": "emolib.generation",
+    "Activations": "emolib.data.activations",
+    "LayerVector": "emolib.data.activations",
+    "build_dataset": "emolib.data.dataset",
+    "load_dataset": "emolib.data.dataset",
+    "effect_sizes": "emolib.statistics.effect_sizes",
+    "extract_activations": "emolib.engine.extraction",
+    "Generation": "emolib.engine.generation",
+    "generate": "emolib.engine.generation",
     "Steer": "emolib.interventions",
     "AblateDirection": "emolib.interventions",
     "AblateHead": "emolib.interventions",
@@ -55,16 +55,16 @@ _HOMES = {
     "SubspaceSteer": "emolib.interventions",
     "mean_head_output": "emolib.interventions",
     "record_heads": "emolib.interventions",
-    "LanguageModel": "emolib.models",
-    "load_model": "emolib.models",
-    "residual_sweep": "emolib.patching",
-    "notebook_parameters": "emolib.phases.notebook",
-    "open_run": "emolib.phases.run",
+    "LanguageModel": "emolib.models.loading",
+    "load_model": "emolib.models.loading",
+    "residual_sweep": "emolib.steering.sweeps",
+    "notebook_parameters": "emolib.pipeline.notebook_parameters",
+    "open_run": "emolib.study.run",
     "score_texts": "emolib.scoring",
-    "Subspaces": "emolib.subspaces",
-    "fit_subspaces": "emolib.subspaces",
-    "EmotionVectors": "emolib.vectors",
-    "fit_emotion_vectors": "emolib.vectors",
+    "Subspaces": "emolib.directions.subspaces",
+    "fit_subspaces": "emolib.directions.subspaces",
+    "EmotionVectors": "emolib.directions.vectors",
+    "fit_emotion_vectors": "emolib.directions.vectors",
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from emolib.errors import UserError
+from emolib.base.errors import UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,8 +48,8 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Compute everything again.")] = False,
 ) -> None:
     """Execute the notebooks of a profile; finished phases and shards are kept."""
-    from emolib.paths import display
-    from emolib.pipeline import run_phases
+    from emolib.base.paths import display
+    from emolib.pipeline.phases import run_phases
 
     for report in run_phases(profile, model, phases=phase, parameters=_parsed(param, layers), force=force):
         print(display(report))
@@ -58,8 +58,8 @@ def run(
 @app.command()
 def status(profile: Profile = "quick", model: Model = "smollm2_135m", param: Settings = None) -> None:
     """Show which phases are done, stale or missing."""
-    from emolib.paths import display
-    from emolib.pipeline import status as phase_status
+    from emolib.base.paths import display
+    from emolib.pipeline.phases import status as phase_status
 
     for row in phase_status(profile, model, _parsed(param)):
         print(f"{row.phase}  {row.state:8}{display(row.report) if row.report.exists() else ''}".rstrip())
@@ -74,7 +74,7 @@ def build_dataset(
     seed: Annotated[int, typer.Option(help="Of the split, where the file gives none.")] = 0,
 ) -> None:
     """Convert your own texts to the project's layout."""
-    from emolib.dataset import build_dataset as convert
+    from emolib.data.dataset import build_dataset as convert
 
     allowed = [name.strip() for name in labels.split(",") if name.strip()] if labels else None
     table = convert(source, output, labels=allowed, neutral=neutral, seed=seed)
@@ -89,7 +89,7 @@ def import_pickle(
     position: Annotated[str, typer.Option(help="all tokens, the last one, or their mean.")] = "all",
 ) -> None:
     """Import activations of the first study; nothing in the file is run."""
-    from emolib.old_pickles import import_pickle as convert
+    from emolib.exchange.first_study import import_pickle as convert
 
     old = convert(source, output, position=position)
     sites = ", ".join(f"{site} {len(layers)} layers" for site, layers in old.sites.items())
@@ -104,7 +104,7 @@ def export_pickle(
     output: Annotated[str, typer.Option("--output", "-o", help="The pickle to write.")],
 ) -> None:
     """Write imported activations in the first study's layout."""
-    from emolib.old_pickles import export_pickle as convert
+    from emolib.exchange.first_study import export_pickle as convert
 
     print(f"{len(convert(folder, output).labels)} texts written")
 
@@ -118,7 +118,7 @@ def train_scorers(
     """Train the bundled scorers anew (minutes) and print how good they are."""
     from pathlib import Path
 
-    from emolib.paths import params_folder
+    from emolib.base.paths import params_folder
     from emolib.scoring.training import train_scorers as train
 
     metrics = train(Path(goemotions), Path(tydip), Path(output) if output else params_folder("scorers"))
@@ -147,7 +147,7 @@ def selftest(
     json: Annotated[str | None, typer.Option(help="Also write the table to this file.")] = None,
 ) -> None:
     """Send models whose truth is known through the pipeline; exit code 1 where a bar is missed."""
-    from emolib.selftest.study import print_selftest
+    from emolib.selftest.running import print_selftest
 
     if not print_selftest(form, repeats=repeats, seed=seed, json_file=json):
         raise typer.Exit(1)
@@ -156,7 +156,7 @@ def selftest(
 @app.command()
 def models() -> None:
     """List the models that are known by name."""
-    from emolib.config import model_table
+    from emolib.base.config import model_table
 
     for spec in model_table().values():
         notes = [f"alias {alias}" for alias in spec.aliases]
@@ -171,7 +171,7 @@ def site(
     profile: Profile = "quick", model: Annotated[str | None, typer.Option(help="Only this model.")] = None
 ) -> None:
     """Build the browsable pages from the executed reports and print the index's path."""
-    from emolib.site import build_site
+    from emolib.pipeline.site import build_site
 
     print(build_site(profile, model) / "index.html")
 

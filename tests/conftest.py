@@ -7,7 +7,7 @@ from tiny import ARCHITECTURES, Case, plain_network, tiny_model
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from emolib.models import BUNDLED, LanguageModel, bundled_folder, load_model
+from emolib.models.loading import BUNDLED, LanguageModel, bundled_folder, load_model
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,8 @@ import re
 import nbformat
 import pytest
 
-from emolib import paths
-from emolib.config import PHASE_PARAMETERS
+from emolib.base import paths
+from emolib.base.config import PHASE_PARAMETERS
 
 FIGURE = "report.show"  # show, show_view, show_cross_model
 EXEMPT = "# NBVAL_IGNORE_OUTPUT"

@@ -16,11 +16,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from emolib.bridge_runner import BridgeRunner
+from emolib.engine.bridge import BridgeRunner
+from emolib.engine.native import NativeRunner
 from emolib.interventions import Edits, first_layer
-from emolib.models import LanguageModel, spec_of, wrap
-from emolib.tokens import encode, pad_left
-from emolib.transformer import NativeRunner
+from emolib.models.loading import LanguageModel, spec_of, wrap
+from emolib.models.tokens import encode, pad_left
 
 END = "<|end|>"
 WINDOW = 8  # of local and sliding attention, in tokens

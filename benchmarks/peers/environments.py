@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from emolib import paths
-from emolib.errors import UserError
+from emolib.base import paths
+from emolib.base.errors import UserError
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = {

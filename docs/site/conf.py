@@ -1,4 +1,4 @@
-"""Sphinx configuration of the browsable site. `emolib.site` fills the source folder and runs Sphinx with this file.
+"""Sphinx configuration of the browsable site. `emolib.pipeline.site` fills the folder and runs Sphinx with it.
 
 Nothing is fetched when a page is read: no MathJax, require.js, widget script or font from elsewhere.
 """

@@ -14,7 +14,12 @@ from emolib.interventions.kinds import (
     acts_of,
     check_interventions,
 )
-from emolib.interventions.records import HeadActivations, mean_head_output, parse_heads, record_heads
+from emolib.interventions.records import (
+    HeadActivations,
+    mean_head_output,
+    parse_heads,
+    record_heads,
+)
 from emolib.interventions.schedules import Decay, schedule_factors
 
 __all__ = [

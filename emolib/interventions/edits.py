@@ -14,17 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.attention import Columns
-from emolib.interventions.kinds import (
-    Act,
-    HeadAct,
-    Intervention,
-    PatchHead,
-    Steer,
-    acts_of,
-)
+from emolib.interventions.kinds import Act, HeadAct, Intervention, PatchHead, Steer, acts_of
 from emolib.interventions.schedules import schedule_factors
-from emolib.models import LanguageModel
+from emolib.models.attention import Columns
+from emolib.models.loading import LanguageModel
 
 HeadParts = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 

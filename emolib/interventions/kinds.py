@@ -15,12 +15,12 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from emolib.activations import LayerVector
-from emolib.config import check_layers
-from emolib.errors import UserError
+from emolib.base.config import check_layers
+from emolib.base.errors import UserError
+from emolib.data.activations import LayerVector
 from emolib.interventions.records import HeadActivations
 from emolib.interventions.schedules import Schedule, check_timing
-from emolib.models import LanguageModel
+from emolib.models.loading import LanguageModel
 
 STREAM_SITES = ("resid_pre", "attn_out", "mlp_out")
 PATCH_MODES = ("v_only", "pattern_v", "result")

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from emolib.errors import UserError
+from emolib.base.errors import UserError
 from emolib.interventions.hooks import hooked
-from emolib.models import LanguageModel
-from emolib.tokens import encode, pad_left, position_ids
+from emolib.models.loading import LanguageModel
+from emolib.models.tokens import encode, pad_left, position_ids
 
 Head = tuple[int, int]
 

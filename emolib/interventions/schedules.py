@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from emolib.errors import UserError
+from emolib.base.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from emolib.report import damage
-from emolib.report.common import (
+from emolib.report.ja import phase5_damage
+from emolib.report.ja.every_report import (
     agreement_rows,
     agreement_sentence,
     environment_line,
@@ -19,8 +19,8 @@ from emolib.report.common import (
 __all__ = [
     "agreement_rows",
     "agreement_sentence",
-    "damage",
     "environment_line",
+    "phase5_damage",
     "scorer_line",
     "settings_table",
     "show",

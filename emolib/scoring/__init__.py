@@ -13,9 +13,9 @@ from dataclasses import replace
 import pandas as pd
 import torch
 
-from emolib import store
-from emolib.errors import UserError, nearest
-from emolib.models import LanguageModel, pick_device
+from emolib.base import store
+from emolib.base.errors import UserError, nearest
+from emolib.models.loading import LanguageModel, pick_device
 from emolib.scoring import goemotions, huggingface, keyword_counts, politeness, sentiment
 from emolib.scoring.cache import ScoreCache
 from emolib.scoring.fluency import score_fluency, stored_nll_limit

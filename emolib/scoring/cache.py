@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emolib import paths
-from emolib.errors import UserError
+from emolib.base import paths
+from emolib.base.errors import UserError
 from emolib.scoring.scorer import Scorer
 
 WAIT_SECONDS = 60.0  # for another process that writes

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emolib.errors import UserError
+from emolib.base.errors import UserError
 from emolib.scoring.goemotions import LABELS
 
 

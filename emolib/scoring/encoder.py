@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.config import scorer_settings
-from emolib.errors import UserError
-from emolib.products import use_fast_products
+from emolib.base.config import scorer_settings
+from emolib.base.errors import UserError
+from emolib.base.store import sha256_of
+from emolib.models.products import use_fast_products
 from emolib.scoring.blocks import token_blocks
-from emolib.store import sha256_of
 
 N_POOLED = 4
 
@@ -93,7 +93,7 @@ def load_encoder(device: torch.device) -> SentenceEncoder:
     """The encoder on a device, loaded once per process."""
     from transformers import AutoModel, AutoTokenizer
 
-    from emolib.models import quiet
+    from emolib.models.loading import quiet
 
     folder, revision = encoder_folder()
     with quiet():

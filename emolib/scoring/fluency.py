@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from emolib import paths, store
-from emolib.dataset import load_dataset, select_scenarios
-from emolib.errors import UserError
-from emolib.generation import generate
-from emolib.likelihood import continuation_nll
-from emolib.models import LanguageModel
+from emolib.base import paths, store
+from emolib.base.errors import UserError
+from emolib.data.dataset import load_dataset, select_scenarios
+from emolib.engine.generation import generate
+from emolib.engine.likelihood import continuation_nll
+from emolib.models.loading import LanguageModel
 
 REPETITION_LIMIT = 0.30
 MINIMUM_TOKENS = 5

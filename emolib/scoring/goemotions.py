@@ -18,12 +18,12 @@ import torch
 from safetensors.numpy import load_file
 from scipy.special import erf, expit
 
-from emolib.errors import UserError
-from emolib.paths import display, params_folder
+from emolib.base.errors import UserError
+from emolib.base.paths import display, params_folder
+from emolib.base.store import digest, sha256_of
 from emolib.scoring.encoder import SentenceEncoder, encoder_folder, load_encoder
 from emolib.scoring.ngrams import NgramModel
 from emolib.scoring.scorer import Scorer
-from emolib.store import digest, sha256_of
 
 LABELS = (
     *("admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion", "curiosity", "desire"),

@@ -21,16 +21,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from scipy.special import expit, softmax
 
-from emolib import hub
-from emolib.config import scorer_settings
-from emolib.errors import UserError, nearest
-from emolib.models import quiet
-from emolib.products import use_fast_products
+from emolib.base.config import scorer_settings
+from emolib.base.errors import UserError, nearest
+from emolib.base.store import digest, sha256_of
+from emolib.models import hub
+from emolib.models.loading import quiet
+from emolib.models.products import use_fast_products
 from emolib.scoring.blocks import token_blocks
 from emolib.scoring.goemotions import LABELS
 from emolib.scoring.scorer import Scorer
 from emolib.scoring.sentiment import CLASSES
-from emolib.store import digest, sha256_of
 
 POLITENESS = {"NOT_POLITE": -1.0, "NEUTRAL": 0.0, "SOMEWHAT_POLITE": 0.5, "POLITE": 1.0}
 COMPUTATION = 1  # raised when the same weights would give other numbers

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from emolib.keywords import load_keywords
+from emolib.base.store import digest
+from emolib.data.keywords import load_keywords
 from emolib.scoring.scorer import Scorer
-from emolib.store import digest
 
 
 def lists(device: torch.device) -> Scorer:

@@ -12,9 +12,9 @@ from safetensors.numpy import load_file, save
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from emolib.errors import UserError
-from emolib.paths import display
-from emolib.store import digest, sha256_of
+from emolib.base.errors import UserError
+from emolib.base.paths import display
+from emolib.base.store import digest, sha256_of
 
 COMPUTATION = 1  # raised when the same files would give other numbers
 # Words with their inner apostrophes, runs of ! and ?, and every other sign by itself (emoji, dots, quotation marks).

@@ -9,7 +9,7 @@ from functools import lru_cache
 import pandas as pd
 import torch
 
-from emolib.paths import params_folder
+from emolib.base.paths import params_folder
 from emolib.scoring.ngrams import NgramModel
 from emolib.scoring.scorer import Scorer
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from emolib.keywords import load_keywords
-from emolib.paths import data_file
+from emolib.base.paths import data_file
+from emolib.data.keywords import load_keywords
 from emolib.scoring import goemotions, score_texts
 from emolib.scoring.sentiment import CLASSES
 

@@ -18,10 +18,10 @@ import torch
 from scipy.special import softmax
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from emolib.errors import UserError
-from emolib.paths import display, params_folder
+from emolib.base.errors import UserError
+from emolib.base.paths import display, params_folder
+from emolib.base.store import digest
 from emolib.scoring.scorer import Scorer
-from emolib.store import digest
 
 COMPUTATION = 1  # raised when the same mapping would give other numbers
 CLASSES = ("POSITIVE", "NEUTRAL", "NEGATIVE")

@@ -28,8 +28,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 from torch import nn
 
-from emolib.config import scorer_settings
-from emolib.errors import UserError
+from emolib.base.config import scorer_settings
+from emolib.base.errors import UserError
 from emolib.scoring import evaluation
 from emolib.scoring.corpora import read_goemotions, read_tydip
 from emolib.scoring.encoder import load_encoder

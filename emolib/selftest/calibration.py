@@ -1,8 +1,9 @@
 """Which `effect` gives a wanted d_z of the difference that a claim tests, for one model and one emotion.
 
-`emolib.planted.effect_for` speaks of greedy texts against unpatched ones; a claim speaks of an emotion's own vector
-against the other emotions' vectors, on sampled texts, with vectors, layer and strength that the data set itself found.
-That difference is measured here, as the self-test's data sets make it but without controls, on many test scenarios.
+`emolib.selftest.planted.effect_for` speaks of greedy texts against unpatched ones; a claim speaks of an emotion's own
+vector against the other emotions' vectors, on sampled texts, with vectors, layer and strength that the data set
+itself found. That difference is measured here, as the self-test's data sets make it but without controls, on many
+test scenarios.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from emolib.errors import UserError
-from emolib.planted import Planted, planted_scenarios
-from emolib.planted.planting import Form
+from emolib.base.errors import UserError
 from emolib.selftest.loop import Design, choose_and_test, fitted_sweep, specific_differences
+from emolib.selftest.planted import Planted, planted_scenarios
+from emolib.selftest.planted.planting import Form
 from emolib.selftest.processes import Mapping
 
 GRID = (0.0, 0.2, 0.4, 0.6, 0.9, 1.3)

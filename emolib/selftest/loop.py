@@ -12,16 +12,21 @@ import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
-from emolib.activations import Activations
-from emolib.claims import OperatingPoint, choose_operating_point, claims_table, specific_difference
-from emolib.controls import FAMILIES, ControlSource
-from emolib.extraction import extract_activations
-from emolib.keywords import load_keywords
-from emolib.patching import SweepSettings, residual_sweep
-from emolib.planted import Planted, plant, planted_scenarios, words
-from emolib.planted.circuit import Cut
-from emolib.planted.planting import Form
-from emolib.vectors import EmotionVectors, fit_emotion_vectors
+from emolib.data.activations import Activations
+from emolib.data.keywords import load_keywords
+from emolib.directions.controls import FAMILIES, ControlSource
+from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors
+from emolib.engine.extraction import extract_activations
+from emolib.selftest.planted import Planted, plant, planted_scenarios, words
+from emolib.selftest.planted.circuit import Cut
+from emolib.selftest.planted.planting import Form
+from emolib.steering.claims import (
+    OperatingPoint,
+    choose_operating_point,
+    claims_table,
+    specific_difference,
+)
+from emolib.steering.sweeps import SweepSettings, residual_sweep
 
 MEASURES = {emotion: [f"keywords/{emotion}"] for emotion in words.EMOTIONS}
 LAYERS, ALPHAS = (1, 2, 3), (0.1, 0.2)  # layer 0 holds the same last token in every text, and no vector
@@ -36,7 +41,7 @@ _TURNS = (frozenset(words.LINKS), _DESCRIBING, _NOUNS)
 
 @dataclass(frozen=True)
 class Design:
-    """What a data set is made of; see `emolib.planted.plant`.
+    """What a data set is made of; see `emolib.selftest.planted.plant`.
 
     Attributes:
         model_seed: of the planted weights.
@@ -59,8 +64,8 @@ class Outcome:
     """What the loop says about a data set.
 
     Attributes:
-        claims: `emolib.claims.claims_table`, one row per emotion, with p_t (two-sided paired t test of the specific
-            difference, 1 where it does not vary) and differences (one per test scenario).
+        claims: `emolib.steering.claims.claims_table`, one row per emotion, with p_t (two-sided paired t test of the
+            specific difference, 1 where it does not vary) and differences (one per test scenario).
         control_norms: per control family the mean ‖Δh‖/‖h‖ over that of the emotions' steers.
     """
 

@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from emolib.controls import FAMILIES
-from emolib.generation import generate
+from emolib.directions.controls import FAMILIES
+from emolib.directions.vectors import cosine
+from emolib.engine.generation import generate
 from emolib.interventions import AblateHead
-from emolib.planted import Planted, planted_scenarios
-from emolib.planted.effects import specific_counts
-from emolib.planted.planting import Form, Head
-from emolib.selftest.attribution import seen_by_attribution
 from emolib.selftest.loop import N_CONTROLS, Design, Outcome, run_loop
+from emolib.selftest.planted import Planted, planted_scenarios
+from emolib.selftest.planted.planted_effects import specific_counts
+from emolib.selftest.planted.planting import Form, Head
+from emolib.selftest.planted_attribution import seen_by_attribution
 from emolib.selftest.rows import Row, at_least, at_most, within
-from emolib.vectors import cosine
 
 COSINE = 0.95
 NORM_MARGIN = 0.01

@@ -1,0 +1,1 @@
+"""What every room stands on: parameters, paths, the store of artifacts, progress, and a user's mistake in one line."""

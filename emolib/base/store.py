@@ -1,0 +1,339 @@
+"""Artifacts: written whole or not at all, described by a manifest, recomputed only when what they depend on changed.
+
+Beside each file lies `<name>.manifest.json` with two parts. `matched` holds everything that determines the values
+(schema, step version, parameters, seed, hashes of the inputs, model and revision, dtype): a file is reused only if it
+is equal. `recorded` holds what is good to know (sha256 of the file, library versions, device, seconds, time).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pandas as pd
+from safetensors import safe_open
+from safetensors.numpy import save as save_tensors
+
+from emolib.base import paths
+from emolib.base.errors import UserError
+
+SCHEMA = 1
+VERSIONED = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "scikit-learn")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes, read in one pass."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Hex digest of any JSON-like value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes to a temporary file in the same folder, syncs it to disk, then renames it into place."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise _not_writable(path.parent, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def manifest_path(path: Path) -> Path:
+    return path.with_name(path.name + ".manifest.json")
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of an artifact; None where there is none or it cannot be read."""
+    try:
+        found = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # not UTF-8, or not JSON
+        return None
+    return found if isinstance(found, dict) and {"matched", "recorded"} <= found.keys() else None
+
+
+@lru_cache(maxsize=1)
+def environment() -> dict[str, Any]:
+    """Library versions, Python and the git commit: recorded with every artifact, matched with none."""
+    versions = {}
+    for name in VERSIONED:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=paths.repository_root(),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError, UserError):
+        commit = None
+    return {"python": platform.python_version(), "versions": versions, "git_commit": commit}
+
+
+def write(path: Path, data: bytes, matched: Mapping[str, Any], *, recorded: Mapping[str, Any] | None = None) -> None:
+    """Writes an artifact and then its manifest; a kill between the two leaves a file that counts as missing."""
+    with contextlib.suppress(FileNotFoundError):
+        manifest_path(path).unlink()
+    write_atomically(path, data)
+    _write_manifest(path, hashlib.sha256(data).hexdigest(), matched, recorded)
+
+
+def _write_manifest(path: Path, sha256: str, matched: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> None:
+    manifest = {
+        "schema": SCHEMA,
+        "matched": _plain(matched),
+        "recorded": {
+            "sha256": sha256,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            **environment(),
+            **(recorded or {}),
+        },
+    }
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+    write_atomically(manifest_path(path), text.encode())
+
+
+def state(path: Path, matched: Mapping[str, Any]) -> str:
+    """`done` (present and matching), `stale` (made from something else) or `missing`."""
+    manifest = read_manifest(path)
+    if not path.exists() or manifest is None:
+        return "missing"
+    same = manifest.get("schema") == SCHEMA and manifest["matched"] == _plain(matched)
+    return "done" if same else "stale"
+
+
+def check(path: Path) -> None:
+    """Raises `UserError` unless the file is there and its bytes are those its manifest recorded."""
+    manifest = read_manifest(path)
+    if manifest is None or not path.exists():
+        raise UserError(f"expected the artifact {paths.display(path)}, found none; run the phase that makes it")
+    found = sha256_of(path)
+    expected = manifest["recorded"]["sha256"]
+    if found != expected:
+        raise UserError(
+            f"corrupted artifact {paths.display(path)}: expected sha256 {expected[:12]}…, found {found[:12]}…; "
+            "delete the file or run again with --force"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """The value as it comes back from JSON, so that what is compared is what was stored."""
+    return json.loads(json.dumps(value, sort_keys=True, ensure_ascii=False))
+
+
+def table_bytes(table: pd.DataFrame) -> bytes:
+    """Parquet without anything that depends on when or where it is written."""
+    return table.to_parquet(None, index=False, engine="pyarrow", compression="zstd")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    check(path)
+    return pd.read_parquet(path)
+
+
+def read_json(path: Path) -> Any:
+    check(path)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def json_bytes(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
+def tensor_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
+    # safetensors writes a view's memory as it lies, whatever the view's strides say
+    whole = {name: np.asarray(values, order="C") for name, values in tensors.items()}
+    return save_tensors(whole, metadata=dict(metadata or {}))
+
+
+class TensorFile:
+    """A safetensors file of known shapes that is filled in any order, so that it never has to fit into memory."""
+
+    def __init__(
+        self, path: Path, shapes: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str]
+    ) -> None:
+        self.path = path
+        self._types = {name: np.dtype(dtype).newbyteorder("<") for name, (dtype, _) in shapes.items()}
+        self._widths = {name: math.prod(shape[1:]) * self._types[name].itemsize for name, (_, shape) in shapes.items()}
+        header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+        place = 0
+        # the widest numbers first, so that every tensor is aligned
+        for name in sorted(shapes, key=lambda name: -self._types[name].itemsize):
+            stop = place + self._widths[name] * shapes[name][1][0]
+            kind = {"f": "F", "i": "I"}[self._types[name].kind] + str(8 * self._types[name].itemsize)
+            header[name] = {"dtype": kind, "shape": list(shapes[name][1]), "data_offsets": [place, stop]}
+            place = stop
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        self._starts = {
+            name: 8 + len(text) + entry["data_offsets"][0] for name, entry in header.items() if name in shapes
+        }
+        # a fixed name: what a killed run left is overwritten by the next one
+        self._temporary = path.with_name(f".{path.name}.partial")
+        self._file: int | None = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._put(len(text).to_bytes(8, "little") + text, 0)
+        os.ftruncate(self._file, 8 + len(text) + place)
+
+    def put(self, name: str, row: int, values: np.ndarray) -> None:
+        """Writes rows of the tensor `name`, from `row` on.
+
+        Raises:
+            UserError: a value is too large for the tensor's type.
+        """
+        kind = self._types[name]
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(values, dtype=kind)
+        if kind.itemsize < values.dtype.itemsize and kind.kind == "f" and not np.isfinite(stored).all():
+            largest = float(np.abs(values).max())
+            raise UserError(
+                f"expected values within the reach of {kind.name} (65504), found {largest:.4g}; store them in float32"
+            )
+        self._put(stored.tobytes(), self._starts[name] + row * self._widths[name])
+
+    def _put(self, data: bytes, place: int) -> None:
+        while data:
+            written = os.pwrite(self._file, data, place)
+            data, place = data[written:], place + written
+
+    def finish(self, matched: Mapping[str, Any], recorded: Mapping[str, Any] | None = None) -> None:
+        """Syncs the file to disk, puts it in its place and writes its manifest."""
+        os.fsync(self._file)
+        self._close()
+        with contextlib.suppress(FileNotFoundError):
+            manifest_path(self.path).unlink()
+        os.replace(self._temporary, self.path)
+        _write_manifest(self.path, sha256_of(self.path), matched, recorded)
+
+    def discard(self) -> None:
+        """Leaves nothing behind."""
+        self._close()
+        with contextlib.suppress(FileNotFoundError):
+            self._temporary.unlink()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+@contextlib.contextmanager
+def tensor_files(
+    shapes: Mapping[Path, Mapping[str, tuple[str, Sequence[int]]]],
+    matched: Mapping[Path, Mapping[str, Any]],
+    *,
+    metadata: Mapping[Path, Mapping[str, str]] | None = None,
+    recorded: Callable[[], Mapping[str, Any]] | None = None,
+) -> Iterator[dict[Path, TensorFile]]:
+    """Files to fill in parts; all of them appear when the block ends, none if it raises.
+
+    Args:
+        shapes: path → tensor's name → numpy dtype and shape.
+        matched: path → what the manifest matches.
+        metadata: path → text kept in the file's own header.
+        recorded: called at the end; what every manifest records besides.
+    """
+    files: dict[Path, TensorFile] = {}
+    try:
+        for path, tensors in shapes.items():
+            _make_folder(path.parent)
+            files[path] = TensorFile(path, tensors, (metadata or {}).get(path, {}))
+        yield files
+        for path, file in files.items():
+            file.finish(matched[path], recorded() if recorded else None)
+    finally:
+        for file in files.values():
+            file.discard()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+
+
+def _not_writable(folder: Path, error: OSError) -> UserError:
+    return UserError(
+        f"expected a folder that can be written, {paths.display(folder)!r} cannot ({error.strerror}); "
+        "free it or point EMOLIB_RESULTS elsewhere"
+    )
+
+
+@contextlib.contextmanager
+def open_tensors(path: Path) -> Iterator[Any]:
+    """A lazy view of a safetensors file: `view.get_tensor(key)` reads that tensor alone."""
+    check(path)
+    with safe_open(path, framework="numpy") as view:
+        yield view
+
+
+def obtain(
+    path: Path,
+    matched: Mapping[str, Any],
+    compute: Callable[[], bytes],
+    *,
+    force: bool = False,
+    recorded: Mapping[str, Any] | None = None,
+) -> bool:
+    """Makes sure that `path` holds what `matched` describes. Returns True if it had to be computed.
+
+    A present, matching file is left untouched, but its hash is checked.
+    """
+    if not force and state(path, matched) == "done":
+        check(path)
+        return False
+    started = time.perf_counter()
+    data = compute()
+    seconds = round(time.perf_counter() - started, 3)
+    write(path, data, matched, recorded={"seconds": seconds, **(recorded or {})})
+    return True
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, timeout: float = 5.0) -> Iterator[None]:
+    """Holds a profile's lock; the system frees it when the process dies, however it dies."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = filelock.FileLock(path, timeout=timeout)
+        holder.acquire()
+    except filelock.Timeout as error:
+        raise UserError(
+            f"another run holds {paths.display(path)}; wait until it has ended (or stop it), then start again"
+        ) from error
+    except OSError as error:
+        raise _not_writable(path.parent, error) from error
+    try:
+        yield
+    finally:
+        holder.release()

@@ -1,0 +1,1 @@
+"""Texts with labels, the word lists, and the containers that activations come in."""

@@ -1,0 +1,49 @@
+"""Batched = single: before a model is used in batches, a padded batch is held against each of its rows alone.
+
+One left pad breaks a model whose positions are not derived from the mask; this is where that would show.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from emolib.engine.bridge import BridgeRunner
+from emolib.engine.native import NativeRunner
+from emolib.interventions import Edits
+from emolib.models.loading import LanguageModel
+from emolib.models.tokens import pad_left
+
+ROWS = ([7, 11, 13, 17, 19, 23], [29, 31, 37])
+ALLOWED = {torch.float32: 1e-2}  # of the logits' spread; in 16 bits an order of sums matters more
+ALLOWED_IN_16_BITS = 0.5
+
+
+def check_batching(lm: LanguageModel, *, native: bool | None = None) -> None:
+    """Holds the logits of a left-padded batch against those of each text alone, once per model in memory.
+
+    Args:
+        native: the batch goes through the engine's forward pass; False the bridge; None the engine where it knows the
+            model. Each text alone goes through the model's own code, without padding, mask or position ids.
+
+    Raises:
+        RuntimeError: the logits differ by more than the dtype explains.
+    """
+    native = lm.blueprint is not None if native is None else native
+    checked = lm.__dict__.setdefault("_batching_checked", set())
+    if native in checked:
+        return
+    ids, mask = pad_left(ROWS, lm.tokenizer.pad_token_id)
+    edits = Edits(lm, [None] * len(ids), [len(row) for row in ROWS], ids.shape[1], 1)
+    with torch.inference_mode():
+        together = (NativeRunner if native else BridgeRunner)(lm, ids, mask, edits, 0).start().float()
+        alone = [lm.network(input_ids=torch.tensor([row], device=lm.device)).logits[0, -1] for row in ROWS]
+    single = torch.stack(alone).float()
+    error = float((together - single).abs().max() / single.std().clamp_min(1e-6))
+    allowed = ALLOWED.get(lm.dtype, ALLOWED_IN_16_BITS)
+    if not error <= allowed:
+        remedy = "remove hooks that change the model, or use engine='bridge'" if native else "it cannot be batched"
+        raise RuntimeError(
+            f"the {'engine' if native else 'model'}'s logits of {lm.spec.name} in a padded batch differ from the "
+            f"model's own on each text alone by {error:.2g} of their spread (at most {allowed:g} expected): {remedy}"
+        )
+    checked.add(native)

@@ -1,0 +1,89 @@
+"""Choosing the next token: greedy, or nucleus sampling with each row's own random numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emolib.base.errors import UserError
+
+FIRST_WIDTH = 64  # most nuclei of a trained model are smaller
+WIDTH_FACTOR = 8
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Greedy choice, or nucleus sampling whose randomness comes from each row's own seed.
+
+    Raises:
+        UserError: a temperature that is negative or not finite, a top_p outside (0, 1].
+    """
+
+    temperature: float
+    top_p: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise UserError(f"expected a finite temperature of at least 0 (0 is greedy), got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"expected top_p above 0 and at most 1, got {self.top_p}")
+
+    def draws(self, seeds: Sequence[int | None], n_steps: int) -> Tensor:
+        """Uniform numbers `[row, step]`, float64; a row's numbers follow from its seed alone."""
+        if self.temperature == 0:
+            return torch.zeros(len(seeds), n_steps)
+        return torch.tensor(np.stack([np.random.default_rng(seed).random(n_steps) for seed in seeds]))
+
+    def pick(self, logits: Tensor, draw: Tensor) -> Tensor:
+        """The next token per row from `[row, vocabulary]` logits.
+
+        Tokens are ordered by falling logit, equal ones by id, and the token is the first at which the cumulated
+        probability reaches `draw` times the nucleus' probability. Only the best few are ordered; a row that needs
+        more is tried again with more, in the end with the whole vocabulary, so that the result is that of a full sort.
+        """
+        if self.temperature == 0:
+            return logits.max(-1).indices  # of equal logits the first, as argmax, and much faster in bfloat16
+        logits = logits.float()
+        # probabilities are cumulated in float64, which MPS does not have
+        scaled = (logits.cpu() if logits.device.type == "mps" else logits) / self.temperature
+        weight = (scaled - scaled.amax(-1, keepdim=True)).exp()
+        total = weight.sum(-1, dtype=torch.float64)
+        draw = draw.to(scaled.device)
+        chosen = torch.empty(len(scaled), dtype=torch.long, device=scaled.device)
+        left, width = torch.arange(len(scaled), device=scaled.device), FIRST_WIDTH
+        while len(left):
+            width = min(width, scaled.shape[1])
+            best, tokens = _best(scaled[left], width)
+            share = weight[left].gather(1, tokens).double() / total[left, None]
+            # which of several equal logits came last into the best is arbitrary: those do not count
+            counted = best > best[:, -1:] if width < scaled.shape[1] else torch.ones_like(best, dtype=torch.bool)
+            place, settled = self._place(share, draw[left], counted)
+            chosen[left[settled]] = tokens.gather(1, place[:, None])[settled, 0]
+            left, width = left[~settled], width * WIDTH_FACTOR
+        return chosen.to(logits.device)
+
+    def _place(self, share: Tensor, draw: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+        """The place drawn among falling probabilities `[row, place]`, and whether what follows could not change it."""
+        reached = share.cumsum(-1)
+        if self.top_p == 1:
+            # all probabilities add up to 1 but for rounding: a draw above their sum is scaled back
+            last, mass, needed = share.shape[1] - 1, reached[:, -1].where(draw > reached[:, -1], 1.0), draw
+        else:
+            last = ((reached - share) < self.top_p).sum(-1) - 1
+            mass, needed = reached.gather(1, last[:, None])[:, 0], self.top_p
+        settled = counted.all(-1) | ((reached * counted).amax(-1) >= needed)
+        return (reached < (draw * mass)[:, None]).sum(-1).clamp_max(last), settled
+
+
+def _best(values: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The `width` highest values per row and their ids, both `[row, width]`; equal values in the order of their ids."""
+    if width == values.shape[1]:
+        return values.sort(dim=-1, descending=True, stable=True)
+    tokens = values.topk(width, sorted=False).indices.sort(-1).values
+    best, order = values.gather(1, tokens).sort(dim=-1, descending=True, stable=True)
+    return best, tokens.gather(1, order)

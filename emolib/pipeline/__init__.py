@@ -1,0 +1,1 @@
+"""From a command to finished reports: parameters, order of phases, notebooks, pages."""

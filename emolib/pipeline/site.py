@@ -1,0 +1,240 @@
+"""The browsable site: executed notebooks as HTML pages that work from disk, without a network.
+
+Every notebook is copied, its figures are turned into plotly JSON inside the page, and Sphinx with myst-nb renders the
+copies (configuration, templates, styles and the drawing scripts lie in `docs/site/`). plotly.js and CircuitsVis'
+script are in the site once.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import nbformat
+
+from emolib.base import config, paths
+from emolib.base.errors import UserError, nearest
+from emolib.plots.house_style import HEIGHT
+from emolib.plots.plot_files import PLOTLY_MIME, script_json
+from emolib.plots.views import VIEW_MIME, circuitsvis_script, view_html
+
+log = logging.getLogger(__name__)
+
+# What a page may hold of a MIME bundle; scripts and widget states are left out.
+PAGE_MIMES = ("text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xml", "text/plain")
+NUMBER = r"\s*(?:[-+−–]?[\d.,]*(?:e[-+]?\d+)?\s*%?|NaN|None|-?inf)\s*"
+
+
+class SiteError(RuntimeError):
+    """Sphinx could not build the site."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One executed notebook: the folder it lies in (a model, or a pair), its file name and how its run ended."""
+
+    group: str
+    file: str
+    state: str
+    notebook: nbformat.NotebookNode
+
+    @property
+    def document(self) -> str:
+        """Sphinx's name of the page."""
+        return f"{self.group}/{Path(self.file).stem}"
+
+
+def build_site(profile: str, model: str | None = None) -> Path:
+    """Builds `results/<profile>/site` from the executed notebooks of a profile and returns its folder.
+
+    Args:
+        profile: a name in `params/profiles/`.
+        model: only this model's notebooks; None takes every model's and the cross-model reports.
+
+    The old site stays until the new one is complete.
+
+    Raises:
+        UserError: an unknown profile, no executed notebooks, or a notebook that cannot be read.
+        SiteError: Sphinx failed.
+    """
+    if profile not in config.profile_names():
+        raise UserError(f"unknown profile {profile!r}: {nearest(profile, config.profile_names())}")
+    reports = executed_reports(profile, model)
+    site = paths.ResultPaths(profile, model or "").site()
+    try:
+        site.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".site-", dir=site.parent))
+    except OSError as error:
+        raise UserError(
+            f"expected a folder that can be written, {paths.display(site.parent)!r} cannot ({error.strerror}); "
+            "free it or point EMOLIB_RESULTS elsewhere"
+        ) from error
+    try:
+        write_sources(work / "source", profile, reports)
+        run_sphinx(work / "source", work / "html", work / "doctrees")
+        for report in reports:
+            if not (work / "html" / f"{report.document}.html").is_file():
+                raise SiteError(f"Sphinx made no page of {report.group}/{report.file}")
+        (work / "html" / "_static" / "circuitsvis.js").write_text(circuitsvis_script(), encoding="utf-8")
+        _replace(work / "html", site, work / "old")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return site
+
+
+def executed_reports(profile: str, model: str | None = None) -> list[Report]:
+    """The executed notebooks of a profile, by folder and file name."""
+    spec = config.find_model(model) if model else None
+    name = spec.name if spec else model
+    root = paths.executed_root() / profile
+    folder = root / name if name else root
+    inside = folder.resolve().is_relative_to(root.resolve())
+    files = sorted(folder.rglob("*.ipynb")) if inside else []
+    files = [file for file in files if not _hidden(file.relative_to(root)) and file.parent != root]
+    if not files:
+        where = paths.display(folder)
+        raise UserError(
+            f"expected executed notebooks under {where}, found none; make them with "
+            f"`emolib run --profile {profile} --model {name or 'MODEL'}`"
+        )
+    return [_report(file, file.parent.relative_to(root).as_posix()) for file in files]
+
+
+def _hidden(file: Path) -> bool:
+    """A checkpoint, or the copy that a run in progress writes."""
+    return any(part.startswith(".") for part in file.parts)
+
+
+def _report(file: Path, group: str) -> Report:
+    try:
+        notebook = nbformat.read(file, as_version=4)
+    except (ValueError, KeyError, AttributeError, nbformat.ValidationError) as error:
+        raise UserError(
+            f"expected a notebook in {paths.display(file)}, could not read it ({type(error).__name__}); "
+            "delete it and run its phase again"
+        ) from error
+    return Report(group, file.name, run_state(notebook), notebook)
+
+
+def run_state(notebook: nbformat.NotebookNode) -> str:
+    """`failed` with an error output, `incomplete` where only some of the code cells were run, else `ok`."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    if any(output.output_type == "error" for cell in cells for output in cell.outputs):
+        return "failed"
+    return "incomplete" if len({cell.execution_count is None for cell in cells}) == 2 else "ok"
+
+
+# ── sources ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_sources(folder: Path, profile: str, reports: list[Report]) -> None:
+    """Writes the copies of the notebooks and the index page into Sphinx's source folder."""
+    for report in reports:
+        target = folder / f"{report.document}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(page_copy(report), ensure_ascii=False), encoding="utf-8")
+    groups = []
+    for name, members in groupby(sorted(reports, key=lambda r: r.document), key=lambda r: r.group):
+        spec = config.find_model(name)
+        groups.append({"name": name, "hub_id": spec.hub_id if spec else None, "reports": list(members)})
+    template = (paths.site_configuration() / "index.md.jinja").read_text(encoding="utf-8")
+    page = jinja2.Template(template, undefined=jinja2.StrictUndefined).render(profile=profile, groups=groups)
+    (folder / "index.md").write_text(page, encoding="utf-8")
+
+
+def page_copy(report: Report) -> dict[str, Any]:
+    """The notebook as it goes onto a page: code folded, figures as JSON in the page, metadata left out."""
+    cells = []
+    for cell in report.notebook.cells:
+        copy = {"cell_type": cell.cell_type, "metadata": {}, "source": cell.source, "id": cell.get("id", "")}
+        if cell.cell_type == "code":
+            tags = [*cell.metadata.get("tags", []), "hide-input"]
+            outputs = [page_output(output) for output in cell.outputs]
+            copy |= {"metadata": {"tags": tags}, "outputs": outputs, "execution_count": cell.execution_count}
+        elif "attachments" in cell:
+            copy["attachments"] = cell.attachments
+        cells.append(copy)
+    if not _has_title(cells):
+        title = {"cell_type": "markdown", "metadata": {}, "source": f"# {Path(report.file).stem}", "id": "title"}
+        cells.insert(0, title)
+    language = {"name": "python", "pygments_lexer": "ipython3"}
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"language_info": language}, "cells": cells}
+
+
+def _has_title(cells: list[dict[str, Any]]) -> bool:
+    prose = [cell["source"] for cell in cells if cell["cell_type"] == "markdown"]
+    return any(re.search(r"^#{1,6}\s+\S", source, flags=re.MULTILINE) for source in prose)
+
+
+def page_output(output: nbformat.NotebookNode) -> dict[str, Any]:
+    """One output of a cell: `figure_html` for plotly, `view_html` for CircuitsVis, else only what a page shows."""
+    if output.output_type not in ("display_data", "execute_result"):
+        return dict(output)
+    if PLOTLY_MIME in output.data:
+        data = {"text/html": figure_html(output.data[PLOTLY_MIME])}
+    elif VIEW_MIME in output.data:
+        data = {"text/html": view_html(output.data[VIEW_MIME], output.data.get("text/html", ""))}
+    else:
+        data = {mime: value for mime, value in output.data.items() if mime in PAGE_MIMES}
+        if "text/html" in data:
+            data["text/html"] = mark_text_cells(data["text/html"])
+    return {"output_type": "display_data", "metadata": {}, "data": data}
+
+
+def mark_text_cells(table: str) -> str:
+    """Gives the cells of a pandas table that hold no number the class `text`, which the style sets flush left."""
+    if 'class="dataframe' not in table:
+        return table
+    return re.sub(rf"<td>(?!{NUMBER}</td>)", '<td class="text">', table)
+
+
+def figure_html(figure: dict[str, Any]) -> str:
+    """The figure's JSON in a `<div>` with its place reserved; `static/figures.js` draws it."""
+    layout = figure.get("layout", {})
+    height = int(layout.get("height") or HEIGHT)
+    title = layout.get("title", {}).get("text") or "図"
+    data = script_json({"data": figure["data"], "layout": layout})
+    return (
+        f'<div class="emolib-figure" role="img" aria-label="{html.escape(title)}" style="min-height:{height}px">'
+        f'<script type="application/json">{data}</script></div>'
+    )
+
+
+# ── Sphinx ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def run_sphinx(source: Path, output: Path, doctrees: Path) -> list[str]:
+    """Renders the sources in a process of its own (Sphinx changes global state) and returns its warnings."""
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-E", "--no-color"]
+    command += ["-c", str(paths.site_configuration()), "-d", str(doctrees), str(source), str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
+    warnings = [line for line in done.stderr.splitlines() if line.strip()]
+    if done.returncode != 0:
+        raise SiteError(f"Sphinx failed with code {done.returncode}: " + " | ".join(warnings[-5:]))
+    for warning in warnings:
+        log.warning("%s", warning.replace(f"{source}/", ""))
+    return warnings
+
+
+def _replace(new: Path, site: Path, old: Path) -> None:
+    """Puts the new site in the old one's place; the old one comes back if that fails."""
+    existed = site.exists()
+    if existed:
+        site.rename(old)
+    try:
+        new.rename(site)
+    except OSError:
+        if existed:
+            old.rename(site)
+        raise

@@ -1,0 +1,1 @@
+"""Figures and token views, and the files that they become."""

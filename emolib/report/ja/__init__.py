@@ -1,0 +1,1 @@
+"""The reports in Japanese: words and tables only."""

@@ -1,0 +1,88 @@
+"""What of Phase 5's 判定基準 and 限界 depends on the run's parameters and data."""
+
+from __future__ import annotations
+
+import pandas as pd
+from IPython.display import Markdown
+
+from emolib.base.config import PatchingParameters
+from emolib.data.keywords import load_keywords
+from emolib.directions.controls import FAMILIES
+from emolib.report.ja.every_report import metric_name
+from emolib.scoring.goemotions import matching_labels
+from emolib.scoring.measures import measures
+from emolib.steering.claims import rank_bar
+from emolib.study.run import Run
+
+STYLES = {
+    "explicit": "訓練の明示文（感情語を含む文）だけ",
+    "implicit": "訓練の暗示文（感情語を含まない文）だけ",
+    "all": "訓練の明示文と暗示文の両方",
+}
+STYLE_LIMITS = {
+    "explicit": "語数の増加は、感情そのものではなく語の再現でもありうる。",
+    "implicit": "感情語そのものはベクトルの材料にないが、感情語と一緒に現れやすい語の影響は除けない。",
+    "all": "語数の増加は、感情そのものではなく語の再現でもありうる。二種類の文の寄与は分けられない。",
+}
+
+
+def criteria(run: Run) -> Markdown:
+    """The measures, the bar and the rule of choice as this run's parameters and labels set them."""
+    params, known = run.params, _measures(run)
+    bar = rank_bar(params.n_controls, sum(len(names) for names in known.values()))
+    lines = [f"- 指標: {'、'.join(_measured(emotion, names) for emotion, names in known.items())}。"]
+    if any(len(names) < 2 for names in known.values()):
+        lines.append("- 指標が一つの感情は、その一つだけで判定する。")
+    return Markdown(
+        "\n".join(
+            [
+                *lines,
+                f"- 対照方向は {len(FAMILIES)} 族、各 {params.n_controls} 本であり、片側順位 p の基準は {bar:.4f} 以下である。",
+                f"- 動作点は、検証での破綻率がパッチなし + {100 * params.broken_margin:.0f} ポイント以内の候補から選ぶ。",
+                f"- ベクトルは{STYLES[params.vector_style]}から作る（`vector_style={params.vector_style}`）。",
+            ]
+        )
+    )
+
+
+def _measures(run: Run) -> dict[str, list[str]]:
+    columns = [f"keywords/{label}" for label in load_keywords().labels]
+    columns += [f"target/{emotion}" for emotion in run.emotions if matching_labels(emotion)]
+    return measures(pd.DataFrame(columns=columns), run.emotions)
+
+
+def _measured(emotion: str, names: list[str]) -> str:
+    labels = matching_labels(emotion)
+    which = f"（GoEmotions の {' と '.join(labels)}{' の大きい方' if len(labels) > 1 else ''}）"
+    parts = [metric_name(name) + (which if name.startswith("target/") else "") for name in names]
+    return "と".join(parts)
+
+
+def limits(run: Run, sweep: pd.DataFrame) -> Markdown:
+    """The limits that follow from how this run was made.
+
+    Args:
+        sweep: the test rows, for the broken share of the unpatched texts.
+    """
+    params = run.params
+    broken = float(sweep.loc[sweep["kind"] == "baseline", "fluency/broken"].mean())
+    languages = "・".join({"en": "英語"}.get(name, name) for name in sorted(set(run.data["lang"])))
+    lines = [
+        f"- 一つのモデル（`{run.lm.spec.name}`）、{languages}、{_decoding(params)}についての結果である。"
+        f"パッチなしの破綻率そのものがテストで {broken:.0%} あり、語数は繰り返しも数える。",
+        f"- ベクトルは{STYLES[params.vector_style]}から作った。{STYLE_LIMITS[params.vector_style]}",
+        f"- 対照方向は各族 {params.n_controls} 本であり、順位 p は {1 / (1 + params.n_controls):.4f} より小さくならない。",
+    ]
+    if params.folds:
+        lines.append(
+            f"- {params.folds} 分割の交差適合では、一つのシナリオが別の分割で訓練や検証にも使われるため、分割どうしは完全には独立でない。"
+        )
+    return Markdown("\n".join(lines))
+
+
+def _decoding(params: PatchingParameters) -> str:
+    length = f"最大 {params.max_new_tokens} トークンの続き"
+    if params.temperature == 0:
+        return f"貪欲法（`temperature=0`）による{length}"
+    samples = f"一つのプロンプトにつき {params.n_samples} テキスト"
+    return f"標本抽出（`temperature={params.temperature:g}`、`top_p={params.top_p:g}`、{samples}）による{length}"

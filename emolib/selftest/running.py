@@ -1,0 +1,128 @@
+"""The whole self-test: every row, in the order in which it is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from emolib.base.errors import UserError, nearest
+from emolib.directions.controls import FAMILIES
+from emolib.selftest.claim_power import CONDITIONS, claim_power
+from emolib.selftest.false_claims import NULLS, null_table, share_of_small
+from emolib.selftest.planted.forms import WIDTHS
+from emolib.selftest.planted.planting import Form
+from emolib.selftest.processes import available_cores, side_by_side
+from emolib.selftest.rows import FULL, WIDTH, Row, at_least, at_most, slack, within
+from emolib.selftest.truth import truth_rows
+from emolib.statistics.intervals import minimum_detectable_effect
+from emolib.statistics.power import achieved_power
+
+N_TEST = 24
+ERROR_RATE, ERROR_BAR = 0.05, 0.08
+INTERVAL_RATE, INTERVAL_BAR = 0.105, 0.15  # three emotions, each above 0 in 3.5 % by chance (docs/statistics.md)
+LARGE, LARGE_POWER = 0.8, 0.9
+DETECTABLE_POWER, DETECTABLE_MARGIN = 0.8, 0.07
+VARYING = 0.8
+FEWEST = 6  # below it a share says nothing
+
+
+def run_selftest(
+    forms: Sequence[str] = tuple(WIDTHS), *, repeats: int = 20, seed: int = 0, processes: int | None = None
+) -> Iterator[Row]:
+    """Measures every row of the table, one form after the other, and gives each as it is found.
+
+    Args:
+        forms: of `emolib.selftest.planted.plant`.
+        repeats: data sets per form for every share; the stated bars hold at 200, with fewer they give way by
+            `emolib.selftest.rows.slack`.
+        processes: data sets at once; one per available core if not given.
+
+    Raises:
+        UserError: an unknown form, fewer than 6 repeats, or a negative seed.
+    """
+    for form in forms:
+        if form not in WIDTHS:
+            raise UserError(f"unknown form {form!r}: {nearest(form, WIDTHS)}")
+    if repeats < FEWEST:
+        raise UserError(f"expected at least {FEWEST} repeats, got {repeats}")
+    if seed < 0:
+        raise UserError(f"expected a seed of at least 0, got {seed}")
+    return _rows(forms, repeats, seed, available_cores() if processes is None else processes)
+
+
+def _rows(forms: Sequence[Form], repeats: int, seed: int, processes: int) -> Iterator[Row]:
+    sizes = (LARGE, minimum_detectable_effect(N_TEST))
+    with side_by_side(processes) as mapped:
+        for form in forms:
+            for rows in mapped(partial(truth_rows, seed=seed), [form]):
+                yield from rows
+            for kind in NULLS:
+                yield from null_rows(form, kind, null_table(form, kind, repeats=repeats, seed=seed, mapped=mapped))
+            yield from power_rows(form, claim_power(form, sizes, repeats=repeats, seed=seed, mapped=mapped))
+
+
+def print_selftest(forms: Sequence[str] | None, *, repeats: int, seed: int, json_file: str | None) -> bool:
+    """Prints every row as it is found, and says whether every bar was met.
+
+    Raises:
+        UserError: also where the JSON file's folder does not exist, before anything is measured.
+    """
+    if json_file is not None and not Path(json_file).absolute().parent.is_dir():
+        raise UserError(f"expected --json in a folder that exists, got {json_file!r}; make the folder first")
+    rows = []
+    for row in run_selftest(forms or tuple(WIDTHS), repeats=repeats, seed=seed):
+        print(row.line(), flush=True)
+        rows.append(row)
+    print(closing_line(rows, repeats))
+    if json_file is not None:
+        found = {"repeats": repeats, "seed": seed, "rows": [row.as_dict() for row in rows]}
+        Path(json_file).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return not any(row.met is False for row in rows)
+
+
+def null_rows(form: str, kind: str, table: pd.DataFrame) -> Iterator[Row]:
+    """The error rate, and whether there was anything to be wrong about."""
+    n, name = len(table), f"null, {kind}"
+    bar = ERROR_BAR + slack(ERROR_RATE, n)
+    yield at_most(form, f"{name}: data sets with any claim", float(table["any_supported"].mean()), bar)
+    yield at_least(form, f"{name}: differences that vary", float(table["varies"].mean()), VARYING - slack(VARYING, n))
+    yield Row(form, f"{name}: standard deviation of the mean difference", float(table["effect"].std(ddof=1)))
+    bar = INTERVAL_BAR + slack(INTERVAL_RATE, n)
+    yield at_most(form, f"{name}: data sets with any interval above 0", float(table["any_interval"].mean()), bar)
+    for family in FAMILIES:
+        yield Row(form, f"{name}: rank p at most 0.05, {family} controls", share_of_small(table[family]))
+
+
+def power_rows(form: str, table: pd.DataFrame) -> Iterator[Row]:
+    """What passes at d_z = 0.8, and at the size that reports call the smallest detectable."""
+    for row in table.to_dict("records"):
+        d_z, n, large = row["d_z"], row["n"], row["d_z"] == LARGE
+        yield Row(form, f"d_z {d_z:.2f}: d_z measured on the data sets' own differences", row["measured"])
+        expected = float(achieved_power(row["measured"], N_TEST))
+        yield Row(form, f"d_z {d_z:.2f}: power of the t test on normal differences of that size", expected)
+        for condition in CONDITIONS:
+            name = f"d_z {d_z:.2f}: share that passes, {condition.replace('_', ' ')}"
+            value = row[condition]
+            if condition == "claim" and large:
+                yield at_least(form, name, value, LARGE_POWER - slack(LARGE_POWER, n))
+            elif condition in ("claim", "t_test") and not large:
+                margin = DETECTABLE_MARGIN + slack(DETECTABLE_POWER, n)
+                yield within(form, name, value, DETECTABLE_POWER, margin)
+            else:
+                yield Row(form, name, value)
+
+
+def closing_line(rows: Sequence[Row], repeats: int) -> str:
+    """How many bars were missed, and what the bars mean at this number of repeats."""
+    missed, barred = sum(row.met is False for row in rows), sum(row.met is not None for row in rows)
+    verdict = "every bar was met" if not missed else f"{missed} of {barred} bars were missed"
+    if repeats >= FULL:
+        return f"{verdict}, at the stated bars"
+    return (
+        f"{verdict}; with {repeats} repeats bars on shares give way by {WIDTH} binomial standard errors less those of "
+        f"{FULL} repeats, so --repeats {FULL} is the full check"
+    )

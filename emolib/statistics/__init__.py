@@ -1,0 +1,1 @@
+"""Intervals over scenarios, effect sizes, power, and areas under a curve; no model library."""

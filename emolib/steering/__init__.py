@@ -1,0 +1,1 @@
+"""Sweeps over layers, emotions and strengths, and what may be said of them."""

@@ -1,0 +1,218 @@
+"""What steering costs: how far it moves the next-token distribution, and whether the text stays with its topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from emolib.base.errors import UserError
+from emolib.engine.bridge import BridgeRunner
+from emolib.engine.memory import OutOfMemory, Workspace, keep_freed_memory, out_of_memory
+from emolib.engine.native import NativeRunner
+from emolib.engine.parity import check_batching
+from emolib.engine.planning import Batch, plan_batches
+from emolib.interventions import Edits, Intervention, check_interventions, first_layer
+from emolib.models.loading import LanguageModel, pick_device
+from emolib.models.tokens import encode, pad_left
+from emolib.scoring.encoder import N_POOLED, load_encoder
+
+ROWS_AT_ONCE = 128
+NUMBERS_AT_ONCE = 2**22  # log-probabilities of patched rows that are held together
+
+
+def next_token_kl(
+    lm: LanguageModel,
+    prompts: Sequence[str],
+    continuations: Sequence[Sequence[int]],
+    acts: Sequence[Intervention],
+    *,
+    batch_size: int = ROWS_AT_ONCE,
+    per_position: bool = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """How far interventions move the next-token distribution along a fixed text: mean KL(unpatched ‖ patched) in nats.
+
+    Both passes are fed the same tokens: a difference comes from the patch, not from texts that have parted. The acts
+    fall where they fall in generation: on a window of the prompt, then on every fed token. Distributions are compared
+    wherever a token of the continuation is predicted: after the prompt, then after each of its tokens but the last.
+
+    Args:
+        prompts: raw texts.
+        continuations: token ids per row, for example `token_ids` of the unpatched model's own greedy `Generation`.
+        acts: per row an intervention, a tuple of several, or None.
+        batch_size: rows at once, halved where they do not fit in memory. The unpatched pass comes on top, one row per
+            distinct prompt and continuation: rows of one prompt stay together, so that it runs once, and again only
+            where they go on in another batch.
+        per_position: gives the value of every position too.
+
+    Returns:
+        `[row]`, NaN for an empty continuation; with `per_position` also `[row, pos]`, NaN beyond a continuation's end.
+
+    Raises:
+        UserError: lists of different length, an empty prompt, continuations that are not token ids of the model, an act
+            that does not fit the model, `batch_size` below 1, a single row that does not fit in memory.
+    """
+    _check_lists(prompts=prompts, continuations=continuations, acts=acts)
+    if batch_size < 1:
+        raise UserError(f"expected batch_size of at least 1, got {batch_size}")
+    forced = [_token_ids(lm, row, tokens) for row, tokens in enumerate(continuations)]
+    check_interventions(lm, acts)
+    prompt_ids = encode(lm, prompts)
+    check_batching(lm)
+    if lm.device.type == "cpu":
+        keep_freed_memory()
+    chosen = [row for row, tokens in enumerate(forced) if tokens]
+    job = _Comparison(lm, *([given[row] for row in chosen] for given in (prompt_ids, forced, acts)))
+    means = np.full(len(forced), np.nan)
+    values = np.full((len(forced), max(map(len, forced), default=0)), np.nan)
+    for batch in plan_batches(job.prompts, [None] * len(chosen), batch_size, lm.n_layers):  # by prompt alone
+        for part, found in job.run(batch):
+            for place, divergences in zip(part.rows, found, strict=True):
+                row, n_tokens = chosen[place], len(job.continuations[place])
+                values[row, :n_tokens] = divergences[:n_tokens]
+                means[row] = values[row, :n_tokens].mean()
+    return (means, values) if per_position else means
+
+
+def topic_kept(prompts: Sequence[str], texts: Sequence[str], *, device: str = "auto") -> np.ndarray:
+    """Cosine similarity `[row]` of a prompt's and its continuation's sentence embedding.
+
+    The embedding is the mean over the tokens of the last layer of all-MiniLM-L6-v2 (Wang et al. 2020; Reimers and
+    Gurevych 2019), the use that it was trained for.
+
+    Args:
+        texts: continuations without their prompts; an empty one gives NaN.
+        device: where the encoder runs.
+
+    Raises:
+        UserError: not one text per prompt, something that is no text, an empty prompt, or the package that carries the
+            encoder is missing.
+    """
+    _check_lists(prompts=prompts, texts=texts)
+    for name, given in (("prompts", prompts), ("texts", texts)):
+        for i, text in enumerate(given):
+            if not isinstance(text, str) or (name == "prompts" and not text.strip()):
+                raise UserError(f"expected {name} that are texts, a prompt not empty; {name}[{i}] is {text!r}")
+    kept = [i for i, text in enumerate(texts) if text.strip()]
+    similarity = np.full(len(texts), np.nan)
+    if not kept:
+        return similarity
+    pairs = [(prompts[i], texts[i]) for i in kept]
+    distinct = {text: place for place, text in enumerate(dict.fromkeys(text for pair in pairs for text in pair))}
+    encoder = load_encoder(torch.device(pick_device(device)))
+    pooled = encoder.features(list(distinct))[:, : encoder.size // N_POOLED].astype(np.float64)
+    unit = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+    first, second = np.array([[distinct[text] for text in pair] for pair in pairs]).T
+    similarity[kept] = (unit[first] * unit[second]).sum(axis=1)
+    return similarity
+
+
+def _check_lists(**lists: Sequence) -> None:
+    """One entry per row in every list."""
+    for name, given in lists.items():
+        if isinstance(given, str):
+            raise UserError(f"expected a list of {name}, got one text; put it into a list")
+    if len({len(given) for given in lists.values()}) > 1:
+        counts = ", ".join(f"{len(given)} {name}" for name, given in lists.items())
+        raise UserError(f"expected lists of equal length, one entry per row, got {counts}")
+
+
+def _token_ids(lm: LanguageModel, row: int, tokens: Sequence[int]) -> tuple[int, ...]:
+    n_known = lm.spec.d_vocab
+    try:
+        ids = np.asarray(tokens, dtype=None if len(tokens) else int)
+    except (TypeError, ValueError):
+        ids = np.asarray(str(tokens))
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.size and not 0 <= ids.min() <= ids.max() < n_known):
+        raise UserError(
+            f"expected continuations as lists of token ids from 0 to {n_known - 1} (a Generation's token_ids), "
+            f"continuation {row} is {str(tokens)!r:.60}"
+        )
+    return tuple(ids.tolist())
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Rows whose patched pass is held against the unpatched one."""
+
+    lm: LanguageModel
+    prompts: list[list[int]]
+    continuations: list[tuple[int, ...]]
+    acts: list[Intervention]
+    memory: Workspace = field(default_factory=Workspace)
+
+    def run(self, batch: Batch) -> Iterator[tuple[Batch, np.ndarray]]:
+        """The batch's divergences `[row, pos]`; in halves where it does not fit in memory."""
+        found = self._fitting(batch)
+        if found is not None:
+            yield batch, found
+            return
+        self.memory.kept.clear()
+        if self.lm.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(batch.rows) == 1:
+            n_new = len(self.continuations[batch.rows[0]])
+            raise UserError(
+                f"one row of {batch.width} + {n_new} tokens does not fit in the memory of {self.lm.device}; use a "
+                "smaller dtype or fewer tokens"
+            )
+        for half in batch.halves():
+            yield from self.run(half)
+
+    def _fitting(self, batch: Batch) -> np.ndarray | None:
+        """The batch's result, or None (with nothing of it left in memory) where it does not fit."""
+        try:
+            with out_of_memory(), torch.inference_mode():
+                return self._divergences(batch)
+        except OutOfMemory:
+            return None
+
+    def _divergences(self, batch: Batch) -> np.ndarray:
+        """KL `[row, pos]`: patched and unpatched rows are fed side by side, one column after the other."""
+        rows = sorted(batch.rows, key=lambda row: first_layer(self.acts[row], self.lm.n_layers))
+        texts = [(tuple(self.prompts[row]), self.continuations[row]) for row in rows]
+        unpatched = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        reference = torch.tensor([unpatched[text] for text in texts], device=self.lm.device)
+        prompts, forced = zip(*texts, *unpatched, strict=True)
+        acts = [*(self.acts[row] for row in rows), *[None] * len(unpatched)]
+        tokens = pad_sequence([torch.tensor(ids) for ids in forced], batch_first=True).to(self.lm.device)
+        runner = self._runner(prompts, acts, batch.width, tokens.shape[1])
+        found = [_divergence(runner.start(), reference)]
+        for column in tokens.T[:-1]:
+            found.append(_divergence(runner.step(column.contiguous()), reference))
+        place_of = {row: place for place, row in enumerate(rows)}
+        return torch.stack(found, dim=1).cpu().double().numpy()[[place_of[row] for row in batch.rows]]
+
+    def _runner(
+        self, prompts: Sequence[Sequence[int]], acts: Sequence[Intervention], width: int, n_new: int
+    ) -> NativeRunner | BridgeRunner:
+        ids, mask = pad_left(prompts, self.lm.tokenizer.pad_token_id, width)
+        edits = Edits(self.lm, acts, [len(row) for row in prompts], width, n_new)
+        if self.lm.blueprint is None:
+            return BridgeRunner(self.lm, ids, mask, edits, n_new)
+        return NativeRunner(self.lm, ids, mask, edits, n_new - 1, workspace=self.memory)
+
+
+def _divergence(logits: Tensor, reference: Tensor) -> Tensor:
+    """KL(p ‖ q) `[row]` of patched rows' distributions q, which come first, from the unpatched p behind them.
+
+    Σ p log(p/q) + q − p: the terms that cancel in exact arithmetic keep the rounding of log-probabilities, which counts
+    once per row and not squared, out of small divergences.
+
+    Args:
+        logits: `[row, vocabulary]`.
+        reference: per patched row, which of the unpatched ones is its own.
+    """
+    n_rows = len(reference)
+    unpatched = logits[n_rows:].float().log_softmax(-1)
+    step = max(NUMBERS_AT_ONCE // logits.shape[1], 1)
+    parts = []
+    for patched, own in zip(logits[:n_rows].split(step), reference.split(step), strict=True):
+        log_q, log_p = patched.float().log_softmax(-1), unpatched[own]
+        p = log_p.exp()
+        parts.append((p * (log_p - log_q) + log_q.exp() - p).sum(-1))
+    return torch.cat(parts)

@@ -1,0 +1,15 @@
+"""One module per phase: what it needs, what it makes, and how each artifact is computed."""
+
+from __future__ import annotations
+
+from emolib.study.run import Run, open_run
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "phase1": (),
+    "phase2": ("phase1",),
+    "phase3": ("phase2",),
+    "phase5": ("phase3",),
+    "phase7": ("phase5",),
+}
+
+__all__ = ["NEEDS", "Run", "open_run"]

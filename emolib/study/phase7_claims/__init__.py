@@ -1,0 +1,1 @@
+"""Phase 7: statistics and claims across the models of a profile."""

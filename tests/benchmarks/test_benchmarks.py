@@ -1,0 +1,55 @@
+"""The benchmarks run to their end and say what they compared; how fast they found it is no matter here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emolib.base.paths import repository_root
+
+SCRIPTS = repository_root() / "benchmarks"
+
+
+def run(*arguments: str, script: str = "steering_throughput.py") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=repository_root(), check=False)
+
+
+@pytest.mark.usefixtures("bundled")
+def test_steering_throughput_compares_every_way_on_the_same_rows(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    sizes = {"prompts": 2, "layers": 1, "directions": 1, "max-new-tokens": 3, "repeats": 1, "dtypes": "float32"}
+    small = [part for name, value in sizes.items() for part in (f"--{name}", str(value))]
+    done = run(*small, "--no-peers", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(path.read_text())
+    result = outcome["results"]["float32"]
+    assert {"date", "device", "versions", "settings"} <= set(outcome)
+    assert result["rows"] == 2 and result["texts"]["equal"] == result["texts"]["rows"] == 2
+    assert all(result[way]["tokens_per_s"] > 0 for way in "acdefg")
+    assert result["memory"]["measured_peak"] > result["memory"]["weights"]
+    assert set(result["targets"]) == {"c/a", "c/b", "c/d", "d/e", "c/f", "c/g", "texts equal to (a)"}
+    for line in ("bridge.generate", "transformers by hand", "bare loop", "fastest products"):
+        assert line in done.stdout
+
+
+def test_a_wrong_argument_is_told_in_one_line() -> None:
+    done = run("--model", "smollm2_135n")
+    assert done.returncode == 2
+    assert "smollm2_135m" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.usefixtures("bundled")
+def test_extraction_reads_the_same_as_the_first_studys_loop(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    done = run("--texts", "4", "--texts-of-loop", "2", "--repeats", "1", "--json", str(path), script="extraction.py")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(path.read_text())
+    assert {"date", "device", "versions", "settings"} <= set(outcome)
+    assert 0 < outcome["equal"]["difference"] < outcome["equal"]["limit"]
+    assert set(outcome["texts_per_s"]) == set("abcd") and set(outcome["targets"]) == {"c/a", "c/b"}
+    assert "run_with_cache" in done.stdout

@@ -1,0 +1,230 @@
+"""The whole path on the bundled model: reports, resuming after a kill, and a regression test that can fail."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from emolib import open_run
+from emolib.base import paths, store
+from emolib.base.errors import UserError
+from emolib.pipeline import phases
+
+MODEL = "smollm2_135m"
+DATA_FILES = ("*.parquet", "*.safetensors")
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    own = {"EMOLIB_RESULTS": str(folder / "results"), "EMOLIB_EXECUTED": str(folder / "executed")}
+    dropped = ("PYTEST_VERSION", "PYTEST_CURRENT_TEST")
+    return {**{k: v for k, v in os.environ.items() if k not in dropped}, **own, **more}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from emolib.cli import main; main()", *arguments]
+
+
+def emolib(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), env=environment(folder), capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """One undisturbed run of every phase of `baseline_smoke`, and what it printed."""
+    folder = tmp_path_factory.mktemp("smoke")
+    done = emolib(folder, "run", "--profile", "baseline_smoke")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def data_files(folder: Path) -> dict[str, Path]:
+    root = folder / "results" / "baseline_smoke"
+    return {p.relative_to(root).as_posix(): p for pattern in DATA_FILES for p in root.rglob(pattern)}
+
+
+def shards(folder: Path) -> dict[str, Path]:
+    return {name: path for name, path in data_files(folder).items() if "_sweep_" in name}
+
+
+def test_every_phase_leaves_a_report_without_errors_and_a_timing_line(smoke):
+    folder, printed = smoke
+    for phase in phases.phases_in_order():
+        report = folder / "executed" / "baseline_smoke" / MODEL / paths.NOTEBOOKS[phase]
+        notebook = nbformat.read(report, as_version=4)
+        outputs = [out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]
+        assert outputs and not [out for out in outputs if out.output_type in ("error", "stream")]
+        assert "自動生成サマリ" in report.read_text()
+        assert phase in printed
+    lines = (folder / "results/baseline_smoke/timing/phase_timings.jsonl").read_text().splitlines()
+    assert [json.loads(line)["phase"] for line in lines] == phases.phases_in_order()
+    assert "to go" in printed and "isotropic" in printed  # progress: which shard, how long
+
+
+def test_a_finished_run_is_not_computed_again_and_status_says_so(smoke):
+    folder, _ = smoke
+    before = {name: path.stat().st_mtime_ns for name, path in data_files(folder).items()}
+    again = emolib(folder, "run", "--profile", "baseline_smoke")
+    assert again.returncode == 0 and again.stdout.count("done already") == len(phases.phases_in_order())
+    assert {name: path.stat().st_mtime_ns for name, path in data_files(folder).items()} == before
+    status = emolib(folder, "status", "--profile", "baseline_smoke").stdout
+    assert status.count("done") == len(phases.phases_in_order())
+    stale = emolib(folder, "status", "--profile", "baseline_smoke", "-p", "n_train=6").stdout
+    assert "stale" in stale
+
+
+def test_a_killed_run_keeps_its_shards_and_ends_with_the_same_bytes(smoke, tmp_path):
+    undisturbed, _ = smoke
+    run = ["run", "--profile", "baseline_smoke", "--phase", "phase5"]
+    process = subprocess.Popen(
+        command(*run), env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while len(_finished(tmp_path)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(3)  # the kernel notices that its parent is gone and ends
+    kept = {name: shards(tmp_path)[name].stat().st_mtime_ns for name in _finished(tmp_path)}
+    assert 3 <= len(kept) < len(shards(undisturbed))
+    resumed = emolib(tmp_path, *run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert {name: shards(tmp_path)[name].stat().st_mtime_ns for name in kept} == kept
+    expected, found = shards(undisturbed), shards(tmp_path)
+    assert set(found) == set(expected)
+    for name, path in expected.items():
+        assert found[name].read_bytes() == path.read_bytes(), name
+
+
+def _finished(folder: Path) -> list[str]:
+    return [name for name, path in shards(folder).items() if path.with_name(path.name + ".manifest.json").exists()]
+
+
+def test_a_corrupted_artifact_stops_with_one_line(smoke, tmp_path):
+    folder, _ = smoke
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    victim = next(path for name, path in sorted(shards(tmp_path).items()) if "layer014" in name)
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    stopped = emolib(tmp_path, "run", "--profile", "baseline_smoke", "--phase", "phase5")
+    assert stopped.returncode == 2
+    assert len(stopped.stderr.strip().splitlines()) == 1 and "corrupted artifact" in stopped.stderr
+    forced = emolib(tmp_path, "run", "--profile", "baseline_smoke", "--phase", "phase5", "--force")
+    assert forced.returncode == 0, forced.stderr
+    assert (
+        victim.read_bytes()
+        == shards(folder)[victim.relative_to(tmp_path / "results/baseline_smoke").as_posix()].read_bytes()
+    )
+
+
+def test_a_phase_is_stale_once_a_table_that_it_read_has_other_content(smoke, tmp_path, monkeypatch):
+    shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "results"))
+    runs = {phase: open_run("baseline_smoke", MODEL, phase) for phase in ("phase3", "phase5", "phase7")}
+    path = runs["phase5"].paths.sweep("test")
+    table, matched = store.read_table(path), store.read_manifest(path)["matched"]
+    store.write(path, store.table_bytes(table), matched)  # written anew, with the same content
+    assert {run.state() for run in runs.values()} == {"done"}
+    store.write(path, store.table_bytes(table.assign(text=table["text"].str.upper())), matched)
+    assert [run.state() for run in runs.values()] == ["done", "stale", "stale"]
+    path.unlink()
+    assert runs["phase7"].state() == "stale"
+
+
+def test_a_second_run_on_the_same_profile_is_told(smoke):
+    folder, _ = smoke
+    with store.lock(folder / "results" / "baseline_smoke" / ".lock"):
+        second = emolib(folder, "run", "--profile", "baseline_smoke", "--force")
+    assert second.returncode == 2 and "another run holds" in second.stderr
+
+
+def test_a_failing_notebook_keeps_its_traceback_and_stops_what_follows(tmp_path):
+    root = repository_copy(tmp_path)
+    breaking(
+        root,
+        "emolib/directions/vectors.py",
+        "means = {emotion: resid",
+        'raise RuntimeError("planted fault")\n    means = {emotion: resid',
+    )
+    done = subprocess.run(
+        command("run", "--profile", "baseline_smoke", "--phase", "phase3", "--phase", "phase5"),
+        env=environment(tmp_path, PYTHONPATH=str(root)),
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and "planted fault" in done.stderr and "phase5" not in done.stdout.split("phase3")[-1]
+    kept = (tmp_path / "executed/baseline_smoke" / MODEL / paths.NOTEBOOKS["phase3"]).read_text()
+    assert "planted fault" in kept
+    assert not (tmp_path / "executed/baseline_smoke" / MODEL / paths.NOTEBOOKS["phase5"]).exists()
+
+
+def test_an_injected_name_the_notebook_does_not_know_is_refused(tmp_path):
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    with pytest.raises(PapermillExecutionError, match=r"unknown parameter 'sites_typo'"):
+        papermill.execute_notebook(
+            str(paths.notebook_file("phase2")),
+            str(tmp_path / "out.ipynb"),
+            parameters={"sites_typo": ["resid_pre"]},
+            progress_bar=False,
+            cwd=str(tmp_path),
+        )
+
+
+def test_phases_come_after_what_they_need():
+    order = phases.phases_in_order()
+    assert order.index("phase2") < order.index("phase3") < order.index("phase5")
+    assert phases.phases_in_order(["phase5", "phase2"]) == ["phase2", "phase5"]
+    with pytest.raises(UserError, match="did you mean 'phase5'"):
+        phases.phases_in_order(["phase55"])
+
+
+# The regression test itself: it passes on the code as it is, and fails when a function is broken
+
+
+def repository_copy(folder: Path) -> Path:
+    root = folder / "copy"
+    for name in ("emolib", "params", "data", "notebooks", "executed", "docs"):
+        shutil.copytree(
+            paths.repository_root() / name,
+            root / name,
+            ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+        )
+    shutil.copy(paths.repository_root() / "pyproject.toml", root)
+    return root
+
+
+def breaking(root: Path, file: str, old: str, new: str) -> None:
+    source = (root / file).read_text()
+    assert source.count(old) == 1
+    (root / file).write_text(source.replace(old, new))
+
+
+def nbval(root: Path, folder: Path, phase: str) -> subprocess.CompletedProcess[str]:
+    report = root / "executed" / "baseline_smoke" / MODEL / paths.NOTEBOOKS[phase]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-current-env", str(report)],
+        env=environment(folder, PYTHONPATH=str(root)),
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def test_nbval_passes_as_it_is_and_fails_when_a_library_function_is_broken(tmp_path):
+    root = repository_copy(tmp_path)
+    intact = nbval(root, tmp_path / "intact", "phase3")
+    assert intact.returncode == 0, intact.stdout[-3000:]
+    breaking(root, "emolib/directions/vectors.py", "- centres[emotion]", "- 0.9 * centres[emotion]")
+    broken = nbval(root, tmp_path / "broken", "phase3")
+    assert broken.returncode == 1 and "failed" in broken.stdout

@@ -1,0 +1,65 @@
+"""The bars and limits of a Phase 5 report follow the run's parameters and labels."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from emolib.base.config import resolve
+from emolib.report.ja import phase5_limits as bounds
+
+SWEEP = pd.DataFrame({"kind": ["baseline"] * 4 + ["emotion"], "fluency/broken": [True, False, False, False, True]})
+
+
+def run_of(emotions: tuple[str, ...] = ("gratitude", "anger"), **given: Any) -> Any:
+    return SimpleNamespace(
+        params=resolve("quick", "smollm2_135m", "phase5", given),
+        emotions=emotions,
+        data=pd.DataFrame({"lang": ["en", "en"]}),
+        lm=SimpleNamespace(spec=SimpleNamespace(name="some_model")),
+    )
+
+
+def test_the_measures_are_those_of_the_labels():
+    text = bounds.criteria(run_of()).data
+    assert "怒りの確率（GoEmotions の anger と annoyance の大きい方）" in text and "（GoEmotions の gratitude）" in text
+    assert "謝罪" not in text and "一つだけで判定する" not in text
+    joy = bounds.criteria(run_of(("joy", "anger"))).data  # a label that has no list of words
+    assert "joyの確率（GoEmotions の joy）" in joy and "joyの語数" not in joy and "一つだけで判定する" in joy
+
+
+@pytest.mark.parametrize(
+    ("given", "says", "says_not"),
+    [
+        ({}, ["各 59 本", "0.0167 以下", "+ 10 ポイント", "明示文（感情語を含む文）だけ"], ["暗示文"]),
+        ({"broken_margin": 0.25}, ["+ 25 ポイント"], ["10 ポイント"]),
+        ({"n_controls": 999}, ["各 999 本", "0.0125 以下"], ["0.0167"]),  # 5 % over two emotions × two measures
+        ({"vector_style": "implicit"}, ["暗示文（感情語を含まない文）だけ"], ["明示文"]),
+        ({"vector_style": "all"}, ["明示文と暗示文の両方"], ["だけから"]),
+    ],
+)
+def test_the_bars_are_those_of_the_parameters(given, says, says_not):
+    text = bounds.criteria(run_of(**given)).data
+    assert all(part in text for part in says) and not any(part in text for part in says_not), text
+
+
+@pytest.mark.parametrize(
+    ("given", "says", "says_not"),
+    [
+        ({}, ["貪欲法", "最大 30 トークン", "テストで 25%", "英語", "some_model", "0.0167 より"], ["標本抽出", "分割"]),
+        (
+            {"temperature": 0.8, "top_p": 0.9, "n_samples": 3, "max_new_tokens": 20},
+            ["`temperature=0.8`、`top_p=0.9`、一つのプロンプトにつき 3 テキスト", "最大 20 トークン"],
+            ["貪欲法"],
+        ),
+        ({"vector_style": "implicit"}, ["暗示文", "一緒に現れやすい語"], ["語の再現"]),
+        ({"vector_style": "explicit"}, ["明示文", "語の再現"], ["暗示文"]),
+        ({"folds": 5, "n_controls": 199}, ["5 分割の交差適合", "0.0050 より"], ["0.0167"]),
+    ],
+)
+def test_the_limits_are_those_of_the_parameters(given, says, says_not):
+    text = bounds.limits(run_of(**given), SWEEP).data
+    assert all(part in text for part in says) and not any(part in text for part in says_not), text
