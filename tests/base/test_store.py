@@ -99,7 +99,7 @@ def test_the_manifest_keeps_times_out_of_what_is_matched(tmp_path):
 def test_a_second_run_is_told_and_a_killed_one_frees_the_lock(tmp_path):
     lock = tmp_path / "p" / ".lock"
     code = (
-        "import sys, time; from pathlib import Path; from emolib import store\n"
+        "import sys, time; from pathlib import Path; from emolib.base import store\n"
         "with store.lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True)

@@ -34,7 +34,7 @@ RAW = "<script>window.hacked=3</script><img src='x.png' onerror='window.hacked=4
 RAW_TOKEN = "<img/src='x.png'/onerror='window.hacked=5'>"
 EXTERNAL = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 CELLS = [
-    "import numpy as np, pandas as pd\nfrom IPython.display import HTML, display\nfrom emolib import figures\n"
+    "import numpy as np, pandas as pd\nfrom IPython.display import HTML, display\nfrom emolib.plots import figures\n"
     "labels = ['gratitude', 'anger'] * 6\n"
     "table = pd.DataFrame({'layer': np.repeat(range(6), 2), 'emotion': labels, 'auc': np.linspace(0.5, 1, 12)})",
     "figures.show(figures.lines_by_layer(table, 'auc', 'emotion', title='層ごとの AUC', y_title='AUC'), 'auc')",
@@ -45,7 +45,7 @@ CELLS = [
     f"pd.DataFrame({{'生成文': [{HOSTILE!r}]}})",
     f"print({HOSTILE!r})",
     f"display(HTML({RAW!r}))",
-    f"from emolib import views\nviews.show(views.coloured_tokens(['I', ' thank', {RAW_TOKEN!r}], [0.1, 0.9, -0.4]))",
+    f"from emolib.plots import views\nviews.show(views.coloured_tokens(['I', ' thank', {RAW_TOKEN!r}], [0.1, 0.9, -0.4]))",
     "views.show(views.attention_patterns(['I', ' thank'], [[[1, 0], [0.3, 0.7]]] * 2, ['L3H5', 'L7H2']))",
 ]
 N_FIGURES = 3

@@ -156,7 +156,7 @@ def test_a_view_in_a_notebook_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_circuitsvis_own_python_side_which_probes_the_network_stays_unloaded() -> None:
-    code = "import sys; from emolib import views; views.coloured_tokens(['a'], [1.0]); views.circuitsvis_script()\n"
+    code = "import sys; from emolib.plots import views; views.coloured_tokens(['a'], [1.0]); views.circuitsvis_script()\n"
     code += "print([name in sys.modules for name in ('emolib.plots.views', 'circuitsvis')])"
     environment = {**os.environ, "PYTHONPATH": str(paths.repository_root())}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
