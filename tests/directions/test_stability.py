@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from planted_activations import LAYERS, planted
 
 from emolib.base.errors import UserError
 from emolib.directions.stability import split_half_interval, split_half_stability
 from emolib.directions.vectors import cosine, scenario_cube
-from tests.directions.test_vectors import LAYERS, planted
 
 
 def random_halves(rng: np.random.Generator, n: int, count: int) -> np.ndarray:

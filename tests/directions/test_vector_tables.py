@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from planted_activations import D_MODEL, LAYERS, planted
 from sklearn.metrics import roc_auc_score
 
 from emolib.base.errors import UserError
 from emolib.directions import vector_tables, vectors
-from tests.directions.test_vectors import D_MODEL, LAYERS, planted
 
 
 def halves(acts):

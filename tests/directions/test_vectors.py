@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
+from planted_activations import D_MODEL, LAYERS, SCENARIOS, planted
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LinearRegression
 
@@ -13,29 +13,6 @@ from emolib.data.activations import Activations
 from emolib.directions import vectors
 from emolib.directions.covariance import fit_within_covariance
 from emolib.directions.covariates import fit_covariates, regress_out
-
-LAYERS, D_MODEL, SCENARIOS = 4, 16, 40
-EMOTIONS = ("neutral", "gratitude", "anger")
-
-
-def planted(strength: float = 2.0, seed: int = 0) -> tuple[Activations, dict[str, np.ndarray]]:
-    """Activations `[layer, text, d_model]` whose emotions differ from neutral by known directions from layer 1 on."""
-    rng = np.random.default_rng(seed)
-    directions = {name: np.eye(D_MODEL)[i + 2] * strength for i, name in enumerate(EMOTIONS[1:])}
-    rows, values = [], []
-    for scenario in range(SCENARIOS):
-        shared = rng.standard_normal(D_MODEL)
-        for emotion in EMOTIONS:
-            added = directions.get(emotion, np.zeros(D_MODEL))
-            noise = rng.standard_normal((LAYERS + 1, D_MODEL))
-            values.append(shared + noise + added * (np.arange(LAYERS + 1) > 0)[:, None])
-            split = "train" if scenario < 28 else "test"
-            rows.append({"id": f"{scenario}-{emotion}", "scenario": f"s{scenario}", "emotion": emotion, "split": split})
-    texts = pd.DataFrame(rows)
-    resid = np.stack(values, axis=1).astype(np.float32)
-    norms = np.repeat(np.linalg.norm(resid, axis=2), 3, axis=1).astype(np.float32)
-    offsets = np.arange(0, 3 * len(texts) + 1, 3)
-    return Activations({"resid_pre": resid}, texts, norms, offsets, "mean", "planted", "r0"), directions
 
 
 def test_the_vector_is_the_difference_of_means_by_hand():

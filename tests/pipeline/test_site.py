@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
@@ -18,6 +14,7 @@ import pandas as pd
 import plotly
 import plotly.graph_objects as go
 import pytest
+from browser import Addresses, Views, drawn, external_addresses, find_browser, opened
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from traitlets.config import Config
@@ -32,7 +29,6 @@ HOSTILE = "<script>window.hacked=1</script>"
 RAW = "<script>window.hacked=3</script><img src='x.png' onerror='window.hacked=4'>"
 # CircuitsVis replaces white space in tokens, and a tag with white space dies of that.
 RAW_TOKEN = "<img/src='x.png'/onerror='window.hacked=5'>"
-EXTERNAL = re.compile(r"\s*(?:https?:)?//", re.IGNORECASE)
 CELLS = [
     "import numpy as np, pandas as pd\nfrom IPython.display import HTML, display\nfrom emolib.plots import figures\n"
     "labels = ['gratitude', 'anger'] * 6\n"
@@ -45,7 +41,8 @@ CELLS = [
     f"pd.DataFrame({{'生成文': [{HOSTILE!r}]}})",
     f"print({HOSTILE!r})",
     f"display(HTML({RAW!r}))",
-    f"from emolib.plots import views\nviews.show(views.coloured_tokens(['I', ' thank', {RAW_TOKEN!r}], [0.1, 0.9, -0.4]))",
+    "from emolib.plots import views\n"
+    f"views.show(views.coloured_tokens(['I', ' thank', {RAW_TOKEN!r}], [0.1, 0.9, -0.4]))",
     "views.show(views.attention_patterns(['I', ' thank'], [[[1, 0], [0.3, 0.7]]] * 2, ['L3H5', 'L7H2']))",
 ]
 N_FIGURES = 3
@@ -100,28 +97,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 # ── pages ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Addresses(HTMLParser):
-    """Every address of a page, by tag."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, str]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = ("src", "href", "srcset", "poster", "data", "action")
-        self.found += [(tag, value) for name, value in attrs if name in names and value]
-
-
-def external_addresses(text: str, suffix: str) -> list[str]:
-    """Addresses in HTML, CSS or JavaScript that a browser would fetch (or follow) from another machine."""
-    found = [value for _, value in Addresses(text).found] if suffix == ".html" else []
-    found += re.findall(r"url\(\s*['\"]?([^'\")]*)", text)
-    found += re.findall(r"@import\s+['\"]([^'\"]*)", text)
-    found += re.findall(r"\b(?:import|from|importScripts|fetch|src\s*=)\s*\(?\s*['\"]([^'\"]*)", text)
-    return sorted({address for address in found if EXTERNAL.match(address)})
 
 
 def test_no_page_style_or_script_has_an_external_address(built: Path) -> None:
@@ -189,85 +164,11 @@ def test_views_come_with_one_shared_circuitsvis_on_the_pages_that_have_one(built
 # ── in a browser ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-# Tells in the dumped page what became of `window.hacked` and what the page's policy refused to fetch or run.
-PROBE = """
-const refused = [];
-document.addEventListener("securitypolicyviolation", (event) => refused.push(event.blockedURI));
-window.addEventListener("load", () => {
-  const tell = () => {
-    const told = { hacked: window.hacked ?? null, refused: refused };
-    document.documentElement.dataset.told = btoa(JSON.stringify(told));
-  };
-  tell();
-  setTimeout(tell, 3000); // what is drawn after the page was loaded
-});
-"""
-
-
-def find_browser() -> str:
-    """A Chromium; without one the test is skipped, in continuous integration it fails."""
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None and os.environ.get("CI") == "true":
-        pytest.fail("expected chromium or google-chrome for the browser tests, found neither")
-    if found is None:
-        pytest.skip("needs chromium or google-chrome")
-    return found
 
 
 @pytest.fixture
 def browser() -> str:
     return find_browser()
-
-
-def opened(browser: str, page: Path, profile: Path) -> tuple[str, dict]:
-    """The page's DOM after its scripts ran, without any network, and what the probe told."""
-    (page.parent / "probe.js").write_text(PROBE)
-    # Before the page's policy, which would refuse the probe.
-    page.write_text(page.read_text().replace("<head>", '<head><script src="probe.js"></script>', 1))
-    flags = ["--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-    flags += [f"--user-data-dir={profile}", "--virtual-time-budget=10000", "--dump-dom"]
-    done = subprocess.run([browser, *flags, page.as_uri()], capture_output=True, text=True, timeout=180, check=True)
-    told = re.search(r'data-told="([^"]*)"', done.stdout)
-    assert told, "the page did not finish loading"
-    return done.stdout, json.loads(base64.b64decode(told[1]))
-
-
-def drawn(dom: str) -> list[bool]:
-    """For each figure of the page: did plotly draw it?"""
-    return ['class="main-svg"' in part for part in dom.split('<div class="emolib-figure')[1:]]
-
-
-class Views(HTMLParser):
-    """The CircuitsVis views of a page: is the fallback shown, what is drawn (tags, and text of leaf to leaf)."""
-
-    def __init__(self, dom: str) -> None:
-        super().__init__()
-        self.found: list[dict] = []
-        self.path: list[str] = []
-        self.feed(dom)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in ("br", "img", "meta", "link", "input", "hr"):
-            name = ""
-        else:
-            name = dict(attrs).get("class") or tag
-            self.path.append(name)
-        if name == "emolib-view":
-            self.found.append({"fallback": True, "tags": [], "drawn": "", "fallback_text": ""})
-        elif name == "emolib-view-fallback":
-            self.found[-1]["fallback"] = "hidden" not in dict(attrs)
-        elif "emolib-view-drawing" in self.path:
-            self.found[-1]["tags"].append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        self.path.pop()
-
-    def handle_data(self, data: str) -> None:
-        for place, key in (("emolib-view-drawing", "drawn"), ("emolib-view-fallback", "fallback_text")):
-            if place in self.path:
-                self.found[-1][key] += data
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from browser import Views, external_addresses, find_browser, opened
 from plotly.offline import get_plotlyjs
 
 from emolib.base import paths
 from emolib.base.errors import UserError
 from emolib.plots import house_style, plot_files, views
-from tests.pipeline.test_site import Views, external_addresses, find_browser, opened
 
 # No white space: CircuitsVis replaces it, and a tag with white space dies of that.
 HOSTILE = ["<img/src='x.png'/onerror='window.hacked=1'>", "</script><script>window.hacked=2</script>", "&lt;b&gt;"]
@@ -156,7 +156,9 @@ def test_a_view_in_a_notebook_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_circuitsvis_own_python_side_which_probes_the_network_stays_unloaded() -> None:
-    code = "import sys; from emolib.plots import views; views.coloured_tokens(['a'], [1.0]); views.circuitsvis_script()\n"
+    code = (
+        "import sys; from emolib.plots import views; views.coloured_tokens(['a'], [1.0]); views.circuitsvis_script()\n"
+    )
     code += "print([name in sys.modules for name in ('emolib.plots.views', 'circuitsvis')])"
     environment = {**os.environ, "PYTHONPATH": str(paths.repository_root())}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from planted_runs import opened_run
 from tiny import plain_network, tiny_model
 
 import emolib
 from emolib.base import store
-from emolib.base.config import resolve
 from emolib.base.errors import UserError
 from emolib.data.activations import Activations, layer_file
 from emolib.data.dataset import jsonl_bytes, load_dataset, select_scenarios
@@ -50,13 +50,6 @@ def opened(lm: LanguageModel, few: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "results"))
     usual = {**SMALL, "dataset": str(few)}
     return lambda model=lm, force=False, **params: opened_run(model, "phase2", force=force, **{**usual, **params})
-
-
-def opened_run(model: LanguageModel, phase: str, *, force: bool = False, **params: object) -> Run:
-    """A run of the smoke profile with this model in place of one that is loaded."""
-    run = Run(resolve("baseline_smoke", model.spec.name, phase, params), overrides=params, force=force)
-    run.__dict__["lm"] = model
-    return run
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from IPython.display import Markdown
+from planted_runs import in_two_styles, opened_run, written
 from tiny import tiny_model
 
 import emolib
@@ -25,8 +26,6 @@ from emolib.scoring import goemotions
 from emolib.scoring.goemotions import LABELS
 from emolib.selftest.planted import plant, planted_scenarios
 from emolib.study.run import Run
-from tests.study.phase3_vectors.test_fitting import in_two_styles, written
-from tests.study.test_phase2_activations import opened_run
 
 NAN = float("nan")
 FAST = {"backend": "lexical", "sites": ["resid_pre", "mlp_out"]}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from planted_runs import in_two_styles, vectors_run, without_triggers, written
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
@@ -19,7 +20,6 @@ from emolib.scoring.goemotions import LABELS
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
 from emolib.study.phase3_vectors import decoding, fitting
 from emolib.study.run import Run
-from tests.study.phase3_vectors.test_fitting import in_two_styles, vectors_run, without_triggers, written
 
 END_LAYER = 2  # from here on the end of a text holds the planted directions
 

@@ -9,22 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from planted_runs import in_two_styles, vectors_run, without_triggers, written
 from sklearn.metrics import roc_auc_score
 
 from emolib.base import store
-from emolib.data.dataset import jsonl_bytes
 from emolib.directions.vectors import VARIANTS, fit_emotion_vectors, projection_direction
-from emolib.models.loading import LanguageModel
 from emolib.report.ja import phase3 as wording
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
 from emolib.statistics.auc import auc_interval
 from emolib.study import phase1_dataset, phase2_activations
 from emolib.study.phase3_vectors import cross_model, fitting
 from emolib.study.run import Run
-from tests.study.test_phase2_activations import opened_run
 
-COUNTS = {"n_train": 24, "n_validation": 8, "n_test": 8}  # of 40 planted scenarios, split 60/20/20
-FAST = {**COUNTS, "backend": "lexical", "sites": ["resid_pre"]}
 Open = Callable[..., Run]
 
 
@@ -45,25 +41,9 @@ def data(planted: Planted) -> pd.DataFrame:
     return in_two_styles(planted_scenarios(planted, 40, seed=1))
 
 
-def in_two_styles(data: pd.DataFrame) -> pd.DataFrame:
-    """Every other scenario of a split in the one style, the rest in the other."""
-    place = data.groupby("split")["scenario"].transform(lambda names: pd.factorize(names)[0])
-    return data.assign(style=np.where(place % 2, "explicit", "implicit"))
-
-
 @pytest.fixture(scope="module")
 def saved(data: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(data, tmp_path_factory.mktemp("data"))
-
-
-def written(data: pd.DataFrame, folder: Path) -> Path:
-    file = folder / "texts.jsonl"
-    file.write_bytes(jsonl_bytes(data))
-    return file
-
-
-def vectors_run(lm: LanguageModel, file: Path, **params: object) -> Run:
-    return opened_run(lm, "phase3", dataset=str(file), **{**FAST, **params})
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +64,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def supported(table: pd.DataFrame) -> pd.Series:
     """The verdict of the reports: the interval's lower end above both nulls."""
     return table["low"] > table[["random_high", "shuffled_high"]].max(axis=1)
-
-
-def without_triggers(data: pd.DataFrame) -> pd.DataFrame:
-    """The same texts with fillers for triggers; a subject of its own keeps every text of a scenario unique."""
-    triggers = {word for found in words.TRIGGERS.values() for word in found}
-    place = data.groupby("scenario").cumcount().to_numpy()
-    order = np.random.default_rng(3).permuted(np.tile(np.arange(4), (data["scenario"].nunique(), 1)), axis=1).ravel()
-    texts = []
-    for i, text in enumerate(data["text"]):
-        kept = [words.FILLERS[i % 3] if word in triggers else word for word in text.split()]
-        texts.append(" ".join([words.SUBJECTS[order[i]], *kept[1:]]))
-    assert place.max() == 3
-    return data.assign(text=texts)
 
 
 # vectors

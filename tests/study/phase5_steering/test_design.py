@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from IPython.display import Markdown
+from planted_runs import in_two_styles, opened_run, steering_run, written
 
 from emolib.base import store
 from emolib.base.errors import UserError
@@ -37,16 +38,8 @@ from emolib.steering.damage import next_token_kl
 from emolib.steering.sweeps import control_seed
 from emolib.study.phase5_steering import design, other_style, rival_sweeps, side_effects
 from emolib.study.run import Run
-from tests.study.phase3_vectors.test_fitting import in_two_styles, written
-from tests.study.test_phase2_activations import opened_run
 
-OWN = {"n_train": 18, "n_validation": 6, "n_test": 6}  # of 30 planted scenarios, split 60/20/20
 FEW = {"n_train": 8, "n_validation": 4, "n_test": 4, "folds": 3, "layers": [2]}
-FAST = {
-    **{"backend": "lexical", "sites": ["resid_pre"], "layers": [1, 2], "alphas": [0.1, 0.15], "n_controls": 2},
-    **{"max_new_tokens": 6, "vector_style": "all", "vector_position": "last", "generation_batch": 64},
-    **{"n_resamples": 100, "broken_margin": 1.0},  # the planted emotional words are unlikely, hence broken text
-}
 CHAT = "{{ bos_token }}{% for m in messages %}they said {{ m['content'] }} {% endfor %}so"
 
 
@@ -63,10 +56,6 @@ def data(planted: Planted) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def saved(data: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(data, tmp_path_factory.mktemp("data"))
-
-
-def steering_run(lm: LanguageModel, file: Path, **params: object) -> Run:
-    return opened_run(lm, "phase5", dataset=str(file), **{**FAST, **OWN, **params})
 
 
 def whole(run: Run) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from planted_runs import in_two_styles, steering_run, written
 
 from emolib.directions.vectors import fit_emotion_vectors
 from emolib.report.ja import phase5_other_style as wording
@@ -15,8 +16,6 @@ from emolib.selftest.planted import Planted, plant, planted_scenarios
 from emolib.steering import summaries
 from emolib.study.phase5_steering import design, other_style
 from emolib.study.run import Run
-from tests.study.phase3_vectors.test_fitting import in_two_styles, written
-from tests.study.phase5_steering.test_design import steering_run
 
 
 @pytest.fixture(scope="module")
