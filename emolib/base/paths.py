@@ -36,7 +36,7 @@ def repository_root() -> Path:
 
 
 def params_folder(kind: str) -> Path:
-    """`kind` is one of models, profiles, keywords, scorers."""
+    """`kind` is one of models, profiles, keywords, scorers, wording."""
     return repository_root() / "params" / kind
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import jinja2
 import nbformat
 
-from emolib.base import config, paths
+from emolib.base import config, language, paths
 from emolib.base.errors import UserError, nearest
 from emolib.plots.house_style import HEIGHT
 from emolib.plots.plot_files import PLOTLY_MIME, script_json
@@ -203,7 +203,7 @@ def figure_html(figure: dict[str, Any]) -> str:
     """The figure's JSON in a `<div>` with its place reserved; `static/figures.js` draws it."""
     layout = figure.get("layout", {})
     height = int(layout.get("height") or HEIGHT)
-    title = layout.get("title", {}).get("text") or "図"
+    title = layout.get("title", {}).get("text") or language.word("figures.untitled")
     data = script_json({"data": figure["data"], "layout": layout})
     return (
         f'<div class="emolib-figure" role="img" aria-label="{html.escape(title)}" style="min-height:{height}px">'

@@ -1,4 +1,4 @@
-"""Plotly figures in the house style: tables and arrays in, a figure out, with Japanese labels.
+"""Plotly figures in the house style: tables and arrays in, a figure out, in the reader's words.
 
 `show` puts a figure into a notebook as plotly JSON and a script-free placeholder; the site draws the JSON with one
 shared copy of plotly.js.
@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from emolib.base import language
 from emolib.base.errors import UserError
-from emolib.plots.house_style import HEIGHT, INK, NAMES, colours, house_layout, hover_text
+from emolib.plots.house_style import HEIGHT, INK, colours, house_layout, hover_text
 from emolib.plots.plot_files import mime_bundle
 
 DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot")
@@ -92,7 +93,7 @@ def lines_by_layer(
     title: str,
     y_title: str,
     log_y: bool = False,
-    null_name: str = "帰無",
+    null_name: str | None = None,
     names: Names | None = None,
 ) -> go.Figure:
     """Column `y` over column `layer`, a line per value of column `colour` (None: one line).
@@ -108,6 +109,7 @@ def lines_by_layer(
     """
     if (low is None) != (high is None):
         raise UserError(f"expected both ends of a band, got low={low!r} and high={high!r}; give both or neither")
+    null_name = null_name or language.word("figures.no_effect")
     series = _series(table, "layer", colour, [y, low, high, null], dash)
     paint = colours(label for label, _, _ in series)
     strokes = {key: DASHES[i % len(DASHES)] for i, key in enumerate(dict.fromkeys(key for _, key, _ in series))}
@@ -120,17 +122,17 @@ def lines_by_layer(
         if low is not None:
             _add_band(fig, part[low], part[high], paint[label], shared)
         line = {"color": paint[label], "width": 2.5, "dash": strokes[key]}
-        shown = {"showlegend": label not in listed, "hovertemplate": _hover("・".join(parts))}
+        shown = {"showlegend": label not in listed, "hovertemplate": _hover(language.word("joined_by").join(parts))}
         fig.add_scatter(y=part[y], mode="lines+markers", marker_size=5, line=line, **shown, **shared)
         if null is not None:
-            shown = {"showlegend": False, "hovertemplate": _hover("・".join([*parts, null_name]))}
+            shown = {"showlegend": False, "hovertemplate": _hover(language.word("joined_by").join([*parts, null_name]))}
             fig.add_scatter(y=part[null], mode="lines", line={**line, **NULL_LINE}, **shown, **shared)
         listed.add(label)
     keys = {} if dash is None else {_dash_name(dash, key, names): {"dash": stroke} for key, stroke in strokes.items()}
-    keys |= {} if null is None else {f"点線: {null_name}": NULL_LINE}
+    keys |= {} if null is None else {language.word("figures.dotted", name=null_name): NULL_LINE}
     for name, line in keys.items():
         fig.add_scatter(x=[None], y=[None], mode="lines", name=name, line={"color": INK, **line})
-    house_layout(fig, title=title, x_title="層 (layer)", y_title=y_title)
+    house_layout(fig, title=title, x_title=language.word("figures.layer"), y_title=y_title)
     fig.update_layout(hovermode="x unified", showlegend=len(paint) > 1 or bool(keys))
     layers = sorted(set(table["layer"]))
     fig.update_xaxes(zeroline=False, tickvals=layers if len(layers) <= LABELLED_LAYERS else None)
@@ -140,7 +142,7 @@ def lines_by_layer(
 def lines_by_strength(table: pd.DataFrame, y: str, colour: str | None, **titles: Any) -> go.Figure:
     """`lines_by_layer` over column `alpha` instead; `titles` are its further arguments."""
     fig = lines_by_layer(table.rename(columns={"alpha": "layer"}), y, colour, **titles)
-    return fig.update_xaxes(title_text="強さ α", zeroline=True)
+    return fig.update_xaxes(title_text=language.word("figures.strength"), zeroline=True)
 
 
 def histogram(table: pd.DataFrame, value: str, colour: str, *, title: str, x_title: str, y_title: str) -> go.Figure:
@@ -217,7 +219,9 @@ def heatmap(
 def _nothing_to_draw(title: str) -> go.Figure:
     fig = go.Figure()
     house_layout(fig, title=title)
-    return fig.add_annotation(text="該当なし", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+    return fig.add_annotation(
+        text=language.word("figures.nothing"), showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
+    )
 
 
 def _written(value: float, text_format: str) -> str:
@@ -233,7 +237,7 @@ def scatter(
     hover: Sequence[str] | None = None,
     title: str = "",
     *,
-    axis_titles: Sequence[str] = ("第1成分", "第2成分", "第3成分"),
+    axis_titles: Sequence[str] | None = None,
     names: Names | None = None,
 ) -> go.Figure:
     """Points `[n, 2]` or `[n, 3]`: colour by label, symbol by style, the text on hover.
@@ -241,6 +245,7 @@ def scatter(
     Args:
         hover: one text per point. It may be generated text: it is escaped, wrapped and cut.
     """
+    axis_titles = axis_titles or [language.word(f"figures.component_{i}") for i in (1, 2, 3)]
     points = np.asarray(coordinates, dtype=float)
     if points.ndim != 2 or points.shape[1] not in (2, 3):
         raise UserError(f"expected coordinates [n, 2] or [n, 3], got shape {points.shape}")
@@ -262,7 +267,7 @@ def scatter(
             trace(
                 **dict(zip("xyz", points[part.index].T, strict=False)),
                 mode="markers",
-                name="・".join(_name(key, names) for key in (label, style) if key),
+                name=language.word("joined_by").join(_name(key, names) for key in (label, style) if key),
                 marker={"color": paint[label], "symbol": symbols[style], "size": size, "opacity": 0.8},
                 hovertext=[hover_text(text) for text in part["hover"]],
                 hoverinfo="text+name",
@@ -282,11 +287,12 @@ def dots_with_null(
     y_title: str,
     title: str,
     *,
-    own_name: str = "感情ベクトル",
-    null_name: str = "対照方向",
+    own_name: str | None = None,
+    null_name: str | None = None,
     names: Names | None = None,
 ) -> go.Figure:
     """Each emotion's own effect as a large diamond over the strip of effects of control directions."""
+    own_name, null_name = own_name or language.word("figures.own"), null_name or language.word("figures.controls")
     missing = [emotion for emotion in effects if emotion not in nulls]
     if missing:
         raise UserError(f"expected random-direction effects for every emotion, got none for {', '.join(missing)}")
@@ -311,7 +317,7 @@ def dots_with_null(
             x=[position],
             y=[effect],
             mode="markers",
-            name=f"{own_name}(ひし形)",
+            name=language.word("figures.own_symbol", name=own_name),
             legendgroup="own",
             showlegend=position == 0,
             marker={"color": paint[emotion], "symbol": "diamond", "size": 17, "line": {"color": INK, "width": 1}},
@@ -331,6 +337,7 @@ def calibration(table: pd.DataFrame, colour: str, *, floor: float, title: str) -
         floor: where smaller values, and a share of 0, which a logarithmic axis does not have, are drawn.
     """
     fig = go.Figure()
+    predicted, observed = language.word("figures.predicted"), language.word("figures.observed")
     fig.add_scatter(
         x=[floor, 1], y=[floor, 1], mode="lines", line={"color": INK, "width": 1, "dash": "dot"}, showlegend=False
     )
@@ -343,9 +350,10 @@ def calibration(table: pd.DataFrame, colour: str, *, floor: float, title: str) -
             mode="lines+markers",
             line={"color": paint[label], "width": 2},
             marker={"size": 8, "color": paint[label]},
-            hovertemplate="予測 %{x:.3f}<br>実際 %{y:.3f}",
+            hovertemplate=f"{predicted} %{{x:.3f}}<br>{observed} %{{y:.3f}}",
         )
-    house_layout(fig, title=title, x_title="予測確率の平均（対数）", y_title="実際の割合（対数）")
+    axes = {"x_title": language.word("figures.predicted_axis"), "y_title": language.word("figures.observed_axis")}
+    house_layout(fig, title=title, **axes)
     fig.update_layout(height=HEIGHT + 120)
     fig.update_xaxes(type="log", dtick=1)
     return fig.update_yaxes(type="log", dtick=1)
@@ -386,7 +394,7 @@ def _name(label: Any, names: Names | None, fallback: str = "") -> str:
     """How a label reads in a legend or on an axis."""
     if label is None:
         label = fallback
-    return {**NAMES, **(names or {})}.get(label, str(label))
+    return {**language.names(*language.READ_BY_NAME), **(names or {})}.get(label, str(label))
 
 
 def _faint(colour: str) -> str:

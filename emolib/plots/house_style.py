@@ -12,6 +12,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from emolib.base import language
+
 HEIGHT = 420
 LEGEND_COLUMNS = 3
 FONT = "Noto Sans CJK JP, Noto Sans JP, Hiragino Sans, Yu Gothic, Meiryo, sans-serif"
@@ -20,14 +22,6 @@ HOVER_WIDTH, HOVER_LINES = 60, 8
 
 EMOTION_COLOURS = {"gratitude": "#009E73", "anger": "#D55E00", "apology": "#0072B2", "neutral": "#7F7F7F"}
 FURTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933")
-NAMES = {
-    "gratitude": "感謝",
-    "anger": "怒り",
-    "apology": "謝罪",
-    "neutral": "中立",
-    "explicit": "明示",
-    "implicit": "暗示",
-}
 
 
 def house_layout(fig: go.Figure, *, title: str, x_title: str | None = None, y_title: str | None = None) -> go.Figure:
@@ -61,8 +55,8 @@ def house_layout(fig: go.Figure, *, title: str, x_title: str | None = None, y_ti
 
 
 def colours(labels: Iterable[Any]) -> dict[Any, str]:
-    """A fixed colour for every emotion, by label or Japanese name; other labels get further colours in order."""
-    fixed = EMOTION_COLOURS | {NAMES[emotion]: colour for emotion, colour in EMOTION_COLOURS.items()}
+    """A fixed colour for every emotion, by label or by how it reads; other labels get further colours in order."""
+    fixed = EMOTION_COLOURS | {language.name(emotion): colour for emotion, colour in EMOTION_COLOURS.items()}
     distinct = list(dict.fromkeys(labels))
     others = [label for label in distinct if label not in fixed]
     further = {label: FURTHER_COLOURS[i % len(FURTHER_COLOURS)] for i, label in enumerate(others)}

@@ -15,6 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from emolib.base import language
 from emolib.base.errors import UserError
 from emolib.plots.house_style import FONT, HEIGHT, INK
 
@@ -30,10 +31,11 @@ def mime_bundle(fig: go.Figure, name: str) -> dict[str, Any]:
     Numbers are rounded to 6 significant digits and arrays are plain lists, so that an executed notebook stays small
     and its differences can be read.
     """
+    fallback = language.word("figures.fallback", name=name)
     return {
         PLOTLY_MIME: {**_plain(json.loads(fig.to_json())), "config": SETTINGS},
-        "text/html": f'<div class="emolib-figure" data-figure="{html.escape(name)}">図: {html.escape(name)}</div>',
-        "text/plain": f"図: {name}",
+        "text/html": f'<div class="emolib-figure" data-figure="{html.escape(name)}">{html.escape(fallback)}</div>',
+        "text/plain": fallback,
     }
 
 
@@ -98,7 +100,7 @@ def standalone_document(title: str, body: str, scripts: Sequence[str]) -> bytes:
     policy = f"default-src 'none'; script-src {allowed} 'unsafe-eval'; "
     policy += "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
     page = (
-        '<!DOCTYPE html>\n<html lang="ja">\n<head>\n<meta charset="utf-8">\n'
+        f'<!DOCTYPE html>\n<html lang="{language.current()}">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width">\n'
         f"<title>{html.escape(title)}</title>\n"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base import paths
+from emolib.base import language, paths
 from emolib.base.errors import UserError
 from emolib.plots.house_style import FONT
 from emolib.plots.plot_files import script_json, standalone_document
@@ -69,7 +69,8 @@ def coloured_tokens(
     reach = _reach(reach, numbers)
     part = _coloured_part(words, numbers, reach)
     content = _legend(-reach, reach) + _spans(words, numbers, reach)
-    return _bundle("トークンの色分け", {**part, "caption": _clean(caption)}, content, f"{len(words)} トークン")
+    summary = language.word("views.n_tokens", n=len(words))
+    return _bundle("tokens", {**part, "caption": _clean(caption)}, content, summary)
 
 
 def coloured_tokens_many(
@@ -90,7 +91,8 @@ def coloured_tokens_many(
     content = _legend(-reach, reach) + "".join(
         f"<p><b>{html.escape(label)}</b></p>{_spans(words, numbers, reach)}" for label, words, numbers in cleaned
     )
-    return _bundle("トークンの色分け", {"elements": parts, "caption": _clean(caption)}, content, f"{len(parts)} 件")
+    summary = language.word("views.n_texts", n=len(parts))
+    return _bundle("tokens", {"elements": parts, "caption": _clean(caption)}, content, summary)
 
 
 def attention_patterns(
@@ -133,17 +135,22 @@ def attention_patterns(
         **_scale(low, 1.0),
     }
     view = {"element": "AttentionHeads", "props": props, "caption": _clean(caption)}
-    return _bundle("注意パターン", view, _strongest_keys(words, array, heads), "、".join(heads))
+    return _bundle(
+        "attention", view, _strongest_keys(words, array, heads), language.word("views.listed_by").join(heads)
+    )
 
 
 def _bundle(kind: str, view: View, content: str, summary: str) -> View:
-    """Puts the three forms together, unless they would make the notebook too large."""
+    """Puts the three forms together, unless they would make the notebook too large; `kind` is tokens or attention."""
+    named = {"kind": language.word(f"views.{kind}"), "summary": summary}
     caption = view["caption"]
     shown = f"<p>{html.escape(caption)}</p>" if caption else ""
     bundle = {
         VIEW_MIME: view,
         "text/html": f'<div class="emolib-tokens">{shown}{content}</div>',
-        "text/plain": f"{kind}: {caption}（{summary}）" if caption else f"{kind}: {summary}",
+        "text/plain": language.word("views.with_caption", caption=caption, **named)
+        if caption
+        else language.word("views.without_caption", **named),
     }
     written = json.dumps(bundle, indent=1, ensure_ascii=False)
     size = len(written.encode()) + NOTEBOOK_INDENT * written.count("\n")
@@ -220,7 +227,7 @@ def _spans(words: list[str], numbers: list[float | None], reach: float) -> str:
     spans = []
     for word, number in zip(words, numbers, strict=True):
         ground, ink = _colour(number or 0.0, reach)
-        title = "値なし" if number is None else f"{number:.{SIGNIFICANT_DIGITS}g}"
+        title = language.word("views.no_value") if number is None else f"{number:.{SIGNIFICANT_DIGITS}g}"
         spans.append(f'<span title="{title}" style="background:{ground};color:{ink}">{_visible(word)}</span>')
     return f'<div style="{TOKENS_STYLE}">{"".join(spans)}</div>'
 
@@ -240,7 +247,7 @@ def _legend(low: float, high: float) -> str:
         for value in (low, 0.0, high)
         for ground, ink in [_colour(value, high)]
     ]
-    return f"<p>色の目盛り: {' … '.join(ends)}</p>"
+    return f"<p>{language.word('views.scale', ends=' … '.join(ends))}</p>"
 
 
 def _strongest_keys(words: list[str], array: np.ndarray, heads: list[str]) -> str:
@@ -253,7 +260,7 @@ def _strongest_keys(words: list[str], array: np.ndarray, heads: list[str]) -> st
         rows.append(f"<tr><th>{place}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
     return (
-        f"<p>最も強く注意を向ける先(位置)と割合</p><table><thead><tr><th>query</th>{head}</tr></thead>"
+        f"<p>{language.word('views.strongest_keys')}</p><table><thead><tr><th>query</th>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
 

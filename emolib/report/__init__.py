@@ -1,26 +1,24 @@
-"""The reports' Japanese: sentences and tables computed from numbers, one file per phase."""
+"""The reports: a folder per language with one façade per phase.
+
+`from emolib.report import phase5 as say` gives the façade in the reader's language (see `emolib.base.language`):
+`emolib/report/ja/phase5.py` unless `EMOLIB_LANGUAGE` says otherwise. A further language is a folder of that name here
+and its words in `params/wording/`.
+"""
 
 from __future__ import annotations
 
-from emolib.report.ja import phase5_damage
-from emolib.report.ja.every_report import (
-    agreement_rows,
-    agreement_sentence,
-    environment_line,
-    scorer_line,
-    settings_table,
-    show,
-    show_cross_model,
-    show_view,
-    summary,
-    tidy,
-)
+import importlib
+import pkgutil
+from typing import Any
 
-__all__ = [
+from emolib.base import language
+from emolib.base.errors import UserError
+
+# What the notebooks still take from here instead of from their phase's façade.
+_EVERY_REPORT = (
     "agreement_rows",
     "agreement_sentence",
     "environment_line",
-    "phase5_damage",
     "scorer_line",
     "settings_table",
     "show",
@@ -28,4 +26,37 @@ __all__ = [
     "show_view",
     "summary",
     "tidy",
-]
+)
+
+
+def _folders() -> dict[str, pkgutil.ModuleInfo]:
+    return {found.name: found for found in pkgutil.iter_modules(__path__) if found.ispkg}
+
+
+def _reports(folder: str) -> list[str]:
+    """The modules of a language."""
+    if folder not in _folders():
+        raise UserError(
+            f"expected reports in the language {folder!r} (the folder emolib/report/{folder}), found none; "
+            f"set EMOLIB_LANGUAGE to one of: {', '.join(_folders())}"
+        )
+    package = importlib.import_module(f"{__name__}.{folder}")
+    return [found.name for found in pkgutil.iter_modules(package.__path__)]
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    chosen = language.current()
+    if name in _reports(chosen):
+        return importlib.import_module(f"{__name__}.{chosen}.{name}")
+    if name in _EVERY_REPORT:
+        return getattr(importlib.import_module(f"{__name__}.{chosen}.every_report"), name)
+    elsewhere = [folder for folder in _folders() if name in _reports(folder)]
+    if elsewhere:
+        raise UserError(f"expected the report {name!r} in the language {chosen!r}, only {', '.join(elsewhere)} has it")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_reports(language.current()), *_EVERY_REPORT]

@@ -10,13 +10,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from IPython.display import Markdown
 
+from emolib.base import language
 from emolib.plots import figures, views
-from emolib.plots.house_style import NAMES
 from emolib.scoring import version_of
 from emolib.study.run import Run
 
-STYLE_NAMES = {**NAMES, "unspecified": "指定なし", "all": "全体"}
-SPLIT_NAMES = {"train": "訓練", "validation": "検証", "test": "テスト"}
+STYLE_NAMES = language.names("labels", "styles", "style_choices")
+SPLIT_NAMES = language.names("splits")
 LOW_KAPPA = 0.4
 FEWEST_PRESENT = 10  # below it κ is about a handful of texts
 OMITTED = "（参照用の写しでは省略）"
@@ -25,7 +25,7 @@ MOST_DRAWN = 6  # lines that a figure can hold, and figures that a page can hold
 
 def emotion_name(label: str) -> str:
     """A label's Japanese name; other labels keep their own."""
-    return NAMES.get(label, label)
+    return language.name(label)
 
 
 def metric_name(metric: str) -> str:

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from emolib.base import paths, store
+from emolib.base import language, paths, store
 from emolib.data.activations import Activations
 from emolib.engine.extraction import extract_activations
 from emolib.plots import views
-from emolib.plots.house_style import NAMES
 from emolib.readout.probes import cross_style_table, information_table, probe_table
 from emolib.readout.surface import shuffled_within
 from emolib.scoring import goemotions, version_of
@@ -231,7 +230,7 @@ def token_projections(run: Run, chosen: pd.DataFrame, emotion: str) -> dict:
     for i, row in enumerate(texts.to_dict("records")):
         values = along[acts.offsets[i] : acts.offsets[i + 1]].copy()
         values[0] = 0.0
-        label = "・".join(NAMES.get(row[column], row[column]) for column in ("emotion", "style"))
+        label = language.word("joined_by").join(language.name(row[column]) for column in ("emotion", "style"))
         rows.append((label, list(strings[row["id"]]), values))
     return views.coloured_tokens_many(rows)
 

@@ -12,8 +12,8 @@ from planted_runs import in_two_styles, vectors_run, without_triggers, written
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
+from emolib.base import language
 from emolib.base.errors import UserError
-from emolib.plots.house_style import NAMES
 from emolib.plots.views import VIEW_MIME
 from emolib.report.ja import phase3_decoding as wording
 from emolib.scoring.goemotions import LABELS
@@ -226,7 +226,7 @@ def test_every_text_of_the_view_is_one_part_whose_first_token_is_white(run):
     texts = run.texts("test")
     assert len(parts) == 2 * texts["emotion"].nunique()  # a scenario of each style
     assert [part["label"] for part in parts[:4]] == [
-        f"{NAMES[e]}・{NAMES[texts['style'][0]]}" for e in texts["emotion"][:4]
+        f"{language.name(e)}・{language.name(texts['style'][0])}" for e in texts["emotion"][:4]
     ]
     strongest = {}
     for part in parts:

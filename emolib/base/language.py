@@ -1,0 +1,101 @@
+"""The words that a reader sees below the reports: names of labels, styles and splits, figures, views, pages.
+
+They stand in `params/wording/<language>.yaml`, one file per language. The reader's language is Japanese unless
+`EMOLIB_LANGUAGE` names another; sentences and tables are the reports' own (`emolib/report/<language>/`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import yaml
+
+from emolib.base import paths
+from emolib.base.errors import UserError, nearest
+
+DEFAULT = "ja"
+READ_BY_NAME = ("labels", "styles")  # what `name` knows
+
+
+def languages() -> list[str]:
+    """The languages that there are words in."""
+    return sorted(file.stem for file in paths.params_folder("wording").glob("*.yaml"))
+
+
+def current() -> str:
+    """The reader's language, such as `ja`.
+
+    Raises:
+        UserError: `EMOLIB_LANGUAGE` names one without words.
+    """
+    chosen = os.environ.get("EMOLIB_LANGUAGE") or DEFAULT
+    _file(chosen, os.environ.get("EMOLIB_ROOT"))
+    return chosen
+
+
+def word(key: str, **values: object) -> str:
+    """The word or phrase under a dotted key in the reader's language, with `{…}` filled in from `values`.
+
+    Raises:
+        UserError: the language has no such word, or its word has a placeholder that nothing fills.
+    """
+    text = _entry(key)
+    if not isinstance(text, str):
+        raise UserError(f"expected a word under {key!r} in {_place()}, got {type(text).__name__}")
+    try:
+        return text.format(**values)
+    except (KeyError, IndexError, ValueError) as error:
+        raise UserError(
+            f"expected only {sorted(values)} in braces under {key!r} in {_place()}, got {text!r}"
+        ) from error
+
+
+def words(key: str) -> dict[str, str]:
+    """All words under a dotted key: the last part of each one's key → the word.
+
+    Raises:
+        UserError: the language has none there.
+    """
+    found = _entry(key)
+    if not isinstance(found, Mapping) or not all(isinstance(value, str) for value in found.values()):
+        raise UserError(f"expected words under {key!r} in {_place()}, got {type(found).__name__}")
+    return {str(name): value for name, value in found.items()}
+
+
+def names(*kinds: str) -> dict[str, str]:
+    """How what the data holds reads: value → name, of the kinds `labels`, `styles`, `splits`, … in one table."""
+    return {value: text for kind in kinds for value, text in words(f"names.{kind}").items()}
+
+
+def name(value: str) -> str:
+    """How a label or a style reads; one without a name keeps its own."""
+    return names(*READ_BY_NAME).get(value, value)
+
+
+def _entry(key: str) -> Any:
+    found = _file(current(), os.environ.get("EMOLIB_ROOT"))
+    for part in key.split("."):
+        if not isinstance(found, Mapping) or part not in found:
+            there = f"; {DEFAULT} has it" if current() != DEFAULT else ""
+            raise UserError(f"expected the word {key!r} in {_place()}, it is missing{there}; languages: {languages()}")
+        found = found[part]
+    return found
+
+
+def _place() -> str:
+    return f"params/wording/{current()}.yaml"
+
+
+@lru_cache
+def _file(language: str, root: str | None) -> Any:
+    """A language's words, read once per repository `root` (paths ask the environment for it): a table asks often."""
+    if language not in languages():
+        raise UserError(f"no words in the language {language!r} (EMOLIB_LANGUAGE): {nearest(language, languages())}")
+    path = paths.params_folder("wording") / f"{language}.yaml"
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"expected YAML in {paths.display(path)}, got {' '.join(str(error).split())}") from error
