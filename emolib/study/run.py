@@ -255,7 +255,8 @@ class Run:
         return f"emolib run --profile {short.profile} --model {short.model} --phase {short.phase}{extra}"
 
     def finish(self, *, samples: int) -> dict[str, Any]:
-        """Writes the phase's record and its line in the timing log; returns what the report's summary prints."""
+        """Writes the phase's record and its line in the timing log; returns that line's values and, as `parameters`,
+        every resolved one: what the report's summary prints."""
         now = datetime.now(UTC)
         summary = {
             "run_id": f"{now:%Y%m%dT%H%M%S}-{store.digest(self.identity())[:8]}",
@@ -273,7 +274,7 @@ class Run:
         record = {"artifacts": made}
         store.write(self.record_path(), store.json_bytes(record), self.identity())
         _append_line(self.paths.timing(), summary)
-        return summary
+        return {**summary, "parameters": self.params.model_dump(mode="json")}
 
     def identity(self) -> dict[str, Any]:
         """What decides whether a finished phase is still current."""
