@@ -13,6 +13,7 @@ from emolib.interventions.kinds import (
     SubspaceSteer,
     acts_of,
     check_interventions,
+    fingerprint_of,
 )
 from emolib.interventions.records import (
     HeadActivations,
@@ -35,6 +36,7 @@ __all__ = [
     "SubspaceSteer",
     "acts_of",
     "check_interventions",
+    "fingerprint_of",
     "first_layer",
     "hook_point",
     "hooked",

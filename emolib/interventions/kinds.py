@@ -15,15 +15,18 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from emolib.base import store
 from emolib.base.config import check_layers
 from emolib.base.errors import UserError
 from emolib.data.activations import LayerVector
+from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.records import HeadActivations
 from emolib.interventions.schedules import Schedule, check_timing
 from emolib.models.loading import LanguageModel
 
 STREAM_SITES = ("resid_pre", "attn_out", "mlp_out")
-PATCH_MODES = ("v_only", "pattern_v", "result")
+READ_FROM_SOURCE = {"v_only": ("values",), "pattern_v": ("patterns", "values"), "result": ("z",)}
+PATCH_MODES = tuple(READ_FROM_SOURCE)
 Site = Literal["resid_pre", "attn_out", "mlp_out"]
 Values = np.ndarray | Tensor
 
@@ -33,9 +36,15 @@ def _check_site(site: str, kind: str) -> None:
         raise UserError(f"unknown site {site!r} for {kind}: expected {', '.join(STREAM_SITES)}")
 
 
-def _array(values: Values, name: str, n_dimensions: int) -> np.ndarray:
+def _values(given: LayerVector | Values) -> np.ndarray:
+    """The bare float32 numbers of a vector or array, wherever they lie."""
+    values = given.values if isinstance(given, LayerVector) else given
+    return np.asarray(values.detach().cpu().float() if isinstance(values, Tensor) else values, dtype=np.float32)
+
+
+def _array(values: LayerVector | Values, name: str, n_dimensions: int) -> np.ndarray:
     """A float32 copy; finite, and of the expected number of dimensions."""
-    array = np.asarray(values.detach().cpu().float() if isinstance(values, Tensor) else values, dtype=np.float32)
+    array = _values(values)
     if array.ndim != n_dimensions or not np.isfinite(array).all():
         raise UserError(f"expected {name}: finite numbers of {n_dimensions} dimension(s), got shape {array.shape}")
     return array
@@ -97,18 +106,23 @@ class Steer:
 
     @property
     def width(self) -> int:
-        return len(self.vector.values if isinstance(self.vector, LayerVector) else self.vector)
+        return len(_values(self.vector))
 
     def delta(self) -> Float[np.ndarray, "d_model"]:
         """What is added where the schedule's factor is 1, in activation units."""
-        values = self.vector.values if isinstance(self.vector, LayerVector) else self.vector
-        values = np.asarray(values.detach().cpu().float() if isinstance(values, Tensor) else values, dtype=np.float32)
+        values = _values(self.vector)
         norm = float(np.linalg.norm(values))
         if values.ndim != 1 or not math.isfinite(norm) or norm == 0:
             raise UserError(f"expected a finite, non-zero vector [d_model], got shape {values.shape} with norm {norm}")
         if self.unit == "vector":
             return values * np.float32(self.alpha)
         return values * np.float32(self.alpha * self._unit_norm() / norm)
+
+    def fingerprint(self) -> str:
+        """A hash of what is added, where and when."""
+        unit = "vector" if self.unit == "vector" else float(self._unit_norm())
+        values = _values(self.vector)
+        return act_fingerprint(self, "steer", self.site, vector=values, alpha=self.alpha, unit=unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +167,11 @@ class SubspaceSteer:
         """The basis and the target as float32 arrays."""
         return _array(self.basis, "a basis [d_model, k]", 2), _array(self.target, "a target [k]", 1)
 
+    def fingerprint(self) -> str:
+        """A hash of what is moved whereto, where and when."""
+        basis, target = self.coordinates()
+        return act_fingerprint(self, "move", self.site, basis=basis, target=target, alpha=self.alpha)
+
 
 @dataclass(frozen=True, eq=False)
 class AblateDirection:
@@ -192,12 +211,11 @@ class AblateDirection:
 
     @property
     def width(self) -> int:
-        return len(self.direction.values if isinstance(self.direction, LayerVector) else self.direction)
+        return len(_values(self.direction))
 
     def coordinates(self) -> tuple[Float[np.ndarray, "d_model 1"], Float[np.ndarray, "1"]]:
         """The unit direction as a basis of one column, and the coordinate that is left."""
-        values = self.direction.values if isinstance(self.direction, LayerVector) else self.direction
-        values = _array(values, "a direction [d_model]", 1)
+        values = _array(self.direction, "a direction [d_model]", 1)
         norm = float(np.linalg.norm(values))
         if norm == 0:
             raise UserError("expected a non-zero direction [d_model], got norm 0")
@@ -208,6 +226,11 @@ class AblateDirection:
         if center.shape != unit.shape:
             raise UserError(f"expected a center of the direction's length {len(unit)}, got {len(center)}")
         return unit[:, None], np.array([center @ unit], np.float32)
+
+    def fingerprint(self) -> str:
+        """A hash of what is removed, where and when."""
+        center = "none" if self.center is None else _values(self.center)
+        return act_fingerprint(self, "ablate", self.site, direction=_values(self.direction), center=center)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +267,11 @@ class AblateHead:
     def target(self, d_head: int) -> Float[np.ndarray, "d_head"]:
         """What the head's output becomes."""
         return np.zeros(d_head, np.float32) if self.mean is None else _array(self.mean, "a mean [d_head]", 1)
+
+    def fingerprint(self) -> str:
+        """A hash of the head, what its output becomes, and when."""
+        target = "zero" if self.mean is None else _values(self.mean)
+        return act_fingerprint(self, "ablate", self.head, target=target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,6 +317,12 @@ class PatchHead:
             return self.source.patterns[key] @ self.source.values[key]
         return self.source.z[key]
 
+    def fingerprint(self) -> str:
+        """A hash of the head, what it takes from the source, and when."""
+        key = (self.layer, self.head)
+        parts = {name: getattr(self.source, name)[key] for name in READ_FROM_SOURCE[self.mode]}
+        return act_fingerprint(self, "patch", self.head, mode=self.mode, **parts)
+
 
 StreamAct = Steer | SubspaceSteer | AblateDirection
 HeadAct = AblateHead | PatchHead
@@ -305,6 +339,12 @@ def acts_of(intervention: Intervention) -> tuple[Act, ...]:
         if not isinstance(act, Act):
             raise UserError(f"expected interventions (Steer, AblateHead, …), tuples of them or None, got {act!r:.80}")
     return tuple(acts)
+
+
+def fingerprint_of(intervention: Intervention) -> str:
+    """The fingerprint of what one row gets: of its act, or of all its acts in their order."""
+    found = [act.fingerprint() for act in acts_of(intervention)]
+    return found[0] if len(found) == 1 else store.digest(found)
 
 
 def check_interventions(lm: LanguageModel, interventions: Sequence[Intervention]) -> None:

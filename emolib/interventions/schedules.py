@@ -44,6 +44,13 @@ def schedule_factors(schedule: Schedule, steps: int | None, n_steps: int) -> Flo
     return factors
 
 
+def schedule_key(schedule: Schedule) -> str | list:
+    """The schedule as a JSON-like value; equal for schedules that give equal factors as written."""
+    if isinstance(schedule, Decay):
+        return ["decay", float(schedule.rate)]
+    return schedule if isinstance(schedule, str) else np.asarray(schedule, dtype=np.float32).tolist()
+
+
 def check_timing(window: int | None, schedule: Schedule, steps: int | None) -> None:
     """Raises `UserError` for a window, schedule or number of steps that means nothing."""
     if window is not None and not (isinstance(window, int) and window >= 1):
