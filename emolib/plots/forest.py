@@ -1,15 +1,15 @@
-"""A forest plot: estimates with their intervals, one line each, in the house style of `emolib.plots.figures`."""
+"""A forest plot: estimates with their intervals, one line each, in the house style."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from emolib.base.errors import UserError
-from emolib.plots.figures import SYMBOLS
-from emolib.plots.house_style import HEIGHT, INK, colours, house_layout
+from emolib.plots.axes import Axes, Band
+from emolib.plots.house_style import HEIGHT, INK, SYMBOLS, colours, house_layout
 
 ROW_HEIGHT = 26
 SPREAD = 0.6  # of the distance between two rows
@@ -20,26 +20,22 @@ def forest(
     x: str,
     label: str,
     colour: str,
-    low: str,
-    high: str,
+    axes: Axes,
     *,
-    title: str,
-    x_title: str,
+    ends: Band,
     reference: float = 0.0,
-    names: Mapping[str, str] | None = None,
 ) -> go.Figure:
     """Column `x` with its interval, one row per value of column `label`, side by side per value of column `colour`.
 
     Args:
-        low, high: columns with the ends of the interval; a missing end leaves the point without whiskers, a missing
-            value leaves the row empty.
+        ends: columns with the ends of the interval; a missing end leaves the point without whiskers, a missing value
+            leaves the row empty.
         reference: a vertical line: no effect.
-        names: how values of `colour` read in the legend.
 
     Raises:
         UserError: a column is missing, or two points share a row and a colour.
     """
-    missing = [name for name in (x, label, colour, low, high) if name not in table]
+    missing = [name for name in (x, label, colour, *ends) if name not in table]
     if missing:
         raise UserError(f"expected a table with the columns {missing} too, got {list(table.columns)}")
     if table.duplicated([label, colour]).any():
@@ -55,20 +51,20 @@ def forest(
             x=part[x],
             y=[rows.index(value) + shift for value in part[label]],
             mode="markers",
-            name=(names or {}).get(key, str(key)),
+            name=axes.names.get(key, str(key)),
             marker={"color": paint[key], "size": 9, "symbol": SYMBOLS[number % len(SYMBOLS)]},
-            error_x=_whiskers(part, x, low, high, paint[key]),
+            error_x=_whiskers(part, x, ends, paint[key]),
             text=part[label],
             hovertemplate="%{text}: %{x:.3g}",
         )
-    house_layout(fig, title=title, x_title=x_title)
+    house_layout(fig, axes)
     fig.add_vline(x=reference, line={"color": INK, "width": 1, "dash": "dot"})
     fig.update_layout(height=max(HEIGHT, 140 + ROW_HEIGHT * len(rows) * max(1, len(series) // 2)))
     ticks = {"tickvals": list(range(len(rows))), "ticktext": rows}
     return fig.update_yaxes(range=[len(rows) - 0.5, -0.5], showgrid=False, zeroline=False, **ticks)
 
 
-def _whiskers(part: pd.DataFrame, x: str, low: str, high: str, colour: str) -> dict:
+def _whiskers(part: pd.DataFrame, x: str, ends: Band, colour: str) -> dict[str, Any]:
     """plotly wants lengths, not ends."""
-    up, down = ((part[high] - part[x]).fillna(0.0), (part[x] - part[low]).fillna(0.0))
+    up, down = ((part[ends.high] - part[x]).fillna(0.0), (part[x] - part[ends.low]).fillna(0.0))
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": colour, "thickness": 1.5}

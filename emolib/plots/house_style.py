@@ -13,6 +13,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from emolib.base import language
+from emolib.plots.axes import Axes
 
 HEIGHT = 420
 LEGEND_COLUMNS = 3
@@ -20,19 +21,20 @@ FONT = "Noto Sans CJK JP, Noto Sans JP, Hiragino Sans, Yu Gothic, Meiryo, sans-s
 INK, GRID = "#222222", "#E3E3E3"
 HOVER_WIDTH, HOVER_LINES = 60, 8
 
+SYMBOLS = ("circle", "diamond", "square", "cross", "x")
 EMOTION_COLOURS = {"gratitude": "#009E73", "anger": "#D55E00", "apology": "#0072B2", "neutral": "#7F7F7F"}
 FURTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933")
 
 
-def house_layout(fig: go.Figure, *, title: str, x_title: str | None = None, y_title: str | None = None) -> go.Figure:
+def house_layout(fig: go.Figure, axes: Axes) -> go.Figure:
     """Sets fonts, margins, colours and the legend above the plot; readable from 800 px of width."""
     listed = [trace for trace in fig.data if trace.name and trace.showlegend is not False]
     rows = -(-len(listed) // LEGEND_COLUMNS) if len(listed) > 1 else 0
-    axis = {"showline": True, "linecolor": INK, "gridcolor": GRID, "zerolinecolor": "#9A9A9A", "automargin": True}
+    ruled = {"showline": True, "linecolor": INK, "gridcolor": GRID, "zerolinecolor": "#9A9A9A", "automargin": True}
     fig.update_layout(
         template=go.layout.Template(),
         title={
-            "text": title,
+            "text": axes.title,
             "x": 0,
             "xref": "paper",
             "y": 1,
@@ -49,8 +51,8 @@ def house_layout(fig: go.Figure, *, title: str, x_title: str | None = None, y_ti
         legend={"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
         hoverlabel={"font": {"family": FONT, "size": 13}, "align": "left", "namelength": -1},
     )
-    fig.update_xaxes(title_text=x_title, **axis)
-    fig.update_yaxes(title_text=y_title, **axis)
+    fig.update_xaxes(title_text=axes.x, **ruled)
+    fig.update_yaxes(title_text=axes.y, **ruled)
     return fig
 
 

@@ -22,6 +22,7 @@ _EVERY_REPORT = (
     "scorer_line",
     "settings_table",
     "show",
+    "show_cross_model",
     "show_view",
     "summary",
     "tidy",

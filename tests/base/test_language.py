@@ -82,7 +82,7 @@ def write(root: Path, name: str, words: object) -> None:
 def test_japanese_is_read_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EMOLIB_LANGUAGE", raising=False)
     assert language.current() == "ja"
-    assert (language.name("anger"), language.name("explicit"), language.name("joy")) == ("怒り", "明示表現", "joy")
+    assert (language.name("anger"), language.name("explicit"), language.name("joy")) == ("怒り", "明示", "joy")
     assert language.names("labels", "splits")["test"] == "テスト"
     assert language.word("figures.fallback", name="auc") == "図: auc"
 
@@ -166,7 +166,7 @@ def test_a_report_that_a_language_lacks_is_told(english: Path, monkeypatch: pyte
 
 def test_figures_and_views_hold_the_words_of_the_readers_language_alone(english: Path) -> None:
     table = pd.DataFrame({"layer": [0, 1], "emotion": "gratitude", "y": [0.1, 0.2], "null": [0.0, 0.1]})
-    fig = figures.lines_by_layer(table, "y", "emotion", null="null", title="title", y_title="y")
+    fig = figures.lines_by_layer(table, "y", "emotion", figures.Axes("title", y="y"), null=figures.Null("null"))
     assert fig.data[0].name == "gratitude (en)"
     assert fig.layout.xaxis.title.text == ".figures.layer"
     assert house_style.colours(["gratitude (en)"])["gratitude (en)"] == house_style.EMOTION_COLOURS["gratitude"]

@@ -33,11 +33,11 @@ CELLS = [
     "import numpy as np, pandas as pd\nfrom IPython.display import HTML, display\nfrom emolib.plots import figures\n"
     "labels = ['gratitude', 'anger'] * 6\n"
     "table = pd.DataFrame({'layer': np.repeat(range(6), 2), 'emotion': labels, 'auc': np.linspace(0.5, 1, 12)})",
-    "figures.show(figures.lines_by_layer(table, 'auc', 'emotion', title='層ごとの AUC', y_title='AUC'), 'auc')",
+    "figures.show(figures.lines_by_layer(table, 'auc', 'emotion', figures.Axes('層ごとの AUC', y='AUC')), 'auc')",
     "table.groupby('emotion')[['auc']].mean().round(3)",
     "points = np.random.default_rng(0).normal(size=(12, 3))\n"
-    f"figures.show(figures.scatter(points[:, :2], labels, None, [{HOSTILE!r}] * 12, '二次元'), 'flat')",
-    f"figures.show(figures.scatter(points, labels, None, [{HOSTILE!r}] * 12, '三次元'), 'solid')",
+    f"figures.show(figures.scatter(points[:, :2], labels, figures.Axes('二次元'), hover=[{HOSTILE!r}] * 12), 'flat')",
+    f"figures.show(figures.scatter(points, labels, figures.Axes('三次元'), hover=[{HOSTILE!r}] * 12), 'solid')",
     f"pd.DataFrame({{'生成文': [{HOSTILE!r}]}})",
     f"print({HOSTILE!r})",
     f"display(HTML({RAW!r}))",
@@ -324,7 +324,7 @@ def test_a_shown_figure_holds_plain_rounded_lists_and_no_script() -> None:
 
 
 def test_hover_texts_are_escaped_wrapped_and_cut() -> None:
-    fig = figures.scatter(np.zeros((1, 2)), ["anger"], hover=["<a href='x'>word</a> " * 100], title="図")
+    fig = figures.scatter(np.zeros((1, 2)), ["anger"], figures.Axes("図"), hover=["<a href='x'>word</a> " * 100])
     text = fig.data[0].hovertext[0]
     assert "<a" not in text.replace("<br>", "")
     assert "&lt;a" in text
@@ -340,16 +340,16 @@ def test_emotions_keep_their_colours_whatever_comes_with_them() -> None:
 def test_a_line_with_two_values_at_one_layer_is_refused_until_it_is_split() -> None:
     table = pd.DataFrame({"layer": [0, 0, 1, 1], "emotion": "anger", "kind": ["a", "b"] * 2, "y": [1.0, 2, 3, 4]})
     with pytest.raises(UserError, match="one row per layer and emotion"):
-        figures.lines_by_layer(table, "y", "emotion", title="", y_title="")
-    fig = figures.lines_by_layer(table, "y", "emotion", dash="kind", title="", y_title="")
+        figures.lines_by_layer(table, "y", "emotion", figures.Axes(""))
+    fig = figures.lines_by_layer(table, "y", "emotion", figures.Axes(""), dash="kind")
     assert [list(trace.y) for trace in fig.data[:2]] == [[1, 3], [2, 4]]
     with pytest.raises(UserError, match="absent"):
-        figures.lines_by_layer(table, "absent", "emotion", title="", y_title="")
+        figures.lines_by_layer(table, "absent", "emotion", figures.Axes(""))
 
 
 def test_random_directions_are_needed_for_every_emotion() -> None:
     effects = {"anger": 1.0, "apology": 0.5}
     with pytest.raises(UserError, match="apology"):
-        figures.dots_with_null(effects, {"anger": np.zeros(3)}, "y", "図")
-    fig = figures.dots_with_null(effects, {key: np.arange(3.0) for key in effects}, "y", "図")
+        figures.dots_with_null(effects, {"anger": np.zeros(3)}, figures.Axes("図", y="y"))
+    fig = figures.dots_with_null(effects, {key: np.arange(3.0) for key in effects}, figures.Axes("図", y="y"))
     assert [list(trace.y) for trace in fig.data] == [[0, 1, 2], [0, 1, 2], [1.0], [0.5]]

@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from emolib.base import paths
 from emolib.base.errors import UserError
-from emolib.plots import house_style, plot_files, views
+from emolib.plots import axes, house_style, plot_files, views
 
 # No white space: CircuitsVis replaces it, and a tag with white space dies of that.
 HOSTILE = ["<img/src='x.png'/onerror='window.hacked=1'>", "</script><script>window.hacked=2</script>", "&lt;b&gt;"]
@@ -261,7 +261,7 @@ def test_a_view_that_cannot_be_drawn_keeps_its_fallback_and_stops_no_other(brows
 @pytest.fixture
 def fig() -> go.Figure:
     fig = go.Figure(go.Bar(x=["</script><b>"], y=[1 / 3]))
-    return house_style.house_layout(fig, title="棒 </title><i>", x_title="層", y_title="AUC")
+    return house_style.house_layout(fig, axes.Axes("棒 </title><i>", x="層", y="AUC"))
 
 
 def test_a_figures_document_is_the_same_every_time_with_one_plotly_and_no_external_address(fig: go.Figure) -> None:

@@ -118,12 +118,9 @@ def layer_figure(table: pd.DataFrame, points: Points, family: str) -> go.Figure:
     what, unit = {"keywords": ("自分の語の数", "語数"), "target": ("自分の感情の確率", "確率")}[family]
     return figures.lines_by_layer(
         own,
-        y="mean",
-        colour="emotion",
-        low="low",
-        high="high",
-        null="baseline",
-        null_name="パッチなし",
-        title=f"層ごとの{what}（検証、α = {alpha:g}、帯は ± 標準誤差）",
-        y_title=unit,
+        "mean",
+        "emotion",
+        figures.Axes(f"層ごとの{what}（検証、α = {alpha:g}、帯は ± 標準誤差）", y=unit),
+        band=figures.Band("low", "high"),
+        null=figures.Null("baseline", "パッチなし"),
     )

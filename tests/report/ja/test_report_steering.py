@@ -365,17 +365,16 @@ def test_a_band_is_two_standard_errors_wide_and_drawn_over_alpha():
     table = beside.dose_curves(doses([-0.5, 0.0, 0.4, 0.9]), "keywords")
     np.testing.assert_allclose(table["high"] - table["low"], 2 * 1.96 * 0.1)
     assert beside.dose_curves(doses([0, 0, 0, 0]), "target").empty
-    fig = figures.lines_by_strength(table, "effect", "emotion", low="low", high="high", title="t", y_title="y")
+    fig = figures.lines_by_strength(table, "effect", "emotion", figures.Axes("t"), band=figures.Band("low", "high"))
     line = next(trace for trace in fig.data if trace.mode == "lines+markers")
     assert list(line.x) == [-0.3, 0.0, 0.2, 0.3] and list(line.y) == [-0.5, 0.0, 0.4, 0.9]
     assert "α" in fig.layout.xaxis.title.text
 
 
 def test_every_prompt_is_in_the_histogram_also_where_all_are_equal():
-    titles = {"title": "t", "x_title": "x", "y_title": "y"}
     for values in (np.linspace(-1, 2, 40), np.zeros(40)):
         fig = figures.histogram(
-            pd.DataFrame({"effect": values, "emotion": ["anger"] * 40}), "effect", "emotion", **titles
+            pd.DataFrame({"effect": values, "emotion": ["anger"] * 40}), "effect", "emotion", figures.Axes("t")
         )
         (bars,) = fig.data
         edges = np.arange(bars.xbins.start, bars.xbins.end + bars.xbins.size, bars.xbins.size)
@@ -646,5 +645,7 @@ def test_labels_with_one_kind_of_measure_leave_the_other_s_tables_and_figures_em
     assert choosing.layer_rows(means, "keywords").iloc[0, 0] == "該当なし"
     assert "0.300" in choosing.layer_rows(means, "target").iloc[0, 1]
     matrix = pd.DataFrame({"target/joy": [0.2]}, index=["joy"])
-    empty, drawn = (figures.heatmap(wording.family_matrix(matrix, name), "", "") for name in ("keywords", "target"))
+    empty, drawn = (
+        figures.heatmap(wording.family_matrix(matrix, name), figures.Axes("")) for name in ("keywords", "target")
+    )
     assert not empty.data and empty.layout.annotations[0].text == "該当なし" and len(drawn.data) == 1

@@ -15,7 +15,7 @@ from emolib.base import config, paths, store
 from emolib.base.errors import UserError
 from emolib.base.paths import ResultPaths
 from emolib.pipeline import phases
-from emolib.plots.forest import forest
+from emolib.plots.figures import Axes, Band, forest
 from emolib.report.ja import phase7 as wording
 from emolib.report.ja import phase7_verdicts as judging
 from emolib.scoring.measures import measures
@@ -368,9 +368,9 @@ def test_phase_5_alone_says_in_one_line_that_there_is_no_phase_3():
 
 def test_a_figure_of_nothing_is_drawn_empty():
     add_phase3()
-    settings = {"x": "d_z", "label": "label", "colour": "kind", "low": "d_low", "high": "d_high"}
+    settings = {"x": "d_z", "label": "label", "colour": "kind", "ends": Band("d_low", "d_high")}
     table = wording.forest_table(study_tables.effects(open_run()))
-    assert not forest(table, **settings, title="t", x_title="d_z").data
+    assert not forest(table, **settings, axes=Axes("t", x="d_z")).data
 
 
 # records
@@ -836,8 +836,8 @@ def test_a_claim_that_its_correction_does_not_carry_is_named():
 def test_the_forest_has_a_point_with_whiskers_per_row_and_kind():
     add_phase5(sweep_table({"gratitude": 3.0}))
     table = wording.forest_table(study_tables.effects(open_run()))
-    settings = {"x": "d_z", "label": "label", "colour": "kind", "low": "d_low", "high": "d_high"}
-    fig = forest(table, **settings, title="t", x_title="d_z")
+    settings = {"x": "d_z", "label": "label", "colour": "kind", "ends": Band("d_low", "d_high")}
+    fig = forest(table, **settings, axes=Axes("t", x="d_z"))
     assert [trace.name for trace in fig.data] == ["感情ベクトル", "直接経路"]
     own = table[table["kind"] == "感情ベクトル"]
     assert list(fig.data[0].x) == pytest.approx(own["d_z"].tolist()) and len(own) == 6
@@ -845,14 +845,14 @@ def test_the_forest_has_a_point_with_whiskers_per_row_and_kind():
     assert ends == pytest.approx(own["d_high"].to_numpy())
     assert list(fig.layout.yaxis.ticktext) == own["label"].tolist()
     with pytest.raises(UserError, match="one point per label and kind"):
-        forest(pd.concat([table, table[:1]]), **settings, title="t", x_title="d_z")
+        forest(pd.concat([table, table[:1]]), **settings, axes=Axes("t", x="d_z"))
     with pytest.raises(UserError, match="columns"):
-        forest(table.drop(columns="d_low"), **settings, title="t", x_title="d_z")
+        forest(table.drop(columns="d_low"), **settings, axes=Axes("t", x="d_z"))
 
 
 def test_a_row_without_an_effect_size_is_drawn_empty_and_breaks_nothing():
     table = pd.DataFrame({"label": ["a", "b"], "kind": "x", "d": [np.nan, 1.0], "low": [np.nan, 0.5], "high": np.nan})
-    fig = forest(table, "d", "label", "kind", "low", "high", title="t", x_title="d")
+    fig = forest(table, "d", "label", "kind", Axes("t", x="d"), ends=Band("low", "high"))
     assert np.isnan(fig.data[0].x[0]) and fig.data[0].x[1] == 1.0
     assert list(fig.data[0].error_x.array) == [0.0, 0.0] and fig.data[0].error_x.arrayminus[1] == 0.5
 
