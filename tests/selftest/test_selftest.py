@@ -177,6 +177,15 @@ def test_a_wanted_size_is_read_off_the_curve_and_one_out_of_reach_is_refused() -
         effect_of_size(5, sizes)
 
 
+@pytest.mark.parametrize("apart", [-1e-15, -1e-17, 0.0, 1e-17, 1e-15])
+def test_a_wanted_size_within_rounding_of_the_curves_ends_is_at_its_ends(apart: float) -> None:
+    sizes = [1.2 * effect for effect in GRID]
+    assert effect_of_size(apart, sizes) == GRID[0]
+    assert effect_of_size(sizes[-1] + apart, sizes) == GRID[-1]
+    with pytest.raises(UserError, match="expected d_z from"):
+        effect_of_size(-1e-4, sizes)
+
+
 def test_sizes_are_those_at_the_points_that_data_sets_choose_not_at_the_best_strength(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
