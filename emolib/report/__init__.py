@@ -22,7 +22,6 @@ _EVERY_REPORT = (
     "scorer_line",
     "settings_table",
     "show",
-    "show_cross_model",
     "show_view",
     "summary",
     "tidy",

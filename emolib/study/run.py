@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import os
+import pkgutil
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -32,6 +36,38 @@ from emolib.scoring.cache import ScoreCache
 
 STEP = 1
 NOT_MATCHED = ("device", "generation_batch")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def kept(compute: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
+    """Marks a function `f(run, …)` whose value is computed once per run and arguments.
+
+    The value lives as long as the run and is shared: whoever changes it in place changes it for every caller. The
+    arguments after `run` are hashable; one that is left out counts as its default. What raises is not kept.
+
+    >>> @kept
+    ... def doubled(run, number=2):
+    ...     print("computing")
+    ...     return 2 * number
+    >>> run = Run(resolve("quick", "smollm2_135m", "phase1"))
+    >>> doubled(run), doubled(run, 2), doubled(run, number=2)
+    computing
+    (4, 4, 4)
+    """
+    signature = inspect.signature(compute)
+
+    @wraps(compute)
+    def from_run(run: Run, *args: P.args, **kwargs: P.kwargs) -> R:
+        bound = signature.bind(run, *args, **kwargs)
+        bound.apply_defaults()
+        _, *values = bound.arguments.items()
+        key = (compute, tuple(values))
+        if key not in run.kept_values:
+            run.kept_values[key] = compute(run, *args, **kwargs)
+        return run.kept_values[key]
+
+    return from_run
 
 
 class Run:
@@ -41,6 +77,7 @@ class Run:
         params: every parameter of the phase, resolved and checked.
         paths: where its artifacts live.
         made: artifacts used or made so far, for the phase's record.
+        kept_values: what functions marked `@kept` have given in this run.
     """
 
     def __init__(self, params: Parameters, *, overrides: Mapping[str, Any] | None = None, force: bool = False) -> None:
@@ -52,7 +89,15 @@ class Run:
         self.made: dict[Path, str] = {}
         self._started = time.perf_counter()
         self._computed: set[Path] = set()
-        self._kept: dict[str, Any] = {}
+        self.kept_values: dict[Any, Any] = {}
+
+    @cached_property
+    def study(self) -> ModuleType:
+        """What the phase can compute: its module or package in `emolib.study`, whose name begins with the phase's."""
+        rooms = importlib.import_module("emolib.study")
+        phase = self.params.phase
+        name = next(found.name for found in pkgutil.iter_modules(rooms.__path__) if found.name.startswith(f"{phase}_"))
+        return importlib.import_module(f"{rooms.__name__}.{name}")
 
     @cached_property
     def data(self) -> pd.DataFrame:
@@ -163,9 +208,9 @@ class Run:
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """What `compute` gives, computed (or read) once in this run."""
-        if name not in self._kept:
-            self._kept[name] = compute()
-        return self._kept[name]
+        if name not in self.kept_values:
+            self.kept_values[name] = compute()
+        return self.kept_values[name]
 
     def shards(self, split: str) -> SweepShards:
         return SweepShards(self, split)
@@ -210,7 +255,8 @@ class Run:
         return f"emolib run --profile {short.profile} --model {short.model} --phase {short.phase}{extra}"
 
     def finish(self, *, samples: int) -> dict[str, Any]:
-        """Writes the phase's record and its line in the timing log; returns what the report's summary prints."""
+        """Writes the phase's record and its line in the timing log; returns that line's values and, as `parameters`,
+        every resolved one: what the report's summary prints."""
         now = datetime.now(UTC)
         summary = {
             "run_id": f"{now:%Y%m%dT%H%M%S}-{store.digest(self.identity())[:8]}",
@@ -228,7 +274,7 @@ class Run:
         record = {"artifacts": made}
         store.write(self.record_path(), store.json_bytes(record), self.identity())
         _append_line(self.paths.timing(), summary)
-        return summary
+        return {**summary, "parameters": self.params.model_dump(mode="json")}
 
     def identity(self) -> dict[str, Any]:
         """What decides whether a finished phase is still current."""

@@ -82,7 +82,7 @@ def write(root: Path, name: str, words: object) -> None:
 def test_japanese_is_read_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EMOLIB_LANGUAGE", raising=False)
     assert language.current() == "ja"
-    assert (language.name("anger"), language.name("explicit"), language.name("joy")) == ("怒り", "明示", "joy")
+    assert (language.name("anger"), language.name("explicit"), language.name("joy")) == ("怒り", "明示表現", "joy")
     assert language.names("labels", "splits")["test"] == "テスト"
     assert language.word("figures.fallback", name="auc") == "図: auc"
 

@@ -5,15 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.report.ja.every_report import (
-    FAMILIES,
-    SPLIT_NAMES,
-    STYLE_NAMES,
-    emotion_name,
-    metric_name,
-    none_at_hand,
-    tidy,
-)
+from emolib.report.ja.every_report import none_at_hand
+from emolib.report.ja.names import FAMILIES, SPLIT_NAMES, STYLE_NAMES, emotion_name, metric_name
+from emolib.report.markup import tidy
 from emolib.study.phase1_dataset import LEAK_LIMIT
 from emolib.study.run import Run
 
@@ -183,7 +177,7 @@ def _mean_lines(means: pd.DataFrame) -> list[str]:
                 )
         if not listed:
             continue
-        text = f"- {STYLE_NAMES.get(style, style)}文での自分の感情の確率の平均は {'、'.join(listed)}。"
+        text = f"- {STYLE_NAMES.get(style, style)}の文での自分の感情の確率の平均は {'、'.join(listed)}。"
         lines.append(text + ("。".join(beaten) + "。" if beaten else "どのラベルでも自分の感情の確率が最も高い。"))
     return lines
 
@@ -245,7 +239,7 @@ def discussion(run: Run, leaks: pd.DataFrame, lengths: pd.DataFrame, adjusted: b
         if part["auc"].notna().any():
             key, every = (part[part["features"] == name]["auc"].mean() for name in ("keywords", "all_words"))
             lines.append(
-                f"- {STYLE_NAMES[style]}文では、中立に対する AUC の平均は感情語リスト {key:.2f}、全単語 {every:.2f} である。"
+                f"- {STYLE_NAMES[style]}の文では、中立に対する AUC の平均は感情語リスト {key:.2f}、全単語 {every:.2f} である。"
             )
     lines.append(
         "- 全単語の AUC が 0.5 を超えるのは当然であり（感情は言葉で表される）、問題にすべきは (a) である。"

@@ -6,21 +6,13 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.data.activations import Activations
-from emolib.report.ja.every_report import (
-    STYLE_NAMES,
-    emotion_name,
-    layers_shown,
-    metric_name,
-    number,
-    tidy,
-)
+from emolib.report.ja.names import POSITION_NAMES, STYLE_NAMES, emotion_name, metric_name
+from emolib.report.markup import layers_shown, number, tidy
 
 SCORES = {"n_tokens": "トークン数"}
 EVEN_GROWTH = 1.5  # norms of two layers within this factor are of one size
 FAR_LARGER = 2.0  # what a first token's norm has to reach
 WEAK = 0.3  # rank correlations up to this size
-
-POSITION_NAMES = {"last": "最終トークン", "mean": "平均", "trigger": "感情語", "all": "全トークン"}
 
 
 def storage_rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.report.ja.every_report import (
-    MOST_DRAWN,
-    STYLE_NAMES,
-    emotion_name,
-    layers_shown,
-    none_at_hand,
-    number,
-    tidy,
-)
+from emolib.plots import figures
+from emolib.report.ja.every_report import none_at_hand
+from emolib.report.ja.names import MOST_DRAWN, POSITION_NAMES, STYLE_NAMES, emotion_name
+from emolib.report.markup import layers_shown, number, show, tidy, with_interval
+from emolib.study.run import Run
 
-POSITION_NAMES = {"mean": "平均", "last": "最終トークン", "trigger": "感情語"}
 VIEWS = {"raw": "生", "standardised": "標準化", "trimmed": "除去", "whitened": "白色化"}
 FITTED_ON = {"all": "全ての文", "implicit": "暗示文だけ", "adjusted": "表層を除去"}
 MOST_PAIRS = 10
@@ -116,11 +111,6 @@ def stability_rows(table: pd.DataFrame) -> pd.DataFrame:
         "shuffled_high": "シャッフル 97.5 %",
     }
     return tidy(shown, digits=2, names=names).set_index(["感情", "層"])
-
-
-def with_interval(value: float, low: float, high: float, *, digits: int = 2) -> str:
-    """A number with its 95 % interval; a dash where there is none."""
-    return "—" if pd.isna(value) else f"{number(value, digits)} [{number(low, digits)}, {number(high, digits)}]"
 
 
 def separation_rows(table: pd.DataFrame, position: str = "mean") -> pd.DataFrame:
@@ -320,6 +310,16 @@ def cross_model_rows(table: pd.DataFrame) -> pd.DataFrame:
     shown = groups.agg(mean=("cosine", "mean"), largest=("cosine", lambda c: c.abs().max()), chance=("chance", "first"))
     names = {"mean": "層平均コサイン", "largest": "絶対値の最大", "chance": "乱数方向の 95 % が下回る値"}
     return tidy(shown, digits=3, names=names).rename_axis(["モデル A", "モデル B", "感情"])
+
+
+def show_cross_model(run: Run, table: pd.DataFrame) -> None:
+    """A figure for each of the first few emotions of the raw cosines between models; none where there is one model."""
+    pairs = table.assign(pair=table["model_a"] + " – " + table["model_b"], layer=table["layer_a"])
+    for emotion in list(dict.fromkeys(pairs["emotion"]))[:MOST_DRAWN]:
+        part = pairs[pairs["emotion"] == emotion]
+        title = f"モデルどうしの生のコサイン（{emotion_name(emotion)}、座標をそろえていない）"
+        fig = figures.lines_by_layer(part, "cosine", "pair", figures.Axes(title, y="コサイン"))
+        show(run, fig, f"cross_model_{emotion}")
 
 
 def cross_model_sentence(table: pd.DataFrame) -> Markdown:

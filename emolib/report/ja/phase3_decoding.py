@@ -7,16 +7,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.data.activations import Activations
-from emolib.report.ja.every_report import (
-    MOST_DRAWN,
-    STYLE_NAMES,
-    emotion_name,
-    metric_name,
-    none_at_hand,
-    number,
-    tidy,
-)
-from emolib.report.ja.phase3 import with_interval
+from emolib.report.ja.every_report import none_at_hand
+from emolib.report.ja.names import MOST_DRAWN, STYLE_NAMES, emotion_name, metric_name
+from emolib.report.markup import number, tidy, with_interval
 
 NEAR_CEILING = 0.99
 SOURCES = {"residual": "残差ストリーム", "embedding": "埋め込み層だけ", "words": "語の袋", "length": "長さ"}

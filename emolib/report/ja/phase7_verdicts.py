@@ -351,7 +351,7 @@ def _place_line(model: str, table: pd.DataFrame) -> str:
         differs.append(f"層（Phase 3 のプローブは {own}、操作は {layers}）")
     style, position = table[["style", "position"]].iloc[0]
     if style != "all":
-        differs.append(f"文（Phase 3 は{STYLE_NAMES['all']}、操作は{STYLE_NAMES.get(style, style)}文だけ）")
+        differs.append(f"文（Phase 3 は{STYLE_NAMES['all']}、操作は{STYLE_NAMES.get(style, style)}の文だけ）")
     if position != "mean":
         differs.append(f"位置（Phase 3 は{POSITIONS['mean']}、操作は{POSITIONS.get(position, position)}）")
     if not differs:

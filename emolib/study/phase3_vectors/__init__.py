@@ -1,1 +1,57 @@
 """Phase 3: emotion vectors and subspaces, what they separate and what can be read out."""
+
+from __future__ import annotations
+
+from emolib.study.phase3_vectors.cross_model import cross_model as similarity_across_models
+from emolib.study.phase3_vectors.decoding import (
+    chosen_probe_layers,
+    corpus_correlations,
+    cross_style,
+    information,
+    probes,
+    projection_correlations,
+    token_projections,
+    trigger_projections,
+)
+from emolib.study.phase3_vectors.fitting import (
+    chosen_k,
+    chosen_separation,
+    cosines,
+    distances,
+    norms,
+    position_norms,
+    principal_components,
+    restricted_table,
+    stability,
+    style_agreement,
+    subspace_halves,
+    subspace_shares,
+    topic_overlap,
+    training,
+)
+
+__all__ = [
+    "chosen_k",
+    "chosen_probe_layers",
+    "chosen_separation",
+    "corpus_correlations",
+    "cosines",
+    "cross_style",
+    "distances",
+    "information",
+    "norms",
+    "position_norms",
+    "principal_components",
+    "probes",
+    "projection_correlations",
+    "restricted_table",
+    "similarity_across_models",
+    "stability",
+    "style_agreement",
+    "subspace_halves",
+    "subspace_shares",
+    "token_projections",
+    "topic_overlap",
+    "training",
+    "trigger_projections",
+]

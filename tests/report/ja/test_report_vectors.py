@@ -21,7 +21,8 @@ from emolib.base import paths
 from emolib.data.activations import Activations
 from emolib.data.dataset import build_dataset
 from emolib.plots import figures, views
-from emolib.report.ja import every_report, phase1, phase2, phase3, phase3_decoding
+from emolib.report import markup
+from emolib.report.ja import names, phase1, phase2, phase3, phase3_decoding
 from emolib.scoring import goemotions
 from emolib.scoring.goemotions import LABELS
 from emolib.selftest.planted import plant, planted_scenarios
@@ -155,10 +156,8 @@ def test_the_report_of_phase_3_stays_readable_with_28_labels(many, monkeypatch):
     shown = report_of(run, monkeypatch)
     assert_readable(shown)
     drawn = dict(item for item in shown if isinstance(item, tuple))
-    assert len({trace.legendgroup for trace in drawn["stability"].data if trace.legendgroup}) == every_report.MOST_DRAWN
-    assert (
-        len({trace.legendgroup for trace in drawn["cosines"].data if trace.legendgroup}) == every_report.MOST_DRAWN // 2
-    )
+    assert len({trace.legendgroup for trace in drawn["stability"].data if trace.legendgroup}) == names.MOST_DRAWN
+    assert len({trace.legendgroup for trace in drawn["cosines"].data if trace.legendgroup}) == names.MOST_DRAWN // 2
     assert drawn["similarity_heatmap_avg"].data[0].z.shape == (27, 27)
     assert "シナリオが少なく" in texts_in(shown)  # three are too few for subspaces of their own
 
@@ -180,24 +179,25 @@ def test_the_report_of_phase_3_stays_readable_with_28_labels(many, monkeypatch):
     ],
 )
 def test_a_number_in_a_sentence_is_a_dash_or_has_no_minus_before_zero(value, options, expected):
-    assert every_report.number(value, **options) == expected
+    assert markup.number(value, **options) == expected
 
 
 def test_an_interval_without_a_number_is_a_dash():
-    assert phase3.with_interval(0.5, 0.25, 0.75) == "0.50 [0.25, 0.75]"
-    assert phase3.with_interval(0.001, -0.004, 0.0) == "0.00 [0.00, 0.00]"
-    assert phase3.with_interval(NAN, NAN, NAN) == "—"
+    assert markup.with_interval(0.5, 0.25, 0.75) == "0.50 [0.25, 0.75]"
+    assert markup.with_interval(0.001, -0.004, 0.0) == "0.00 [0.00, 0.00]"
+    assert markup.with_interval(NAN, NAN, NAN) == "—"
+    assert markup.with_interval(0.5, NAN, NAN) == "0.50"
 
 
 def test_figures_between_models_are_limited_to_a_few_emotions(monkeypatch):
     drawn = []
-    monkeypatch.setattr(every_report, "show", lambda run, fig, name: drawn.append(name))
+    monkeypatch.setattr(phase3, "show", lambda run, fig, name: drawn.append(name))
     columns = "model_a model_b emotion layer_a layer_b cosine"
     table = rows(*((("a", "b", f"e{i}", layer, layer, 0.1)) for i in range(9) for layer in (0, 1)), columns=columns)
-    every_report.show_cross_model(None, table)
-    assert drawn == [f"cross_model_e{i}" for i in range(every_report.MOST_DRAWN)]
-    every_report.show_cross_model(None, table.iloc[:0])
-    assert len(drawn) == every_report.MOST_DRAWN
+    phase3.show_cross_model(None, table)
+    assert drawn == [f"cross_model_e{i}" for i in range(names.MOST_DRAWN)]
+    phase3.show_cross_model(None, table.iloc[:0])
+    assert len(drawn) == names.MOST_DRAWN
     assert phase3.cross_model_rows(table.iloc[:0])["結果"].tolist() == ["該当なし"]
 
 
@@ -411,7 +411,7 @@ def test_pairs_are_limited_to_the_most_alike():
     assert {name for _, name in shown.index} == {f"a{i}–b{i}" for i in range(20, 30)}
     assert set(phase3.cosine_curves(table)["pair"]) == {f"a{i}–b{i}" for i in (27, 28, 29)}
     assert len(phase3.matrix_rows(phase3.pair_matrix(table, "raw", 1.0))) == phase3.MOST_PAIRS
-    assert len(set(phase3.drawn(table, "pair")["pair"])) == every_report.MOST_DRAWN
+    assert len(set(phase3.drawn(table, "pair")["pair"])) == names.MOST_DRAWN
 
 
 # phase 3: what is read out
@@ -451,7 +451,7 @@ def test_a_probe_carries_over_only_above_chance_and_its_shuffles():
         table = rows(*(("anger", s, "explicit", "implicit", 3, a, b, c, d, 9) for s, a, b, c, d in ways), columns=CROSS)
         return said(phase3_decoding.cross_style_sentence(table))
 
-    assert "（明示→暗示、9 文）" in crossed(0.9, 0.8, 0.7) and "通じる。" in crossed(0.9, 0.8, 0.7)
+    assert "（明示表現→暗示表現、9 文）" in crossed(0.9, 0.8, 0.7) and "通じる。" in crossed(0.9, 0.8, 0.7)
     assert "通じるとは言えない" in crossed(0.9, 0.4, 0.7)
     assert "通じるとは言えない" in crossed(0.9, 0.8, 0.95)
     assert "判定しない" in crossed(NAN, NAN, 0.7) and "通じる" not in crossed(NAN, NAN, 0.7)

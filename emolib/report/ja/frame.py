@@ -1,0 +1,71 @@
+"""What frames every report: the environment, 実行設定, the scorers, and 自動生成サマリ."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from IPython.display import Markdown
+
+from emolib.report.ja.names import BACKEND_NAMES, SPLIT_NAMES
+from emolib.report.markup import NOTHING, markdown_table, plain
+from emolib.scoring import version_of
+from emolib.study.run import Run
+
+OMITTED = "（参照用の写しでは省略）"
+FACTS = {
+    "run_id": "実行 ID",
+    "profile": "プロファイル",
+    "phase": "フェーズ",
+    "model": "モデル",
+    "device": "デバイス",
+    "samples": "サンプル数",
+    "elapsed_seconds": "経過秒数",
+    "timestamp": "時刻（UTC）",
+    "timing_log": "時間記録",
+    "command": "再現コマンド",
+}
+OF_THIS_TIME = ("run_id", "elapsed_seconds", "timestamp")
+
+
+def environment(run: Run) -> Markdown:
+    """One line: which model, with which weights, on which device."""
+    lm = run.lm
+    weights = "シード付き乱数重み（事前学習なし）" if lm.spec.random_weights else "事前学習済みの重み"
+    return Markdown(
+        f"モデル `{lm.spec.name}`（{lm.spec.hub_id}、{weights}、改訂 `{lm.revision[:12]}`、"
+        f"{lm.identity['dtype']}、デバイス `{lm.device}`）、プロファイル `{run.params.profile}`。"
+    )
+
+
+def scorers(run: Run) -> Markdown:
+    """Which scorers gave the numbers, and their version."""
+    backend = run.params.backend
+    shown = BACKEND_NAMES.get(backend, backend)
+    return Markdown(f"採点器 `{backend}`: {shown}。版 `{version_of(backend)[:12]}`。")
+
+
+def settings(run: Run, *, unset: str = NOTHING) -> Markdown:
+    """実行設定: every resolved parameter, and the counts of scenarios where the phase has them."""
+    values = run.params.model_dump(mode="json", include=set(type(run.params).model_fields))
+    rows = [[f"`{key}`", f"`{plain(value, unset=unset)}`"] for key, value in values.items() if key != "device"]
+    table = markdown_table(rows, ["パラメータ", "値"])
+    if not all(f"n_{split}" in values for split in SPLIT_NAMES):
+        return Markdown(table)
+    counts = "、".join(f"{name} {values[f'n_{split}']}" for split, name in SPLIT_NAMES.items())
+    return Markdown(f"シナリオ数は {counts}。\n\n{table}")
+
+
+def summary(facts: Mapping[str, Any]) -> Markdown:
+    """自動生成サマリ: what the finished phase was.
+
+    Args:
+        facts: what `run.finish` gives; `parameters` among it are every resolved parameter by name.
+    """
+    shown = {key: facts[key] for key in FACTS}
+    if os.environ.get("EMOLIB_REFERENCE") or "PYTEST_VERSION" in os.environ:  # the committed copies and nbval's re-run
+        shown |= dict.fromkeys(OF_THIS_TIME, OMITTED)
+    rows = [[FACTS[key], f"`{value}`" if key in ("timing_log", "command") else value] for key, value in shown.items()]
+    metadata = "\n".join(f"- `{key}`: `{plain(value)}`" for key, value in facts["parameters"].items())
+    return Markdown(f"{markdown_table(rows, ['項目', '値'])}\n\n**メタデータ**\n\n{metadata}")

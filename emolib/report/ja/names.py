@@ -1,0 +1,49 @@
+"""What labels, styles, splits, metrics and scorers are called in Japanese, the same in every report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from emolib.base import language
+
+STYLE_NAMES = language.names("labels", "styles", "style_choices")
+SPLIT_NAMES = language.names("splits")
+POSITION_NAMES = {"last": "最終トークン", "mean": "平均", "trigger": "感情語", "all": "全トークン"}
+FAMILIES = {
+    "keywords": "感情語の一覧",
+    "target_lexical": "n-gram",
+    "target_encoder": "エンコーダ",
+    "target": "結合（判定に使う値）",
+}
+BACKEND_NAMES = {
+    "bundled": "同梱（感情価: VADER、丁寧さ: n-gram 回帰、GoEmotions: n-gram とエンコーダの結合、感情語: 語の一覧）",
+    "lexical": "同梱（感情価: VADER、丁寧さ: n-gram 回帰、GoEmotions: n-gram のみ、感情語: 語の一覧）",
+    "encoder": "同梱（感情価: VADER、丁寧さ: n-gram 回帰、GoEmotions: エンコーダのみ、感情語: 語の一覧）",
+    "huggingface": "Hugging Face（公開の分類器 3 種、感情語: 語の一覧）",
+}
+MOST_DRAWN = 6  # lines that a figure can hold, and figures that a page can hold, and still be read
+
+
+def emotion_name(label: str) -> str:
+    """A label's Japanese name; other labels keep their own."""
+    return language.name(label)
+
+
+def emotion_names(labels: Iterable[str]) -> str:
+    """Several labels in one breath."""
+    return "・".join(emotion_name(label) for label in labels)
+
+
+def style_name(style: str) -> str:
+    """A style's Japanese name; styles of a user's own keep theirs."""
+    return STYLE_NAMES.get(style, style)
+
+
+def metric_name(metric: str) -> str:
+    """A metric column's name in Japanese."""
+    family, _, name = metric.partition("/")
+    if family == "keywords":
+        return f"{emotion_name(name)}の語数"
+    if family == "target":
+        return f"{emotion_name(name)}の確率"
+    return {"valence": "感情価", "politeness/score": "丁寧さ"}.get(metric, metric)

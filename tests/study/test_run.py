@@ -1,0 +1,109 @@
+"""A run: the phase's functions by name, and what is computed once."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+from emolib.base.config import PHASE_PARAMETERS, resolve
+from emolib.study.run import Run, kept
+
+
+def opened(phase: str = "phase1", **params: object) -> Run:
+    return Run(resolve("quick", "smollm2_135m", phase, params))
+
+
+@pytest.mark.parametrize("phase", PHASE_PARAMETERS)
+def test_the_study_of_a_run_is_the_room_of_its_phase(phase: str) -> None:
+    assert opened(phase).study.__name__.startswith(f"emolib.study.{phase}_")
+
+
+@pytest.mark.parametrize("phase", ["phase3", "phase5", "phase7"])
+def test_the_face_of_a_phase_gives_every_name_it_promises(phase: str) -> None:
+    study = opened(phase).study
+    assert study.__all__ and all(callable(getattr(study, name)) for name in study.__all__)
+
+
+@pytest.fixture
+def calls() -> list[tuple[Run, int, str]]:
+    return []
+
+
+@pytest.fixture
+def counted(calls: list[tuple[Run, int, str]]):
+    @kept
+    def counted(run: Run, number: int, word: str = "a") -> list[int]:
+        """How often."""
+        calls.append((run, number, word))
+        return [number]
+
+    return counted
+
+
+def test_a_kept_value_is_computed_once_per_arguments(calls, counted) -> None:
+    run = opened()
+    first = counted(run, 1)
+    assert counted(run, 1) is first and counted(run, 1, "a") is first and counted(run, word="a", number=1) is first
+    assert len(calls) == 1
+    assert counted(run, 2) == [2] and counted(run, 1, "b") is not first
+    assert [call[1:] for call in calls] == [(1, "a"), (2, "a"), (1, "b")]
+
+
+def test_each_run_keeps_its_own(calls, counted) -> None:
+    one, other = opened(), opened()
+    assert counted(one, 1) is not counted(other, 1)
+    assert [call[0] for call in calls] == [one, other]
+
+
+def test_two_functions_with_the_same_arguments_do_not_share(counted) -> None:
+    @kept
+    def other(run: Run, number: int, word: str = "a") -> str:
+        return f"{number}{word}"
+
+    run = opened()
+    assert counted(run, 1) == [1] and other(run, 1) == "1a"
+
+
+def test_none_is_kept_and_an_exception_is_not(calls) -> None:
+    outcomes: list[object] = [ValueError("not yet"), None]
+
+    @kept
+    def sometimes(run: Run) -> None:
+        calls.append((run, 0, ""))
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+
+    run = opened()
+    with pytest.raises(ValueError, match="not yet"):
+        sometimes(run)
+    assert sometimes(run) is None and sometimes(run) is None
+    assert len(calls) == 2
+
+
+def test_kept_values_go_with_their_run() -> None:
+    class Large:
+        pass
+
+    @kept
+    def large(run: Run) -> Large:
+        return Large()
+
+    run = opened()
+    seen = weakref.ref(large(run))
+    gc.collect()
+    assert seen() is not None
+    del run
+    gc.collect()
+    assert seen() is None
+
+
+def test_a_kept_function_keeps_its_name_and_description(counted) -> None:
+    assert counted.__name__ == "counted" and counted.__doc__ == "How often."
+
+
+def test_an_argument_that_cannot_be_told_apart_is_refused(counted) -> None:
+    with pytest.raises(TypeError, match="unhashable"):
+        counted(opened(), [1])
