@@ -43,8 +43,8 @@ from measuring import (
 from peers.environments import SCRIPTS, measure
 
 import emolib
-from emolib.base.config import spread_layers
 from emolib.base.errors import UserError
+from emolib.base.parameters import spread_layers
 from emolib.engine.generation import Generation
 from emolib.engine.memory import BatchShape, flops_per_token, generation_bytes, weight_bytes
 from emolib.models.loading import LanguageModel, bundled_folder

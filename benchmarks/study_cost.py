@@ -43,8 +43,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 import emolib
-from emolib.base.config import ModelSpec, PatchingParameters, find_model, model_table, resolve
+from emolib.base.config import ModelSpec, find_model, model_table
 from emolib.base.errors import UserError, nearest
+from emolib.base.parameters import PatchingParameters, resolve
 from emolib.base.paths import repository_root
 from emolib.directions.controls import FAMILIES
 from emolib.directions.rivals import KINDS as ALTERNATIVES

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emolib.base.config import resolve
+from emolib.base.parameters import resolve
 from emolib.data.dataset import jsonl_bytes
 from emolib.models.loading import LanguageModel
 from emolib.selftest.planted import words

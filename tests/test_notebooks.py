@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from emolib.base import paths
-from emolib.base.config import PHASE_PARAMETERS
+from emolib.base.parameters import PHASE_PARAMETERS
 
 FIGURE = "report.show"  # show, show_view, show_cross_model
 EXEMPT = "# NBVAL_IGNORE_OUTPUT"

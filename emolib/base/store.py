@@ -147,6 +147,18 @@ def check(path: Path) -> None:
         )
 
 
+def recorded_sha256(path: Path) -> str:
+    """The sha256 of an artifact's file, as its manifest says; the file itself is not read.
+
+    Raises:
+        UserError: there is no manifest.
+    """
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise UserError(f"expected the artifact {paths.display(path)}, found none; run the phase that makes it")
+    return manifest["recorded"]["sha256"]
+
+
 def _plain(value: Any) -> Any:
     """The value as it comes back from JSON, so that what is compared is what was stored."""
     return json.loads(json.dumps(value, sort_keys=True, ensure_ascii=False))
@@ -175,6 +187,16 @@ def tensor_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None 
     # safetensors writes a view's memory as it lies, whatever the view's strides say
     whole = {name: np.asarray(values, order="C") for name, values in tensors.items()}
     return save_tensors(whole, metadata=dict(metadata or {}))
+
+
+def append_line(path: Path, values: Mapping[str, Any]) -> None:
+    """Adds one JSON line to a log; lines of several processes do not mix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, (json.dumps(values, ensure_ascii=False) + "\n").encode())
+    finally:
+        os.close(descriptor)
 
 
 class TensorFile:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from emolib.base.config import check_layers
 from emolib.base.errors import UserError
+from emolib.base.parameters import check_layers
 from emolib.models.loading import LanguageModel
 
 HEAD_SITES = {"z": "attn.hook_z", "v": "attn.hook_v", "pattern": "attn.hook_pattern"}

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emolib.base import store
-from emolib.base.config import check_layers
 from emolib.base.errors import UserError
+from emolib.base.parameters import check_layers
 from emolib.data.activations import LayerVector
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.records import HeadActivations

@@ -22,8 +22,8 @@ from typing import Any
 import nbformat
 
 from emolib.base import paths, store
-from emolib.base.config import PHASE_PARAMETERS
 from emolib.base.errors import UserError, nearest
+from emolib.base.parameters import PHASE_PARAMETERS
 from emolib.study import NEEDS, Run, open_run
 
 RESERVED = ("profile", "model", "phase")
@@ -72,7 +72,7 @@ def status(profile: str, model: str, given: Mapping[str, Any] | None = None) -> 
     for run in open_runs(profile, model, phases_in_order(), given or {}):
         phase = run.params.phase
         report = paths.executed_file(profile, run.paths.model, phase)
-        state = run.state() if report.exists() else "missing"
+        state = run.record.state() if report.exists() else "missing"
         if state == "done" and behind and NEEDS[phase]:
             state = "stale"
         behind = behind or state != "done"
@@ -105,7 +105,7 @@ def run_phases(
         for number, run in enumerate(runs, start=1):
             phase = run.params.phase
             output = paths.executed_file(profile, run.paths.model, phase)
-            if not force and run.state() == "done" and _is_complete(output) and run.check_artifacts():
+            if not force and run.record.state() == "done" and _is_complete(output) and run.record.artifacts_are_there():
                 print(f"[{number}/{len(runs)}] {phase}: done already", flush=True)
             else:
                 print(f"[{number}/{len(runs)}] {phase}: running …", flush=True)

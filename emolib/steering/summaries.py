@@ -125,7 +125,7 @@ def control_cosines(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
         found = pd.concat([_cosines_of_part(run, part, sweep) for part in design.parts(run)])
         return found.groupby(["family", "emotion"], sort=False, as_index=False)["cosine"].max()
 
-    return run.table(run.paths.sweep("control_cosines"), matched, compute)
+    return run.artifacts.table(run.paths.sweep("control_cosines"), matched, compute)
 
 
 def _cosines_of_part(run: Run, part: design.Part, sweep: pd.DataFrame) -> pd.DataFrame:
@@ -311,7 +311,7 @@ def pareto(run: Run, validation: pd.DataFrame) -> pd.DataFrame:
 
 def save_results(run: Run, claims: pd.DataFrame, other: pd.DataFrame | None) -> None:
     """The whole sweeps and the claims as artifacts beside their shards."""
-    matched = {"shards": sorted(sha for path, sha in run.made.items() if "_sweep_" in path.name)}
+    matched = {"shards": sorted(sha for path, sha in run.artifacts.made.items() if "_sweep_" in path.name)}
     tables = {
         "validation": design.validation_sweep(run),
         "test": design.test_sweep(run),
@@ -323,4 +323,4 @@ def save_results(run: Run, claims: pd.DataFrame, other: pd.DataFrame | None) -> 
         tables |= {"other_style": other_style.sweep(run), "other_style_claims": other}
     for name, table in tables.items():
         columns = {"columns": list(table)} if name == "claims" else {}
-        run.table(run.paths.sweep(name), {**matched, **columns}, lambda table=table: table)
+        run.artifacts.table(run.paths.sweep(name), {**matched, **columns}, lambda table=table: table)

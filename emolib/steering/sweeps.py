@@ -14,8 +14,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from emolib.base.config import check_layers
 from emolib.base.errors import UserError, nearest
+from emolib.base.parameters import check_layers
 from emolib.data.activations import LayerVector
 from emolib.directions.controls import FAMILIES, ControlSource, isotropic_direction
 from emolib.directions.subspaces import Subspaces

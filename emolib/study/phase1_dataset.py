@@ -35,7 +35,7 @@ def lengths(run: Run) -> pd.DataFrame:
     def token_counts(texts: Sequence[str]) -> list[int]:
         return [len(row) for row in run.lm.tokenizer(list(texts), add_special_tokens=False).input_ids]
 
-    return run.table(
+    return run.artifacts.table(
         run.paths.dataset(f"lengths_{run.paths.model}.parquet"),
         {"data": run.dataset_digest},
         lambda: surface.length_table(run.data, {run.paths.model: token_counts}),
@@ -67,7 +67,7 @@ def scores(run: Run) -> pd.DataFrame:
     """Every text with its scores by the run's backend."""
     scorers = version_of(run.params.backend)
     path = run.paths.dataset(f"scores_{run.params.backend}.parquet")
-    return run.table(
+    return run.artifacts.table(
         path,
         {"data": run.dataset_digest, "scorers": scorers},
         lambda: with_targets(run.scored(run.data), run.emotions),
@@ -139,4 +139,4 @@ def adjusted(run: Run) -> bool:
 
 def _table(run: Run, name: str, compute: Callable[[], pd.DataFrame], **matched: Any) -> pd.DataFrame:
     path = run.paths.dataset(f"{name}.parquet")
-    return run.table(path, {"data": run.dataset_digest, **matched}, compute, model=False)
+    return run.artifacts.table(path, {"data": run.dataset_digest, **matched}, compute, model=False)

@@ -65,7 +65,9 @@ def texts_table(run: Run) -> pd.DataFrame:
     """The texts with their tokens, as stored beside the activations."""
     matched = {"texts": digest(run), "keywords": keyword_digest(run.data)}
     path = run.paths.activations() / TEXTS
-    return run.once("texts_table", lambda: run.table(path, matched, lambda: texts_with_tokens(run.lm, texts(run))))
+    return run.once(
+        "texts_table", lambda: run.artifacts.table(path, matched, lambda: texts_with_tokens(run.lm, texts(run)))
+    )
 
 
 def digest(run: Run) -> str:
@@ -124,7 +126,7 @@ def ensure(run: Run, wanted_positions: Sequence[str], layers: Sequence[int] | No
             on_batch=lambda done: run.progress.advance(done - run.progress.done),
         )
 
-    run.obtain_group({path: matched(part) for path, part in named.items()}, compute)
+    run.artifacts.obtain_group({path: matched(part) for path, part in named.items()}, compute)
 
 
 def storage_table(run: Run) -> pd.DataFrame:

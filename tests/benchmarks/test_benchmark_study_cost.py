@@ -17,9 +17,9 @@ import torch
 from tiny import Case
 
 import emolib
-from emolib.base import config
 from emolib.base.config import ModelSpec, model_table
 from emolib.base.errors import UserError
+from emolib.base.parameters import resolve
 from emolib.base.paths import repository_root
 from emolib.directions.controls import FAMILIES
 from emolib.engine.memory import flops_per_token, weight_bytes
@@ -236,7 +236,7 @@ def test_speed_is_for_rows_of_the_designs_length_and_every_row_has_its_own_steer
 
     monkeypatch.setattr(benchmark.emolib, "generate", generate)
     monkeypatch.setattr(benchmark, "median_seconds", taken)
-    params = config.resolve("baseline", "smollm2_135m", "phase5")
+    params = resolve("baseline", "smollm2_135m", "phase5")
     prompts = ["It is noon."] * 6
     assert benchmark.generation_speed(bundled, prompts, 30, 30, params, 1) == pytest.approx(6 * 30 / 19)
     assert [count for _, count in calls] == [30]

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from emolib.base import paths
-from emolib.base.config import DatasetParameters
 from emolib.base.errors import UserError
+from emolib.base.parameters import DatasetParameters
 from emolib.data import dataset
 from emolib.data.dataset import FIELDS, build_dataset, load_dataset, prompt_files, select_scenarios
 from emolib.data.keywords import load_keywords

@@ -132,11 +132,11 @@ def test_a_phase_is_stale_once_a_table_that_it_read_has_other_content(smoke, tmp
     path = runs["phase5"].paths.sweep("test")
     table, matched = store.read_table(path), store.read_manifest(path)["matched"]
     store.write(path, store.table_bytes(table), matched)  # written anew, with the same content
-    assert {run.state() for run in runs.values()} == {"done"}
+    assert {run.record.state() for run in runs.values()} == {"done"}
     store.write(path, store.table_bytes(table.assign(text=table["text"].str.upper())), matched)
-    assert [run.state() for run in runs.values()] == ["done", "stale", "stale"]
+    assert [run.record.state() for run in runs.values()] == ["done", "stale", "stale"]
     path.unlink()
-    assert runs["phase7"].state() == "stale"
+    assert runs["phase7"].record.state() == "stale"
 
 
 def test_a_second_run_on_the_same_profile_is_told(smoke):

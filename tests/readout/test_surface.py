@@ -327,7 +327,7 @@ def test_every_table_of_the_phase_is_stored_and_found_again(phase_run, monkeypat
     data = crossed(n_scenarios=20)
     run = phase_run(data)
     first = [step(run) for step in steps]
-    assert len(run.made) == len(steps)
+    assert len(run.artifacts.made) == len(steps)
     for name in ("label_counts", "duplicates", "opening_table", "punctuation_table", "keyword_rates", "leak_table"):
         monkeypatch.setattr(surface, name, lambda *_, **__: pytest.fail("computed again"))
     again = phase_run(data)

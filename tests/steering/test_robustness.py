@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib.base.config import resolve
+from emolib.base.parameters import resolve
 from emolib.report.ja import phase5_robustness as hanging
 from emolib.report.ja.phase5 import unfiltered
 from emolib.steering.claims import claims_table

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from emolib.base.config import PHASE_PARAMETERS, resolve
+from emolib.base.parameters import PHASE_PARAMETERS, resolve
 from emolib.study.run import Run, kept
 
 

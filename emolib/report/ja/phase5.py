@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.base.config import PatchingParameters
+from emolib.base.parameters import PatchingParameters
 from emolib.directions.controls import FAMILIES
 from emolib.report.ja.every_report import (
     emotion_name,

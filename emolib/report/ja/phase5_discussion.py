@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.base.config import PatchingParameters
+from emolib.base.parameters import PatchingParameters
 from emolib.report.ja.every_report import emotion_name, metric_name, number
 from emolib.report.ja.phase5 import overall, verdict
 from emolib.report.ja.phase5_candidates import rule_sentence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.base.config import PatchingParameters
+from emolib.base.parameters import PatchingParameters
 from emolib.data.keywords import load_keywords
 from emolib.directions.controls import FAMILIES
 from emolib.report.ja.every_report import metric_name

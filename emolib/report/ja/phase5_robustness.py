@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.base.config import PatchingParameters
+from emolib.base.parameters import PatchingParameters
 from emolib.report.ja.every_report import (
     FAMILIES,
     emotion_name,

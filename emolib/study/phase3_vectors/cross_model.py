@@ -37,7 +37,7 @@ def cross_model(run: Run) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=COLUMNS)
     matched = {"vectors": {path.name: store.read_manifest(path)["recorded"]["sha256"] for path in files}}
     data = table.to_csv(index=False, float_format="%.6g").encode()
-    run.obtain(run.paths.cross_model_table(), matched, lambda: data, model=False)
+    run.artifacts.obtain(run.paths.cross_model_table(), matched, lambda: data, model=False)
     return table
 
 

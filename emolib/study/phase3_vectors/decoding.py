@@ -47,7 +47,7 @@ def probes(run: Run, position: str) -> pd.DataFrame:
         )
 
     matched = {**fitting.inputs(run, position), "n_shuffles": params.n_shuffles, "seed": params.seed}
-    return run.table(run.paths.vector_table(f"probes_{position}"), matched, compute)
+    return run.artifacts.table(run.paths.vector_table(f"probes_{position}"), matched, compute)
 
 
 def chosen_probe_layers(table: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +88,7 @@ def information(run: Run) -> pd.DataFrame:
         return information_table(*sets, embedding=embedding, neutral=run.params.neutral, **_probe_settings(run))
 
     matched = {**fitting.inputs(run, "mean"), **_probe_settings(run)}
-    return run.table(run.paths.vector_table("information"), matched, compute)
+    return run.artifacts.table(run.paths.vector_table("information"), matched, compute)
 
 
 def cross_style(run: Run) -> pd.DataFrame:
@@ -98,7 +98,7 @@ def cross_style(run: Run) -> pd.DataFrame:
         return cross_style_table(*_sets(run), neutral=run.params.neutral, **_probe_settings(run))
 
     matched = {**fitting.inputs(run, "mean"), **_probe_settings(run)}
-    return run.table(run.paths.vector_table("cross_style"), matched, compute)
+    return run.artifacts.table(run.paths.vector_table("cross_style"), matched, compute)
 
 
 # projections and scores
@@ -186,7 +186,7 @@ def corpus_correlations(run: Run, chosen: pd.DataFrame) -> pd.DataFrame:
         rows = _correlations(run, acts, scored, chosen, vecs, shuffles)
         return rows.merge(_human(run, acts, labels[picked], chosen, vecs), on="emotion", how="left")
 
-    return run.table(run.paths.vector_table("corpus_projections"), matched, compute)
+    return run.artifacts.table(run.paths.vector_table("corpus_projections"), matched, compute)
 
 
 def _human(run: Run, acts: Activations, labels: np.ndarray, chosen: pd.DataFrame, vecs) -> pd.DataFrame:

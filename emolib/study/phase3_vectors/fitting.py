@@ -94,7 +94,7 @@ def vectors(run: Run, position: str, *, style: str = "all") -> EmotionVectors:
     tensors |= {f"discriminant/{e}": fitted.discriminants[e].astype(np.float32) for e in fitted}
     tensors |= {"neutral_norms": fitted.neutral_norms.astype(np.float32), "pooled_sd": fitted.pooled_sd}
     about = {"model": fitted.model, "revision": fitted.revision, "emotions": ",".join(fitted.emotions)}
-    path = run.obtain(run.paths.vectors(name), matched, lambda: store.tensor_bytes(tensors, about))
+    path = run.artifacts.obtain(run.paths.vectors(name), matched, lambda: store.tensor_bytes(tensors, about))
     with store.open_tensors(path) as view:
         read = {kind: {e: view.get_tensor(f"{kind}/{e}") for e in fitted} for kind in _KINDS}
         return EmotionVectors(
@@ -114,7 +114,9 @@ _KINDS = ("vector", "whitened", "discriminant")
 
 def norms(run: Run, position: str) -> pd.DataFrame:
     vecs = vectors(run, position)
-    return run.table(run.paths.vector_table(f"norms_{position}"), inputs(run, position), lambda: norm_table(vecs))
+    return run.artifacts.table(
+        run.paths.vector_table(f"norms_{position}"), inputs(run, position), lambda: norm_table(vecs)
+    )
 
 
 def position_norms(run: Run) -> pd.DataFrame:
@@ -125,18 +127,20 @@ def position_norms(run: Run) -> pd.DataFrame:
 
 def cosines(run: Run, position: str) -> pd.DataFrame:
     vecs = vectors(run, position)
-    return run.table(run.paths.vector_table(f"cosines_{position}"), inputs(run, position), lambda: cosine_table(vecs))
+    return run.artifacts.table(
+        run.paths.vector_table(f"cosines_{position}"), inputs(run, position), lambda: cosine_table(vecs)
+    )
 
 
 def distances(run: Run, position: str) -> pd.DataFrame:
     vecs, neutral = vectors(run, position), run.params.neutral
     path = run.paths.vector_table(f"distances_{position}")
-    return run.table(path, inputs(run, position), lambda: distance_table(vecs, neutral=neutral))
+    return run.artifacts.table(path, inputs(run, position), lambda: distance_table(vecs, neutral=neutral))
 
 
 def stability(run: Run, position: str) -> pd.DataFrame:
     params = run.params
-    return run.table(
+    return run.artifacts.table(
         run.paths.vector_table(f"stability_{position}"),
         {**inputs(run, position), "n_halves": params.n_halves, "seed": params.seed},
         lambda: split_half_stability(
@@ -156,7 +160,7 @@ def separation(run: Run, position: str) -> pd.DataFrame:
         held_out = {split: split_of(run, at, split) for split in ("validation", "test")}
         return separation_table(vectors(run, position), held_out, neutral=run.params.neutral)
 
-    return run.table(run.paths.vector_table(f"separation_{position}"), inputs(run, position), compute)
+    return run.artifacts.table(run.paths.vector_table(f"separation_{position}"), inputs(run, position), compute)
 
 
 def _read_at(position: str) -> str:
@@ -168,7 +172,7 @@ def chosen_separation(run: Run) -> pd.DataFrame:
     params = run.params
     matched = {position: inputs(run, position) for position in positions(run)}
     matched |= {"n_bootstrap": params.n_bootstrap, "n_null": N_NULL, "seed": params.seed}
-    return run.table(run.paths.vector_table("chosen_separation"), matched, lambda: _chosen_separation(run))
+    return run.artifacts.table(run.paths.vector_table("chosen_separation"), matched, lambda: _chosen_separation(run))
 
 
 def _chosen_separation(run: Run) -> pd.DataFrame:
@@ -345,7 +349,7 @@ def subspaces(run: Run, position: str = "mean") -> Subspaces:
     parts = {"basis": fitted.bases, "target": fitted.targets, "neutral": fitted.neutrals, "share": fitted.shares}
     tensors = {f"{part}/{e}": np.ascontiguousarray(values[e]) for part, values in parts.items() for e in fitted}
     matched = {**inputs(run, position), "k": k, "texts": store.digest(train.texts["id"].tolist())}
-    path = run.obtain(run.paths.subspaces(position), matched, lambda: store.tensor_bytes(tensors))
+    path = run.artifacts.obtain(run.paths.subspaces(position), matched, lambda: store.tensor_bytes(tensors))
     with store.open_tensors(path) as view:
         read = {part: {e: view.get_tensor(f"{part}/{e}") for e in fitted} for part in parts}
     return Subspaces(
@@ -370,7 +374,7 @@ def subspace_halves(run: Run) -> pd.DataFrame:
     """Split-half stability of the subspaces and its null."""
     params = run.params
     matched = {**inputs(run, "mean"), "n_halves": params.n_halves, "seed": params.seed, "k": params.k_max}
-    return run.table(
+    return run.artifacts.table(
         run.paths.subspace_table("stability"),
         matched,
         lambda: subspace_stability(
@@ -405,7 +409,7 @@ def chosen_k(run: Run, layers: Mapping[str, int]) -> pd.DataFrame:
 def _excess(run: Run, split: str, layers: list[int], k_max: int) -> pd.DataFrame:
     params = run.params
     matched = {**inputs(run, "mean"), "layers": layers, "k": k_max, "seed": params.seed, "null": N_NULL}
-    return run.table(
+    return run.artifacts.table(
         run.paths.subspace_table(f"overlap_{split}"),
         matched,
         lambda: overlap_excess(
@@ -431,6 +435,8 @@ def inputs(run: Run, position: str) -> dict[str, str | int]:
     are trained on. (A text that changes its label or its scenario keeps its activations to the last byte.)"""
     phase2_activations.ensure(run, phase2_activations.usual_positions(run))
     folder = run.paths.activations() / position
-    made = {path.name: sha for path, sha in run.made.items() if path.parent == folder and "resid_pre" in path.name}
+    made = {
+        path.name: sha for path, sha in run.artifacts.made.items() if path.parent == folder and "resid_pre" in path.name
+    }
     about = {"labels": phase2_activations.digest(run), "neutral": run.params.neutral, "n_train": run.params.n_train}
     return {"activations": store.digest(made), **about}

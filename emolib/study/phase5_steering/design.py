@@ -26,6 +26,7 @@ from emolib.scoring.measures import measures, with_targets
 from emolib.steering.claims import OperatingPoint, choose_operating_point
 from emolib.steering.sweeps import SweepSettings, residual_sweep, steer_cell, sweep_cells
 from emolib.study import phase2_activations
+from emolib.study.batch_size import generation_batch
 from emolib.study.phase3_vectors import fitting
 from emolib.study.run import Run
 
@@ -158,12 +159,12 @@ def reference(run: Run, part: Part | None = None) -> pd.DataFrame:
             texts,
             max_new_tokens=params.max_new_tokens,
             seed=params.seed,
-            batch_size=run.generation_batch(texts),
+            batch_size=generation_batch(run, texts),
         )
         run.progress.advance(len(texts))
         return table
 
-    return run.table(run.paths.fluency_reference(part.file("")), matched, compute)
+    return run.artifacts.table(run.paths.fluency_reference(part.file("")), matched, compute)
 
 
 def settings(run: Run, part: Part) -> SweepSettings:
@@ -182,7 +183,7 @@ def _settings(run: Run, part: Part) -> SweepSettings:
         temperature=params.temperature,
         top_p=params.top_p,
         seed=params.seed,
-        batch_size=run.generation_batch(prompts(run, part, "validation")),
+        batch_size=generation_batch(run, prompts(run, part, "validation")),
         backend=params.backend,
         nll_limit=nll_limit(reference(run, part)),
     )

@@ -36,7 +36,7 @@ def damage(run: Run, test: pd.DataFrame) -> pd.DataFrame:
             rows.append(_damage_rows(run, part, table))
         return pd.concat(rows, ignore_index=True)
 
-    table = run.table(run.paths.sweep("damage"), matched, compute)
+    table = run.artifacts.table(run.paths.sweep("damage"), matched, compute)
     return _damage_means(table)
 
 

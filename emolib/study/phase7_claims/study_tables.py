@@ -18,8 +18,8 @@ import pandas as pd
 from pydantic import ValidationError
 
 from emolib.base import store
-from emolib.base.config import PHASE_PARAMETERS
 from emolib.base.errors import UserError
+from emolib.base.parameters import PHASE_PARAMETERS
 from emolib.base.paths import ResultPaths
 from emolib.directions.subspace_choice import choose_k
 from emolib.scoring.measures import measures
@@ -84,8 +84,8 @@ def _record(run: Run, model: str, phase: str) -> Record:
     given = manifest["matched"].get("parameters", {})
     try:
         now = Run(PHASE_PARAMETERS[phase](**given))
-        same = now.paths.model == model and store.state(now.record_path(), now.identity()) == "done"
-        state = ("current" if now.state() == "done" else "behind") if same else "other"
+        same = now.paths.model == model and store.state(now.record.path, now.record.identity()) == "done"
+        state = ("current" if now.record.state() == "done" else "behind") if same else "other"
     except (UserError, ValidationError):  # parameters of another version, or a data set that is gone
         state = "other"
     return Record(model, phase, given, state)
@@ -123,7 +123,7 @@ def stored(run: Run, path: Path) -> pd.DataFrame:
         UserError: it is not there, or has changed since it was written.
     """
     table = run.once(str(path), lambda: store.read_table(path))
-    run.made[path] = store.read_manifest(path)["recorded"]["sha256"]
+    run.artifacts.note(path)
     return table
 
 
@@ -294,7 +294,7 @@ def power(run: Run) -> pd.DataFrame:
     if "power" in params.modes:
         data = store.json_bytes(_power_record(table, params.significance))
         path = run.paths.statistics("power_analysis.json")
-        run.obtain(path, {"table": store.digest(data.decode())}, lambda: data, model=False)
+        run.artifacts.obtain(path, {"table": store.digest(data.decode())}, lambda: data, model=False)
     return table
 
 
@@ -387,8 +387,10 @@ def _csv(
         return compute()
     for path in sources:
         stored(run, path)
-    matched = {"sources": {path.name: run.made[path] for path in sources}, **settings}
-    return read_csv(run.obtain(run.paths.statistics(f"{name}.csv"), matched, lambda: csv_bytes(compute()), model=False))
+    matched = {"sources": {path.name: run.artifacts.made[path] for path in sources}, **settings}
+    return read_csv(
+        run.artifacts.obtain(run.paths.statistics(f"{name}.csv"), matched, lambda: csv_bytes(compute()), model=False)
+    )
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:

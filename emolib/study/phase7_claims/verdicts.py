@@ -52,7 +52,9 @@ def claims(run: Run) -> pd.DataFrame:
     def written() -> pd.DataFrame:
         data = study_tables.csv_bytes(compute())
         matched = {"claims": store.digest(data.decode()), "smallest_d": run.params.smallest_d}
-        return study_tables.read_csv(run.obtain(run.paths.statistics("claims.csv"), matched, lambda: data, model=False))
+        return study_tables.read_csv(
+            run.artifacts.obtain(run.paths.statistics("claims.csv"), matched, lambda: data, model=False)
+        )
 
     return run.once("claims", written)
 

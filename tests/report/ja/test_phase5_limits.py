@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from emolib.base.config import resolve
+from emolib.base.parameters import resolve
 from emolib.report.ja import phase5_limits as bounds
 
 SWEEP = pd.DataFrame({"kind": ["baseline"] * 4 + ["emotion"], "fluency/broken": [True, False, False, False, True]})

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from IPython.display import Markdown
 
-from emolib.base.config import PatchingParameters, resolve
+from emolib.base.parameters import PatchingParameters, resolve
 from emolib.plots import figures
 from emolib.report.ja import phase5 as wording
 from emolib.report.ja import phase5_candidates as choosing

@@ -144,7 +144,7 @@ def test_the_reports_of_the_texts_and_activations_stand_with_28_labels(many, mon
     run = opened_run(given.pop("lm"), phase, **given)
     assert len(run.emotions) == 27
     shown = report_of(run, monkeypatch)
-    assert run.record_path().is_file()  # the last cell was reached
+    assert run.record.path.is_file()  # the last cell was reached
     if phase == "phase2":
         assert_readable(shown)
 

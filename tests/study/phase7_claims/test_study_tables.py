@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 import emolib
-from emolib.base import config, paths, store
+from emolib.base import paths, store
 from emolib.base.errors import UserError
+from emolib.base.parameters import resolve
 from emolib.base.paths import ResultPaths
 from emolib.pipeline import phases
 from emolib.plots.figures import Axes, Band, forest
@@ -63,12 +64,11 @@ def rows_of(settings: list[tuple], push: dict[str, float], *, n: int, seed: int,
 
 def add_record(model: str, phase: str, files: dict[Path, bytes], **params: object) -> ResultPaths:
     """Writes the files, and the record that the phase leaves when it has finished with these parameters."""
-    run = Run(config.resolve("quick", model, phase, params))
+    run = Run(resolve("quick", model, phase, params))
     for path, data in files.items():
         store.write(path, data, {})
-        run.made[path] = store.read_manifest(path)["recorded"]["sha256"]
-    made = {path.relative_to(run.paths.root).as_posix(): sha for path, sha in run.made.items()}
-    store.write(run.record_path(), store.json_bytes({"artifacts": made}), run.identity())
+        run.artifacts.note(path)
+    run.record.write(run.artifacts.made)
     return run.paths
 
 
@@ -411,9 +411,9 @@ def test_a_finished_phase_7_is_stale_once_there_is_more_to_read():
     run = open_run()
     verdicts.claims(run)
     run.finish(samples=0)
-    assert open_run().state() == "done"
+    assert open_run().record.state() == "done"
     add_phase5(sweep_table())
-    assert open_run().state() == "stale"
+    assert open_run().record.state() == "stale"
     assert run.params.records == [f"{MODEL}_phase3", f"{MODEL}_phase5"]
     assert "records" not in wording.settings_table(run).data
 
@@ -677,20 +677,20 @@ def test_only_the_chosen_modes_are_written_and_the_claims_do_not_depend_on_them(
 
 
 def test_modes_are_given_as_a_list_or_with_commas_and_unknown_ones_are_refused():
-    assert config.resolve("quick", MODEL, "phase7", {"modes": "effect, k"}).modes == ("effect", "k")
-    assert config.resolve("quick", MODEL, "phase7", {"modes": ["power"]}).modes == ("power",)
+    assert resolve("quick", MODEL, "phase7", {"modes": "effect, k"}).modes == ("effect", "k")
+    assert resolve("quick", MODEL, "phase7", {"modes": ["power"]}).modes == ("power",)
     for wrong in ("efect", [], {"ds": [0.0]}):
         with pytest.raises(UserError):
-            config.resolve("quick", MODEL, "phase7", wrong if isinstance(wrong, dict) else {"modes": wrong})
+            resolve("quick", MODEL, "phase7", wrong if isinstance(wrong, dict) else {"modes": wrong})
 
 
 def test_parameters_of_other_phases_are_refused_here_and_come_from_the_profile_for_them():
-    params = config.resolve("quick", MODEL, "phase7")
+    params = resolve("quick", MODEL, "phase7")
     dumped = params.model_dump()
     for name in ("n_train", "n_test", "dataset", "neutral", "device", "dtype", "random_weights", "backend", "seed"):
         assert name not in dumped
         with pytest.raises(UserError, match=f"unknown parameter '{name}' of phase7"):
-            config.resolve("quick", MODEL, "phase7", {name: 10})
+            resolve("quick", MODEL, "phase7", {name: 10})
     given = {"n_test": 10, "significance": 0.01}
     phases.check_parameters(phases.phases_in_order(), given)
     assert phases.overrides_for("phase7", given) == {"significance": 0.01}

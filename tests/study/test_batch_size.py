@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from emolib.base.config import resolve
 from emolib.base.errors import UserError
+from emolib.base.parameters import resolve
 from emolib.models.loading import LanguageModel
-from emolib.study import run as run_module
+from emolib.study import batch_size
+from emolib.study.batch_size import generation_batch
 from emolib.study.run import Run
 
 
@@ -18,7 +19,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     """What the next measurements give, the last one first; results go to an empty folder."""
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path))
     answers = [33, 22, 11]
-    monkeypatch.setattr(run_module, "largest_useful_batch", lambda lm, shape: answers.pop())
+    monkeypatch.setattr(batch_size, "largest_useful_batch", lambda lm, shape: answers.pop())
     return answers
 
 
@@ -30,15 +31,15 @@ def phase5_run(lm: LanguageModel, **params: object) -> Run:
 
 def test_a_resumed_run_keeps_the_number_it_began_with(measured: list[int], bundled: LanguageModel) -> None:
     prompts = phase5_run(bundled).neutral_prompts("validation")
-    assert [phase5_run(bundled).generation_batch(prompts) for _ in range(3)] == [11, 11, 11]
-    assert phase5_run(bundled, max_new_tokens=12).generation_batch(prompts) == 22, "another length is another matter"
-    assert phase5_run(bundled).generation_batch(prompts) == 11
+    assert [generation_batch(phase5_run(bundled), prompts) for _ in range(3)] == [11, 11, 11]
+    assert generation_batch(phase5_run(bundled, max_new_tokens=12), prompts) == 22, "another length is another matter"
+    assert generation_batch(phase5_run(bundled), prompts) == 11
     assert measured == [33]
 
 
 def test_a_given_number_is_taken_as_it_is(measured: list[int], bundled: LanguageModel) -> None:
     run = phase5_run(bundled, generation_batch=5)
-    assert run.generation_batch(run.neutral_prompts("validation")) == 5
+    assert generation_batch(run, run.neutral_prompts("validation")) == 5
     assert len(measured) == 3
 
 

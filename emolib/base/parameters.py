@@ -1,0 +1,278 @@
+"""Parameters of every phase: the profile and what the caller overrides, resolved into frozen typed objects.
+
+Order of precedence: caller over profile over the defaults written here. A key that nothing knows is an error that
+names the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, computed_field, model_validator
+
+from emolib.base import paths
+from emolib.base.config import Frozen, find_model, load_profile, validated
+from emolib.base.errors import UserError, nearest
+
+
+def _finite(values: tuple[float, ...]) -> tuple[float, ...]:
+    for value in values:
+        if not math.isfinite(value):
+            raise ValueError(f"expected finite alphas, got {value}")
+    return values
+
+
+def _added(values: tuple[float, ...]) -> tuple[float, ...]:
+    for value in values:
+        if value < 0:
+            raise ValueError(
+                f"expected alphas of at least 0, got {value:g}; the opposite of the chosen one is measured beside it"
+            )
+    return values
+
+
+def parse_layers(value: Any) -> Any:
+    """`"0-3,8"` or `5` or a list becomes a sorted tuple of layers; `"all"` the empty tuple; None stays None."""
+    if value is None:
+        return None
+    if value == "all":
+        return ()
+    if isinstance(value, int):
+        return (value,)
+    if isinstance(value, str):
+        layers: set[int] = set()
+        for part in value.split(","):
+            match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+            if not match:
+                raise ValueError(f"expected layers such as 0-17, 3,5,8 or all, got {value!r}")
+            first, last = int(match[1]), int(match[2] or match[1])
+            layers.update(range(first, last + 1))
+        return tuple(sorted(layers))
+    return tuple(value)
+
+
+def _listed(value: Any) -> Any:
+    """`"effect,k"` becomes a tuple, as a command line gives it."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(parse_layers)]
+Alphas = Annotated[tuple[float, ...], AfterValidator(_finite), AfterValidator(_added), Field(min_length=1)]
+Position = Literal["last", "mean", "trigger", "all"]
+Schedule = Literal["constant"] | Annotated[float, Field(gt=0, le=1)] | tuple[float, ...]
+VectorPosition = Literal["last", "mean"]  # at the trigger there are no neutral texts for the controls
+Mode = Literal["effect", "power", "k"]
+Modes = Annotated[tuple[Mode, ...], BeforeValidator(_listed), Field(min_length=1)]
+Site = Literal["resid_pre", "resid_post", "attn_out", "mlp_out", "z", "pattern"]
+
+
+class Parameters(Frozen):
+    """What every phase needs to know."""
+
+    profile: str
+    model: str
+    phase: str
+    dataset: str = "data/emotion_dataset.jsonl"
+    neutral: str = "neutral"
+    n_train: int = Field(40, ge=4, description="training scenarios (each gives one text per label)")
+    n_validation: int = Field(24, ge=2, description="validation scenarios")
+    n_test: int = Field(24, ge=2, description="test scenarios")
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    random_weights: bool = False
+    png: bool = Field(False, description="write every figure as PNG too; needs the extra `png` and a Chrome")
+    backend: str = Field("bundled", description="which scorers, a key of emolib.scoring.BACKENDS")
+
+
+class DatasetParameters(Parameters):
+    """Phase 1."""
+
+    near_duplicate: float = Field(85.0, gt=0, le=100, description="token-set ratio that counts as near-duplicate")
+    n_folds: int = Field(5, ge=2)
+
+
+class ActivationParameters(Parameters):
+    """What everything that reads activations needs to know."""
+
+    sites: tuple[Site, ...] = ("resid_pre", "mlp_out")
+    storage: Literal["float32", "float16"] = Field("float32", description="how activations are stored")
+    extraction_batch: int = Field(32, ge=1)
+
+
+class ExtractionParameters(ActivationParameters):
+    """Phase 2."""
+
+    positions: tuple[Position, ...] = Field(("last", "mean", "trigger"), min_length=1)
+    layers: Layers = Field(None, description="those extracted; a shard makes the same files as a whole run")
+
+
+class VectorParameters(ActivationParameters):
+    """Phase 3."""
+
+    n_halves: int = Field(50, ge=2, description="random splits for the split-half stability")
+    n_shuffles: int = Field(20, ge=1, description="label shuffles for the null of probes and subspaces")
+    n_bootstrap: int = Field(1000, ge=50, description="resamples of scenarios for intervals")
+    n_folds: int = Field(5, ge=2, description="folds of Phase 1's leak table, which decides what is regressed out")
+    k_max: int = Field(8, ge=1, description="largest dimension of the emotion subspaces")
+    corpus: str = Field("data/goemotions", description="folder of GoEmotions' TSV files; dev is read where at hand")
+    n_corpus: int = Field(1500, ge=100, description="texts drawn from the corpus")
+
+
+class PatchingParameters(ActivationParameters):
+    """Phase 5."""
+
+    vector_position: VectorPosition = "mean"
+    vector_style: Literal["all", "explicit", "implicit"] = Field(
+        "explicit", description="style of the training texts that the steering vectors are fitted on"
+    )
+    layers: Layers = Field(None, description="layers tried; all: every one; not given: a spread over the middle third")
+    n_layer_points: int = Field(6, ge=1, description="layers tried when `layers` is not given")
+    alphas: Alphas = (0.2, 0.3, 0.4)
+    unit: Literal["resid", "vector"] = "resid"
+    window: int = Field(3, ge=1)
+    schedule: Schedule = Field("constant", description="constant, a rate of decay per step, or a factor per step")
+    prompt_format: Literal["raw", "chat"] = Field("raw", description="chat: prompts go into the model's chat format")
+    bos: Literal["model", "always"] = Field(
+        "model", description="always: prompts begin with the beginning-of-sequence token though the tokenizer adds none"
+    )
+    max_new_tokens: int = Field(30, ge=5)
+    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0, le=1)
+    n_samples: int = Field(1, ge=1, description="texts per prompt and setting, when sampling")
+    n_controls: int = Field(59, ge=1, description="directions per family of controls")
+    subspace_k: int = Field(1, ge=1, description="directions of the subspace steers")
+    folds: int = Field(0, ge=0, description="0: the data set's split; k: cross-fitted over k folds of scenarios")
+    smallest_d: float = Field(0.5, gt=0, description="smallest d_z of interest; decides what counts as underpowered")
+    broken_margin: float = Field(0.1, ge=0, le=1, description="broken share allowed above the baseline's")
+    n_resamples: int = Field(2000, ge=50)
+    generation_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="rows at once; auto measures it at the start of a run and keeps to it"
+    )
+
+    def candidate_layers(self, n_layers: int) -> tuple[int, ...]:
+        """The layers tried on validation in a model of that depth."""
+        if self.layers is None:
+            return spread_layers(n_layers, self.n_layer_points)
+        return self.layers or tuple(range(n_layers))
+
+
+class StatisticsParameters(Frozen):
+    """Phase 7, which reads stored tables: the data, seeds and settings behind them are in those phases' records."""
+
+    # what a run's identity and its data set ask of every phase's parameters; nothing of Phase 7 depends on them
+    dataset: ClassVar[str] = "data/emotion_dataset.jsonl"
+    neutral: ClassVar[str] = "neutral"
+    backend: ClassVar[str] = "bundled"
+
+    profile: str
+    model: str
+    phase: str
+    png: bool = Field(False, description="write every figure as PNG too; needs the extra `png` and a Chrome")
+    modes: Modes = Field(("effect", "power", "k"), description="which of its tables are written")
+    n_bootstrap: Annotated[int, Field(ge=50)] | None = Field(
+        None, description="resamples of scenarios for the intervals; None: as many as the model's Phase 5 took"
+    )
+    ds: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.2, 0.3, 0.5), min_length=1, description="assumed d_z")
+    powers: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.8, 0.85), min_length=1)
+    significance: float = Field(0.05, gt=0, lt=1, description="level of the two-sided tests")
+    smallest_d: float = Field(0.5, gt=0, description="smallest d_z of interest; what a design must be able to detect")
+
+    @computed_field
+    @property
+    def records(self) -> list[str]:
+        """The finished phases that it reads, by their records: with a new one, a finished Phase 7 is stale."""
+        where = paths.ResultPaths(self.profile, self.model)
+        return [f"{model}_{phase}" for phase in ("phase3", "phase5") for model in where.finished_models(phase)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_profiles_share(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A profile's common parameters (scenarios per split, device, …) do nothing here; the caller's are refused."""
+        return {key: value for key, value in values.items() if key in cls.model_fields or key not in SHARED}
+
+
+SHARED = frozenset(Parameters.model_fields)
+PHASE_PARAMETERS: dict[str, type[Parameters | StatisticsParameters]] = {
+    "phase1": DatasetParameters,
+    "phase2": ExtractionParameters,
+    "phase3": VectorParameters,
+    "phase5": PatchingParameters,
+    "phase7": StatisticsParameters,
+}
+
+
+def _checked_profile(name: str) -> dict[str, Any]:
+    """What the profile's file says; every key one that some phase knows."""
+    values = load_profile(name)
+    valid = [*Parameters.model_fields, *PHASE_PARAMETERS]
+    for key in values:
+        if key not in valid:
+            raise UserError(f"unknown key {key!r} in profile {name!r}: {nearest(key, valid)}")
+    for phase, schema in PHASE_PARAMETERS.items():
+        for key in values.get(phase) or {}:
+            if key not in schema.model_fields:
+                raise UserError(f"unknown key {phase}.{key} in profile {name!r}: {nearest(key, schema.model_fields)}")
+    return values
+
+
+def resolve(
+    profile: str, model: str, phase: str, overrides: Mapping[str, Any] | None = None
+) -> Parameters | StatisticsParameters:
+    """The parameters of one phase: caller over profile over defaults; every key checked.
+
+    Args:
+        profile: a name in `params/profiles/`.
+        model: a name or alias of `params/models/`, a hub id, or a local folder.
+        phase: `phase1`, `phase2`, ….
+        overrides: the caller's values; None means "as the profile says".
+
+    Raises:
+        UserError: for an unknown profile, phase or parameter, or a value out of range.
+    """
+    if phase not in PHASE_PARAMETERS:
+        raise UserError(f"unknown phase {phase!r}: {nearest(phase, PHASE_PARAMETERS)}")
+    settings = _checked_profile(profile)
+    schema = PHASE_PARAMETERS[phase]
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    for key in overrides or {}:
+        if key not in schema.model_fields or key in ("profile", "model", "phase"):
+            valid = [name for name in schema.model_fields if name not in ("profile", "model", "phase")]
+            raise UserError(f"unknown parameter {key!r} of {phase}: {nearest(key, valid)}")
+    common = {key: value for key, value in settings.items() if key not in PHASE_PARAMETERS}
+    inherited: dict[str, Any] = {}
+    for name, other in PHASE_PARAMETERS.items():
+        own = settings.get(name) or {}
+        shared = next(base for base in schema.__mro__ if issubclass(other, base))
+        if name != phase:  # what both phases read must be the same for both, such as the sites
+            inherited.update({key: value for key, value in own.items() if key in shared.model_fields})
+    inherited.update(settings.get(phase) or {})
+    spec = find_model(model)
+    values = {**common, **inherited, **given, "profile": profile, "phase": phase}
+    values["model"] = spec.name if spec else model
+    resolved = validated(schema, values, "parameter")
+    layers = getattr(resolved, "layers", None)
+    if spec is not None and layers is not None:
+        check_layers(layers, spec.n_layers)
+    return resolved
+
+
+def check_layers(layers: tuple[int, ...], n_layers: int) -> None:
+    """Raises `UserError` for a layer outside 0 … n_layers (n_layers is the final residual)."""
+    for layer in layers:
+        if not 0 <= layer <= n_layers:
+            raise UserError(
+                f"layer {layer} is out of range: this model has layers 0-{n_layers - 1}, "
+                f"and {n_layers} for the final residual"
+            )
+
+
+def spread_layers(n_layers: int, count: int) -> tuple[int, ...]:
+    """`count` layers spread evenly over the middle third of the depth."""
+    if count == 1:
+        return (round(n_layers / 2),)
+    first, last = n_layers / 3, n_layers * 2 / 3
+    return tuple(sorted({round(first + (last - first) * i / (count - 1)) for i in range(count)}))

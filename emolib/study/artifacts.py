@@ -1,0 +1,156 @@
+"""What a run makes and reads: each artifact found in the store or computed, and noted for the phase's record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from emolib.base import store
+from emolib.base.paths import ResultPaths
+from emolib.base.progress import Progress
+from emolib.directions.controls import FAMILIES
+from emolib.models.loading import LanguageModel
+from emolib.plots import plot_files, views
+from emolib.scoring.cache import ScoreCache
+
+STEP = 1
+
+Matched = Mapping[str, Any]
+
+
+class Artifacts:
+    """The artifacts of one run.
+
+    Attributes:
+        paths: where they live.
+        made: those used or made so far, with the sha256 of their files.
+        computed: those of them that were computed in this run.
+    """
+
+    def __init__(
+        self, paths: ResultPaths, model: Callable[[], LanguageModel], *, force: bool = False, png: bool = False
+    ) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            model: gives the model whose content is part of an artifact's identity; called when it is needed.
+            force: compute every artifact anew, once.
+            png: keep figures as PNG too.
+        """
+        self.paths = paths
+        self.made: dict[Path, str] = {}
+        self.computed: set[Path] = set()
+        self._model = model
+        self._force = force
+        self._png = png
+
+    def obtain(self, path: Path, matched: Matched, compute: Callable[[], bytes], *, model: bool = True) -> Path:
+        """Makes sure the artifact is there and current; returns its path.
+
+        Args:
+            matched: what it is made from, beside the model.
+            model: whether the model's content decides it, too.
+        """
+        recorded = {"device": str(self._model().device)} if model else {}
+        described = self._described(matched, model=model)
+        if store.obtain(path, described, compute, force=self._forced(path), recorded=recorded):
+            self.computed.add(path)
+        self.note(path)
+        return path
+
+    def obtain_group(
+        self,
+        wanted: Mapping[Path, Matched],
+        compute: Callable[[dict[Path, dict[str, Any]], Callable[[], dict[str, Any]]], None],
+    ) -> None:
+        """Makes sure that artifacts which are made in one go are there and current; those that are stay untouched.
+
+        Args:
+            wanted: path → what it is made from.
+            compute: called with the missing ones (and what their manifests match), and with a function that gives what
+                a manifest records besides; it writes them.
+        """
+        described = {path: self._described(matched, model=True) for path, matched in wanted.items()}
+        again = {path for path in wanted if self._forced(path)}
+        missing = {p: d for p, d in described.items() if p in again or store.state(p, d) != "done"}
+        for path in wanted:
+            if path not in missing and path not in self.made:
+                store.check(path)
+        if missing:
+            started = time.perf_counter()
+            device = str(self._model().device)
+            compute(missing, lambda: {"device": device, "seconds": round(time.perf_counter() - started, 3)})
+            self.computed |= set(missing)
+        for path in wanted:
+            self.note(path)
+
+    def table(
+        self, path: Path, matched: Matched, compute: Callable[[], pd.DataFrame], *, model: bool = True
+    ) -> pd.DataFrame:
+        """A table artifact, read back from the store so that fresh and resumed runs see the same values."""
+        return store.read_table(self.obtain(path, matched, lambda: store.table_bytes(compute()), model=model))
+
+    def stored_table(self, path: Path) -> pd.DataFrame:
+        """A table that another phase has made; its hash is checked and it is never computed here.
+
+        Raises:
+            UserError: it is not there, or has changed since it was written.
+        """
+        table = store.read_table(path)
+        self.note(path)
+        return table
+
+    def note(self, path: Path) -> None:
+        """Notes an artifact that is there as one that the phase stands on."""
+        self.made[path] = store.recorded_sha256(path)
+
+    def keep_plot(self, fig: go.Figure, name: str) -> None:
+        """Writes a figure as `plots/<model>/<model>_<name>.html`, and as PNG where the parameters ask for it."""
+        drawn = plot_files.mime_bundle(fig, name)[plot_files.PLOTLY_MIME]
+        matched = {"figure": store.digest(drawn)}
+        path = self.paths.plot(name, "html")
+        self.obtain(path, matched, lambda: plot_files.standalone_html(fig, path.stem), model=False)
+        if self._png:
+            self.obtain(self.paths.plot(name, "png"), matched, lambda: plot_files.png_bytes(fig), model=False)
+
+    def keep_view(self, view: dict[str, Any], name: str) -> None:
+        """Writes a CircuitsVis view as `plots/<model>/<model>_<name>.html`."""
+        path = self.paths.plot(name, "html")
+        matched = {"view": store.digest(view)}
+        self.obtain(path, matched, lambda: views.standalone_view_html(view, path.stem), model=False)
+
+    def _described(self, matched: Matched, *, model: bool) -> dict[str, Any]:
+        return {"step": STEP, **matched, **({"model": self._model().identity} if model else {})}
+
+    def _forced(self, path: Path) -> bool:
+        return self._force and path not in self.computed
+
+
+class SweepShards:
+    """The shards of one sweep, each an artifact of its own; the store that `sweep_cells` asks for."""
+
+    def __init__(
+        self, artifacts: Artifacts, split: str, *, progress: Progress, scores: ScoreCache, tokens_per_row: int
+    ) -> None:
+        self.artifacts = artifacts
+        self.split = split
+        self.progress = progress
+        self.scores = scores
+        self.tokens_per_row = tokens_per_row
+
+    def begin(self, rows: int) -> None:
+        self.progress.begin(f"sweep/{self.split}", rows, tokens_per_row=self.tokens_per_row)
+
+    def shard(self, name: str, matched: Matched, compute: Callable[[], pd.DataFrame], rows: int) -> pd.DataFrame:
+        """One shard's rows, found or computed."""
+        paths = self.artifacts.paths
+        place = paths.random_sweep if name.startswith(FAMILIES) else paths.sweep
+        path = place(f"{self.split}_{name}")
+        table = self.artifacts.table(path, matched, compute)
+        self.progress.advance(rows, shard=name, computed=path in self.artifacts.computed)
+        return table

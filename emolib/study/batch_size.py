@@ -1,0 +1,40 @@
+"""How many rows a run generates at once: as its parameters say, or measured once on this machine and kept to."""
+
+from __future__ import annotations
+
+import pandas as pd
+import torch
+
+from emolib.base import store
+from emolib.engine.memory import BatchShape
+from emolib.engine.planning import largest_useful_batch
+from emolib.models.tokens import encode
+from emolib.study.artifacts import STEP
+from emolib.study.run import Run
+
+
+def generation_batch(run: Run, prompts: pd.DataFrame) -> int:
+    """Rows generated at once for these prompts.
+
+    A resumed run reads the number again, so that it ends with the same texts to the last near tie.
+    """
+    given = run.params.generation_batch
+    if given != "auto":
+        return given
+    width = max(len(ids) for ids in encode(run.lm, prompts["text"].tolist()))
+    where = {
+        **run.lm.identity,
+        "device": str(run.lm.device),
+        "threads": torch.get_num_threads(),
+        "width": -(-width // 16) * 16,
+        "max_new_tokens": run.params.max_new_tokens,
+        "window": run.params.window,
+    }
+    path = run.paths.batch_size()
+    known = store.read_json(path) if path.is_file() else []
+    for entry in known:
+        if entry["where"] == where:
+            return entry["rows"]
+    rows = largest_useful_batch(run.lm, BatchShape(where["width"], run.params.max_new_tokens, run.params.window))
+    store.write(path, store.json_bytes([*known, {"where": where, "rows": rows}]), {"step": STEP})
+    return rows
