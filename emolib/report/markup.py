@@ -101,10 +101,10 @@ def layers_shown(n_layers: int, count: int = 7) -> list[int]:
 def show(run: Run, fig: go.Figure, name: str) -> None:
     """Shows a figure in the notebook and keeps it as a file of its own under the run's plots."""
     figures.show(fig, name)
-    run.keep_plot(fig, name)
+    run.artifacts.keep_plot(fig, name)
 
 
 def show_view(run: Run, view: dict[str, Any], name: str) -> None:
     """Shows a CircuitsVis view in the notebook and keeps it as a file of its own under the run's plots."""
     views.show(view)
-    run.keep_view(view, name)
+    run.artifacts.keep_view(view, name)
