@@ -57,7 +57,7 @@ from emolib.models.tokens import encode
 from emolib.scoring import score_texts
 from emolib.scoring.fluency import score_fluency
 from emolib.study import phase2_activations
-from emolib.study.phase5_steering import design, rival_sweeps
+from emolib.study.phase5_steering import design, rival_sweeps, sweep_settings
 from emolib.study.run import Run
 
 PROFILE = "baseline"
@@ -121,7 +121,7 @@ def design_rows(profile: str, model: str, **changed: Any) -> DesignRows:
     n_prompts = {
         split: sum(len(design.prompts(run, part, split)) for part in parts) for split in ("validation", "test")
     }
-    first = design.REFERENCE_SCENARIOS if params.folds else params.n_train
+    first = sweep_settings.REFERENCE_SCENARIOS if params.folds else params.n_train
     cells = cells_per_prompt(params, len(params.candidate_layers(spec.n_layers)), len(run.emotions))
     rows = {name: count * n_prompts[name.split("/")[0].split("_")[0]] for name, count in cells.items()}
     return DesignRows(

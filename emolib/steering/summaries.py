@@ -1,7 +1,8 @@
-"""What Phase 5's sweeps say: changes, specificity, claims, dose, rivals, and examples picked by rule."""
+"""What a sweep says: changes, specificity, strengths, ranks beside the controls, and examples picked by rule."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,23 +11,7 @@ from emolib.directions.controls import FAMILIES
 from emolib.scoring import goemotions
 from emolib.scoring.measures import agreement, measures
 from emolib.statistics import intervals
-from emolib.steering import claims as judged
-from emolib.steering import robustness
-from emolib.steering.claims import (
-    claims_table,
-    control_effects,
-    effects,
-    specific_difference,
-    success,
-)
-from emolib.steering.sweeps import control_seed
-from emolib.study.phase5_steering import design, other_style
-from emolib.study.phase5_steering.rival_sweeps import ahead_of, alternatives_sweep, matching
-from emolib.study.phase5_steering.side_effects import of_sweep
-from emolib.study.run import Run
-
-__all__ = ["control_effects", "effects"]
-RIVALS = ("emotion", "pca", "probe", "subspace", "prompting")
+from emolib.steering.claims import control_effects, effects, specific_difference, success, value_of
 
 
 def baseline_broken(sweep: pd.DataFrame) -> float:
@@ -34,65 +19,42 @@ def baseline_broken(sweep: pd.DataFrame) -> float:
     return float(sweep.loc[sweep["kind"] == "baseline", "fluency/broken"].mean())
 
 
-def metrics(run: Run, sweep: pd.DataFrame) -> list[str]:
+def metrics(sweep: pd.DataFrame, emotions: Sequence[str]) -> list[str]:
     """The measures of every emotion, family by family, then what is no emotion: valence and politeness."""
-    names = [name for one in measures(sweep, run.emotions).values() for name in one]
+    names = [name for one in measures(sweep, emotions).values() for name in one]
     return [*sorted(names, key=lambda name: name.startswith("target/")), "valence", "politeness/score"]
 
 
-def scorer_effects(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """The effect on an emotion's own probability by each model alone and by the measure that decides, over scenarios.
-
-    Returns:
-        The columns of `emolib.steering.robustness.single_scorers`; broken texts count as 0.
-    """
-    return robustness.single_scorers(sweep, measures(sweep, run.emotions), **_judging(run))
-
-
-def label_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
+def label_changes(sweep: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     """Mean change of all 28 GoEmotions probabilities under every emotion's vector, `[steered, label]`."""
     rows = {
         emotion: {
             label: float(effects(sweep, "emotion", emotion, f"goemotions/{label}", counted=False).mean())
             for label in goemotions.LABELS
         }
-        for emotion in run.emotions
+        for emotion in emotions
     }
     return pd.DataFrame(rows).T.rename_axis("steered")
 
 
-def scorer_agreement(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
+def scorer_agreement(sweep: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     """How far the two GoEmotions models agree on the unpatched texts and those under the emotions' vectors."""
-    return agreement(sweep[sweep["kind"].isin(["baseline", "emotion"])], run.emotions)
+    return agreement(sweep[sweep["kind"].isin(["baseline", "emotion"])], emotions)
 
 
-def specificity_matrix(run: Run, sweep: pd.DataFrame, *, counted: bool = True) -> pd.DataFrame:
+def specificity_matrix(sweep: pd.DataFrame, emotions: Sequence[str], *, counted: bool = True) -> pd.DataFrame:
     """Mean change of every metric under every emotion's vector, over test scenarios.
 
     Args:
         counted: broken texts count as no success (0 words, probability 0); False takes every text as it is.
     """
     rows = []
-    for emotion in run.emotions:
+    for emotion in emotions:
         row: dict[str, Any] = {"steered": emotion}
-        for metric in metrics(run, sweep):
+        for metric in metrics(sweep, emotions):
             row[metric] = float(effects(sweep, "emotion", emotion, metric, counted=counted).mean())
         rows.append(row)
     return pd.DataFrame(rows).set_index("steered")
-
-
-def claims(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """Every emotion and measure against the other vectors and against every family of controls.
-
-    Returns:
-        The columns of `emolib.steering.claims.claims_table` and of `emolib.steering.robustness.with_robustness`.
-    """
-    known, given = measures(sweep, run.emotions), _judging(run)
-    return robustness.with_robustness(claims_table(sweep, known, **given), sweep, known, **given)
-
-
-def _judging(run: Run) -> dict[str, Any]:
-    return {"families": FAMILIES, "n_resamples": run.params.n_resamples, "seed": run.params.seed}
 
 
 def family_ranks(claims: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
@@ -111,34 +73,61 @@ def family_ranks(claims: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def control_cosines(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
-    """The largest cosine of a family's control directions with each emotion's vector, over all parts.
-
-    A family whose directions lie close to the vector holds part of what it is to be the control of.
+def prompt_effects(sweep: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
+    """Every test scenario's effect under each emotion's own vector, words before probabilities.
 
     Returns:
-        family, emotion, cosine.
+        emotion, metric, scenario, effect (broken texts as 0), unfiltered (every text as it is).
     """
-    matched = {**of_sweep(sweep), "settings": [design.settings(run, part).matched() for part in design.parts(run)]}
+    parts = []
+    pairs = [(emotion, name) for emotion, names in measures(sweep, emotions).items() for name in names]
+    for emotion, metric in sorted(pairs, key=lambda pair: pair[1].startswith("target/")):
+        counted, unfiltered = (effects(sweep, "emotion", emotion, metric, counted=c) for c in (True, False))
+        table = pd.DataFrame({"effect": counted, "unfiltered": unfiltered}).reset_index()
+        parts.append(table.assign(emotion=emotion, metric=metric))
+    return pd.concat(parts, ignore_index=True)[["emotion", "metric", "scenario", "effect", "unfiltered"]]
 
-    def compute() -> pd.DataFrame:
-        found = pd.concat([_cosines_of_part(run, part, sweep) for part in design.parts(run)])
-        return found.groupby(["family", "emotion"], sort=False, as_index=False)["cosine"].max()
 
-    return run.artifacts.table(run.paths.sweep("control_cosines"), matched, compute)
+def prompt_shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Of `prompt_effects`, the shares of prompts that move up, not at all and down, and the median effect.
 
-
-def _cosines_of_part(run: Run, part: design.Part, sweep: pd.DataFrame) -> pd.DataFrame:
-    drawn = sweep[sweep["kind"].isin(FAMILIES) & (sweep["part"] == part.name)]
-    drawn = drawn[["kind", "layer", "index"]].drop_duplicates()
-    vecs, source = design.vectors(run, part), design.controls(run, part, sorted(set(drawn["layer"].astype(int))))
+    Returns:
+        emotion, metric, up, same, down, down_unfiltered (every text as it is), median.
+    """
     rows = []
-    for family, layer, index in drawn.astype({"layer": int, "index": int}).itertuples(index=False):
-        direction = source.direction(family, layer, control_seed(run.params.seed, family, layer, index))
-        for emotion in run.emotions:
-            cosine = float(direction @ vecs[emotion][layer].direction)
-            rows.append({"family": family, "emotion": emotion, "cosine": cosine})
+    for (emotion, metric), part in table.groupby(["emotion", "metric"], sort=False):
+        values = part["effect"]
+        row = {"emotion": emotion, "metric": metric, "up": (values > 0).mean(), "same": (values == 0).mean()}
+        row |= {"down": (values < 0).mean(), "down_unfiltered": (part["unfiltered"] < 0).mean()}
+        rows.append({**row, "median": values.median()})
     return pd.DataFrame(rows)
+
+
+def beside_controls(sweep: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
+    """The effect of every control direction on every emotion's measures, beside that of the emotion's own vector.
+
+    Returns:
+        emotion, metric, family, own, control (one row per direction).
+    """
+    parts = []
+    for emotion, names in measures(sweep, emotions).items():
+        for metric in names:
+            own = float(effects(sweep, "emotion", emotion, metric).mean())
+            for family in FAMILIES:
+                found = control_effects(sweep, emotion, metric, family=family).to_numpy()
+                parts.append(
+                    pd.DataFrame({"emotion": emotion, "metric": metric, "family": family, "own": own, "control": found})
+                )
+    return pd.concat(parts, ignore_index=True)
+
+
+def unchanged_at_zero(sweep: pd.DataFrame) -> tuple[int, int]:
+    """How many texts under a steer of strength 0 are those of the unpatched model, and of how many."""
+    zero, base = (
+        sweep[sweep["kind"] == kind].set_index(["scenario", "sample"])["text"] for kind in ("zero", "baseline")
+    )
+    both = zero.to_frame("zero").join(base.rename("baseline"), how="inner")
+    return int((both["zero"] == both["baseline"]).sum()), len(both)
 
 
 def broken_table(sweep: pd.DataFrame) -> pd.DataFrame:
@@ -149,7 +138,7 @@ def broken_table(sweep: pd.DataFrame) -> pd.DataFrame:
     return table.assign(n=sweep.groupby(keys, sort=False).size()).reset_index()
 
 
-def metric_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
+def metric_changes(sweep: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     """Baseline, patched and random means per emotion, for its own measures and what is no emotion; every text as it is.
 
     Standard errors are over scenarios, for the random directions over directions.
@@ -157,9 +146,9 @@ def metric_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
     rows = []
     base = sweep[sweep["kind"] == "baseline"]
     random = sweep[sweep["kind"] == "isotropic"]
-    for emotion in run.emotions:
+    for emotion in emotions:
         own = sweep[(sweep["kind"] == "emotion") & (sweep["emotion"] == emotion)]
-        for metric in (*measures(sweep, run.emotions)[emotion], "valence", "politeness/score"):
+        for metric in (*measures(sweep, emotions)[emotion], "valence", "politeness/score"):
             row: dict[str, Any] = {"emotion": emotion, "metric": metric}
             kinds = {"baseline": (base, "scenario"), "patched": (own, "scenario"), "random": (random, "index")}
             for name, (part, unit) in kinds.items():
@@ -168,40 +157,41 @@ def metric_changes(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def examples(run: Run, sweep: pd.DataFrame, emotion: str) -> pd.DataFrame:
-    """Best, median and worst text of an emotion by rule, and the first broken one, beside their baselines.
+def examples(sweep: pd.DataFrame, emotions: Sequence[str], *, prompts: pd.Series) -> pd.DataFrame:
+    """Best, median and worst text of every emotion by rule, and the first broken one, beside their baselines.
 
     Ordered by the effect on the emotion's first measure (broken counted as 0), then on the second, then by scenario:
     nothing is picked by hand.
+
+    Args:
+        prompts: what was continued, by scenario.
+
+    Returns:
+        emotion, rule (`best`, `median`, `worst`, `broken`), scenario, prompt, baseline and patched (texts), effect and
+        shift (on the first and the second measure), broken.
     """
-    metric, *others = measures(sweep, run.emotions)[emotion]
-    second = others[0] if others else metric
+    rows = []
+    for emotion, names in measures(sweep, emotions).items():
+        for rule, row in _picked(sweep, emotion, names):
+            found = {"emotion": emotion, "rule": rule, "scenario": row["scenario"], "prompt": prompts[row["scenario"]]}
+            found |= {"baseline": row["baseline"], "patched": row["text"]}
+            found |= {"effect": float(row["effect"]), "shift": float(row["shift"])}
+            rows.append({**found, "broken": bool(row["fluency/broken"])})
+    return pd.DataFrame(rows)
+
+
+def _picked(sweep: pd.DataFrame, emotion: str, names: Sequence[str]) -> list[tuple[str, pd.Series]]:
+    """Rules and the rows that they pick."""
+    first, second = names[0], names[1] if len(names) > 1 else names[0]
     base = sweep[sweep["kind"] == "baseline"].set_index(["scenario", "sample"])
     own = sweep[(sweep["kind"] == "emotion") & (sweep["emotion"] == emotion)].set_index(["scenario", "sample"])
-    found = {"effect": success(own, metric) - success(base, metric)}
+    found = {"effect": success(own, first) - success(base, first)}
     found["shift"] = success(own, second) - success(base, second)
     own = own.assign(**found, baseline=base["text"]).reset_index()
     ordered = own.sort_values(["effect", "shift", "scenario"], ascending=[False, False, True], kind="stable")
     picks = [("best", ordered.iloc[0]), ("median", ordered.iloc[len(ordered) // 2]), ("worst", ordered.iloc[-1])]
     broken = ordered[ordered["fluency/broken"]]
-    if len(broken):
-        picks.append(("broken", broken.iloc[0]))
-    prompts = run.data[run.data["emotion"] == run.params.neutral].set_index("scenario")["text"]
-    return pd.DataFrame(
-        [
-            {
-                "rule": rule,
-                "scenario": row["scenario"],
-                "prompt": prompts[row["scenario"]],
-                "baseline": row["baseline"],
-                "patched": row["text"],
-                "effect": float(row["effect"]),
-                "shift": float(row["shift"]),
-                "broken": bool(row["fluency/broken"]),
-            }
-            for rule, row in picks
-        ]
-    )
+    return picks + ([("broken", broken.iloc[0])] if len(broken) else [])
 
 
 def realised_norms(sweep: pd.DataFrame) -> pd.DataFrame:
@@ -210,12 +200,7 @@ def realised_norms(sweep: pd.DataFrame) -> pd.DataFrame:
     return patched.groupby("kind", sort=False)["delta_ratio"].agg(["mean", "min", "max", "size"]).reset_index()
 
 
-def per_prompt(sweep: pd.DataFrame, emotion: str, metric: str) -> pd.Series:
-    """The effect of the emotion's own vector on every test scenario."""
-    return effects(sweep, "emotion", emotion, metric)
-
-
-def doses(run: Run, test: pd.DataFrame, dose: pd.DataFrame) -> pd.DataFrame:
+def doses(test: pd.DataFrame, dose: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     """Own effect and broken share at every strength on test prompts, with standard errors over scenarios.
 
     In a cross-fitted design the chosen strength may differ between folds; rows are averaged by strength.
@@ -227,7 +212,7 @@ def doses(run: Run, test: pd.DataFrame, dose: pd.DataFrame) -> pd.DataFrame:
     base = test[test["kind"] == "baseline"]
     steered = pd.concat([test[test["kind"] == "emotion"], dose[dose["kind"] == "emotion"]], ignore_index=True)
     rows = []
-    for emotion, names in measures(test, run.emotions).items():
+    for emotion, names in measures(test, emotions).items():
         for metric in (*names, "valence"):
             own = pd.concat([steered[steered["emotion"] == emotion], base], ignore_index=True)
             for alpha, part in own.groupby("alpha"):
@@ -242,85 +227,23 @@ def doses(run: Run, test: pd.DataFrame, dose: pd.DataFrame) -> pd.DataFrame:
 def _changes(part: pd.DataFrame, base: pd.DataFrame, metric: str, *, counted: bool) -> pd.Series:
     """Per scenario what the measure is in `part` minus what it is in `base`."""
     values, zero = (
-        judged.value_of(table, metric, counted=counted).groupby(table["scenario"]).mean() for table in (part, base)
+        value_of(table, metric, counted=counted).groupby(table["scenario"]).mean() for table in (part, base)
     )
     return (values - zero).dropna()
 
 
-def rivals(run: Run, test: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    """The mean difference beside PCA, probe, subspace and prompting, each against its own unpatched text.
+def pareto(validation: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
+    """Success and broken share of every candidate on validation.
 
     Returns:
-        kind, emotion, alpha, metric; base and level (mean of the measure over scenarios without and with the method,
-        broken texts as 0), effect (their difference) with low and high (95 % BCa over scenarios), degenerate; ahead
-        (the vector's effect minus this one's on the same scenarios) with its interval, NaN for the vector itself and
-        for prompting, whose unpatched texts are others; vs_others (its effect on the emotion minus the mean effect of
-        the same kind for the other emotions); broken, broken_gap and validation_gap (share of broken texts minus the
-        vector's, on test and on validation); delta_ratio; n.
+        emotion, layer, alpha, metric, effect (the specific one), broken.
     """
-    rows = []
-    for kind in RIVALS:
-        table = test if kind == "emotion" else others
-        for emotion, names in measures(test, run.emotions).items():
-            part = table[(table["kind"] == kind) & (table["emotion"] == emotion)]
-            if part.empty:
-                continue
-            shared = {"kind": kind, "emotion": emotion, "alpha": float(part["alpha"].mean())}
-            shared |= {"broken": float(part["fluency/broken"].mean()), "delta_ratio": float(part["delta_ratio"].mean())}
-            rows += [{**shared, "metric": metric, **_rival(run, test, table, shared, metric)} for metric in names]
-    found = pd.DataFrame(rows)
-    own = found[found["kind"] == "emotion"].set_index("metric")["broken"]
-    gaps = matching(run).groupby(["kind", "emotion"], as_index=False)["gap"].mean()
-    found["broken_gap"] = found["broken"] - found["metric"].map(own)
-    return found.merge(gaps.rename(columns={"gap": "validation_gap"}), on=["kind", "emotion"], how="left")
-
-
-def _rival(run: Run, test: pd.DataFrame, table: pd.DataFrame, shared: dict, metric: str) -> dict[str, Any]:
-    """One method's level, effect, lead of the vector and specificity on one measure."""
-    kind, emotion = shared["kind"], shared["emotion"]
-    baseline = "prompting_baseline" if kind == "prompting" else "baseline"
-    own = effects(table, kind, emotion, metric, baseline=baseline)
-    base = success(table[table["kind"] == baseline], metric)
-    zero = base.groupby(table["scenario"]).mean()[own.index]
-    interval = intervals.bootstrap_mean(
-        own.to_numpy(),
-        n_resamples=run.params.n_resamples,
-        seed=run.params.seed,
-        reference_sd=float(base.std(ddof=1)) or None,
-    )
-    found = {"base": float(zero.mean()), "level": float((zero + own).mean()), "effect": interval.mean}
-    found |= {"low": interval.low, "high": interval.high, "degenerate": interval.degenerate, "n": interval.n}
-    if kind not in ("emotion", "prompting"):
-        found |= ahead_of(run, effects(test, "emotion", emotion, metric), own, base)
-    specific = specific_difference(table[table["kind"] == kind], emotion, metric, run.emotions)
-    return {**found, "vs_others": float(specific.mean())}
-
-
-def pareto(run: Run, validation: pd.DataFrame) -> pd.DataFrame:
-    """Success and broken share of every candidate on validation: emotion, layer, alpha, specific effect, broken."""
     steered = validation[validation["kind"] == "emotion"]
     rows = []
     for (layer, alpha), cell in steered.groupby(["layer", "alpha"]):
-        for emotion, names in measures(validation, run.emotions).items():
+        for emotion, names in measures(validation, emotions).items():
             broken = float(cell.loc[cell["emotion"] == emotion, "fluency/broken"].mean())
-            effect = float(specific_difference(cell, emotion, names[-1], run.emotions).mean())
+            effect = float(specific_difference(cell, emotion, names[-1], emotions).mean())
             row = {"emotion": emotion, "layer": int(layer), "alpha": float(alpha), "metric": names[-1]}
             rows.append({**row, "effect": effect, "broken": broken})
     return pd.DataFrame(rows)
-
-
-def save_results(run: Run, claims: pd.DataFrame, other: pd.DataFrame | None) -> None:
-    """The whole sweeps and the claims as artifacts beside their shards."""
-    matched = {"shards": sorted(sha for path, sha in run.artifacts.made.items() if "_sweep_" in path.name)}
-    tables = {
-        "validation": design.validation_sweep(run),
-        "test": design.test_sweep(run),
-        "dose": design.dose_sweep(run),
-        "alternatives": alternatives_sweep(run, "test"),
-        "claims": claims,
-    }
-    if other is not None:
-        tables |= {"other_style": other_style.sweep(run), "other_style_claims": other}
-    for name, table in tables.items():
-        columns = {"columns": list(table)} if name == "claims" else {}
-        run.artifacts.table(run.paths.sweep(name), {**matched, **columns}, lambda table=table: table)

@@ -25,7 +25,7 @@ from emolib.directions.controls import FAMILIES
 from emolib.engine.memory import flops_per_token, weight_bytes
 from emolib.models.loading import LanguageModel
 from emolib.steering import sweeps
-from emolib.study.phase5_steering import design, other_style, rival_sweeps
+from emolib.study.phase5_steering import design, other_style, own_sweeps, rival_sweeps, sweep_settings
 
 SCRIPT = repository_root() / "benchmarks" / "study_cost.py"
 CPU = torch.device("cpu")
@@ -140,9 +140,9 @@ def test_phase_5_makes_the_rows_that_were_counted(
     run = emolib.open_run("baseline_smoke", "smollm2_135m", "phase5", **small)
     run.__dict__["lm"] = tiny_models["llama"]
     tables = {
-        "validation": design.validation_sweep(run),
-        "test": design.test_sweep(run),
-        "test_dose": design.dose_sweep(run),
+        "validation": own_sweeps.validation_sweep(run),
+        "test": own_sweeps.test_sweep(run),
+        "test_dose": own_sweeps.dose_sweep(run),
         "validation_alternatives": rival_sweeps.alternatives_sweep(run, "validation"),
         "test_alternatives": rival_sweeps.alternatives_sweep(run, "test"),
         "test_other_style": other_style.sweep(run),
@@ -151,7 +151,7 @@ def test_phase_5_makes_the_rows_that_were_counted(
     assert made.pop("test_dose/baseline") == made.pop("test_alternatives/baseline") == made["test/baseline"]  # its rows
     counted = benchmark.design_rows("baseline_smoke", "smollm2_135m", **small)
     assert made == counted.sweep
-    assert sum(len(design.reference(run, part)) for part in design.parts(run)) == counted.reference
+    assert sum(len(sweep_settings.reference(run, part)) for part in design.parts(run)) == counted.reference
 
 
 # hours

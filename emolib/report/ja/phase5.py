@@ -7,7 +7,6 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.base.parameters import PatchingParameters
-from emolib.directions.controls import FAMILIES
 from emolib.report.ja.every_report import (
     emotion_name,
     escape,
@@ -17,12 +16,9 @@ from emolib.report.ja.every_report import (
     tidy,
 )
 from emolib.scoring.fluency import nll_limit
-from emolib.scoring.measures import measures
 from emolib.statistics import intervals
-from emolib.steering import summaries
 from emolib.steering.claims import verdict as judged
 from emolib.steering.robustness import BESIDE
-from emolib.study.run import Run
 
 WORDS = {"supported": "支持", "not_supported": "不支持", "underpowered": "検出力不足"}
 KINDS = {
@@ -95,16 +91,13 @@ def largest_changes(table: pd.DataFrame, count: int = 5) -> Markdown:
     return Markdown(markdown_table(rows, ["操作した感情", f"最も増えた {count} ラベル", f"最も減った {count} ラベル"]))
 
 
-def effects_and_nulls(run: Run, sweep: pd.DataFrame, family: str) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+def effects_and_nulls(table: pd.DataFrame, family: str) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Own effect of every emotion on one kind of measure, and the effects of every family of control directions."""
     effects, nulls = {}, {}
-    for emotion, metrics in measures(sweep, run.emotions).items():
-        for metric in (m for m in metrics if m.startswith(f"{family}/")):
-            own = float(summaries.effects(sweep, "emotion", emotion, metric).mean())
-            for control in FAMILIES:
-                name = f"{emotion_name(emotion)}<br>{SHORT[control]}"
-                effects[name] = own
-                nulls[name] = summaries.control_effects(sweep, emotion, metric, family=control).to_numpy()
+    kept = table[table["metric"].str.startswith(f"{family}/")]
+    for (emotion, control), part in kept.groupby(["emotion", "family"], sort=False):
+        name = f"{emotion_name(emotion)}<br>{SHORT[control]}"
+        effects[name], nulls[name] = float(part["own"].iloc[0]), part["control"].to_numpy()
     return effects, nulls
 
 
@@ -225,7 +218,7 @@ def example_rows(table: pd.DataFrame, emotion: str) -> Markdown:
     return Markdown(f"**{emotion_name(emotion)}**\n\n{markdown_table(rows, header)}")
 
 
-def all_examples(run: Run, sweep: pd.DataFrame) -> Markdown:
+def all_examples(table: pd.DataFrame) -> Markdown:
     """The examples of every emotion, one table each."""
-    parts = [example_rows(summaries.examples(run, sweep, emotion), emotion).data for emotion in run.emotions]
+    parts = [example_rows(part, emotion).data for emotion, part in table.groupby("emotion", sort=False)]
     return Markdown("\n\n".join(parts))

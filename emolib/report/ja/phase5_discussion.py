@@ -22,11 +22,9 @@ from emolib.report.ja.phase5_robustness import (
 )
 from emolib.scoring.goemotions import matching_labels
 from emolib.statistics import intervals
-from emolib.steering import summaries
 from emolib.steering.candidates import ceilings
-from emolib.steering.claims import OperatingPoint
-from emolib.steering.robustness import stock_phrases
-from emolib.study.phase5_steering import design
+from emolib.steering.claims import OperatingPoint, control_effects
+from emolib.study import phase5_steering as study
 from emolib.study.run import Run
 
 DIRECT_SHARE = 3  # a direct path below a third of the effect is called small; no test stands behind it
@@ -59,14 +57,14 @@ def discussion(
     lines += [f"- {line}" for line in other_style_lines(run, other, claims)]
     lines += unfiltered_lines(claims, params)
     lines += _choice_lines(run)
-    lines += _ceiling_lines(ceilings(design.operating_points(run), design.validation_sweep(run), params.broken_margin))
+    lines += _ceiling_lines(ceilings(study.operating_points(run), study.validation_sweep(run), params.broken_margin))
     lines.append(_broken_sentence(broken, params.broken_margin))
-    lines += scorer_lines(summaries.scorer_effects(run, sweep), params)
-    lines += phrase_lines(stock_phrases(sweep, run.emotions))
-    lines += _label_lines(summaries.label_changes(run, sweep))
+    lines += scorer_lines(study.scorer_effects(run), params)
+    lines += phrase_lines(study.stock_phrases(run))
+    lines += _label_lines(study.label_changes(run))
     for metric in ("valence", "politeness/score"):
         listed = "、".join(f"{emotion_name(e)} {number(v, signed=True)}" for e, v in matrix[metric].items())
-        by_chance = summaries.control_effects(sweep, run.emotions[0], metric).mean()
+        by_chance = control_effects(sweep, run.emotions[0], metric).mean()
         lines.append(
             f"- {metric_name(metric)}の変化は {listed}（等方的な乱数方向の平均 {number(by_chance, signed=True)}）。"
         )
@@ -77,7 +75,7 @@ def discussion(
 
 def _choice_lines(run: Run) -> list[str]:
     """Where on validation the effects are large, and which measures had no say in the choice."""
-    candidates = summaries.pareto(run, design.validation_sweep(run))
+    candidates = study.pareto(run)
     best = candidates.loc[candidates.groupby("emotion", sort=False)["effect"].idxmax()].to_dict("records")
     listed = "、".join(
         f"{metric_name(r['metric'])} 層 {r['layer']}・α = {r['alpha']:g}（{number(r['effect'], signed=True)}）"
@@ -86,7 +84,7 @@ def _choice_lines(run: Run) -> list[str]:
     lines = [
         f"- 検証で「自分 − 他感情の平均」が最も大きい候補は {listed}（多くの候補から最大を選んだ値であり、大きめに出る）。"
     ]
-    tables = pd.concat([point.table for point in design.operating_points(run).values()])
+    tables = pd.concat([point.table for point in study.operating_points(run).values()])
     differences = tables[[column for column in tables if column.startswith("difference/")]].abs().max()
     silent = [metric_name(name.removeprefix("difference/")) for name in differences.index[differences < NO_DIFFERENCE]]
     if silent:

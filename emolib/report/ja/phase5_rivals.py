@@ -8,9 +8,7 @@ from IPython.display import Markdown
 
 from emolib.report.ja.every_report import emotion_name, metric_name, none_at_hand, number, tidy
 from emolib.report.ja.phase5 import KINDS, SHORT
-from emolib.scoring.measures import measures
-from emolib.steering import summaries
-from emolib.study.run import Run
+from emolib.steering.summaries import prompt_shares, unchanged_at_zero
 
 SMALL = 0.02  # of a word per text, or of a probability
 MOSTLY_BROKEN = 0.5  # above it what broken texts do not count decides a mean
@@ -45,11 +43,7 @@ def norm_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def zero_sentence(sweep: pd.DataFrame) -> Markdown:
     """Whether a steer of strength 0 leaves every text as it was."""
-    texts = {
-        kind: sweep[sweep["kind"] == kind].set_index(["scenario", "sample"])["text"] for kind in ("baseline", "zero")
-    }
-    both = texts["zero"].to_frame("zero").join(texts["baseline"].rename("baseline"), how="inner")
-    same, n = int((both["zero"] == both["baseline"]).sum()), len(both)
+    same, n = unchanged_at_zero(sweep)
     text = f"強さ 0（α = 0）のパッチを通した {n} テキストのうち、パッチなしと一致したのは {same} である。"
     return Markdown(text + ("" if same == n else "一致しないテキストがあるため、以下の数値を用いる前に原因を調べる。"))
 
@@ -157,30 +151,18 @@ def pareto_hover(table: pd.DataFrame) -> list[str]:
     return [f"層 {layer}、α = {alpha:g}" for layer, alpha in zip(table["layer"], table["alpha"], strict=True)]
 
 
-def prompt_effects(run: Run, sweep: pd.DataFrame, family: str) -> pd.DataFrame:
-    """Every test scenario's effect under its own vector, for the histogram."""
-    parts = []
-    for emotion, names in measures(sweep, run.emotions).items():
-        for metric in (name for name in names if name.startswith(f"{family}/")):
-            values = summaries.per_prompt(sweep, emotion, metric)
-            parts.append(pd.DataFrame({"emotion": emotion, "metric": metric, "effect": values.to_numpy()}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["emotion", "metric", "effect"])
+def prompt_histogram(table: pd.DataFrame, family: str) -> pd.DataFrame:
+    """One kind of measure of `emolib.steering.summaries.prompt_effects`, for the histogram."""
+    return table[table["metric"].str.startswith(f"{family}/")]
 
 
-def prompt_rows(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
+def prompt_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Share of the prompts that move as meant, not at all, and the wrong way."""
-    rows = []
-    for family in ("keywords", "target"):
-        for (emotion, metric), part in prompt_effects(run, sweep, family).groupby(["emotion", "metric"], sort=False):
-            values = part["effect"]
-            shares = {"値が上がった": (values > 0).mean(), "変わらない": (values == 0).mean()}
-            shares["値が下がった"] = (values < 0).mean()
-            kept = summaries.effects(sweep, "emotion", emotion, metric, counted=False)
-            shares["値が下がった（破綻もそのまま数える）"] = (kept < 0).mean()
-            rows.append(
-                {"感情": emotion_name(emotion), "指標": metric_name(metric), **shares, "中央値": values.median()}
-            )
-    return tidy(pd.DataFrame(rows), digits=2).set_index(["感情", "指標"])
+    shares = prompt_shares(table)
+    named = shares.assign(emotion=shares["emotion"].map(emotion_name), metric=shares["metric"].map(metric_name))
+    names = {"emotion": "感情", "metric": "指標", "up": "値が上がった", "same": "変わらない", "down": "値が下がった"}
+    names |= {"down_unfiltered": "値が下がった（破綻もそのまま数える）", "median": "中央値"}
+    return tidy(named, digits=2, names=names).set_index(["感情", "指標"])
 
 
 # other ways of steering

@@ -1,26 +1,60 @@
-"""Phase 5: residual patching with controls."""
+"""Phase 5: residual patching with controls; the names here are what its notebook calls."""
 
 from __future__ import annotations
 
-from emolib.study.phase5_steering.design import (
-    dose_sweep,
-    operating_points,
-    reference,
-    test_sweep,
-    validation_sweep,
-)
 from emolib.study.phase5_steering.other_style import claims as other_style_claims
-from emolib.study.phase5_steering.rival_sweeps import alternatives_sweep, equal_strength
+from emolib.study.phase5_steering.own_sweeps import dose_sweep, operating_points, test_sweep, validation_sweep
+from emolib.study.phase5_steering.results import (
+    broken_shares,
+    claims,
+    control_effects,
+    doses,
+    equal_strength,
+    examples,
+    family_ranks,
+    label_changes,
+    layer_means,
+    metric_changes,
+    pareto,
+    prompt_effects,
+    realised_norms,
+    rivals,
+    save,
+    scorer_agreement,
+    scorer_effects,
+    specificity,
+    stock_phrases,
+)
+from emolib.study.phase5_steering.rival_sweeps import alternatives_sweep
 from emolib.study.phase5_steering.side_effects import damage
+from emolib.study.phase5_steering.sweep_settings import reference
 
 __all__ = [
     "alternatives_sweep",
+    "broken_shares",
+    "claims",
+    "control_effects",
     "damage",
     "dose_sweep",
+    "doses",
     "equal_strength",
+    "examples",
+    "family_ranks",
+    "label_changes",
+    "layer_means",
+    "metric_changes",
     "operating_points",
     "other_style_claims",
+    "pareto",
+    "prompt_effects",
+    "realised_norms",
     "reference",
+    "rivals",
+    "save",
+    "scorer_agreement",
+    "scorer_effects",
+    "specificity",
+    "stock_phrases",
     "test_sweep",
     "validation_sweep",
 ]

@@ -21,7 +21,10 @@ from emolib.steering.sweeps import Cell, SweepSettings, steer_cell, sweep_cells
 from emolib.study import phase2_activations
 from emolib.study.phase3_vectors.fitting import FEWEST_SCENARIOS
 from emolib.study.phase5_steering import design
-from emolib.study.run import Run
+from emolib.study.phase5_steering.design import Part, activations, parts, prompts
+from emolib.study.phase5_steering.own_sweeps import joined, operating_points, test_sweep
+from emolib.study.phase5_steering.sweep_settings import settings
+from emolib.study.run import Run, kept
 
 KIND = "other_style"
 
@@ -31,47 +34,40 @@ def style(run: Run) -> str:
     return "explicit" if run.params.vector_style == "implicit" else "implicit"
 
 
-def training(run: Run, part: design.Part) -> Activations:
+def training(run: Run, part: Part) -> Activations:
     """Activations of the part's training texts of that style: as many scenarios as the profile asks for, or all."""
     if part.name:
         return design.training(run, part, style(run))
-    position = run.params.vector_position
-    acts = run.once(f"activations/{position}", lambda: phase2_activations.activations(run, position))
+    acts = activations(run)
     return acts.where(acts.texts["id"].isin(phase2_activations.of_style(run, style(run))["id"]))
 
 
-def vectors(run: Run, part: design.Part) -> EmotionVectors | None:
+@kept
+def vectors(run: Run, part: Part) -> EmotionVectors | None:
     """Vectors of those texts; None where they are of fewer than two scenarios."""
-    return run.once(f"other_style/{part.name}", lambda: _vectors(run, part))
-
-
-def _vectors(run: Run, part: design.Part) -> EmotionVectors | None:
     acts = training(run, part)
     if acts.texts["scenario"].nunique() < FEWEST_SCENARIOS:
         return None
     return fit_emotion_vectors(acts, neutral=run.params.neutral)
 
 
+@kept
 def sweep(run: Run) -> pd.DataFrame | None:
     """The steers on the test prompts, at the point chosen for the sweep's own vectors; None without such vectors."""
-    return run.once("other_style", lambda: _sweep(run))
-
-
-def _sweep(run: Run) -> pd.DataFrame | None:
-    points = design.operating_points(run)
-    if any(vectors(run, part) is None for part in design.parts(run)):
+    points = operating_points(run)
+    if any(vectors(run, part) is None for part in parts(run)):
         return None
 
-    def steered(part: design.Part) -> pd.DataFrame:
-        point, given = points[part.name], design.settings(run, part)
+    def steered(part: Part) -> pd.DataFrame:
+        point, given = points[part.name], settings(run, part)
         cells = [_cell(run, part, emotion, point.layer, point.alpha, given) for emotion in run.emotions]
         shards, stored = [(f"layer{point.layer:03d}", cells)], run.shards(part.file("test_other_style"))
-        return sweep_cells(run.lm, design.prompts(run, part, "test"), shards, settings=given, run=stored)
+        return sweep_cells(run.lm, prompts(run, part, "test"), shards, settings=given, run=stored)
 
-    return design.joined(run, steered)
+    return joined(run, steered)
 
 
-def _cell(run: Run, part: design.Part, emotion: str, layer: int, alpha: float, given: SweepSettings) -> Cell:
+def _cell(run: Run, part: Part, emotion: str, layer: int, alpha: float, given: SweepSettings) -> Cell:
     """A steer of exactly the norm of the sweep's own."""
     own, found = design.vectors(run, part)[emotion][layer], vectors(run, part)
     scaled = replace(found[emotion][layer], neutral_norm=own.neutral_norm)
@@ -81,7 +77,8 @@ def _cell(run: Run, part: design.Part, emotion: str, layer: int, alpha: float, g
     return replace(cell, act=replace(cell.act, vector=scaled))
 
 
-def claims(run: Run, test: pd.DataFrame) -> pd.DataFrame | None:
+@kept
+def claims(run: Run) -> pd.DataFrame | None:
     """Both conditions of a claim for these vectors, against the test sweep's baseline and controls.
 
     Returns:
@@ -89,7 +86,7 @@ def claims(run: Run, test: pd.DataFrame) -> pd.DataFrame | None:
         the two styles' vectors at the steered layer, mean over parts) and n_fitted (training scenarios, fewest of the
         parts).
     """
-    found = sweep(run)
+    found, test = sweep(run), test_sweep(run)
     if found is None:
         return None
     swapped = pd.concat([test[test["kind"] != "emotion"], found.assign(kind="emotion")], ignore_index=True)
@@ -97,15 +94,15 @@ def claims(run: Run, test: pd.DataFrame) -> pd.DataFrame | None:
     params = run.params
     table = claims_table(swapped, known, families=FAMILIES, n_resamples=params.n_resamples, seed=params.seed)
     broken = found.groupby("emotion")["fluency/broken"].mean()
-    fitted = [training(run, part).texts["scenario"].nunique() for part in design.parts(run)]
+    fitted = [training(run, part).texts["scenario"].nunique() for part in parts(run)]
     cosines = table["emotion"].map(_cosines(run))
     return table.assign(broken=table["emotion"].map(broken), cosine=cosines, n_fitted=min(fitted))
 
 
 def _cosines(run: Run) -> dict[str, float]:
-    points = design.operating_points(run)
+    points = operating_points(run)
     found: dict[str, list[float]] = {emotion: [] for emotion in run.emotions}
-    for part in design.parts(run):
+    for part in parts(run):
         layer, own, other = points[part.name].layer, design.vectors(run, part), vectors(run, part)
         for emotion in run.emotions:
             found[emotion].append(float(cosine(own[emotion][layer].values, other[emotion][layer].values)))

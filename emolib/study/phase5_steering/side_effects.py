@@ -11,13 +11,21 @@ from emolib.directions.controls import FAMILIES
 from emolib.statistics import intervals
 from emolib.steering.damage import next_token_kl, topic_kept
 from emolib.steering.sweeps import control_cells, steer_cell
-from emolib.study.phase5_steering import design
-from emolib.study.run import Run
+from emolib.study.phase5_steering.design import Part, controls, parts, prompts, vectors
+from emolib.study.phase5_steering.own_sweeps import test_sweep
+from emolib.study.phase5_steering.sweep_settings import settings
+from emolib.study.run import Run, kept
 
 N_DAMAGE_CONTROLS = 2  # directions per family whose damage is measured
 
 
-def damage(run: Run, test: pd.DataFrame) -> pd.DataFrame:
+@kept
+def damage(run: Run) -> pd.DataFrame:
+    """`damage_of` the test sweep."""
+    return damage_of(run, test_sweep(run))
+
+
+def damage_of(run: Run, test: pd.DataFrame) -> pd.DataFrame:
     """What steering does beside its aim: the next-token distribution, and whether the text keeps to its topic.
 
     Returns:
@@ -27,11 +35,11 @@ def damage(run: Run, test: pd.DataFrame) -> pd.DataFrame:
         directions (how many are averaged: the first few of a family of controls).
     """
     matched = {**of_sweep(test), "controls": N_DAMAGE_CONTROLS}
-    matched["settings"] = [design.settings(run, part).matched() for part in design.parts(run)]
+    matched["settings"] = [settings(run, part).matched() for part in parts(run)]
 
     def compute() -> pd.DataFrame:
         rows = []
-        for part in design.parts(run):
+        for part in parts(run):
             table = test[test["part"] == part.name]
             rows.append(_damage_rows(run, part, table))
         return pd.concat(rows, ignore_index=True)
@@ -40,18 +48,18 @@ def damage(run: Run, test: pd.DataFrame) -> pd.DataFrame:
     return _damage_means(table)
 
 
-def _damage_rows(run: Run, part: design.Part, test: pd.DataFrame) -> pd.DataFrame:
+def _damage_rows(run: Run, part: Part, test: pd.DataFrame) -> pd.DataFrame:
     """KL and topic of every chosen test row: scenario, kind, emotion, kl, topic, topic_base."""
-    prompts = design.prompts(run, part, "test").set_index("scenario")["text"]
-    given = design.settings(run, part)
+    texts = prompts(run, part, "test").set_index("scenario")["text"]
+    given = settings(run, part)
     few = test[~test["kind"].isin(FAMILIES) | (test["index"] < N_DAMAGE_CONTROLS)]
     few = few[(few["sample"] == 0) & (few["kind"] != "zero")].reset_index(drop=True)  # α = 0 changes nothing
     acts = _acts(run, part, few, given)
     base = few[few["kind"] == "baseline"].set_index("scenario")
     written = dict(zip(base.index, base["text"], strict=True))
-    full = [given.template.replace("{text}", prompts[scenario]) for scenario in few["scenario"]]
+    full = [given.template.replace("{text}", texts[scenario]) for scenario in few["scenario"]]
     ids = [run.lm.tokenizer(written[s], add_special_tokens=False).input_ids for s in few["scenario"]]
-    topic = pd.Series(topic_kept([prompts[s] for s in few["scenario"]], few["text"].tolist()))
+    topic = pd.Series(topic_kept([texts[s] for s in few["scenario"]], few["text"].tolist()))
     return pd.DataFrame(
         {
             "scenario": few["scenario"],
@@ -64,11 +72,11 @@ def _damage_rows(run: Run, part: design.Part, test: pd.DataFrame) -> pd.DataFram
     )
 
 
-def _acts(run: Run, part: design.Part, rows: pd.DataFrame, given: Any) -> list[Any]:
+def _acts(run: Run, part: Part, rows: pd.DataFrame, given: Any) -> list[Any]:
     """The intervention of every row, made again from what the row says."""
-    vecs, made = design.vectors(run, part), {}
-    layers = [int(layer) for layer in sorted(set(rows.loc[rows["kind"].isin(FAMILIES), "layer"]))]
-    source = design.controls(run, part, layers) if layers else None
+    vecs, made = vectors(run, part), {}
+    layers = tuple(int(layer) for layer in sorted(set(rows.loc[rows["kind"].isin(FAMILIES), "layer"])))
+    source = controls(run, part, layers) if layers else None
     acts = []
     for row in rows[["kind", "emotion", "layer", "alpha", "index"]].to_dict("records"):
         key = tuple(row.values())

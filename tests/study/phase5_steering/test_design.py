@@ -29,14 +29,21 @@ from emolib.report.ja import phase5_limits as bounds
 from emolib.report.ja import phase5_other_style as reworded
 from emolib.report.ja import phase5_rivals as beside
 from emolib.report.ja import phase5_robustness as hanging
-from emolib.scoring.measures import measures
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
-from emolib.steering import candidates as tried
-from emolib.steering import robustness, summaries
+from emolib.steering import alternatives
 from emolib.steering.claims import effects
 from emolib.steering.damage import next_token_kl
 from emolib.steering.sweeps import control_seed
-from emolib.study.phase5_steering import design, other_style, rival_sweeps, side_effects
+from emolib.study import phase5_steering as study
+from emolib.study.phase5_steering import (
+    design,
+    other_style,
+    own_sweeps,
+    results,
+    rival_sweeps,
+    side_effects,
+    sweep_settings,
+)
 from emolib.study.run import Run
 
 FEW = {"n_train": 8, "n_validation": 4, "n_test": 4, "folds": 3, "layers": [2]}
@@ -60,9 +67,9 @@ def saved(data: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def whole(run: Run) -> pd.DataFrame:
     """Everything that the notebook makes; returns the test sweep."""
-    sweep = design.test_sweep(run)
-    design.dose_sweep(run), rival_sweeps.alternatives_sweep(run, "test"), side_effects.damage(run, sweep)
-    summaries.save_results(run, summaries.claims(run, sweep), other_style.claims(run, sweep))
+    sweep = own_sweeps.test_sweep(run)
+    own_sweeps.dose_sweep(run), rival_sweeps.alternatives_sweep(run, "test"), side_effects.damage(run)
+    results.save(run)
     return sweep
 
 
@@ -123,7 +130,7 @@ def test_with_folds_every_scenario_is_tested_once_and_held_apart(folded):
         assert part.train | part.validation | part.test == everything
         assert not part.train & (part.validation | part.test) and not part.validation & part.test
         assert part.train and part.validation
-    sweep = design.test_sweep(folded)
+    sweep = own_sweeps.test_sweep(folded)
     base = sweep[sweep["kind"] == "baseline"]
     assert base["scenario"].is_unique and set(base["scenario"]) == everything
     tested = {part.name: set(rows["scenario"]) for part, rows in ((p, sweep[sweep["part"] == p.name]) for p in found)}
@@ -146,11 +153,11 @@ def test_what_a_fold_is_fitted_on_never_sees_its_validation_and_test_texts(folde
         own = design.parts(seen)[0]
         assert own == part
         vecs = design.vectors(seen, own)
-        source = design.controls(seen, own, [layer])
+        source = design.controls(seen, own, (layer,))
         found = {f"vector {e}": vecs[e][layer].values for e in vecs}
         found |= {f"control {family}": source.direction(family, layer, 3) for family in FAMILIES[1:]}
         found["unit"] = np.array([vecs.neutral_norms[layer]])
-        found["reference"] = design.reference(seen, own)["nll"].to_numpy()
+        found["reference"] = sweep_settings.reference(seen, own)["nll"].to_numpy()
         asked, plain = rival_sweeps.prompting_templates(seen, own)
         found["prompting"] = np.array([*asked.values(), plain])
         return found
@@ -188,26 +195,27 @@ def test_the_alternatives_of_a_fold_are_fitted_on_its_training_texts_alone(folde
 
 def test_the_choice_depends_on_validation_texts_and_not_on_test_texts(run, planted, data, elsewhere):
     (part,) = design.parts(run)
-    point = design.operating_point(run)
+    point = own_sweeps.operating_point(run)
     choices = {}
     for split in ("test", "validation"):
         (elsewhere / split).mkdir()
         texts = changed(data, getattr(part, split))
         other = steering_run(planted.lm, written(texts, elsewhere / split))
         choices[split] = other
-    same = design.operating_point(choices["test"])
+    same = own_sweeps.operating_point(choices["test"])
     pd.testing.assert_frame_equal(same.table, point.table, rtol=1e-3, atol=1e-3)
     assert (same.layer, same.alpha) == (point.layer, point.alpha)
     assert rival_sweeps.matched_alphas(choices["test"]) == rival_sweeps.matched_alphas(run)
     assert design.prompts(choices["test"], part, "test")["text"].tolist() != (
         design.prompts(run, part, "test")["text"].tolist()
     )
-    moved = design.operating_point(choices["validation"])
+    moved = own_sweeps.operating_point(choices["validation"])
     assert not np.allclose(moved.table["score"], point.table["score"], atol=1e-2)  # control
 
 
 def test_validation_is_swept_over_every_candidate_and_test_at_the_chosen_point(run):
-    validation, sweep, point = design.validation_sweep(run), design.test_sweep(run), design.operating_point(run)
+    validation, sweep = own_sweeps.validation_sweep(run), own_sweeps.test_sweep(run)
+    point = own_sweeps.operating_point(run)
     steered = validation[validation["kind"] == "emotion"]
     assert steered.groupby(["layer", "alpha", "emotion"]).size().to_dict() == {
         (layer, alpha, e): 6 for layer in (1, 2) for alpha in (0.1, 0.15) for e in words.EMOTIONS
@@ -225,11 +233,11 @@ def test_validation_is_swept_over_every_candidate_and_test_at_the_chosen_point(r
 def test_every_rival_gets_the_strength_whose_broken_share_is_nearest_the_vectors(run, folded):
     for one in (run, folded):
         chosen, offered = rival_sweeps.matched_alphas(one), rival_sweeps.alternatives_sweep(one, "validation")
-        own = design.validation_sweep(one)
+        own = own_sweeps.validation_sweep(one)
         kinds = ("pca", "probe", "subspace")
         assert set(chosen) == {(p.name, k, e) for p in design.parts(one) for k in kinds for e in one.emotions}
         for (name, kind, emotion), alpha in chosen.items():
-            point = design.operating_points(one)[name]
+            point = own_sweeps.operating_points(one)[name]
             mine = own[(own["part"] == name) & (own["emotion"] == emotion) & (own["layer"] == point.layer)]
             share = mine.loc[mine["alpha"] == point.alpha, "fluency/broken"].mean()
             tried = offered[(offered["part"] == name) & (offered["kind"] == kind) & (offered["emotion"] == emotion)]
@@ -286,21 +294,21 @@ def test_a_resumed_run_ends_with_the_same_files_and_computes_only_what_is_missin
 def test_another_parameter_makes_other_shards(run, monkeypatch):
     kept, reference = files(run), run.paths.fluency_reference()
     written_at = reference.stat().st_mtime_ns
-    table = design.validation_sweep(again(run, monkeypatch, window=1))
-    assert not table["delta_ratio"].equals(design.validation_sweep(run)["delta_ratio"])
+    table = own_sweeps.validation_sweep(again(run, monkeypatch, window=1))
+    assert not table["delta_ratio"].equals(own_sweeps.validation_sweep(run)["delta_ratio"])
     assert reference.stat().st_mtime_ns == written_at  # what does not depend on it is found
-    design.validation_sweep(again(run, monkeypatch))  # what other tests read is put back
+    own_sweeps.validation_sweep(again(run, monkeypatch))  # what other tests read is put back
     assert files(run) == kept
 
 
 def test_the_saved_tables_are_those_that_were_read(run, folded):
     for one in (run, folded):
         for name, expected in (
-            ("validation", design.validation_sweep(one)),
-            ("test", design.test_sweep(one)),
-            ("dose", design.dose_sweep(one)),
+            ("validation", own_sweeps.validation_sweep(one)),
+            ("test", own_sweeps.test_sweep(one)),
+            ("dose", own_sweeps.dose_sweep(one)),
             ("alternatives", rival_sweeps.alternatives_sweep(one, "test")),
-            ("claims", summaries.claims(one, design.test_sweep(one))),
+            ("claims", results.claims(one)),
         ):
             pd.testing.assert_frame_equal(store.read_table(one.paths.sweep(name)), expected)
 
@@ -310,12 +318,11 @@ def test_the_saved_tables_are_those_that_were_read(run, folded):
 
 def test_doses_are_the_effects_at_every_strength_and_nothing_at_zero(run, folded):
     for one in (run, folded):
-        sweep, dose = design.test_sweep(one), design.dose_sweep(one)
-        table = summaries.doses(one, sweep, dose)
+        dose, table = own_sweeps.dose_sweep(one), results.doses(one)
         assert (
             table.loc[table["metric"] == "valence", "unfiltered"] == table.loc[table["metric"] == "valence", "effect"]
         ).all()
-        points = design.operating_points(one)
+        points = own_sweeps.operating_points(one)
         alphas = {a for p in points.values() for a in (*one.params.alphas, -p.alpha, 0.0)}
         assert set(table["alpha"]) == alphas
         assert (table.loc[table["alpha"] == 0, "effect"] == 0).all()
@@ -324,10 +331,10 @@ def test_doses_are_the_effects_at_every_strength_and_nothing_at_zero(run, folded
         assert set(zip(steered["part"], steered["alpha"], strict=True)) == {
             (name, a) for name, p in points.items() for a in (*one.params.alphas, -p.alpha) if a != p.alpha
         }
-    point = design.operating_point(run)
-    at = table_at(summaries.doses(run, design.test_sweep(run), design.dose_sweep(run)), point.alpha)
+    point = own_sweeps.operating_point(run)
+    at = table_at(results.doses(run), point.alpha)
     for emotion in run.emotions:
-        own = effects(design.test_sweep(run), "emotion", emotion, f"keywords/{emotion}")
+        own = effects(own_sweeps.test_sweep(run), "emotion", emotion, f"keywords/{emotion}")
         row = at.loc[(emotion, f"keywords/{emotion}")]
         assert (row["effect"], row["se"]) == pytest.approx((own.mean(), own.std(ddof=1) / np.sqrt(len(own))))
 
@@ -337,10 +344,10 @@ def table_at(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
 
 
 def test_rivals_are_measured_each_against_its_own_unpatched_text(run):
-    sweep, others = design.test_sweep(run), rival_sweeps.alternatives_sweep(run, "test")
-    table = summaries.rivals(run, sweep, others)
+    sweep, others = own_sweeps.test_sweep(run), rival_sweeps.alternatives_sweep(run, "test")
+    table = results.rivals(run)
     counts = table.groupby("kind", sort=False).size()
-    assert counts.to_dict() == dict.fromkeys(summaries.RIVALS, 2 * len(run.emotions))
+    assert counts.to_dict() == dict.fromkeys(alternatives.RIVALS, 2 * len(run.emotions))
     found = table.set_index(["kind", "metric"])
     for kind, baseline in (("prompting", "prompting_baseline"), ("probe", "baseline")):
         own = effects(others, kind, "anger", "keywords/anger", baseline=baseline)
@@ -352,8 +359,7 @@ def test_rivals_are_measured_each_against_its_own_unpatched_text(run):
 
 
 def test_a_rival_s_row_says_where_it_starts_how_far_behind_it_is_and_how_many_more_texts_it_breaks(run):
-    sweep, others = design.test_sweep(run), rival_sweeps.alternatives_sweep(run, "test")
-    table = summaries.rivals(run, sweep, others)
+    others, table = rival_sweeps.alternatives_sweep(run, "test"), results.rivals(run)
     np.testing.assert_allclose(table["level"] - table["base"], table["effect"], atol=1e-12)
     plain = others[others["kind"] == "prompting_baseline"]
     rows = table.set_index(["kind", "metric"])
@@ -373,9 +379,9 @@ def test_a_rival_s_row_says_where_it_starts_how_far_behind_it_is_and_how_many_mo
 
 def test_at_an_equal_strength_the_vector_adds_as_much_as_the_rival_on_the_same_prompts(run, folded):
     for one in (run, folded):
-        sweep, dose = design.test_sweep(one), design.dose_sweep(one)
+        sweep, dose = own_sweeps.test_sweep(one), own_sweeps.dose_sweep(one)
         others, chosen = rival_sweeps.alternatives_sweep(one, "test"), rival_sweeps.matched_alphas(one)
-        table = rival_sweeps.equal_strength(one, sweep, dose, others)
+        table = results.equal_strength(one)
         assert table.groupby("kind", sort=False).size().to_dict() == dict.fromkeys(("pca", "probe"), 6)
         both = pd.concat([sweep, dose])
         for kind, emotion in (("pca", "anger"), ("probe", "apology")):
@@ -395,7 +401,8 @@ def test_at_an_equal_strength_the_vector_adds_as_much_as_the_rival_on_the_same_p
             assert row["ahead"] == pytest.approx((counted[0] - counted[1]).mean())
             assert row["ahead"] == pytest.approx(row["own"] - row["rival"]) and row["n"] == len(pair)
         other_strengths = (t.assign(alpha=t["alpha"] + 0.01) for t in (sweep, dose))
-        assert rival_sweeps.equal_strength(one, *other_strengths, others).empty  # control
+        found = alternatives.equal_strength(*other_strengths, others, one.emotions, n_resamples=100, seed=0)
+        assert found.empty  # control
 
 
 def test_an_empty_text_leaves_the_scenarios_of_what_it_leaves_undefined():
@@ -416,12 +423,12 @@ def test_an_empty_text_leaves_the_scenarios_of_what_it_leaves_undefined():
 
 def test_the_cosine_of_a_family_is_that_of_its_nearest_direction(run, folded):
     for one in (run, folded):
-        found = summaries.control_cosines(one, design.test_sweep(one)).set_index(["family", "emotion"])["cosine"]
+        found = results.control_cosines(one).set_index(["family", "emotion"])["cosine"]
         assert set(found.index) == {(family, e) for family in FAMILIES for e in one.emotions}
         for emotion in one.emotions:
             nearest = []
             for part in design.parts(one):
-                layer, vecs = design.operating_points(one)[part.name].layer, design.vectors(one, part)
+                layer, vecs = own_sweeps.operating_points(one)[part.name].layer, design.vectors(one, part)
                 seeds = (control_seed(one.params.seed, "isotropic", layer, i) for i in range(one.params.n_controls))
                 drawn = np.stack([isotropic_direction(one.lm.d_model, seed) for seed in seeds])
                 nearest.append((drawn @ vecs[emotion][layer].direction).max())
@@ -430,8 +437,8 @@ def test_the_cosine_of_a_family_is_that_of_its_nearest_direction(run, folded):
 
 
 def test_damage_is_the_divergence_that_the_row_s_own_steer_makes(run):
-    sweep, point = design.test_sweep(run), design.operating_point(run)
-    table = side_effects.damage(run, sweep).set_index(["kind", "emotion"])
+    sweep, point = own_sweeps.test_sweep(run), own_sweeps.operating_point(run)
+    table = side_effects.damage(run).set_index(["kind", "emotion"])
     assert table.loc[("baseline", "none"), ["kl", "topic_change"]].tolist() == pytest.approx([0, 0], abs=1e-9)
     assert (table["kl"].drop(("baseline", "none")) > 0).all() and (table[["n_kl", "n_topic"]] == 6).all(axis=None)
     (part,) = design.parts(run)
@@ -446,21 +453,22 @@ def test_damage_is_the_divergence_that_the_row_s_own_steer_makes(run):
 
 
 def test_damage_is_worked_out_again_when_the_patch_is_another_though_no_text_has_changed(run, monkeypatch):
-    sweep = design.test_sweep(run)
-    here = side_effects.damage(run, sweep)
-    wider = side_effects.damage(again(run, monkeypatch, window=6), sweep)
+    sweep = own_sweeps.test_sweep(run)
+    here = side_effects.damage_of(run, sweep)
+    wider = side_effects.damage_of(again(run, monkeypatch, window=6), sweep)
     assert (wider["kl"] > here["kl"])[here["kind"] == "emotion"].all()
-    pd.testing.assert_frame_equal(side_effects.damage(again(run, monkeypatch), sweep), here)
+    pd.testing.assert_frame_equal(side_effects.damage_of(again(run, monkeypatch), sweep), here)
 
 
 @pytest.mark.parametrize("which", ["run", "folded"])
 def test_examples_are_ordered_by_effect_and_stand_beside_their_own_baseline(which, request):
     one = request.getfixturevalue(which)
-    sweep = design.test_sweep(one)
+    sweep = own_sweeps.test_sweep(one)
     data = one.data[one.data["emotion"] == "neutral"].set_index("scenario")["text"]
     base = sweep[sweep["kind"] == "baseline"].set_index("scenario")["text"]
     for emotion in one.emotions:
-        table = summaries.examples(one, sweep, emotion)
+        table = results.examples(one)
+        table = table[table["emotion"] == emotion].reset_index(drop=True)
         assert table["rule"].tolist()[:3] == ["best", "median", "worst"]
         assert table["effect"].tolist()[:3] == sorted(table["effect"].tolist()[:3], reverse=True)
         for row in table.to_dict("records"):
@@ -472,20 +480,20 @@ def test_examples_are_ordered_by_effect_and_stand_beside_their_own_baseline(whic
 def test_several_samples_are_one_scenario_to_every_table(planted, saved, elsewhere):
     given = {"temperature": 1.0, "n_samples": 2, "layers": [2], "alphas": [0.15], "n_controls": 1}
     run = steering_run(planted.lm, saved, **given)
-    sweep = design.test_sweep(run)
+    sweep = own_sweeps.test_sweep(run)
     assert (sweep.groupby(["kind", "emotion", "index", "scenario"]).size() == 2).all()
-    examples = summaries.examples(run, sweep, "anger")
+    examples = results.examples(run).query("emotion == 'anger'")
     base = sweep[sweep["kind"] == "baseline"]
     for row in examples.to_dict("records"):
         assert row["baseline"] in base.loc[base["scenario"] == row["scenario"], "text"].tolist()
-    assert (summaries.claims(run, sweep)["n"] == 6).all()
-    changes = summaries.metric_changes(run, sweep).set_index("metric")
+    assert (results.claims(run)["n"] == 6).all()
+    changes = results.metric_changes(run).set_index("metric")
     means = base.groupby("scenario")["valence"].mean()
     expected = (means.mean(), means.std(ddof=1) / np.sqrt(6))
     found = changes.loc["valence", ["baseline", "baseline_se"]].iloc[0]
     assert tuple(found) == pytest.approx(expected)
     assert found["baseline_se"] != pytest.approx(base["valence"].std(ddof=1) / np.sqrt(12), rel=1e-3)
-    assert (side_effects.damage(run, sweep)[["n_kl", "n_topic"]] == 6).all(axis=None)
+    assert (side_effects.damage(run)[["n_kl", "n_topic"]] == 6).all(axis=None)
 
 
 # prompting and chat formats
@@ -525,14 +533,14 @@ def test_chat_prompts_go_into_the_chat_format_and_begin_once(planted, saved, els
     few = {"layers": [2], "alphas": [0.1], "prompt_format": "chat"}
     run = steering_run(lm, saved, **few)
     (part,) = design.parts(run)
-    assert design.settings(run, part).template == "<begin>they said {text} so"
+    assert sweep_settings.settings(run, part).template == "<begin>they said {text} so"
     prompts = design.prompts(run, part, "validation")["text"].tolist()
     begin = lm.tokenizer.bos_token_id
     full = [f"<begin>they said {text} so" for text in prompts]
     for ids, bare in zip(encode(lm, full), encode(lm, [f"they said {t} so" for t in prompts]), strict=True):
         assert ids == bare and ids.count(begin) == 1
     assert lm.tokenizer(full[0]).input_ids.count(begin) == 2  # control: what the tokenizer alone would make of it
-    sweep = design.validation_sweep(run)
+    sweep = own_sweeps.validation_sweep(run)
     base = sweep[sweep["kind"] == "baseline"]["text"].tolist()
     outs, raw = (generate(lm, texts, max_new_tokens=6) for texts in (full, prompts))
     assert base == [out.text for out in outs] != [out.text for out in raw]
@@ -540,7 +548,7 @@ def test_chat_prompts_go_into_the_chat_format_and_begin_once(planted, saved, els
 
 def test_the_fluency_reference_continues_texts_in_the_format_of_the_sweeps(planted, saved, elsewhere):
     lm = chat_model(planted.lm)
-    raw, chat = (design.reference(steering_run(lm, saved, prompt_format=form)) for form in ("raw", "chat"))
+    raw, chat = (sweep_settings.reference(steering_run(lm, saved, prompt_format=form)) for form in ("raw", "chat"))
     assert not raw["prompt"].str.contains("said").any() and chat["prompt"].str.contains("said").all()
     assert not np.allclose(raw["nll"], chat["nll"], equal_nan=True)
 
@@ -548,21 +556,21 @@ def test_the_fluency_reference_continues_texts_in_the_format_of_the_sweeps(plant
 def test_prompts_can_be_made_to_begin_with_the_first_token_and_do_so_once(planted, saved, elsewhere):
     tokenizer = planted.lm.tokenizer
     plain, always = (steering_run(planted.lm, saved, bos=bos) for bos in ("model", "always"))
-    texts = [design.template_of(one).replace("{text}", "they said so") for one in (plain, always)]
+    texts = [sweep_settings.template_of(one).replace("{text}", "they said so") for one in (plain, always)]
     rows = encode(planted.lm, texts)
     assert rows[1] == ([] if rows[0][0] == tokenizer.bos_token_id else [tokenizer.bos_token_id]) + rows[0]
     chat = steering_run(chat_model(planted.lm), saved, bos="always", prompt_format="chat")
-    assert design.template_of(chat).count(tokenizer.bos_token) == 1
+    assert sweep_settings.template_of(chat).count(tokenizer.bos_token) == 1
     nameless = copy.deepcopy(tokenizer)
     nameless.bos_token = None
     with pytest.raises(UserError, match="bos=model"):
-        design.template_of(steering_run(replace(planted.lm, tokenizer=nameless), saved, bos="always"))
+        sweep_settings.template_of(steering_run(replace(planted.lm, tokenizer=nameless), saved, bos="always"))
 
 
 def test_a_chat_format_that_the_model_has_not_is_refused_in_one_line(planted, saved, elsewhere):
     run = steering_run(planted.lm, saved, prompt_format="chat")
     with pytest.raises(UserError, match=r"expected a model with a chat format.*prompt_format=raw") as found:
-        design.validation_sweep(run)
+        own_sweeps.validation_sweep(run)
     assert "\n" not in str(found.value)
 
 
@@ -572,39 +580,37 @@ def test_a_chat_format_that_the_model_has_not_is_refused_in_one_line(planted, sa
 @pytest.mark.parametrize("which", ["run", "folded"])
 def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which, request):
     one = request.getfixturevalue(which)
-    sweep, validation = design.test_sweep(one), design.validation_sweep(one)
-    points, params = design.operating_points(one), one.params
-    means = tried.layer_means(validation, measures(validation, one.emotions))
-    claims, matrix = summaries.claims(one, sweep), summaries.specificity_matrix(one, sweep)
-    broken, damage = summaries.broken_table(sweep), side_effects.damage(one, sweep)
-    other = other_style.claims(one, sweep)
-    candidates = summaries.pareto(one, validation)
-    doses = summaries.doses(one, sweep, design.dose_sweep(one))
-    compared = summaries.rivals(one, sweep, rival_sweeps.alternatives_sweep(one, "test"))
-    matched = rival_sweeps.equal_strength(
-        one, sweep, design.dose_sweep(one), rival_sweeps.alternatives_sweep(one, "test")
-    )
+    sweep, validation = own_sweeps.test_sweep(one), own_sweeps.validation_sweep(one)
+    points, params = own_sweeps.operating_points(one), one.params
+    means = study.layer_means(one)
+    claims, matrix = study.claims(one), study.specificity(one)
+    broken, damage = study.broken_shares(one), side_effects.damage(one)
+    other = other_style.claims(one)
+    candidates = study.pareto(one)
+    doses = study.doses(one)
+    compared = study.rivals(one)
+    matched = study.equal_strength(one)
     shown = [
-        *(wording.reference_rows(design.reference(one)), choosing.candidates(points), wording.matrix(matrix)),
+        *(wording.reference_rows(sweep_settings.reference(one)), choosing.candidates(points), wording.matrix(matrix)),
         *(choosing.layer_rows(means, family) for family in ("keywords", "target")),
         *(choosing.parts_sentence(points), bounds.criteria(one), bounds.limits(one, sweep)),
         *(beside.pareto_rows(candidates), beside.layer_heatmap(candidates).round(2) + 0.0),
         choosing.chosen_points(points, validation, params.broken_margin),
-        wording.change_rows(summaries.metric_changes(one, sweep)),
-        wording.largest_changes(summaries.label_changes(one, sweep)),
-        *(hanging.scorer_effect_rows(summaries.scorer_effects(one, sweep), params), hanging.typical_rows(claims)),
-        hanging.phrase_rows(robustness.stock_phrases(sweep, one.emotions)),
+        wording.change_rows(study.metric_changes(one)),
+        wording.largest_changes(study.label_changes(one)),
+        *(hanging.scorer_effect_rows(study.scorer_effects(one), params), hanging.typical_rows(claims)),
+        hanging.phrase_rows(study.stock_phrases(one)),
         *(wording.claim_rows(claims, params), wording.overall_rows(claims, params)),
-        beside.family_rows(summaries.family_ranks(claims, summaries.control_cosines(one, sweep))),
-        *(beside.norm_rows(summaries.realised_norms(sweep)), beside.zero_sentence(sweep)),
-        *(beside.prompt_rows(one, sweep), beside.dose_rows(doses), beside.dose_sentence(doses)),
+        beside.family_rows(study.family_ranks(one)),
+        *(beside.norm_rows(study.realised_norms(one)), beside.zero_sentence(sweep)),
+        *(beside.prompt_rows(study.prompt_effects(one)), beside.dose_rows(doses), beside.dose_sentence(doses)),
         *(beside.dose_breakage_rows(doses), beside.rival_level_rows(compared), beside.rival_strength_rows(compared)),
         *(beside.rival_lead_rows(compared), beside.rival_sentence(compared, params.broken_margin)),
         *(beside.equal_strength_rows(matched), beside.equal_strength_sentence(matched)),
         *(harm.kl_rows(damage), harm.topic_rows(damage), harm.damage_sentence(damage)),
         *(reworded.other_style_rows(other, claims), reworded.other_style_sentence(one, other, claims)),
         wording.broken_rows(broken),
-        *(wording.all_examples(one, sweep), closing.next_actions(claims, params, points, broken)),
+        *(wording.all_examples(study.examples(one)), closing.next_actions(claims, params, points, broken)),
         closing.discussion(one, sweep, claims, matrix, broken, other),
     ]
     for part in shown:

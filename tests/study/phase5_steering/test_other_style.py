@@ -13,8 +13,7 @@ from planted_runs import in_two_styles, steering_run, written
 from emolib.directions.vectors import fit_emotion_vectors
 from emolib.report.ja import phase5_other_style as wording
 from emolib.selftest.planted import Planted, plant, planted_scenarios
-from emolib.steering import summaries
-from emolib.study.phase5_steering import design, other_style
+from emolib.study.phase5_steering import design, other_style, own_sweeps, results
 from emolib.study.run import Run
 
 
@@ -57,15 +56,15 @@ def test_the_steers_are_as_large_as_the_sweeps_own(planted, saved, tmp_path, mon
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path))
     alphas = [0.1] if unit == "resid" else [0.5]
     run = steering_run(planted.lm, saved, layers=[2], alphas=alphas, unit=unit)
-    both = pd.concat([design.test_sweep(run), other_style.sweep(run)])
+    both = pd.concat([own_sweeps.test_sweep(run), other_style.sweep(run)])
     sizes = both.groupby(["kind", "emotion", "scenario"])["delta_ratio"].first()
     np.testing.assert_allclose(sizes["other_style"], sizes["emotion"], rtol=1e-4)
     assert (sizes["other_style"] > 0).all()
 
 
 def test_the_claims_rest_on_those_texts_and_on_the_sweeps_own_controls(run):
-    test, steered = design.test_sweep(run), other_style.sweep(run)
-    own, table = summaries.claims(run, test), other_style.claims(run, test)
+    test, steered = own_sweeps.test_sweep(run), other_style.sweep(run)
+    own, table = results.claims(run), other_style.claims(run)
     assert table[["emotion", "metric"]].equals(own[["emotion", "metric"]])
     assert table["max_isotropic"].tolist() == own["max_isotropic"].tolist()
     base = test[test["kind"] == "baseline"].groupby("scenario")["keywords/anger"].mean()
@@ -81,7 +80,7 @@ def test_without_such_texts_the_section_says_so(planted, tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "results"))
     file = written(planted_scenarios(planted, 30), tmp_path)  # explicit texts alone
     run = steering_run(planted.lm, file, layers=[2], alphas=[0.1])
-    assert other_style.sweep(run) is None and other_style.claims(run, design.test_sweep(run)) is None
+    assert other_style.sweep(run) is None and other_style.claims(run) is None
     own = pd.DataFrame({"emotion": ["anger"], "supported": [True]})
     assert "足りず" in wording.other_style_sentence(run, None, own).data
     assert len(wording.other_style_rows(None, own)) == 1

@@ -1,0 +1,90 @@
+"""How every row of Phase 5's sweeps is continued and scored: the prompt's format, and when a text counts as broken."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from emolib.base import store
+from emolib.base.errors import UserError
+from emolib.scoring.fluency import fluency_reference, nll_limit
+from emolib.steering.sweeps import SweepSettings
+from emolib.study.batch_size import generation_batch
+from emolib.study.phase5_steering.design import Part, parts, prompts
+from emolib.study.run import Run, kept
+
+REFERENCE_SCENARIOS = 40
+
+
+@kept
+def settings(run: Run, part: Part) -> SweepSettings:
+    """What the part's rows share, with the limit of its own fluency reference."""
+    params = run.params
+    return SweepSettings(
+        unit=params.unit,
+        window=params.window,
+        schedule=params.schedule,
+        template=template_of(run),
+        n_samples=params.n_samples,
+        max_new_tokens=params.max_new_tokens,
+        temperature=params.temperature,
+        top_p=params.top_p,
+        seed=params.seed,
+        batch_size=generation_batch(run, prompts(run, part, "validation")),
+        backend=params.backend,
+        nll_limit=nll_limit(reference(run, part)),
+    )
+
+
+def reference(run: Run, part: Part | None = None) -> pd.DataFrame:
+    """Sampled, unpatched continuations of the training texts, in the sweeps' prompt format, and their likelihood."""
+    params, part = run.params, part or parts(run)[0]
+    data = run.data
+    first = sorted(part.train)[:REFERENCE_SCENARIOS]
+    texts = run.texts("train") if not part.name else data[data["scenario"].isin(first)].reset_index(drop=True)
+    template = template_of(run)
+    texts = texts.assign(text=[template.replace("{text}", text) for text in texts["text"]])
+    matched = {
+        "texts": store.digest(texts.to_dict("list")),
+        "max_new_tokens": params.max_new_tokens,
+        "seed": params.seed,
+    }
+
+    def compute() -> pd.DataFrame:
+        run.progress.begin("fluency reference", len(texts), tokens_per_row=params.max_new_tokens)
+        table = fluency_reference(
+            run.lm,
+            texts,
+            max_new_tokens=params.max_new_tokens,
+            seed=params.seed,
+            batch_size=generation_batch(run, texts),
+        )
+        run.progress.advance(len(texts))
+        return table
+
+    return run.artifacts.table(run.paths.fluency_reference(part.file("")), matched, compute)
+
+
+def template_of(run: Run) -> str:
+    """What the sweeps continue, with the prompt in place of `{text}`.
+
+    Raises:
+        UserError: the model has no chat format, or no beginning-of-sequence token, and is asked for it.
+    """
+    template = prompt_template(run) if run.params.prompt_format == "chat" else "{text}"
+    if run.params.bos == "model":
+        return template
+    first = run.lm.tokenizer.bos_token
+    if not first:
+        raise UserError(
+            f"expected a tokenizer with a beginning-of-sequence token, {run.params.model}'s has none; use bos=model"
+        )
+    return template if template.startswith(first) else first + template
+
+
+def prompt_template(run: Run, request: str = "") -> str:
+    """The model's chat format around one message of the user.
+
+    Raises:
+        UserError: the model has no chat format.
+    """
+    return run.lm.in_chat_format("{text}" + request)
