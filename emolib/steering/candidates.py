@@ -9,6 +9,10 @@ import pandas as pd
 from emolib.statistics import intervals
 from emolib.steering.claims import OperatingPoint, success
 
+FEW_LEFT_OUT = 0.8  # a rule that leaves at least this share of the candidates has hardly narrowed them
+HALF = 0.5
+NO_DIFFERENCE = 0.005  # in words or in probability: as good as none
+
 
 def layer_means(validation: pd.DataFrame, measures: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Own measures by layer and strength under the emotion's own vector, and unpatched; all parts together.
@@ -36,7 +40,8 @@ def ceilings(points: Mapping[str, OperatingPoint], validation: pd.DataFrame, mar
 
     Returns:
         part, baseline (broken share of the unpatched texts), ceiling (what a candidate's share may be at most), kept
-        and tried (candidates), broken (the chosen point's largest share).
+        and tried (candidates), broken (the chosen point's largest share), narrows (the rule left out more than a fifth
+        of the candidates), allows_most (the ceiling lets more than half of the texts be broken).
     """
     rows = []
     for name, point in points.items():
@@ -45,6 +50,7 @@ def ceilings(points: Mapping[str, OperatingPoint], validation: pd.DataFrame, mar
         at = point.table.set_index(["layer", "alpha"])
         row = {"part": name, "baseline": share, "ceiling": min(share + margin, 1.0), "tried": len(at)}
         row |= {"kept": int(at["eligible"].sum()), "broken": float(at.loc[(point.layer, point.alpha), "broken"])}
+        row |= {"narrows": row["kept"] / row["tried"] < FEW_LEFT_OUT, "allows_most": row["ceiling"] > HALF}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -57,3 +63,34 @@ def pooled(points: Mapping[str, OperatingPoint]) -> pd.DataFrame:
     means = groups[[c for c in tables if c == "score" or c.startswith("difference/")]].mean()
     counts = groups["eligible"].agg(["sum", "size"]).rename(columns={"sum": "kept", "size": "tried"})
     return pd.concat([means, groups["broken"].max(), counts.astype(int)], axis=1).reset_index()
+
+
+def edges(points: Mapping[str, OperatingPoint]) -> pd.DataFrame:
+    """Where a part's choice lies at the end of what was tried.
+
+    Returns:
+        part, layer, alpha, layer_at_edge, alpha_at (`top`, `bottom` or `inside`).
+    """
+    rows = []
+    for name, point in points.items():
+        layers, alphas = (sorted(set(point.table[column])) for column in ("layer", "alpha"))
+        at = "top" if point.alpha == alphas[-1] else "bottom" if point.alpha == alphas[0] else "inside"
+        row = {"part": name, "layer": point.layer, "alpha": point.alpha}
+        rows.append({**row, "layer_at_edge": point.layer in (layers[0], layers[-1]), "alpha_at": at})
+    return pd.DataFrame(rows)
+
+
+def silent_measures(points: Mapping[str, OperatingPoint]) -> list[str]:
+    """The measures that hardly differ at any candidate, so that the choice was made by the others."""
+    tables = pd.concat([point.table for point in points.values()])
+    largest = tables[[column for column in tables if column.startswith("difference/")]].abs().max()
+    return [name.removeprefix("difference/") for name in largest.index[largest < NO_DIFFERENCE]]
+
+
+def best_candidates(candidates: pd.DataFrame) -> pd.DataFrame:
+    """The candidate of every emotion with the largest specific effect on validation: the most of many, so too large.
+
+    Args:
+        candidates: see `emolib.steering.summaries.pareto`.
+    """
+    return candidates.loc[candidates.groupby("emotion", sort=False)["effect"].idxmax()]

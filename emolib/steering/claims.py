@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from emolib.base.errors import UserError
+from emolib.directions.controls import FAMILIES
 from emolib.statistics import intervals
 
 RANK_BAR = 1 / 60
@@ -134,6 +135,12 @@ def control_effects(
     return (per_scenario - base).mean(axis=1)
 
 
+def control_counts(sweep: pd.DataFrame) -> dict[str, int]:
+    """The families of control directions in a sweep, and how many directions each has."""
+    counts = sweep[sweep["kind"].isin(FAMILIES)].groupby("kind", sort=False)["index"].nunique()
+    return {family: int(counts[family]) for family in FAMILIES if family in counts}
+
+
 def rank_bar(n_controls: int, n_tests: int) -> float:
     """What the worst family's rank p has to reach.
 
@@ -221,27 +228,3 @@ def _against_controls(
     row["rank_p"] = max(row[f"p_{family}"] for family in families)
     row["random_max"] = max(row[f"max_{family}"] for family in families)
     return row
-
-
-def verdict(row: dict[str, Any], smallest_d: float) -> tuple[str, str]:
-    """`supported`, `not_supported` or `underpowered`, and why.
-
-    Args:
-        row: met (the bar is reached), low, high, reference, n (scenarios), detectable_d, degenerate, and for claims
-            with control directions n_controls, rank_p and rank_bar.
-        smallest_d: the smallest d_z of interest.
-    """
-    if row["n"] < FEWEST_SCENARIOS:
-        return "underpowered", "few_scenarios"
-    if row.get("rank_bar") is not None and 1 / (1 + row["n_controls"]) > row["rank_bar"] + 1e-12:
-        return "underpowered", "few_controls"
-    if row["met"]:
-        return "supported", "bar_reached"
-    if row["degenerate"]:
-        return "not_supported", "degenerate"
-    if row.get("rank_bar") is not None and row["rank_p"] > row["rank_bar"] + 1e-12:
-        return "not_supported", "controls_reach_it"
-    holds = not (row["low"] > row["reference"] or row["high"] < row["reference"])  # also where it is undefined
-    if holds and row["detectable_d"] > smallest_d:
-        return "underpowered", "too_small_to_detect"
-    return "not_supported", "bar_missed"

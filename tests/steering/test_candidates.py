@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from emolib.report.ja import phase5_candidates as choosing
-from emolib.steering.candidates import ceilings, layer_means, pooled
+from emolib.steering.candidates import best_candidates, ceilings, edges, layer_means, pooled, silent_measures
 from emolib.steering.claims import OperatingPoint
 
 GRID = [(layer, alpha) for layer in (10, 14, 18) for alpha in (0.2, 0.3, 0.4)]
@@ -107,3 +109,28 @@ def test_layers_have_a_table_and_a_figure_with_errors_and_the_unpatched_mean(fam
     np.testing.assert_allclose(np.subtract(upper, lower), 2 * part["se"], atol=1e-12)
     np.testing.assert_allclose(line, part["mean"])
     np.testing.assert_allclose(dotted, part["baseline"])
+
+
+def test_the_rule_on_broken_texts_narrows_or_allows_most():
+    points = {"one": point_of(kept=8), "two": point_of(kept=7)}
+    table = ceilings(points, validation_of(one=0.7, two=0.2), 0.1).set_index("part")
+    assert table["narrows"].to_dict() == {"one": False, "two": True}
+    assert table["allows_most"].to_dict() == {"one": True, "two": False}
+
+
+def test_a_choice_at_the_end_of_what_was_tried_is_told():
+    points = {"a": point_of(14, 0.3), "b": point_of(18, 0.4), "c": point_of(10, 0.2)}
+    table = edges(points).set_index("part")
+    assert table["layer_at_edge"].to_dict() == {"a": False, "b": True, "c": True}
+    assert table["alpha_at"].to_dict() == {"a": "inside", "b": "top", "c": "bottom"}
+
+
+def test_a_measure_that_differs_nowhere_had_no_say_in_the_choice():
+    point = point_of()
+    told = point.table.assign(**{"difference/target/anger": np.linspace(0, 0.1, len(GRID))})
+    assert silent_measures({"": dataclasses.replace(point, table=told)}) == ["keywords/anger"]
+
+
+def test_the_best_candidate_is_the_one_with_the_largest_effect_of_its_emotion():
+    table = pd.DataFrame({"emotion": ["a", "a", "b"], "effect": [0.1, 0.3, -0.2], "layer": [1, 2, 1]})
+    assert best_candidates(table)["layer"].tolist() == [2, 1]

@@ -16,8 +16,7 @@ from emolib.report.ja.every_report import (
     tidy,
 )
 from emolib.scoring.fluency import nll_limit
-from emolib.statistics import intervals
-from emolib.steering.claims import verdict as judged
+from emolib.steering.findings import judged
 from emolib.steering.robustness import BESIDE
 
 WORDS = {"supported": "支持", "not_supported": "不支持", "underpowered": "検出力不足"}
@@ -164,9 +163,8 @@ def verdict(row: dict, params: PatchingParameters) -> str:
     """The word for one emotion and measure, by the rule that Phase 7 uses too."""
     about = {"met": row["supported"], "low": row["ci_low"], "high": row["ci_high"], "reference": 0.0}
     about |= {"n": row["n"], "degenerate": row["degenerate"], "rank_p": row["rank_p"], "rank_bar": row["bar"]}
-    about |= {"n_controls": params.n_controls, "detectable_d": intervals.minimum_detectable_effect(row["n"])}
-    word, reason = judged(about, params.smallest_d)
-    return WORDS[word] + ("（0 でない差が少ない）" if reason == "degenerate" else "")
+    found = judged(about | {"n_controls": params.n_controls}, smallest_d=params.smallest_d)
+    return WORDS[found["verdict"]] + ("（0 でない差が少ない）" if found["reason"] == "degenerate" else "")
 
 
 def change_rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,8 @@ from emolib.report.ja.every_report import (
 from emolib.report.ja.phase5 import KINDS as KIND_NAMES
 from emolib.statistics.effect_sizes import CONTROL_FAMILIES
 from emolib.statistics.power import required_scenarios
+from emolib.steering.claims import control_counts
+from emolib.steering.findings import POWER, detectable
 from emolib.study.phase7_claims import study_tables
 from emolib.study.run import Run
 
@@ -134,7 +136,7 @@ def _steering_source(run: Run, model: str) -> dict[str, Any]:
     if record is None:
         return {}
     given, sweep = record.parameters, study_tables.test_sweep(run, model)
-    chosen, counts = sweep[sweep["kind"] == "emotion"], study_tables.control_families(sweep)
+    chosen, counts = sweep[sweep["kind"] == "emotion"], control_counts(sweep)
     style, position = given["vector_style"], given["vector_position"]
     values = {
         "テストシナリオ": chosen["scenario"].nunique(),
@@ -312,13 +314,13 @@ def power_sentence(table: pd.DataFrame, smallest_d: float, significance: float) 
     """Whether the present number of scenarios detects the smallest effect of interest."""
     if table.empty:
         return Markdown("Phase 5 の読める記録がないため、今の設計の検出力は計算しない。")
-    needed = required_scenarios(smallest_d, power=study_tables.POWER, alpha=significance)
+    needed = required_scenarios(smallest_d, power=POWER, alpha=significance)
     lines = []
     for (model, n), _ in table.groupby(["model", "n"], sort=False):
-        found = study_tables.detectable(int(n), significance)
+        found = detectable(int(n), level=significance)
         reach = f"d_z = {found:.2f}" if math.isfinite(found) else "計算できないほど大きい"
         lines.append(
-            f"- {model}: n = {n} で t 検定の検出力が {study_tables.POWER:g} となる最小の効果は {reach}。関心のある最小の効果 {smallest_d:g} を"
+            f"- {model}: n = {n} で t 検定の検出力が {POWER:g} となる最小の効果は {reach}。関心のある最小の効果 {smallest_d:g} を"
             + ("検出できる。" if found <= smallest_d else f"検出するには {needed} シナリオが要る。")
         )
     lines.append(

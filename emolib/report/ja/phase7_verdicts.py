@@ -12,8 +12,9 @@ from emolib.report.ja.every_report import STYLE_NAMES, emotion_name, markdown_ta
 from emolib.report.ja.phase5 import KINDS as KIND_NAMES
 from emolib.report.ja.phase7 import POSITIONS, nothing_of, shown_interval, shown_number, shown_p
 from emolib.statistics.power import required_scenarios
+from emolib.steering.claims import FEWEST_SCENARIOS, LEVEL
+from emolib.steering.findings import POWER, overall
 from emolib.study.phase7_claims import study_tables, verdicts
-from emolib.study.phase7_claims.verdicts import FEWEST_SCENARIOS
 from emolib.study.run import Run
 
 VERDICTS = {"supported": "支持", "not_supported": "不支持", "underpowered": "検出力不足"}
@@ -179,12 +180,10 @@ def _span(values: pd.Series, digits: int = 2) -> str:
 
 
 def _overall(steering: pd.DataFrame) -> str:
-    """The verdict per emotion, by Phase 5's rule: as weak as that of its weakest measure."""
+    """The verdict per emotion, in words."""
     found: dict[str, list[str]] = {}
-    for emotion, part in steering.groupby("emotion", sort=False):
-        words = set(part["verdict"])
-        weakest = next(word for word in ("not_supported", "underpowered", "supported") if word in words)
-        found.setdefault(weakest, []).append(emotion_name(emotion))
+    for emotion, word in overall(steering).items():
+        found.setdefault(word, []).append(emotion_name(str(emotion)))
     return "、".join(f"{VERDICTS[word]}: {'・'.join(found[word])}" for word in VERDICTS if word in found)
 
 
@@ -245,13 +244,13 @@ def _weak_lines(claims: pd.DataFrame, smallest_d: float) -> list[str]:
         for row in reached.to_dict("records"):
             lines.append(
                 f"- {_claim_name(row)}は、順位 p が基準を超え（{shown_p(row['rank_p'])}）、区間も 0 を含む。規則では不支持だが、"
-                f"この n では d_z < {row['detectable_d']:.2f} の効果は検出力 {study_tables.POWER:g} に届かず、小さい効果の有無は分からない。"
+                f"この n では d_z < {row['detectable_d']:.2f} の効果は検出力 {POWER:g} に届かず、小さい効果の有無は分からない。"
             )
     seen = claims[(claims["claim"] == "steering") & (claims["verdict"] == "supported")]
     blind = seen[seen["detectable_d"] > smallest_d]
     if len(blind):
         lines.append(
-            f"- 支持された Phase 5 の主張 {_of(len(blind), len(seen))}は、d_z = {smallest_d:g} を検出力 {study_tables.POWER:g} で検出できない設計で得た。"
+            f"- 支持された Phase 5 の主張 {_of(len(blind), len(seen))}は、d_z = {smallest_d:g} を検出力 {POWER:g} で検出できない設計で得た。"
             "このような設計で有意になった効果の大きさは、真の値より大きめに出やすい。"
         )
     return lines
@@ -282,7 +281,7 @@ def next_actions(run: Run, claims: pd.DataFrame) -> Markdown:
     if "few_controls" in reasons:
         lines.append("- 対照の数では順位 p が基準に届かない。`n_controls` を増やす。")
     if "too_small_to_detect" in reasons:
-        needed = required_scenarios(params.smallest_d, power=study_tables.POWER, alpha=params.significance)
+        needed = required_scenarios(params.smallest_d, power=POWER, alpha=LEVEL)
         lines.append(
             f"- 検出力不足の主張には、d_z = {params.smallest_d:g} なら {needed} シナリオが要る。`baseline` で確かめる。"
         )

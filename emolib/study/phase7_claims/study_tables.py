@@ -23,8 +23,7 @@ from emolib.base.parameters import PHASE_PARAMETERS
 from emolib.base.paths import ResultPaths
 from emolib.directions.subspace_choice import choose_k
 from emolib.scoring.measures import measures
-from emolib.statistics import intervals
-from emolib.statistics.effect_sizes import CONTROL_FAMILIES, correct, effect_sizes
+from emolib.statistics.effect_sizes import correct, effect_sizes
 from emolib.statistics.power import achieved_power, power_table
 from emolib.steering.claims import success
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
@@ -36,7 +35,6 @@ MEASURES = (
     *("keywords", "target", "target_lexical", "target_encoder", "valence", "sentiment", "politeness", "goemotions"),
     "fluency",
 )
-POWER = 0.8  # at which the smallest detectable effect is worked out
 K_RULE = "smallest k whose validation excess is within one standard error (that of the best k) of the best excess"
 POST_HOC = "post_hoc_power_descriptive"
 POST_HOC_NOTE = "describes only: it restates the p value and decides nothing (Hoenig & Heisey 2001)"
@@ -316,12 +314,6 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
-def detectable(n: int, significance: float) -> float:
-    """Smallest d_z that n scenarios detect with power 0.8; infinite where n is too small for the test."""
-    found = intervals.minimum_detectable_effect(n, power=POWER, alpha=significance) if n > 2 else float("inf")
-    return float(found)
-
-
 # k
 
 
@@ -403,9 +395,3 @@ def read_csv(path: Path) -> pd.DataFrame:
     store.check(path)
     # the python engine alone reads back the very digits with every pandas
     return pd.read_csv(io.BytesIO(path.read_bytes()), keep_default_na=False, na_values=[""], engine="python")
-
-
-def control_families(sweep: pd.DataFrame) -> dict[str, int]:
-    """The families of control directions in a sweep, and how many directions each has."""
-    counts = sweep[sweep["kind"].isin(CONTROL_FAMILIES)].groupby("kind", sort=False)["index"].nunique()
-    return {family: int(counts[family]) for family in CONTROL_FAMILIES if family in counts}

@@ -1,10 +1,5 @@
 """What a study may claim: every claim of phases 3 and 5 with the bar that was set beforehand, where its numbers lie,
-and whether they reach the bar, do not reach it, or could not have told.
-
-A design could not have told where it has fewer scenarios than an interval is worth, or fewer control directions than
-the bar needs, or where the interval holds the value that it should exclude, no control reaches the effect, and the
-smallest effect that the design detects (power 0.8) is larger than the smallest effect of interest. A claim that is not
-supported is not refuted.
+and its verdict by the one rule of `emolib.steering.findings`.
 """
 
 from __future__ import annotations
@@ -16,13 +11,13 @@ import pandas as pd
 
 from emolib.base import paths, store
 from emolib.statistics import intervals
-from emolib.steering.claims import FEWEST_SCENARIOS, control_effects, value_of, verdict
+from emolib.steering.claims import control_counts, control_effects, value_of
 from emolib.steering.claims import effects as own_effect
+from emolib.steering.findings import findings, judged
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
 from emolib.study.phase7_claims import study_tables
 from emolib.study.run import Run
 
-__all__ = ["FEWEST_SCENARIOS", "verdict"]
 NORMAL = 1.96
 BARS = {
     "stability": "95 % interval of the split-half cosine above the 97.5 % point of shuffled labels",
@@ -34,6 +29,7 @@ BARS = {
     "steering": "95 % BCa interval of [own vector - other vectors] above 0, and the rank p of the worst control family "
     "at most its bar",
 }
+JUDGED = ("value", "low", "high", "reference", "n", "rank_p", "rank_bar", "n_controls", "degenerate", "met")
 COLUMNS = (
     *("phase", "claim", "model", "emotion", "measure", "bar", "value", "low", "high", "reference", "n"),
     *("detectable_d", "rank_p", "rank_bar", "max_p", "max_family", "max_at", "max_z", "max_left_out", "n_controls"),
@@ -60,12 +56,9 @@ def claims(run: Run) -> pd.DataFrame:
 
 
 def _judged(run: Run, row: dict[str, Any]) -> dict[str, Any]:
-    params = run.params
     absent = ("rank_p", "rank_bar", "max_p", "max_family", "max_at", "max_z", "n_controls")
-    filled = {**dict.fromkeys(absent), "max_left_out": False, "degenerate": False, **row}
-    filled |= {"bar": BARS[row["claim"]], "detectable_d": study_tables.detectable(row["n"], params.significance)}
-    word, reason = verdict(filled, params.smallest_d)
-    return {**filled, "verdict": word, "reason": reason}
+    filled = {**dict.fromkeys(absent), "max_left_out": False, **row, "bar": BARS[row["claim"]]}
+    return judged(filled, smallest_d=run.params.smallest_d)
 
 
 # phase 3
@@ -147,14 +140,12 @@ def _steering_claims(run: Run, model: str) -> list[dict[str, Any]]:
     """Each emotion × measure: Phase 5's own numbers, and the rank p corrected for how many are looked at."""
     path = study_tables.places(run, model).sweep("claims")
     table, sweep = study_tables.stored(run, path), study_tables.test_sweep(run, model)
-    directions = min(study_tables.control_families(sweep).values(), default=0)
-    corrected = family_p(sweep, list(zip(table["emotion"], table["metric"], strict=True)))
+    corrected = family_p(sweep, list(zip(table["emotion"], table["metric"], strict=True))).to_dict("records")
+    found = findings(table, sweep, smallest_d=run.params.smallest_d).to_dict("records")
     rows = []
-    for at, over_all in zip(table.to_dict("records"), corrected.to_dict("records"), strict=True):
+    for at, over_all in zip(found, corrected, strict=True):
         row = _row("steering", model, at["emotion"], at["metric"], path, "phase5")
-        row |= {"value": at["vs_others"], "low": at["ci_low"], "high": at["ci_high"], "reference": 0.0, "n": at["n"]}
-        row |= {"rank_p": at["rank_p"], "rank_bar": at["bar"], "n_controls": directions, **over_all}
-        rows.append({**row, "degenerate": bool(at["degenerate"]), "met": bool(at["supported"])})
+        rows.append(row | {name: at[name] for name in JUDGED} | over_all)
     return rows
 
 
@@ -175,7 +166,7 @@ def family_p(sweep: pd.DataFrame, cells: list[tuple[str, str]]) -> pd.DataFrame:
         {"max_p": np.nan, "max_family": None, "max_at": None, "max_z": np.nan, "max_left_out": number not in kept}
         for number in range(len(cells))
     ]
-    for family in study_tables.control_families(sweep) if kept else ():
+    for family in control_counts(sweep) if kept else ():
         chosen = [cells[number] for number in kept]
         own = np.array([own_effect(sweep, "emotion", emotion, metric).mean() for emotion, metric in chosen])
         drawn = [control_effects(sweep, emotion, metric, family=family) for emotion, metric in chosen]

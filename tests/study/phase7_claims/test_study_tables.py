@@ -24,6 +24,7 @@ from emolib.statistics import intervals
 from emolib.statistics.intervals import max_statistic_p
 from emolib.steering.claims import claims_table, control_effects
 from emolib.steering.claims import effects as own_effects_of
+from emolib.steering.findings import findings
 from emolib.study.phase7_claims import study_tables, verdicts
 from emolib.study.run import Run
 
@@ -150,11 +151,24 @@ def test_each_verdict_is_reached_and_depends_on_effect_interval_and_number():
     assert found["keywords/gratitude"] == ("supported", "bar_reached")
     assert found["target/anger"] == ("not_supported", "controls_reach_it")
     assert found["keywords/apology"] == ("not_supported", "controls_reach_it")
-    row = {"met": False, "low": -0.1, "high": 0.9, "reference": 0.0, "n": 24, "detectable_d": 0.6, "degenerate": False}
-    row |= {"n_controls": 59, "rank_bar": 1 / 60, "rank_p": 1 / 60}  # no control reaches it, the interval is too wide
-    assert verdicts.verdict(row, 0.5) == ("underpowered", "too_small_to_detect")
-    assert verdicts.verdict(row, 0.7) == ("not_supported", "bar_missed")  # 24 scenarios do detect d_z = 0.6
-    assert verdicts.verdict({**row, "rank_p": 2 / 60}, 0.5) == ("not_supported", "controls_reach_it")
+
+
+def test_a_row_has_one_verdict_whatever_level_the_tests_of_this_phase_have():
+    """The interval of a claim is a 95 % one: what it could have told does not depend on `significance`.
+
+    At level 0.01 forty scenarios would detect d_z = 0.57 only, and a row that misses its bar would be `underpowered`.
+    """
+    sweep = sweep_table({"gratitude": 3.0}, n=40)
+    sweep.loc[(sweep["kind"] == "emotion") & (sweep["emotion"] == "anger"), "keywords/anger"] += 0.2
+    add_phase5(sweep)
+    claims = store.read_table(ResultPaths("quick", MODEL).sweep("claims"))
+    phase5 = findings(claims, sweep, smallest_d=0.5).set_index("metric")
+    for significance in (0.05, 0.01):
+        assert (
+            verdicts.claims(open_run(significance=significance))
+            .set_index("measure")["verdict"]
+            .equals(phase5["verdict"].rename_axis("measure"))
+        )
 
 
 def test_with_more_scenarios_a_null_is_no_longer_underpowered():
@@ -191,32 +205,6 @@ def test_a_measure_that_hardly_ever_moves_is_degenerate_and_has_no_effect_size()
     row = study_tables.own_effects(run).set_index("metric").loc["keywords/anger"]
     assert row["degenerate"] and np.isnan(row["d_z"]) and np.isnan(row["p_t"])
     assert not study_tables.own_effects(run).set_index("metric").loc["keywords/gratitude", "degenerate"]
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({}, "supported"),
-        ({"met": False}, "not_supported"),
-        ({"met": False, "low": -0.1}, "underpowered"),
-        ({"met": False, "low": -0.1, "detectable_d": 0.4}, "not_supported"),
-        ({"met": False, "low": -0.3, "high": -0.1}, "not_supported"),
-        ({"met": False, "low": np.nan, "high": np.nan}, "underpowered"),
-        ({"met": False, "low": np.nan, "high": np.nan, "degenerate": True}, "not_supported"),
-        ({"n": 9}, "underpowered"),
-        ({"rank_bar": 1 / 60, "n_controls": 58}, "underpowered"),
-        ({"rank_bar": 1 / 60, "n_controls": 59}, "supported"),
-    ],
-)
-def test_the_rule_of_verdicts(change: dict[str, object], expected: str):
-    row = {"met": True, "low": 0.1, "high": 0.3, "reference": 0.0, "n": 24, "detectable_d": 0.6, "degenerate": False}
-    assert verdicts.verdict({**row, **change}, 0.5)[0] == expected
-
-
-def test_the_reference_of_an_interval_is_not_always_0():
-    row = {"met": False, "low": 0.4, "high": 0.8, "n": 24, "detectable_d": 0.6, "degenerate": False}
-    assert verdicts.verdict({**row, "reference": 0.5}, 0.5)[0] == "underpowered"
-    assert verdicts.verdict({**row, "reference": 0.9}, 0.5)[0] == "not_supported"
 
 
 def test_the_corrected_rank_p_is_the_plain_one_for_one_cell_and_larger_for_many():
@@ -586,12 +574,6 @@ def test_the_power_table_has_known_numbers_and_names_what_only_describes():
     assert seen["keywords/anger"]["observed_d"] is None
     assert seen["keywords/gratitude"]["post_hoc_power_descriptive"] > 0.9
     assert "decides nothing" in record["post_hoc_power_descriptive"]
-
-
-def test_the_smallest_detectable_effect_falls_with_the_number_and_has_no_end_for_two():
-    assert study_tables.detectable(2, 0.05) == np.inf
-    assert study_tables.detectable(24, 0.05) == pytest.approx(0.597, abs=1e-3)
-    assert study_tables.detectable(45, 0.05) == pytest.approx(0.427, abs=1e-3)
 
 
 # k
