@@ -56,11 +56,12 @@ def lab(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff and the floors of the house."""
+    """ruff, the floors of the house, and types."""
     install(session, "[lint]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+    session.run("mypy")
 
 
 @nox.session

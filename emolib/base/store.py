@@ -245,12 +245,12 @@ class TensorFile:
 
     def _put(self, data: bytes, place: int) -> None:
         while data:
-            written = os.pwrite(self._file, data, place)
+            written = os.pwrite(self._descriptor(), data, place)
             data, place = data[written:], place + written
 
     def finish(self, matched: Mapping[str, Any], recorded: Mapping[str, Any] | None = None) -> None:
         """Syncs the file to disk, puts it in its place and writes its manifest."""
-        os.fsync(self._file)
+        os.fsync(self._descriptor())
         self._close()
         with contextlib.suppress(FileNotFoundError):
             manifest_path(self.path).unlink()
@@ -262,6 +262,11 @@ class TensorFile:
         self._close()
         with contextlib.suppress(FileNotFoundError):
             self._temporary.unlink()
+
+    def _descriptor(self) -> int:
+        if self._file is None:
+            raise ValueError(f"{self.path.name} is finished: nothing more can be written")
+        return self._file
 
     def _close(self) -> None:
         if self._file is not None:

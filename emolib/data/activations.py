@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from numpy.typing import DTypeLike
 
 from emolib.base import store
 from emolib.base.errors import UserError
@@ -305,7 +306,7 @@ class LayerVectors:
     def shape(self) -> tuple[int, ...]:
         return self.values.shape
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.values, dtype=dtype)
 
     @property

@@ -179,7 +179,7 @@ def _complete(
     for name in REQUIRED:
         if name not in rows:
             problems.raise_if_any()
-            have = ", ".join(column for column in rows if column != "_row")
+            have = ", ".join(str(column) for column in rows if column != "_row")
             raise UserError(f"{source}: expected a column {name!r}, found {have}; rename the column")
     table = rows[["_row"]].copy()
     for name in FIELDS:

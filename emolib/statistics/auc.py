@@ -60,7 +60,9 @@ def auc_difference(
     return _with_ends(counts, _pair_totals(truth, codes), weights)
 
 
-def _checked(truth: np.ndarray, scenarios: Sequence[str], *scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _checked(
+    truth: np.ndarray, scenarios: Sequence[str] | np.ndarray | pd.Series, *scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The labels as booleans and the scenarios as codes `[text]`."""
     truth, codes = np.asarray(truth, dtype=bool), pd.factorize(np.asarray(scenarios))[0]
     shapes = {np.shape(column) for column in (truth, codes, *scores)}

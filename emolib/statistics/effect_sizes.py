@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -73,10 +73,16 @@ def effect_sizes(
     table = cells.loc[cells.index.repeat(len(metrics))].reset_index(drop=True)
     mean, sd = base.mean_and_sd()
     for name, column in {"metric": metrics, "counted": counted, "baseline_mean": mean, "baseline_sd": sd}.items():
-        table[name] = np.tile(column, len(cells))
-    settings = {"n_resamples": n_resamples, "seed": seed, "confidence": confidence, "resamples": resamples}
-    rows = differences.reshape(len(table), -1)
-    table = table.join(paired_effects(rows, baseline_sd=table["baseline_sd"].to_numpy(), **settings))
+        table[name] = np.tile(np.asarray(column), len(cells))
+    effects = paired_effects(
+        differences.reshape(len(table), -1),
+        baseline_sd=table["baseline_sd"].to_numpy(),
+        n_resamples=n_resamples,
+        seed=seed,
+        confidence=confidence,
+        resamples=resamples,
+    )
+    table = table.join(effects)
     table["mean_unfiltered"] = pd.DataFrame(unfiltered.reshape(len(table), -1)).mean(axis=1)
     table["direction"] = np.repeat(np.where(signs < 0, "less", "greater"), len(metrics))
     table = table.join(_rank_columns(sweep, values, base, cells, differences, signs))
@@ -132,12 +138,13 @@ class _Baseline:
         in another order stay equal, and equal differences stay ties.
         """
         groups = [rows[name] for name in (*keys, "scenario")]
-        wide = values.loc[rows.index].groupby(groups, sort=False).mean().unstack("scenario", sort=False)
+        means = values.loc[rows.index].groupby(groups, sort=False).mean()
+        wide = cast(pd.DataFrame, means.unstack("scenario", sort=False))  # a table: of the keys one level leaves
         wide = wide.reindex(columns=pd.MultiIndex.from_product([values.columns, self.scenarios]))
-        means = wide.to_numpy().reshape(len(wide), *self.means.shape)
-        scale = np.fmax(_largest(means), _largest(self.means))[..., None]
+        own = wide.to_numpy().reshape(len(wide), *self.means.shape)
+        scale = np.fmax(_largest(own), _largest(self.means))[..., None]
         scale[~(scale > 0)] = 1.0
-        return wide.index.to_frame(index=False), np.round((means - self.means) / scale, DECIMALS) * scale
+        return wide.index.to_frame(index=False), np.round((own - self.means) / scale, DECIMALS) * scale
 
 
 def _largest(values: np.ndarray) -> np.ndarray:
@@ -156,7 +163,7 @@ def _rank_columns(
     """Rank p and number of controls per control family in the sweep, one row per setting and metric."""
     effects = differences * signs[:, None, None]
     rounding = ROUNDING * np.maximum(_largest(effects), _largest(base.means))
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for family in (name for name in CONTROL_FAMILIES if (sweep["kind"] == name).any()):
         p, n = np.full(effects.shape[:2], np.nan), np.zeros(effects.shape[:2], int)
         for (layer, alpha), part in sweep[sweep["kind"] == family].groupby(["layer", "alpha"]):
@@ -206,7 +213,7 @@ def correct(table: pd.DataFrame, *, family: str | Sequence[str], p: str = "p_t")
     if not tests.dropna().between(0, 1).all():
         raise UserError(f"expected p values from 0 to 1 in {p!r}, got {tests.min()} to {tests.max()}")
     columns = [table[name].astype(str) if len(keys) == 1 else f"{name}=" + table[name].astype(str) for name in keys]
-    names = columns[0].str.cat(columns[1:], sep=", ")
+    names = columns[0].str.cat(columns[1:], sep=", ")  # type: ignore[arg-type]  # pandas takes lists of columns
     groups = tests.fillna(1.0).groupby(names, sort=False)
     size = groups.transform("size")
     bonferroni = (tests * size).clip(upper=1.0)
