@@ -181,7 +181,7 @@ class StatisticsParameters(Frozen):
     significance: float = Field(0.05, gt=0, lt=1, description="level of the two-sided tests")
     smallest_d: float = Field(0.5, gt=0, description="smallest d_z of interest; what a design must be able to detect")
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's own way of a computed field
     @property
     def records(self) -> list[str]:
         """The finished phases that it reads, by their records: with a new one, a finished Phase 7 is stale."""
@@ -246,7 +246,7 @@ def resolve(
     inherited: dict[str, Any] = {}
     for name, other in PHASE_PARAMETERS.items():
         own = settings.get(name) or {}
-        shared = next(base for base in schema.__mro__ if issubclass(other, base))
+        shared = next(base for base in schema.__mro__ if issubclass(base, Frozen) and issubclass(other, base))
         if name != phase:  # what both phases read must be the same for both, such as the sites
             inherited.update({key: value for key, value in own.items() if key in shared.model_fields})
     inherited.update(settings.get(phase) or {})
