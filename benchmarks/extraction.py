@@ -30,7 +30,7 @@ from steering_throughput import plain_network
 
 import emolib
 from emolib.engine.extraction import SITES, extract_positions, extract_to_folder
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left, position_ids
 
 TARGETS = {"c/a": 3.0, "c/b": 0.7}

@@ -37,7 +37,8 @@ from transformers import AutoModel, AutoTokenizer, RobertaConfig, RobertaForSequ
 import emolib
 from emolib.base.errors import UserError
 from emolib.base.paths import data_file
-from emolib.models.loading import pick_device, quiet
+from emolib.models.devices import pick_device
+from emolib.models.silence import quiet
 from emolib.scoring import goemotions, keyword_counts, politeness, score_texts, sentiment
 from emolib.scoring.blocks import BLOCK_ROWS
 from emolib.scoring.cache import ScoreCache

@@ -47,7 +47,8 @@ from emolib.base.errors import UserError
 from emolib.base.parameters import spread_layers
 from emolib.engine.generation import Generation
 from emolib.engine.memory import BatchShape, flops_per_token, generation_bytes, weight_bytes
-from emolib.models.loading import LanguageModel, bundled_folder
+from emolib.models.bundled import bundled_folder
+from emolib.models.language_model import LanguageModel
 
 BATCH_OF_OTHERS = 16
 WINDOW = 3

@@ -52,7 +52,9 @@ from emolib.directions.rivals import KINDS as ALTERNATIVES
 from emolib.engine.extraction import extract_positions
 from emolib.engine.memory import BatchShape, OutOfMemory, available_memory, out_of_memory
 from emolib.engine.planning import batch_size_for
-from emolib.models.loading import DTYPES, LanguageModel, pick_device, quiet
+from emolib.models.devices import DTYPES, pick_device
+from emolib.models.language_model import LanguageModel
+from emolib.models.silence import quiet
 from emolib.models.tokens import encode
 from emolib.scoring import score_texts
 from emolib.scoring.fluency import score_fluency

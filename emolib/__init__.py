@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         mean_head_output,
         record_heads,
     )
-    from emolib.models.loading import LanguageModel, load_model
+    from emolib.models.language_model import LanguageModel
+    from emolib.models.loading import load_model
     from emolib.pipeline.notebook_parameters import notebook_parameters
     from emolib.scoring import score_texts
     from emolib.statistics.effect_sizes import effect_sizes
@@ -55,7 +56,7 @@ _HOMES = {
     "SubspaceSteer": "emolib.interventions",
     "mean_head_output": "emolib.interventions",
     "record_heads": "emolib.interventions",
-    "LanguageModel": "emolib.models.loading",
+    "LanguageModel": "emolib.models.language_model",
     "load_model": "emolib.models.loading",
     "residual_sweep": "emolib.steering.sweeps",
     "notebook_parameters": "emolib.pipeline.notebook_parameters",

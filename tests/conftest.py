@@ -7,7 +7,9 @@ from tiny import ARCHITECTURES, Case, plain_network, tiny_model
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from emolib.models.loading import BUNDLED, LanguageModel, bundled_folder, load_model
+from emolib.models.bundled import BUNDLED, bundled_folder
+from emolib.models.language_model import LanguageModel
+from emolib.models.loading import load_model
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from emolib.engine.bridge import BridgeRunner
 from emolib.engine.native import NativeRunner
 from emolib.interventions import Edits, first_layer
-from emolib.models.loading import LanguageModel, spec_of, wrap
+from emolib.models.language_model import LanguageModel, wrap
+from emolib.models.loading import spec_of
 from emolib.models.tokens import encode, pad_left
 
 END = "<|end|>"

@@ -14,7 +14,7 @@ from transformers import DynamicCache
 
 from emolib.base.errors import UserError
 from emolib.interventions import Edits, hooked
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import position_ids
 
 

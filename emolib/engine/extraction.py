@@ -27,7 +27,7 @@ from emolib.engine.memory import keep_freed_memory
 from emolib.engine.observation import observe, places_of
 from emolib.engine.parity import check_batching
 from emolib.engine.triggers import NONE, trigger_tokens
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left
 
 SITES = ("resid_pre", "mlp_out")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from emolib.models.attention import Columns, Span, rotated_by
 from emolib.models.blueprint import Blueprint, Layer
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 
 LOWEST = torch.finfo(torch.float32).min
 

@@ -7,8 +7,8 @@ depend on its neighbours. Rows are put into an order in which work can be shared
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
@@ -17,22 +17,19 @@ from torch import Tensor
 from emolib.base.errors import UserError
 from emolib.base.progress import GenerationBar
 from emolib.engine.bridge import BridgeRunner
-from emolib.engine.memory import (
-    BatchShape,
-    OutOfMemory,
-    Workspace,
-    keep_freed_memory,
-    out_of_memory,
-)
+from emolib.engine.halving import in_halves
+from emolib.engine.memory import BatchShape, keep_freed_memory
 from emolib.engine.native import NativeRunner
 from emolib.engine.parity import check_batching
 from emolib.engine.planning import Batch, batch_size_for, longest_window, plan_batches
-from emolib.engine.sampling import Sampler
+from emolib.engine.sampling import Decoding, DecodingFields
 from emolib.interventions import Edits, Intervention, check_interventions
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left
+from emolib.models.workspace import Workspace
 
 Engine = Literal["auto", "native", "bridge"]
+BRIDGE_ROWS = 128  # at once through a model's own code, where nothing is measured
 DROP_SHARE = 8  # finished rows are dropped once they are one row in so many
 
 
@@ -63,15 +60,14 @@ def generate(
     prompts: Sequence[str],
     interventions: Sequence[Intervention] | None = None,
     *,
-    max_new_tokens: int = 30,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
+    decoding: Decoding | None = None,
     seeds: Sequence[int] | None = None,
     batch_size: int | Literal["auto"] = "auto",
     use_cache: bool = True,
     engine: Engine = "auto",
     on_batch: Callable[[int], None] | None = None,
     progress: bool = False,
+    **fields: Unpack[DecodingFields],
 ) -> list[Generation]:
     """Continues every prompt under its own intervention.
 
@@ -82,9 +78,7 @@ def generate(
         prompts: raw texts.
         interventions: per prompt an intervention, a tuple of several (they apply in that order), or None; None for
             the whole list leaves all unpatched.
-        max_new_tokens: per row.
-        temperature: 0 is greedy; otherwise tokens are drawn with the row's own seed.
-        top_p: smallest set of tokens whose probability reaches this share (sampling only).
+        decoding: how many tokens and how they are chosen; None is thirty tokens, greedily.
         seeds: one per row, needed when sampling.
         batch_size: rows at once; `auto` measures once per model and length which number is fastest within the memory
             at hand. A batch that does not fit is halved.
@@ -94,6 +88,7 @@ def generate(
             in the second alone.
         on_batch: called with the number of finished rows after every batch.
         progress: shows a bar with tokens per second and the time left (see `emolib.base.progress`).
+        fields: of `Decoding` by name (max_new_tokens, temperature, top_p), in place of those of `decoding`.
 
     Returns:
         One `Generation` per prompt, in the given order.
@@ -102,43 +97,36 @@ def generate(
         UserError: empty prompts, lists of different length, a number out of range, a layer, head or vector that does
             not fit the model; all before the first token is generated. Also a single row that does not fit in memory.
     """
+    decoding = replace(decoding or Decoding(), **fields)
     acts = list(interventions) if interventions is not None else [None] * len(prompts)
     if len(acts) != len(prompts):
         raise UserError(f"expected one intervention per prompt ({len(prompts)}), got {len(acts)}")
-    sampler = Sampler(temperature, top_p)
-    _check_counts(len(prompts), max_new_tokens, batch_size, seeds if temperature > 0 else [0] * len(prompts))
+    _check_batch_size(batch_size)
+    given_seeds = None if decoding.is_greedy else _checked_seeds(seeds, len(prompts))
     native = _is_native(lm, engine)
     check_interventions(lm, acts)
     if not prompts:
         return []
     if lm.device.type == "cpu":
         keep_freed_memory()
-    rows = encode(lm, prompts)
-    given_seeds = list(seeds) if temperature > 0 else None
-    job = _Job(lm, rows, acts, given_seeds, sampler, max_new_tokens, use_cache, native, _workspace(lm))
+    job = _Job(lm, encode(lm, prompts), acts, given_seeds, decoding, use_cache, native, _workspace(lm))
     if batch_size == "auto":
-        widest = max(len(row) for row in rows)
-        batch_size = 128
-        if native:
-            shape = BatchShape(widest, max_new_tokens, longest_window(acts, widest), len(set(prompts)) / len(prompts))
-            batch_size = batch_size_for(lm, len(rows), shape)
-    results: list[Generation | None] = [None] * len(prompts)
-    finished = 0
-    with GenerationBar(len(prompts), max_new_tokens, shown=progress) as bar:
-        for batch in plan_batches(rows, acts, batch_size, lm.n_layers):
+        batch_size = job.fastest_batch_size(len(set(prompts)))
+    results: dict[int, Generation] = {}
+    with GenerationBar(len(prompts), decoding.max_new_tokens, shown=progress) as bar:
+        for batch in plan_batches(job.rows, acts, batch_size, lm.n_layers):
             for part, (tokens, ratios) in job.run(batch):
                 for place, row in enumerate(part.rows):
                     results[row] = job.result(row, prompts[row], tokens[place].tolist(), float(ratios[place]))
-                finished += len(part.rows)
                 bar.advance(len(part.rows))
                 if on_batch:
-                    on_batch(finished)
-    return results
+                    on_batch(len(results))
+    return [results[row] for row in range(len(prompts))]
 
 
 def _workspace(lm: LanguageModel) -> Workspace:
     """On the CPU kept with the model from call to call; CUDA's own allocator keeps memory anyway."""
-    return lm.__dict__.setdefault("_workspace", Workspace()) if lm.device.type == "cpu" else Workspace()
+    return lm.worked_out.workspace if lm.device.type == "cpu" else Workspace()
 
 
 def _is_native(lm: LanguageModel, engine: Engine) -> bool:
@@ -151,18 +139,23 @@ def _is_native(lm: LanguageModel, engine: Engine) -> bool:
     return native
 
 
-def _check_counts(n_prompts: int, max_new_tokens: int, batch_size: int | str, seeds: Sequence[int] | None) -> None:
-    if isinstance(batch_size, str) and batch_size != "auto":
+def _check_batch_size(batch_size: int | str) -> None:
+    if batch_size == "auto":
+        return
+    if isinstance(batch_size, str):
         raise UserError(f"expected batch_size of at least 1 or 'auto', got {batch_size!r}")
-    for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
-        if value != "auto" and value < 1:
-            raise UserError(f"expected {name} of at least 1, got {value}")
+    if batch_size < 1:
+        raise UserError(f"expected batch_size of at least 1, got {batch_size}")
+
+
+def _checked_seeds(seeds: Sequence[int] | None, n_prompts: int) -> list[int]:
     if seeds is None or len(seeds) != n_prompts:
         given = "none" if seeds is None else len(seeds)
         raise UserError(f"sampling needs one seed per prompt ({n_prompts}), got {given}")
     for seed in seeds:
         if seed is None or seed < 0:
             raise UserError(f"expected seeds that are integers of at least 0, got {seed}")
+    return list(seeds)
 
 
 @dataclass(frozen=True)
@@ -173,45 +166,37 @@ class _Job:
     rows: list[list[int]]
     acts: list[Intervention]
     seeds: list[int] | None
-    sampler: Sampler
-    n_new: int
+    decoding: Decoding
     use_cache: bool
     native: bool
     workspace: Workspace
 
+    def fastest_batch_size(self, n_distinct: int) -> int:
+        """How many rows at once, where the caller leaves it open."""
+        if not self.native:
+            return BRIDGE_ROWS
+        widest = max(len(row) for row in self.rows)
+        patched, distinct = longest_window(self.acts, widest), n_distinct / len(self.rows)
+        shape = BatchShape(widest, self.decoding.max_new_tokens, patched, distinct)
+        return batch_size_for(self.lm, len(self.rows), shape)
+
     def run(self, batch: Batch) -> Iterator[tuple[Batch, tuple[np.ndarray, np.ndarray]]]:
         """The batch's new tokens `[row, step]` and ratios `[row]`; in halves where it does not fit in memory."""
-        result = self._fitting(batch)
-        if result is not None:
-            yield batch, result
-            return
-        self.workspace.kept.clear()
-        if self.lm.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(batch.rows) == 1:
-            raise UserError(
-                f"one row of {batch.width} + {self.n_new} tokens does not fit in the memory of {self.lm.device}; "
-                "use a smaller dtype or fewer tokens"
-            )
-        for half in batch.halves():
-            yield from self.run(half)
-
-    def _fitting(self, batch: Batch) -> tuple[np.ndarray, np.ndarray] | None:
-        """The batch's result, or None (with nothing of it left in memory) where it does not fit."""
-        try:
-            return self._tokens(batch)
-        except OutOfMemory:
-            return None
+        n_new = self.decoding.max_new_tokens
+        yield from in_halves(
+            batch, self._tokens, device=self.lm.device, workspace=self.workspace, n_new=lambda row: n_new
+        )
 
     def _tokens(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        n_new = self.decoding.max_new_tokens
         ids, mask = pad_left([self.rows[row] for row in batch.rows], self.lm.tokenizer.pad_token_id, batch.width)
         acts = [self.acts[row] for row in batch.rows]
         lengths = [len(self.rows[row]) for row in batch.rows]
-        draws = self.sampler.draws([self.seeds[row] if self.seeds else None for row in batch.rows], self.n_new)
-        with out_of_memory(), torch.inference_mode():
-            edits = Edits(self.lm, acts, lengths, batch.width, self.n_new)
-            tokens = _decode(self, ids, mask, edits, draws)
-            return tokens.cpu().numpy(), edits.delta_ratio
+        seeds = [self.seeds[row] if self.seeds else None for row in batch.rows]
+        draws = self.decoding.sampler().draws(seeds, n_new)
+        edits = Edits(self.lm, acts, lengths, batch.width, n_new)
+        tokens = _decode(self, ids, mask, edits, draws)
+        return tokens.cpu().numpy(), edits.delta_ratio
 
     def result(self, row: int, prompt: str, tokens: list[int], ratio: float) -> Generation:
         kept, reason = _until_stop(tokens, self.lm.stop_ids)
@@ -235,7 +220,7 @@ def _until_stop(token_ids: list[int], stop_ids: frozenset[int]) -> tuple[list[in
 
 def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -> Tensor:
     """New tokens `[row, step]`; what follows a row's end-of-text token means nothing."""
-    lm, n_new = job.lm, job.n_new
+    lm, n_new, sampler = job.lm, job.decoding.max_new_tokens, job.decoding.sampler()
     stop = torch.tensor(sorted(lm.stop_ids), device=lm.device)
     new = torch.zeros((len(ids), n_new), dtype=torch.long, device=lm.device)
     runner = _runner(job, ids, mask, edits, n_new)
@@ -244,7 +229,7 @@ def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -
     draws = draws.to(lm.device) if lm.device.type != "mps" else draws
     logits = runner.start()
     for step in range(n_new):
-        token = job.sampler.pick(logits, draws[:, step])
+        token = sampler.pick(logits, draws[:, step])
         new[alive, step] = token.where(~done, new[alive, step])
         done |= torch.isin(token, stop)
         if step + 1 == n_new or bool(done.all()):

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from emolib.engine.memory import Workspace, keep_freed_memory
+from emolib.engine.memory import keep_freed_memory
 from emolib.engine.native import NativeRunner
 from emolib.engine.parity import check_batching
 from emolib.interventions import Edits
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.products import linear_into
 from emolib.models.tokens import encode, pad_left
+from emolib.models.workspace import Workspace
 
 ROWS_AT_ONCE = 128
 TOKENS_AT_ONCE = 128  # whose logits over the vocabulary are held together

@@ -7,14 +7,13 @@ import ctypes
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 
 FALLBACK_MEMORY = 4 * 2**30  # where a system tells nothing
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
@@ -36,20 +35,6 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK)) and bool(mallopt(M_TRIM_THRESHOLD, KEPT_TOTAL))
-
-
-@dataclass
-class Workspace:
-    """Memory that one batch after the other uses, so that it is asked for (and zeroed) once."""
-
-    kept: dict[str, Tensor] = field(default_factory=dict)
-
-    def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """A tensor of this shape, with whatever was in it last."""
-        size = math.prod(shape)
-        if name not in self.kept or self.kept[name].numel() < size:
-            self.kept[name] = torch.zeros(size, device=like.device, dtype=like.dtype)
-        return self.kept[name][:size].view(shape)
 
 
 class OutOfMemory(RuntimeError):

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from emolib.engine.forward import ForwardPass
-from emolib.engine.memory import Workspace
 from emolib.interventions import Edits
 from emolib.models.attention import Columns, Grouping, HeadParts, SharedKeys, Span, attention
 from emolib.models.blueprint import Layer
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.products import linear_into
 from emolib.models.tokens import position_ids
+from emolib.models.workspace import Workspace
 
 
 class NativeRunner(ForwardPass):

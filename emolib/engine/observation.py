@@ -11,7 +11,7 @@ from emolib.base.errors import UserError
 from emolib.engine.forward import ForwardPass
 from emolib.interventions import hooked
 from emolib.models.attention import attention, attention_pattern
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import position_ids
 
 SITES = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z", "pattern")

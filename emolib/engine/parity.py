@@ -10,7 +10,7 @@ import torch
 from emolib.engine.bridge import BridgeRunner
 from emolib.engine.native import NativeRunner
 from emolib.interventions import Edits
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import pad_left
 
 ROWS = ([7, 11, 13, 17, 19, 23], [29, 31, 37])
@@ -29,7 +29,7 @@ def check_batching(lm: LanguageModel, *, native: bool | None = None) -> None:
         RuntimeError: the logits differ by more than the dtype explains.
     """
     native = lm.blueprint is not None if native is None else native
-    checked = lm.__dict__.setdefault("_batching_checked", set())
+    checked = lm.worked_out.batching_checked
     if native in checked:
         return
     ids, mask = pad_left(ROWS, lm.tokenizer.pad_token_id)

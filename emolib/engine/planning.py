@@ -12,16 +12,10 @@ from dataclasses import dataclass
 
 import torch
 
-from emolib.engine.memory import (
-    BatchShape,
-    OutOfMemory,
-    available_memory,
-    generation_bytes,
-    out_of_memory,
-)
+from emolib.engine.memory import BatchShape, OutOfMemory, available_memory, generation_bytes, out_of_memory
 from emolib.engine.native import NativeRunner
 from emolib.interventions import Edits, Intervention, acts_of, first_layer
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import pad_left
 
 MEMORY_SHARE = 0.7  # of what is available, the most that a batch may be expected to take

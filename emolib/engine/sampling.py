@@ -1,19 +1,65 @@
-"""Choosing the next token: greedy, or nucleus sampling with each row's own random numbers."""
+"""How a text is continued: how many tokens, and how the next one is chosen: greedy, or nucleus sampling with each
+row's own random numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from emolib.base import store
 from emolib.base.errors import UserError
 
 FIRST_WIDTH = 64  # most nuclei of a trained model are smaller
 WIDTH_FACTOR = 8
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a text is continued.
+
+    Attributes:
+        max_new_tokens: per row; fewer come where a row's text ends.
+        temperature: 0 is greedy; otherwise tokens are drawn with the row's own seed.
+        top_p: smallest set of tokens whose probability reaches this share (sampling only).
+
+    Raises:
+        UserError: a number out of range.
+    """
+
+    max_new_tokens: int = 30
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise UserError(f"expected max_new_tokens of at least 1, got {self.max_new_tokens}")
+        self.sampler()
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature == 0
+
+    def sampler(self) -> Sampler:
+        """What picks the next token."""
+        return Sampler(self.temperature, self.top_p)
+
+    def fingerprint(self) -> str:
+        """A hash of everything here."""
+        return store.digest([int(self.max_new_tokens), float(self.temperature), float(self.top_p)])
+
+
+class DecodingFields(TypedDict, total=False):
+    """`Decoding` as keywords."""
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from jaxtyping import Int
 from emolib.base.errors import UserError
 from emolib.data.activations import UNLABELLED
 from emolib.data.keywords import load_keywords
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import CHUNK
 
 NONE = -1

@@ -17,7 +17,7 @@ from torch import Tensor
 from emolib.interventions.kinds import Act, HeadAct, Intervention, PatchHead, Steer, acts_of
 from emolib.interventions.schedules import schedule_factors
 from emolib.models.attention import Columns
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 
 HeadParts = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emolib.base.errors import UserError
 from emolib.base.parameters import check_layers
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 
 HEAD_SITES = {"z": "attn.hook_z", "v": "attn.hook_v", "pattern": "attn.hook_pattern"}
 

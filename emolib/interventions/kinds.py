@@ -22,7 +22,7 @@ from emolib.data.activations import LayerVector
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.records import HeadActivations
 from emolib.interventions.schedules import Schedule, check_timing
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 
 STREAM_SITES = ("resid_pre", "attn_out", "mlp_out")
 READ_FROM_SOURCE = {"v_only": ("values",), "pattern_v": ("patterns", "values"), "result": ("z",)}

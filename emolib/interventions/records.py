@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from emolib.base.errors import UserError
 from emolib.interventions.hooks import hooked
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left, position_ids
 
 Head = tuple[int, int]

@@ -55,6 +55,7 @@ class RMSNorm:
 
 
 Norm = LayerNorm | RMSNorm
+Angles = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # positions and a tensor of the wanted dtype to cos, sin
 
 
 @dataclass(frozen=True)
@@ -110,4 +111,4 @@ class Blueprint:
     positions: Tensor | None = None
     parallel: bool = False
     upcast: bool = False
-    angles: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    angles: dict[str, Angles] = field(default_factory=dict)

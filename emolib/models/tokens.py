@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from emolib.base.errors import UserError
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 
 CHUNK = 2048  # texts tokenised at once: what a tokenizer keeps beside the ids is several times as large
 

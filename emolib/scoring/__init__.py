@@ -15,7 +15,8 @@ import torch
 
 from emolib.base import store
 from emolib.base.errors import UserError, nearest
-from emolib.models.loading import LanguageModel, pick_device
+from emolib.models.devices import pick_device
+from emolib.models.language_model import LanguageModel
 from emolib.scoring import goemotions, huggingface, keyword_counts, politeness, sentiment
 from emolib.scoring.cache import ScoreCache
 from emolib.scoring.fluency import score_fluency, stored_nll_limit

@@ -93,7 +93,7 @@ def load_encoder(device: torch.device) -> SentenceEncoder:
     """The encoder on a device, loaded once per process."""
     from transformers import AutoModel, AutoTokenizer
 
-    from emolib.models.loading import quiet
+    from emolib.models.silence import quiet
 
     folder, revision = encoder_folder()
     with quiet():

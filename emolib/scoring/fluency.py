@@ -18,7 +18,7 @@ from emolib.base.errors import UserError
 from emolib.data.dataset import load_dataset, select_scenarios
 from emolib.engine.generation import generate
 from emolib.engine.likelihood import continuation_nll
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 
 REPETITION_LIMIT = 0.30
 MINIMUM_TOKENS = 5
@@ -116,11 +116,10 @@ def stored_nll_limit(lm: LanguageModel) -> float:
 
     The reference continues the first forty training scenarios of the repository's data set, one text per label.
     """
-    kept = lm.__dict__.get("_nll_limit")
-    if kept is None:
+    if lm.worked_out.nll_limit is None:
         texts = select_scenarios(load_dataset(), "train", REFERENCE_SCENARIOS)
         matched = {"step": 1, "texts": store.digest(texts.to_dict("list")), "model": lm.identity}
         path = paths.fluency_reference(lm.spec.name, store.digest(matched))
         store.obtain(path, matched, lambda: store.table_bytes(fluency_reference(lm, texts)))
-        kept = lm.__dict__["_nll_limit"] = nll_limit(store.read_table(path))
-    return kept
+        lm.worked_out.nll_limit = nll_limit(store.read_table(path))
+    return lm.worked_out.nll_limit

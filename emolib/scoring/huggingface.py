@@ -25,8 +25,8 @@ from emolib.base.config import scorer_settings
 from emolib.base.errors import UserError, nearest
 from emolib.base.store import digest, sha256_of
 from emolib.models import hub
-from emolib.models.loading import quiet
 from emolib.models.products import use_fast_products
+from emolib.models.silence import quiet
 from emolib.scoring.blocks import token_blocks
 from emolib.scoring.goemotions import LABELS
 from emolib.scoring.scorer import Scorer

@@ -12,13 +12,16 @@ from torch.nn.utils.rnn import pad_sequence
 
 from emolib.base.errors import UserError
 from emolib.engine.bridge import BridgeRunner
-from emolib.engine.memory import OutOfMemory, Workspace, keep_freed_memory, out_of_memory
+from emolib.engine.halving import in_halves
+from emolib.engine.memory import keep_freed_memory
 from emolib.engine.native import NativeRunner
 from emolib.engine.parity import check_batching
 from emolib.engine.planning import Batch, plan_batches
 from emolib.interventions import Edits, Intervention, check_interventions, first_layer
-from emolib.models.loading import LanguageModel, pick_device
+from emolib.models.devices import pick_device
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left
+from emolib.models.workspace import Workspace
 from emolib.scoring.encoder import N_POOLED, load_encoder
 
 ROWS_AT_ONCE = 128
@@ -147,29 +150,13 @@ class _Comparison:
 
     def run(self, batch: Batch) -> Iterator[tuple[Batch, np.ndarray]]:
         """The batch's divergences `[row, pos]`; in halves where it does not fit in memory."""
-        found = self._fitting(batch)
-        if found is not None:
-            yield batch, found
-            return
-        self.memory.kept.clear()
-        if self.lm.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if len(batch.rows) == 1:
-            n_new = len(self.continuations[batch.rows[0]])
-            raise UserError(
-                f"one row of {batch.width} + {n_new} tokens does not fit in the memory of {self.lm.device}; use a "
-                "smaller dtype or fewer tokens"
-            )
-        for half in batch.halves():
-            yield from self.run(half)
-
-    def _fitting(self, batch: Batch) -> np.ndarray | None:
-        """The batch's result, or None (with nothing of it left in memory) where it does not fit."""
-        try:
-            with out_of_memory(), torch.inference_mode():
-                return self._divergences(batch)
-        except OutOfMemory:
-            return None
+        yield from in_halves(
+            batch,
+            self._divergences,
+            device=self.lm.device,
+            workspace=self.memory,
+            n_new=lambda row: len(self.continuations[row]),
+        )
 
     def _divergences(self, batch: Batch) -> np.ndarray:
         """KL `[row, pos]`: patched and unpatched rows are fed side by side, one column after the other."""

@@ -24,7 +24,8 @@ from emolib.interventions import (
     first_layer,
     record_heads,
 )
-from emolib.models.loading import LanguageModel, spec_of, wrap
+from emolib.models.language_model import LanguageModel, wrap
+from emolib.models.loading import spec_of
 from emolib.models.tokens import encode, pad_left
 
 SENTENCE = "The new shop by the old bridge opens again"

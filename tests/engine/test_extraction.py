@@ -15,7 +15,8 @@ from emolib.base.errors import UserError
 from emolib.engine import extraction
 from emolib.engine.extraction import extract_activations, extract_positions
 from emolib.engine.generation import encode
-from emolib.models.loading import LanguageModel, spec_of, wrap
+from emolib.models.language_model import LanguageModel, wrap
+from emolib.models.loading import spec_of
 
 TEXTS = ["It rained.", "The new shop by the old bridge opens again.", "I", "No", "The kettle boiled over twice."]
 RELATIVE = 1e-4  # float32, relative to the largest entry of a layer

@@ -27,7 +27,7 @@ from emolib.engine.generation import DROP_SHARE, generate
 from emolib.engine.native import NativeRunner
 from emolib.engine.sampling import FIRST_WIDTH, Sampler
 from emolib.interventions import Edits
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left, position_ids
 
 SENTENCE = "The new shop by the old bridge opens again"

@@ -10,7 +10,7 @@ import pytest
 from tqdm import tqdm
 
 from emolib.engine.generation import generate
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 
 PROMPTS = ["The new shop", "by the", "old bridge"]
 RATE = re.compile(r"[\d.]+[kM]?token/s")

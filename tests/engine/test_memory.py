@@ -21,7 +21,6 @@ from emolib.engine.memory import (
     FALLBACK_MEMORY,
     BatchShape,
     OutOfMemory,
-    Workspace,
     available_memory,
     cache_bytes,
     flops_per_token,
@@ -32,8 +31,10 @@ from emolib.engine.memory import (
 )
 from emolib.engine.native import NativeRunner
 from emolib.interventions import Edits, Intervention, Steer
-from emolib.models.loading import LanguageModel, spec_of, wrap
+from emolib.models.language_model import LanguageModel, wrap
+from emolib.models.loading import spec_of
 from emolib.models.tokens import encode, pad_left
+from emolib.models.workspace import Workspace
 
 SENTENCE = "The new shop by the old bridge"
 N_NEW = 6

@@ -12,7 +12,7 @@ from tiny import Case
 from emolib.base.errors import UserError
 from emolib.engine.observation import SITES, observe, places_of
 from emolib.interventions import record_heads
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left
 
 TEXTS = ["It rained.", "The new shop by the old bridge opens again.", "I", "The kettle boiled over twice."]

@@ -22,7 +22,7 @@ from emolib.engine.planning import (
     plan_batches,
 )
 from emolib.interventions import AblateHead, Intervention, Steer, first_layer
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 
 N_LAYERS = 4
 FIRST, LARGEST = FIRST_SIZE["cpu"], LARGEST_SIZE["cpu"]

@@ -13,7 +13,7 @@ from tiny import Case
 from emolib.engine.generation import generate
 from emolib.engine.native import NativeRunner
 from emolib.interventions import Edits, Steer
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left
 
 PROMPTS = ["The new shop by the old bridge opens again", "The old bridge", "I"]

@@ -22,7 +22,7 @@ from emolib.engine.extraction import (
 )
 from emolib.engine.observation import SITES, observe, places_of
 from emolib.engine.triggers import trigger_tokens
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left
 
 TEXTS = pd.DataFrame(

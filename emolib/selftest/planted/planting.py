@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from emolib.base.errors import UserError, nearest
-from emolib.models.loading import LanguageModel, spec_of, wrap
+from emolib.models.language_model import LanguageModel, wrap
+from emolib.models.loading import spec_of
 from emolib.selftest.planted import words
 from emolib.selftest.planted.circuit import (
     DISTRACTOR_HEADS,

