@@ -98,7 +98,9 @@ def test_positions_that_count_padding_change_the_logits(
     rows = shortened(tiny)
     fed = coming(tiny, rows)
     alone = logits_alone(tiny.network, rows, fed)
-    monkeypatch.setattr(native, "position_ids", lambda mask: torch.arange(mask.shape[1]).expand(mask.shape))
+    monkeypatch.setattr(
+        "emolib.engine.native.position_ids", lambda mask: torch.arange(mask.shape[1]).expand(mask.shape)
+    )
     error = (logits_together(RUNNERS[runner], tiny, rows, fed) - alone).abs().amax(-1)
     assert error[0].max() < LOGIT_TOLERANCE, "the row without padding is where it was"
     # a rotation depends on distances alone: it shows once a token is fed at its right place
