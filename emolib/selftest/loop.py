@@ -20,13 +20,11 @@ from emolib.engine.extraction import extract_activations
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
 from emolib.selftest.planted.circuit import Cut
 from emolib.selftest.planted.planting import Form
-from emolib.steering.claims import (
-    OperatingPoint,
-    choose_operating_point,
-    claims_table,
-    specific_difference,
-)
-from emolib.steering.sweeps import SweepSettings, residual_sweep
+from emolib.steering.cells import Controls, SweepSettings
+from emolib.steering.claims import claims_table
+from emolib.steering.effects import specific_difference
+from emolib.steering.operating_point import OperatingPoint, choose_operating_point
+from emolib.steering.sweeps import residual_sweep
 
 MEASURES = {emotion: [f"keywords/{emotion}"] for emotion in words.EMOTIONS}
 LAYERS, ALPHAS = (1, 2, 3), (0.1, 0.2)  # layer 0 holds the same last token in every text, and no vector
@@ -117,15 +115,14 @@ def fitted_sweep(design: Design, planted: Planted, data: pd.DataFrame) -> tuple[
     vectors = fit_emotion_vectors(training)
 
     def sweep(split: str, layers: Sequence[int], alphas: Sequence[float], n_controls: int) -> pd.DataFrame:
+        source = control_source(planted, data, training, layers) if n_controls else None
         return residual_sweep(
             planted.lm,
             neutral_prompts(data, split),
             vectors,
             layers=layers,
             alphas=alphas,
-            n_controls=n_controls,
-            families=FAMILIES,
-            source=control_source(planted, data, training, layers) if n_controls else None,
+            controls=Controls(n_controls, FAMILIES, source),
             settings=sweep_settings(design.data_seed),
         )
 

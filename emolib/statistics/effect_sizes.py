@@ -42,7 +42,7 @@ def effect_sizes(
     Args:
         sweep: the sweep table of one split and unit (columns kind, emotion, layer, alpha, index, scenario, metrics).
         metrics: metric columns.
-        success: counts broken texts as no success (`emolib.steering.claims.success`), for metrics that count successes
+        success: counts broken texts as no success (`emolib.steering.effects.success`), for metrics that count successes
             (names that begin with `keywords/` or `target`); None takes every text as it is.
         direction: the direction of the rank p, stated beforehand: up, down, or that of alpha's sign.
         family: column(s) that name the family within which p values are corrected (see `correct`).

@@ -11,7 +11,7 @@ import pandas as pd
 from emolib.directions.rivals import KINDS as ALTERNATIVES
 from emolib.scoring.measures import measures
 from emolib.statistics import intervals
-from emolib.steering.claims import effects, specific_difference, success
+from emolib.steering.effects import effects, specific_difference, success
 
 RIVALS = ("emotion", *ALTERNATIVES, "subspace", "prompting")
 

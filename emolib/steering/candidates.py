@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from emolib.statistics import intervals
-from emolib.steering.claims import OperatingPoint, success
+from emolib.steering.effects import success
+from emolib.steering.operating_point import OperatingPoint
 
 FEW_LEFT_OUT = 0.8  # a rule that leaves at least this share of the candidates has hardly narrowed them
 HALF = 0.5

@@ -1,144 +1,23 @@
-"""What a sweep says: effects over scenarios, the operating point chosen on validation, and the claims on test.
+"""The rule of a claim, on test scenarios at the operating point.
 
 A claim about an emotion and a measure needs two things: its own vector moves the measure more than the other emotions'
 vectors do (95 % BCa interval over scenarios above 0), and more than the control directions of every family do
-(one-sided rank p of the worst family).
+(one-sided rank p of the worst family). What that amounts to is in `findings`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from emolib.base.errors import UserError
-from emolib.directions.controls import FAMILIES
 from emolib.statistics import intervals
+from emolib.steering.effects import control_effects, effects, specific_difference, success
 
 RANK_BAR = 1 / 60
 LEVEL = 0.05
-ROUNDING = 1e-9  # a spread below it, relative to the values, is what adding up in floating point leaves
 FEWEST_SCENARIOS = 10  # below it an interval over scenarios is not worth its name
-
-
-def success(sweep: pd.DataFrame, metric: str) -> pd.Series:
-    """The metric with broken texts counted as 0: a broken text is no success."""
-    broken = sweep.get("fluency/broken", False)
-    return sweep[metric].astype(float).where(~pd.Series(broken, index=sweep.index).astype(bool), 0.0)
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """The layer and alpha chosen on validation scenarios, for all emotions together.
-
-    Attributes:
-        score: the criterion at the chosen point, see `choose_operating_point`.
-        eligible: whether any point kept to the rule on broken texts; if False the point with the fewest is taken.
-        table: every candidate with its score and broken shares.
-    """
-
-    layer: int
-    alpha: float
-    score: float
-    eligible: bool
-    table: pd.DataFrame
-
-
-def choose_operating_point(
-    sweep: pd.DataFrame, measures: Mapping[str, Sequence[str]], *, broken_margin: float = 0.1
-) -> OperatingPoint:
-    """Chooses one layer and alpha on validation rows.
-
-    The criterion is the mean over emotions and their measures of [effect of the emotion's own vector − mean effect of
-    the other vectors], broken texts counted as 0, each term divided by its standard error over scenarios so that rare
-    and frequent words, counts and probabilities weigh alike. Eligible are points at which every emotion's broken share
-    lies at most `broken_margin` above the baseline's. Ties go to the smaller alpha, then the lower layer.
-
-    Args:
-        measures: per emotion the metric columns that tell whether a text expresses it.
-    """
-    if set(sweep["split"]) != {"validation"}:
-        raise UserError(f"expected validation rows only, got {', '.join(sorted(set(sweep['split'])))}")
-    steered = sweep[sweep["kind"] == "emotion"]
-    if steered.empty:
-        raise UserError("expected steered rows to choose a layer and alpha from, got none; give an alpha other than 0")
-    base_broken = float(sweep.loc[sweep["kind"] == "baseline", "fluency/broken"].mean())
-    rows = []
-    for (layer, alpha), cell in steered.groupby(["layer", "alpha"], sort=True):
-        row = {"layer": int(layer), "alpha": float(alpha)}
-        terms = []
-        for emotion, metric in ((e, m) for e, names in measures.items() for m in names):
-            difference = specific_difference(cell, emotion, metric, list(measures))
-            row[f"difference/{metric}"] = float(difference.mean())
-            terms.append(_in_standard_errors(difference))
-        shares = cell.groupby("emotion")["fluency/broken"].mean()
-        row["score"] = float(np.mean(terms))
-        row["broken"] = float(shares.max())
-        row["eligible"] = bool(shares.max() <= base_broken + broken_margin + 1e-9)
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    any_eligible = bool(table["eligible"].any())
-    pool = table[table["eligible"]] if any_eligible else table[table["broken"] == table["broken"].min()]
-    best = pool.sort_values(["score", "alpha", "layer"], ascending=[False, True, True], kind="stable").iloc[0]
-    return OperatingPoint(int(best["layer"]), float(best["alpha"]), float(best["score"]), any_eligible, table)
-
-
-def _in_standard_errors(difference: pd.Series) -> float:
-    """The mean over its standard error; 0 where all values are equal but for rounding, which is not divided by."""
-    spread = float(difference.std(ddof=1))
-    if not spread > ROUNDING * float(difference.abs().max()):
-        return 0.0
-    return float(difference.mean() / spread * np.sqrt(len(difference)))
-
-
-def specific_difference(cell: pd.DataFrame, emotion: str, metric: str, emotions: Sequence[str]) -> pd.Series:
-    """Per scenario: the metric under the emotion's own vector minus its mean under the other emotions' vectors."""
-    wide = (
-        cell.assign(value=success(cell, metric))
-        .groupby(["scenario", "emotion"])["value"]
-        .mean()
-        .unstack("emotion")[list(emotions)]
-    )
-    others = [name for name in emotions if name != emotion]
-    if not others:
-        return wide[emotion]
-    return wide[emotion] - wide[others].mean(axis=1)
-
-
-def value_of(sweep: pd.DataFrame, metric: str, *, counted: bool = True) -> pd.Series:
-    """The metric; where `counted`, with broken texts as 0 if it counts successes (words and probabilities)."""
-    successes = metric.startswith(("keywords/", "target"))
-    return success(sweep, metric) if counted and successes else sweep[metric].astype(float)
-
-
-def effects(
-    sweep: pd.DataFrame, kind: str, emotion: str, metric: str, *, counted: bool = True, baseline: str = "baseline"
-) -> pd.Series:
-    """Patched minus baseline per scenario, samples and directions averaged."""
-    table = sweep.assign(value=value_of(sweep, metric, counted=counted))
-    base = table[table["kind"] == baseline].groupby("scenario")["value"].mean()
-    chosen = table[(table["kind"] == kind) & (table["emotion"] == emotion)]
-    return (chosen.groupby("scenario")["value"].mean() - base).dropna()
-
-
-def control_effects(
-    sweep: pd.DataFrame, emotion: str, metric: str, *, family: str = "isotropic", counted: bool = True
-) -> pd.Series:
-    """Mean effect of every control direction of a family, by its index."""
-    table = sweep.assign(value=value_of(sweep, metric, counted=counted))
-    base = table[table["kind"] == "baseline"].groupby("scenario")["value"].mean()
-    chosen = table[(table["kind"] == family) & table["emotion"].isin(["any", emotion])]
-    per_scenario = chosen.groupby(["index", "scenario"])["value"].mean().unstack("scenario")
-    return (per_scenario - base).mean(axis=1)
-
-
-def control_counts(sweep: pd.DataFrame) -> dict[str, int]:
-    """The families of control directions in a sweep, and how many directions each has."""
-    counts = sweep[sweep["kind"].isin(FAMILIES)].groupby("kind", sort=False)["index"].nunique()
-    return {family: int(counts[family]) for family in FAMILIES if family in counts}
 
 
 def rank_bar(n_controls: int, n_tests: int) -> float:

@@ -20,7 +20,8 @@ import pandas as pd
 
 from emolib.scoring.measures import SINGLES
 from emolib.statistics import intervals
-from emolib.steering.claims import FEWEST_SCENARIOS, LEVEL, control_counts
+from emolib.steering.claims import FEWEST_SCENARIOS, LEVEL
+from emolib.steering.effects import control_counts
 from emolib.steering.robustness import BESIDE
 
 SUPPORTED, NOT_SUPPORTED, UNDERPOWERED = "supported", "not_supported", "underpowered"

@@ -12,7 +12,8 @@ import pandas as pd
 from emolib.data.keywords import straight_apostrophes
 from emolib.directions.controls import FAMILIES
 from emolib.scoring.measures import SINGLES
-from emolib.steering.claims import claims_table, effects, specific_difference, success
+from emolib.steering.claims import claims_table
+from emolib.steering.effects import effects, specific_difference, success
 
 PHRASE, OPENING = 4, 3  # words
 BESIDE = ("vs_others", "ci_low", "ci_high", "degenerate", "rank_p", "random_max", "beats_others", "supported")

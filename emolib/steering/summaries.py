@@ -11,7 +11,7 @@ from emolib.directions.controls import FAMILIES
 from emolib.scoring import goemotions
 from emolib.scoring.measures import agreement, measures
 from emolib.statistics import intervals
-from emolib.steering.claims import control_effects, effects, specific_difference, success, value_of
+from emolib.steering.effects import control_effects, effects, specific_difference, success, value_of
 
 
 def baseline_broken(sweep: pd.DataFrame) -> float:

@@ -24,7 +24,7 @@ from emolib.base.paths import repository_root
 from emolib.directions.controls import FAMILIES
 from emolib.engine.memory import flops_per_token, weight_bytes
 from emolib.models.loading import LanguageModel
-from emolib.steering import sweeps
+from emolib.steering import cells
 from emolib.study.phase5_steering import design, other_style, own_sweeps, rival_sweeps, sweep_settings
 
 SCRIPT = repository_root() / "benchmarks" / "study_cost.py"
@@ -121,7 +121,7 @@ def test_rows_follow_the_parameters(benchmark: ModuleType) -> None:
 
 def test_every_kind_of_row_is_counted(benchmark: ModuleType) -> None:
     counted = benchmark.design_rows("quick", "smollm2_135m").sweep
-    assert {name.partition("/")[2] for name in counted} == set(sweeps.KINDS)
+    assert {name.partition("/")[2] for name in counted} == set(cells.KINDS)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from emolib.directions.controls import (
     shuffled_difference,
 )
 from emolib.directions.vectors import fit_emotion_vectors, scenario_cube
-from emolib.steering.sweeps import SweepSettings, control_cells, control_seed
+from emolib.steering.cells import SweepSettings, control_cells, control_seed
 
 LABELS = ("neutral", "gratitude", "anger", "apology")
 N_LAYERS, N_SCENARIOS, D_MODEL = 2, 16, 12

@@ -23,7 +23,7 @@ from emolib.selftest.rows import FULL, Row, at_least, at_most, slack, within
 from emolib.selftest.truth import direction_rows, distractor_rows, effect_rows, head_rows
 from emolib.statistics import intervals
 from emolib.steering import sweeps
-from emolib.steering.claims import choose_operating_point
+from emolib.steering.operating_point import choose_operating_point
 
 INTACT = Design("llama", 0, 0)
 

@@ -10,7 +10,7 @@ import pytest
 
 from emolib.report.ja import phase5_candidates as choosing
 from emolib.steering.candidates import best_candidates, ceilings, edges, layer_means, pooled, silent_measures
-from emolib.steering.claims import OperatingPoint
+from emolib.steering.operating_point import OperatingPoint
 
 GRID = [(layer, alpha) for layer in (10, 14, 18) for alpha in (0.2, 0.3, 0.4)]
 MEASURES = {"anger": ["keywords/anger", "target/anger"]}

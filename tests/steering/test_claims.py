@@ -11,14 +11,9 @@ import pytest
 
 from emolib.base.errors import UserError
 from emolib.statistics import intervals
-from emolib.steering import claims
-from emolib.steering.claims import (
-    choose_operating_point,
-    claims_table,
-    control_effects,
-    effects,
-    rank_bar,
-)
+from emolib.steering.claims import claims_table, rank_bar
+from emolib.steering.effects import control_effects, effects, specific_difference, value_of
+from emolib.steering.operating_point import choose_operating_point
 
 EMOTIONS = ("gratitude", "anger")
 METRIC = {emotion: f"keywords/{emotion}" for emotion in EMOTIONS}
@@ -151,10 +146,10 @@ def test_a_broken_control_is_no_success_either():
 
 def test_what_is_no_count_of_successes_is_taken_as_it_is():
     sweep = sweep_of().assign(**{"fluency/broken": True, "valence": 1.5, "target/anger": 1.5, "target_encoder/x": 1.5})
-    assert (claims.value_of(sweep, "valence") == 1.5).all()
+    assert (value_of(sweep, "valence") == 1.5).all()
     for counted in ("target/anger", "target_encoder/x", METRIC["anger"]):
-        assert (claims.value_of(sweep, counted) == 0).all()
-        assert (claims.value_of(sweep, counted, counted=False) > 0).all()
+        assert (value_of(sweep, counted) == 0).all()
+        assert (value_of(sweep, counted, counted=False) > 0).all()
 
 
 def test_the_direct_path_is_reported_where_there_is_one_and_decides_nothing():
@@ -297,7 +292,7 @@ def test_a_difference_without_spread_is_not_divided_by_rounding():
     """0.3 added to different numbers is not quite the same difference."""
     table = validation_of({(4, 0.2): np.full(N, 0.3), (6, 0.2): 1 + 0.2 * PATTERN**2})
     point = choose_operating_point(table, MEASURES)
-    spread = claims.specific_difference(table[table["layer"] == 4], "gratitude", METRIC["gratitude"], EMOTIONS).std()
+    spread = specific_difference(table[table["layer"] == 4], "gratitude", METRIC["gratitude"], EMOTIONS).std()
     assert 0 < spread < 1e-12
     scores = point.table.set_index("layer")["score"]
     assert (point.layer, scores[4]) == (6, 0) and 10 < scores[6] < 100

@@ -16,7 +16,8 @@ from emolib.engine.extraction import extract_activations
 from emolib.engine.generation import generate
 from emolib.interventions import Decay, Steer, SubspaceSteer
 from emolib.scoring import keyword_counts
-from emolib.steering import claims, sweeps
+from emolib.steering import cells, sweeps
+from emolib.steering.cells import Controls
 
 EMOTIONS = ("gratitude", "apology")
 
@@ -39,9 +40,16 @@ def material(tiny_models):
 def sweep_of(material, **changes):
     lm, texts, vecs = material
     prompts = texts[texts["emotion"] == "neutral"]
-    values = {"layers": [1], "alphas": [0.5], "n_controls": 3, "direct_path": True} | changes
-    settings = sweeps.SweepSettings(max_new_tokens=6)
-    return sweeps.residual_sweep(lm, prompts, vecs, settings=settings, **values)
+    values = {"layers": [1], "alphas": [0.5], "count": 3, "direct_path": True} | changes
+    settings = cells.SweepSettings(max_new_tokens=6)
+    return sweeps.residual_sweep(lm, prompts, vecs, settings=settings, **with_controls(values))
+
+
+def with_controls(values):
+    """The arguments of a sweep, those of its controls in one."""
+    names = [field.name for field in dataclasses.fields(Controls)]
+    beside = {name: values[name] for name in names if name in values}
+    return {**{name: value for name, value in values.items() if name not in names}, "controls": Controls(**beside)}
 
 
 def test_a_sweep_has_one_row_per_prompt_and_cell_with_the_named_columns(material):
@@ -53,12 +61,12 @@ def test_a_sweep_has_one_row_per_prompt_and_cell_with_the_named_columns(material
 
 
 def test_alpha_zero_rows_are_the_baseline(material):
-    table = sweep_of(material, alphas=[0.0], n_controls=0, direct_path=False)
+    table = sweep_of(material, alphas=[0.0], count=0, direct_path=False)
     assert set(table["kind"]) == {"baseline"}
 
 
 def test_a_steer_of_strength_zero_gives_the_baseline_s_texts_and_one_that_steers_does_not(material):
-    table = sweep_of(material, zero=True, alphas=[2.0], n_controls=0)
+    table = sweep_of(material, zero=True, alphas=[2.0], count=0)
     texts = {kind: part["text"].tolist() for kind, part in table.groupby("kind")}
     assert texts["zero"] == texts["baseline"]
     assert (table.loc[table["kind"] == "zero", ["alpha", "delta_ratio"]] == 0).all(axis=None)
@@ -66,22 +74,36 @@ def test_a_steer_of_strength_zero_gives_the_baseline_s_texts_and_one_that_steers
 
 
 def test_a_controls_direction_does_not_depend_on_how_many_there_are(material):
-    few, many = sweep_of(material, n_controls=2), sweep_of(material, n_controls=13)
+    few, many = sweep_of(material, count=2), sweep_of(material, count=13)
     few, many = (table[table["kind"] == "isotropic"] for table in (few, many))
     merged = few.merge(many, on="row_id", suffixes=("", "_many"))
     assert len(merged) == len(few) and (merged["text"] == merged["text_many"]).all()
     assert few["seed"].nunique() == 2
-    other_layer = sweeps.control_seed(0, "isotropic", 2, 0)
-    assert other_layer != sweeps.control_seed(0, "isotropic", 1, 0)
+    other_layer = cells.control_seed(0, "isotropic", 2, 0)
+    assert other_layer != cells.control_seed(0, "isotropic", 1, 0)
+
+
+def test_a_number_of_controls_is_that_many_isotropic_directions(material):
+    lm, texts, vecs = material
+    given = {"layers": [1], "alphas": [0.5], "settings": cells.SweepSettings(max_new_tokens=6)}
+    prompts = texts[texts["emotion"] == "neutral"]
+    short, whole = (
+        sweeps.residual_sweep(lm, prompts, vecs, **given, **beside)
+        for beside in ({"n_controls": 2}, {"controls": Controls(2)})
+    )
+    pd.testing.assert_frame_equal(short, whole)
+    assert (short["kind"] == "isotropic").sum() == 4 and not (short["kind"] == "direct_path").any()
+    with pytest.raises(UserError, match="n_controls or controls, got both"):
+        sweeps.residual_sweep(lm, prompts, vecs, **given, n_controls=2, controls=Controls(2))
 
 
 def test_controls_have_the_norm_of_the_steer(material):
     _, _, vecs = material
     for unit in ("resid", "vector"):
-        settings = sweeps.SweepSettings(unit=unit)
-        own = sweeps.steer_cell("emotion", vecs, "apology", 1, 0.4, settings)
-        cells = sweeps.control_cells(vecs, 1, 0.4, 0, settings)
-        same = [c for c in cells if c.emotion in ("any", "apology")]
+        settings = cells.SweepSettings(unit=unit)
+        own = cells.steer_cell("emotion", vecs, "apology", 1, 0.4, settings)
+        drawn = cells.control_cells(vecs, 1, 0.4, 0, settings)
+        same = [c for c in drawn if c.emotion in ("any", "apology")]
         assert len(same) == 1
         assert np.linalg.norm(same[0].act.delta()) == pytest.approx(np.linalg.norm(own.act.delta()), rel=1e-5)
 
@@ -114,7 +136,7 @@ def test_a_shard_depends_on_its_vectors_and_on_the_word_lists(material, monkeypa
     assert all(other.matched[name] != matched for name, matched in first.matched.items())
     stronger = Recorded()
     sweep_of(material, run=stronger, alphas=[0.7])
-    assert stronger.matched["layer001"]["vectors"] != first.matched["layer001"]["vectors"]
+    assert stronger.matched["layer001"]["acts"] != first.matched["layer001"]["acts"]
 
 
 def test_bad_sweeps_are_refused(material, tiny_models):
@@ -155,7 +177,7 @@ def sweep_with(trained, settings=None, **changes):
     lm, prompts, vecs, _, source = trained
     given = {"max_new_tokens": 6, "backend": "lexical", **(settings or {})}
     values = {"layers": [1], "alphas": [STRONG], "source": source, **changes}
-    return sweeps.residual_sweep(lm, prompts, vecs, settings=sweeps.SweepSettings(**given), **values)
+    return sweeps.residual_sweep(lm, prompts, vecs, settings=cells.SweepSettings(**given), **with_controls(values))
 
 
 def texts_of(table, **where):
@@ -166,7 +188,7 @@ def texts_of(table, **where):
 
 def test_families_run_side_by_side_each_in_shards_of_its_own(trained):
     kept = Recorded()
-    table = sweep_with(trained, n_controls=21, families=FAMILIES, direct_path=True, run=kept)
+    table = sweep_with(trained, count=21, families=FAMILIES, direct_path=True, run=kept)
     named = [f"{family}_layer001_{start}" for family in FAMILIES for start in ("0000", "0020")]
     assert list(kept.matched) == ["baseline", "layer001", "direct_path", *named]
     counts = table["kind"].value_counts().to_dict()
@@ -176,8 +198,8 @@ def test_families_run_side_by_side_each_in_shards_of_its_own(trained):
 
 
 def test_a_familys_rows_do_not_depend_on_the_other_families_their_order_or_their_number(trained):
-    many = sweep_with(trained, n_controls=4, families=FAMILIES)
-    few = sweep_with(trained, n_controls=2, families=FAMILIES[::-1])
+    many = sweep_with(trained, count=4, families=FAMILIES)
+    few = sweep_with(trained, count=2, families=FAMILIES[::-1])
     both = few.merge(many, on="row_id", suffixes=("", "_many"))
     assert len(both) == len(few)
     assert (both["text"] == both["text_many"]).all() and (both["seed"] == both["seed_many"]).all()
@@ -191,13 +213,13 @@ def test_a_familys_rows_do_not_depend_on_the_other_families_their_order_or_their
 @pytest.mark.parametrize("unit", ["resid", "vector"])
 def test_the_norms_of_every_family_are_those_of_the_steer(trained, family, unit):
     _, _, vecs, _, source = trained
-    settings = sweeps.SweepSettings(unit=unit)
-    cells = sweeps.control_cells(vecs, 1, 0.4, 3, settings, family, source)
-    assert [cell.emotion for cell in cells] == (["any"] if unit == "resid" else list(EMOTIONS))
+    settings = cells.SweepSettings(unit=unit)
+    drawn = cells.control_cells(vecs, 1, 0.4, 3, settings, family, source)
+    assert [cell.emotion for cell in drawn] == (["any"] if unit == "resid" else list(EMOTIONS))
     norms = {}
     for emotion in EMOTIONS:
-        own = sweeps.steer_cell("emotion", vecs, emotion, 1, 0.4, settings).act.delta()
-        control = next(cell.act.delta() for cell in cells if cell.emotion in ("any", emotion))
+        own = cells.steer_cell("emotion", vecs, emotion, 1, 0.4, settings).act.delta()
+        control = next(cell.act.delta() for cell in drawn if cell.emotion in ("any", emotion))
         assert np.linalg.norm(control) == pytest.approx(np.linalg.norm(own), rel=1e-5)
         assert abs(control @ own) < 0.999 * np.linalg.norm(own) ** 2
         norms[emotion] = np.linalg.norm(own)
@@ -205,14 +227,13 @@ def test_the_norms_of_every_family_are_those_of_the_steer(trained, family, unit)
     assert bool(apart) is (unit == "vector")  # else one direction would do for both
 
 
-def test_other_directions_add_no_second_baseline(trained):
+def test_cells_of_other_directions_are_swept_alone(trained):
     lm, prompts, vecs, acts, _ = trained
     kept = Recorded()
     other = alternative_vectors("pca", acts, vecs, layers=[1])
-    settings = sweeps.SweepSettings(max_new_tokens=6, backend="lexical")
-    table = sweeps.residual_sweep(
-        lm, prompts, other, layers=[1], alphas=[0.0, STRONG], kind="pca", settings=settings, run=kept
-    )
+    settings = cells.SweepSettings(max_new_tokens=6, backend="lexical")
+    steered = [cells.steer_cell("pca", other, emotion, 1, STRONG, settings) for emotion in EMOTIONS]
+    table = sweeps.sweep_cells(lm, prompts, [("pca_layer001", steered)], settings=settings, run=kept)
     assert list(kept.matched) == ["pca_layer001"]
     assert table["kind"].unique().tolist() == ["pca"] and len(table) == 4
     steers = [Steer(1, other["apology"][1], STRONG)] * 2
@@ -223,7 +244,7 @@ def test_other_directions_add_no_second_baseline(trained):
 
 def test_several_samples_are_distinct_rows_and_the_first_is_that_of_a_single_one(trained):
     sampling = {"temperature": 1.0, "max_new_tokens": 12}
-    one, three = (sweep_with(trained, {**sampling, "n_samples": n}, n_controls=1) for n in (1, 3))
+    one, three = (sweep_with(trained, {**sampling, "n_samples": n}, count=1) for n in (1, 3))
     assert len(three) == 3 * len(one) and three["row_id"].is_unique
     assert one["sample"].unique().tolist() == [0]
     first = three[three["sample"] == 0].set_index("row_id")
@@ -262,10 +283,10 @@ def test_a_schedule_is_what_the_steer_by_hand_does(trained, schedule, by_hand):
 
 def test_controls_and_subspaces_follow_the_schedule_too(trained):
     _, _, vecs, acts, source = trained
-    settings = sweeps.SweepSettings(schedule=0.5, window=2)
-    cells = [sweeps.control_cells(vecs, 1, 0.3, 0, settings, family, source)[0] for family in FAMILIES]
-    cells += sweeps.subspace_shard(fit_subspaces(acts, k=1), {"apology": 1}, 1, [1.0], settings)[1]
-    assert all(cell.act.schedule == Decay(0.5) and cell.act.window == 2 for cell in cells)
+    settings = cells.SweepSettings(schedule=0.5, window=2)
+    drawn = [cells.control_cells(vecs, 1, 0.3, 0, settings, family, source)[0] for family in FAMILIES]
+    drawn += cells.subspace_shard(fit_subspaces(acts, k=1), {"apology": 1}, 1, [1.0], settings)[1]
+    assert all(cell.act.schedule == Decay(0.5) and cell.act.window == 2 for cell in drawn)
 
 
 def test_a_template_stands_around_every_prompt(trained):
@@ -286,9 +307,9 @@ def test_a_template_without_a_place_for_the_prompt_is_refused(trained):
 
 def test_prompting_cells_use_templates_of_their_own(trained):
     lm, prompts, _, _, _ = trained
-    settings = sweeps.SweepSettings(max_new_tokens=6, backend="lexical", template="Now {text}")
+    settings = cells.SweepSettings(max_new_tokens=6, backend="lexical", template="Now {text}")
     asked = {"gratitude": "Thank them. {text}", "apology": "Say sorry. {text}"}
-    shards = [sweeps.baseline_shard(settings), sweeps.prompting_shard(asked, "Go on. {text}", settings)]
+    shards = [("baseline", [cells.baseline_cell(settings)]), cells.prompting_shard(asked, "Go on. {text}", settings)]
     table = sweeps.sweep_cells(lm, prompts, shards, settings=settings)
 
     def written(template):
@@ -303,8 +324,8 @@ def test_prompting_cells_use_templates_of_their_own(trained):
 
 def test_fluency_is_judged_after_the_prompt_that_the_model_saw(trained):
     lm, prompts, _, _, _ = trained
-    settings = sweeps.SweepSettings(max_new_tokens=6, backend="lexical", nll_limit=5.0)
-    shards = [sweeps.prompting_shard({"apology": "Say sorry. {text}"}, "{text}", settings)]
+    settings = cells.SweepSettings(max_new_tokens=6, backend="lexical", nll_limit=5.0)
+    shards = [cells.prompting_shard({"apology": "Say sorry. {text}"}, "{text}", settings)]
     table = sweeps.sweep_cells(lm, prompts, shards, settings=settings)
     asked = table[table["kind"] == "prompting"]
     for template, same in (("Say sorry. {text}", True), ("{text}", False)):
@@ -316,12 +337,12 @@ def test_fluency_is_judged_after_the_prompt_that_the_model_saw(trained):
 def test_subspace_cells_move_to_the_coordinates_of_the_first_k_directions(trained):
     lm, prompts, _, acts, _ = trained
     subs = fit_subspaces(acts, k=3)
-    settings = sweeps.SweepSettings(max_new_tokens=6, backend="lexical")
-    name, cells = sweeps.subspace_shard(subs, {"gratitude": 1, "apology": 3}, 2, [0.5, 1.0], settings)
+    settings = cells.SweepSettings(max_new_tokens=6, backend="lexical")
+    name, moves = cells.subspace_shard(subs, {"gratitude": 1, "apology": 3}, 2, [0.5, 1.0], settings)
     assert name == "subspace_layer002"
-    sizes = [(c.emotion, c.alpha, c.index) for c in cells]
+    sizes = [(c.emotion, c.alpha, c.index) for c in moves]
     assert sizes == [("gratitude", 0.5, 1), ("apology", 0.5, 3), ("gratitude", 1.0, 1), ("apology", 1.0, 3)]
-    table = sweeps.sweep_cells(lm, prompts, [(name, cells)], settings=settings)
+    table = sweeps.sweep_cells(lm, prompts, [(name, moves)], settings=settings)
     whole = subs["apology"][2]
     for k, same in ((3, True), (1, False)):
         act = SubspaceSteer(2, whole.basis[:, :k], whole.target[:k], 1.0)
@@ -335,7 +356,7 @@ def test_subspace_cells_move_to_the_coordinates_of_the_first_k_directions(traine
 def test_a_shard_is_another_one_when_anything_that_decides_its_values_is(trained):
     def matched(settings=None, **changes):
         kept = Recorded()
-        sweep_with(trained, settings, n_controls=1, families=["shuffled"], run=kept, **changes)
+        sweep_with(trained, settings, count=1, families=["shuffled"], run=kept, **changes)
         return kept.matched
 
     first = matched()
@@ -374,11 +395,11 @@ def matched_of(trained):
 
 def test_a_prompting_shard_is_another_one_when_its_templates_are(trained):
     lm, prompts, _, _, _ = trained
-    settings = sweeps.SweepSettings(max_new_tokens=5, backend="lexical")
+    settings = cells.SweepSettings(max_new_tokens=5, backend="lexical")
     found = []
     for asked in ("Thank them. {text}", "Thank them. {text}", "Thank her. {text}"):
         kept = Recorded()
-        shards = [sweeps.prompting_shard({"gratitude": asked}, "{text}", settings)]
+        shards = [cells.prompting_shard({"gratitude": asked}, "{text}", settings)]
         sweeps.sweep_cells(lm, prompts, shards, settings=settings, run=kept)
         found.append(kept.matched["prompting"])
     assert found[0] == found[1] != found[2]
@@ -386,13 +407,13 @@ def test_a_prompting_shard_is_another_one_when_its_templates_are(trained):
 
 def test_a_subspace_shard_is_another_one_when_its_target_is(trained):
     lm, prompts, _, acts, _ = trained
-    settings = sweeps.SweepSettings(max_new_tokens=5, backend="lexical")
+    settings = cells.SweepSettings(max_new_tokens=5, backend="lexical")
     subs = fit_subspaces(acts, k=1)
     further = dataclasses.replace(subs, targets={e: 2 * target for e, target in subs.targets.items()})
     found = []
     for given in (subs, subs, further):
         kept = Recorded()
-        shards = [sweeps.subspace_shard(given, {"apology": 1}, 1, [1.0], settings)]
+        shards = [cells.subspace_shard(given, {"apology": 1}, 1, [1.0], settings)]
         sweeps.sweep_cells(lm, prompts, shards, settings=settings, run=kept)
         found.append(kept.matched["subspace_layer001"])
     assert found[0] == found[1] != found[2]
@@ -410,69 +431,6 @@ def test_a_subspace_shard_is_another_one_when_its_target_is(trained):
 )
 def test_families_that_cannot_be_drawn_are_refused_in_one_line(trained, changes, message):
     with pytest.raises(UserError, match=message) as found:
-        sweep_with(trained, n_controls=1, **changes)
+        sweep_with(trained, count=1, **changes)
     assert "\n" not in str(found.value)
-    sweep_with(trained, n_controls=0, **{**changes, "families": ()})  # none are drawn
-
-
-MEASURES = {emotion: [f"keywords/{emotion}"] for emotion in EMOTIONS}
-
-
-def table_with(effect: dict[tuple[int, float], float], broken: dict[tuple[int, float], float], split="validation"):
-    """A validation table in which each point moves the own keywords of every emotion by a known amount."""
-    rng, rows = np.random.default_rng(0), []
-    for scenario in range(20):
-        base = {"scenario": f"s{scenario}", "split": split, "fluency/broken": False}
-        rows.append({**base, "kind": "baseline", "emotion": "none", "layer": -1, "alpha": 0.0, **_counts("", 0, rng)})
-        for (layer, alpha), size in effect.items():
-            for emotion in EMOTIONS:
-                cell = {"kind": "emotion", "emotion": emotion, "layer": layer, "alpha": alpha}
-                is_bad = scenario < 20 * broken.get((layer, alpha), 0)
-                rows.append({**base, **cell, **_counts(emotion, size, rng), "fluency/broken": is_bad})
-    return pd.DataFrame(rows)
-
-
-def _counts(emotion: str, size: float, rng: np.random.Generator) -> dict[str, float]:
-    return {f"keywords/{e}": float(rng.random() < 0.1) + (size if e == emotion else 0) for e in EMOTIONS}
-
-
-def test_the_point_with_the_largest_specific_effect_is_chosen_unless_it_breaks_the_text():
-    effect = {(4, 0.2): 0.1, (6, 0.2): 0.5, (6, 0.4): 2.0}
-    point = claims.choose_operating_point(table_with(effect, {(6, 0.4): 0.2}), MEASURES)
-    assert (point.layer, point.alpha, point.eligible) == (6, 0.2, True)
-    tolerant = claims.choose_operating_point(table_with(effect, {(6, 0.4): 0.2}), MEASURES, broken_margin=0.5)
-    assert (tolerant.layer, tolerant.alpha) == (6, 0.4)
-
-
-def test_without_an_eligible_point_the_least_broken_is_taken_and_said_so():
-    broken = {(4, 0.2): 0.5, (6, 0.2): 0.4}
-    point = claims.choose_operating_point(table_with({(4, 0.2): 3.0, (6, 0.2): 0.1}, broken), MEASURES)
-    assert (point.layer, point.eligible) == (6, False)
-
-
-def test_every_measure_has_a_say_in_the_choice():
-    """One measure prefers one point, a second measure, of another unit, strongly prefers the other."""
-    table = table_with({(4, 0.2): 0.3, (6, 0.2): 0.5}, {})
-    rng = np.random.default_rng(1)
-    for emotion in EMOTIONS:
-        moved = (table["emotion"] == emotion) & (table["layer"] == 4)
-        table[f"target/{emotion}"] = rng.uniform(0, 0.01, len(table)) + 0.05 * moved
-    both = {emotion: [f"keywords/{emotion}", f"target/{emotion}"] for emotion in EMOTIONS}
-    assert claims.choose_operating_point(table, MEASURES).layer == 6
-    point = claims.choose_operating_point(table, both)
-    assert point.layer == 4
-    assert {f"difference/{name}" for names in both.values() for name in names} <= set(point.table)
-
-
-def test_choosing_on_test_rows_is_refused():
-    with pytest.raises(UserError, match="validation rows only"):
-        claims.choose_operating_point(table_with({(4, 0.2): 1.0}, {}, split="test"), MEASURES)
-
-
-def test_broken_texts_are_no_success_but_stay_in_the_table():
-    table = table_with({(4, 0.2): 2.0}, {(4, 0.2): 1.0})
-    steered = table[table["kind"] == "emotion"]
-    assert claims.success(steered, "keywords/apology").sum() == 0
-    assert steered["keywords/apology"].sum() > 0
-    difference = claims.specific_difference(steered, "apology", "keywords/apology", EMOTIONS)
-    assert len(difference) == 20 and (difference == 0).all()
+    sweep_with(trained, count=0, **{**changes, "families": ()})  # none are drawn

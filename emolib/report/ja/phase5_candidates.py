@@ -12,7 +12,7 @@ from IPython.display import Markdown
 from emolib.plots import figures
 from emolib.report.ja.every_report import emotion_name, metric_name, none_at_hand, number, tidy
 from emolib.steering.candidates import ceilings, pooled
-from emolib.steering.claims import OperatingPoint
+from emolib.steering.operating_point import OperatingPoint
 
 Points = Mapping[str, OperatingPoint]
 

@@ -23,7 +23,8 @@ from emolib.report.ja.phase5_robustness import (
 from emolib.scoring.goemotions import matching_labels
 from emolib.statistics import intervals
 from emolib.steering.candidates import ceilings
-from emolib.steering.claims import OperatingPoint, control_effects
+from emolib.steering.effects import control_effects
+from emolib.steering.operating_point import OperatingPoint
 from emolib.study import phase5_steering as study
 from emolib.study.run import Run
 

@@ -19,7 +19,7 @@ from emolib.report.ja.every_report import (
 from emolib.report.ja.phase5 import KINDS as KIND_NAMES
 from emolib.statistics.effect_sizes import CONTROL_FAMILIES
 from emolib.statistics.power import required_scenarios
-from emolib.steering.claims import control_counts
+from emolib.steering.effects import control_counts
 from emolib.steering.findings import POWER, detectable
 from emolib.study.phase7_claims import study_tables
 from emolib.study.run import Run

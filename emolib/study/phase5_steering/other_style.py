@@ -16,8 +16,9 @@ from emolib.data.activations import Activations
 from emolib.directions.controls import FAMILIES
 from emolib.directions.vectors import EmotionVectors, cosine, fit_emotion_vectors
 from emolib.scoring.measures import measures
+from emolib.steering.cells import Cell, SweepSettings, steer_cell
 from emolib.steering.claims import claims_table
-from emolib.steering.sweeps import Cell, SweepSettings, steer_cell, sweep_cells
+from emolib.steering.sweeps import sweep_cells
 from emolib.study import phase2_activations
 from emolib.study.phase3_vectors.fitting import FEWEST_SCENARIOS
 from emolib.study.phase5_steering import design

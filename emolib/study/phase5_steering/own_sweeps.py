@@ -11,8 +11,9 @@ import pandas as pd
 
 from emolib.directions.controls import FAMILIES
 from emolib.scoring.measures import measures, with_targets
-from emolib.steering.claims import OperatingPoint, choose_operating_point
-from emolib.steering.sweeps import residual_sweep, steer_cell, sweep_cells
+from emolib.steering.cells import Controls, steer_cell
+from emolib.steering.operating_point import OperatingPoint, choose_operating_point
+from emolib.steering.sweeps import residual_sweep, sweep_cells
 from emolib.study.phase5_steering.design import Part, controls, parts, prompts, vectors
 from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run, kept
@@ -87,17 +88,15 @@ def _steered(
     run: Run, part: Part, split: str, layers: Sequence[int], alphas: Sequence[float], n_controls: int = 0
 ) -> pd.DataFrame:
     """The emotions' steers, and where there are controls also the direct path and the steer of strength 0."""
+    source = controls(run, part, tuple(layers)) if n_controls else None
+    beside = Controls(n_controls, FAMILIES, source, direct_path=bool(n_controls), zero=bool(n_controls))
     return residual_sweep(
         run.lm,
         prompts(run, part, split),
         vectors(run, part),
         layers=layers,
         alphas=alphas,
-        n_controls=n_controls,
-        families=FAMILIES,
-        source=controls(run, part, tuple(layers)) if n_controls else None,
-        direct_path=bool(n_controls),
-        zero=bool(n_controls),
+        controls=beside,
         settings=settings(run, part),
         run=run.shards(part.file(split)),
     )

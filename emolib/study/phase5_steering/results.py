@@ -7,8 +7,8 @@ import pandas as pd
 from emolib.directions.controls import FAMILIES
 from emolib.scoring.measures import measures
 from emolib.steering import alternatives, candidates, robustness, summaries
+from emolib.steering.cells import control_seed
 from emolib.steering.claims import claims_table
-from emolib.steering.sweeps import control_seed
 from emolib.study.phase5_steering import other_style
 from emolib.study.phase5_steering.design import Part, controls, parts, vectors
 from emolib.study.phase5_steering.own_sweeps import dose_sweep, test_sweep, validation_sweep

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from emolib.base import store
 from emolib.directions.controls import FAMILIES
+from emolib.interventions import Intervention
 from emolib.statistics import intervals
+from emolib.steering.cells import SweepSettings, cells_of_rows
 from emolib.steering.damage import next_token_kl, topic_kept
-from emolib.steering.sweeps import control_cells, steer_cell
 from emolib.study.phase5_steering.design import Part, controls, parts, prompts, vectors
 from emolib.study.phase5_steering.own_sweeps import test_sweep
 from emolib.study.phase5_steering.sweep_settings import settings
@@ -72,28 +71,11 @@ def _damage_rows(run: Run, part: Part, test: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _acts(run: Run, part: Part, rows: pd.DataFrame, given: Any) -> list[Any]:
+def _acts(run: Run, part: Part, rows: pd.DataFrame, given: SweepSettings) -> list[Intervention]:
     """The intervention of every row, made again from what the row says."""
-    vecs, made = vectors(run, part), {}
     layers = tuple(int(layer) for layer in sorted(set(rows.loc[rows["kind"].isin(FAMILIES), "layer"])))
     source = controls(run, part, layers) if layers else None
-    acts = []
-    for row in rows[["kind", "emotion", "layer", "alpha", "index"]].to_dict("records"):
-        key = tuple(row.values())
-        if key not in made:
-            made[key] = _act(row, vecs, source, given)
-        acts.append(made[key])
-    return acts
-
-
-def _act(row: dict, vecs: Any, source: Any, given: Any) -> Any:
-    kind, layer, alpha = row["kind"], int(row["layer"]), float(row["alpha"])
-    if kind == "baseline":
-        return None
-    if kind in FAMILIES:
-        cells = control_cells(vecs, layer, alpha, int(row["index"]), given, kind, source)
-        return next(cell.act for cell in cells if cell.emotion == row["emotion"])
-    return steer_cell(kind, vecs, row["emotion"], layer, alpha, given).act
+    return [cell.act for cell in cells_of_rows(rows, vectors(run, part), given, source=source)]
 
 
 def _damage_means(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 from emolib.base import store
 from emolib.base.errors import UserError
 from emolib.scoring.fluency import fluency_reference, nll_limit
-from emolib.steering.sweeps import SweepSettings
+from emolib.steering.cells import SweepSettings
 from emolib.study.batch_size import generation_batch
 from emolib.study.phase5_steering.design import Part, parts, prompts
 from emolib.study.run import Run, kept

@@ -25,7 +25,7 @@ from emolib.directions.subspace_choice import choose_k
 from emolib.scoring.measures import measures
 from emolib.statistics.effect_sizes import correct, effect_sizes
 from emolib.statistics.power import achieved_power, power_table
-from emolib.steering.claims import success
+from emolib.steering.effects import success
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
 from emolib.study.run import Run
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from emolib.base import paths, store
 from emolib.statistics import intervals
-from emolib.steering.claims import control_counts, control_effects, value_of
-from emolib.steering.claims import effects as own_effect
+from emolib.steering.effects import control_counts, control_effects, value_of
+from emolib.steering.effects import effects as own_effect
 from emolib.steering.findings import findings, judged
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
 from emolib.study.phase7_claims import study_tables

@@ -17,7 +17,7 @@ from emolib.report.ja import phase5_candidates as choosing
 from emolib.report.ja import phase5_damage as harm
 from emolib.report.ja import phase5_discussion as closing
 from emolib.report.ja import phase5_rivals as beside
-from emolib.steering.claims import OperatingPoint
+from emolib.steering.operating_point import OperatingPoint
 from emolib.steering.robustness import BESIDE
 
 EMOTIONS = ("gratitude", "anger", "apology")

@@ -31,9 +31,9 @@ from emolib.report.ja import phase5_rivals as beside
 from emolib.report.ja import phase5_robustness as hanging
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
 from emolib.steering import alternatives
-from emolib.steering.claims import effects
+from emolib.steering.cells import control_seed
 from emolib.steering.damage import next_token_kl
-from emolib.steering.sweeps import control_seed
+from emolib.steering.effects import effects
 from emolib.study import phase5_steering as study
 from emolib.study.phase5_steering import (
     design,

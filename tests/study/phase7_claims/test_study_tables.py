@@ -22,8 +22,9 @@ from emolib.report.ja import phase7_verdicts as judging
 from emolib.scoring.measures import measures
 from emolib.statistics import intervals
 from emolib.statistics.intervals import max_statistic_p
-from emolib.steering.claims import claims_table, control_effects
-from emolib.steering.claims import effects as own_effects_of
+from emolib.steering.claims import claims_table
+from emolib.steering.effects import control_effects
+from emolib.steering.effects import effects as own_effects_of
 from emolib.steering.findings import findings
 from emolib.study.phase7_claims import study_tables, verdicts
 from emolib.study.run import Run
