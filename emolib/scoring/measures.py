@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from emolib.base.errors import UserError
 from emolib.scoring import evaluation, goemotions
 
 SINGLES = ("lexical", "encoder")
+LOW_KAPPA = 0.4
+FEWEST_PRESENT = 10  # below it κ is about a handful of texts
 
 
 def with_targets(scores: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
@@ -51,3 +54,15 @@ def agreement(scores: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
             says = [goemotions.is_present(texts, emotion, way).to_numpy() for way in SINGLES]
             rows.append({"emotion": emotion, **evaluation.agreement(*values, *says)})
     return pd.DataFrame(rows, columns=["emotion", "kappa", "rank_correlation", "share_a", "share_b", "n_present", "n"])
+
+
+def agreement_codes(table: pd.DataFrame) -> pd.DataFrame:
+    """`agreement` with what it says about each emotion in the column `code`.
+
+    `few`: fewer than `FEWEST_PRESENT` texts hold the emotion by either model, or κ is not defined; `one_sided`: κ is
+    below `LOW_KAPPA` since one model never finds the emotion; `low`: below it all the same; `agree`: else.
+    """
+    unknown = (table["n_present"] < FEWEST_PRESENT) | table["kappa"].isna()
+    never = table[["share_a", "share_b"]].min(axis=1) == 0
+    below = np.where(never, "one_sided", "low")
+    return table.assign(code=np.where(unknown, "few", np.where(table["kappa"] < LOW_KAPPA, below, "agree")))

@@ -7,6 +7,7 @@ on the model, by its tokenizer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from emolib.study.run import Run
 
 LEAK_LIMIT = 0.65
 N_SWAPS = 1000
+FAMILIES = ("keywords", "target_lexical", "target_encoder", "target")
+REST = " vs rest"  # ends the name of a comparison with all other labels together
 
 
 def counts(run: Run) -> pd.DataFrame:
@@ -75,43 +78,77 @@ def scores(run: Run) -> pd.DataFrame:
     )
 
 
-def score_means(run: Run) -> pd.DataFrame:
-    """Mean on-target probabilities, valence and politeness per style and label."""
-    table = scores(run)
-    columns = [f"target/{e}" for e in run.emotions if f"target/{e}" in table] + ["valence", "politeness/score"]
-    return table.groupby(["style", "emotion"], sort=False)[columns].mean().reset_index()
+def score_means(scored: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
+    """Mean on-target probabilities, valence and politeness per style and label of the scored texts."""
+    columns = [f"target/{e}" for e in emotions if f"target/{e}" in scored] + ["valence", "politeness/score"]
+    return scored.groupby(["style", "emotion"], sort=False)[columns].mean().reset_index()
 
 
-def agreement(run: Run) -> pd.DataFrame:
-    """How far the two GoEmotions models agree on the data set's texts."""
-    return scores_agreement(scores(run), run.emotions)
+def highest_scores(means: pd.DataFrame) -> pd.DataFrame:
+    """Whose probability is the highest on each emotion's own texts.
+
+    Args:
+        means: of `score_means`.
+
+    Returns:
+        style, emotion, own (the mean of the emotion's own probability), highest (whose probability is the highest) and
+        value (that mean); emotions without a probability of their own are left out.
+    """
+    targets = [column for column in means if column.startswith("target/")]
+    rows = []
+    for row in means.to_dict("records"):
+        own = f"target/{row['emotion']}"
+        if own in targets:
+            highest = max(targets, key=row.get)
+            found = {"own": row[own], "highest": highest.removeprefix("target/"), "value": row[highest]}
+            rows.append({"style": row["style"], "emotion": row["emotion"], **found})
+    return pd.DataFrame(rows, columns=["style", "emotion", "own", "highest", "value"])
 
 
-def own_labels(run: Run) -> list[str]:
-    """The GoEmotions labels that stand for the run's emotions."""
-    return [label for emotion in run.emotions for label in goemotions.matching_labels(emotion)]
+def agreement(scored: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
+    """How far the two GoEmotions models agree on the scored texts."""
+    return scores_agreement(scored, emotions)
 
 
-def scorer_auc(run: Run) -> pd.DataFrame:
+def classifier_quality(emotions: Sequence[str]) -> pd.DataFrame:
+    """How good the bundled classifiers of the emotions' GoEmotions labels are on that data set's dev split."""
+    return goemotions.dev_quality(_own_labels(emotions))
+
+
+def classifier_calibration(emotions: Sequence[str]) -> pd.DataFrame:
+    """Predicted probability and observed share of those labels, in bins of equally many texts."""
+    return goemotions.dev_calibration(_own_labels(emotions))
+
+
+def _own_labels(emotions: Sequence[str]) -> list[str]:
+    return [label for emotion in emotions for label in goemotions.matching_labels(emotion)]
+
+
+def scorer_auc(scored: pd.DataFrame, emotions: Sequence[str], *, neutral: str, seed: int) -> pd.DataFrame:
     """How well each scorer alone tells an emotion's texts from the neutral ones of the same scenarios: AUC per style.
 
-    `null` is the 97.5th percentile of the AUC when the two labels of every scenario are swapped at random.
+    `null` is the 97.5th percentile of the AUC when the two labels of every scenario are swapped at random; `seen` says
+    whether the AUC is above it.
     """
-    table = scores(run)
-    rng = np.random.default_rng(run.params.seed)
+    rng = np.random.default_rng(seed)
     rows = []
-    for style, part in table.groupby("style", sort=False):
-        for emotion in run.emotions:
-            pair = part[part["emotion"].isin([emotion, run.params.neutral])]
+    for style, part in scored.groupby("style", sort=False):
+        for emotion in emotions:
+            pair = part[part["emotion"].isin([emotion, neutral])]
             truth = (pair["emotion"] == emotion).to_numpy()
             number = pd.factorize(pair["scenario"])[0]
             swapped = truth ^ (rng.random((N_SWAPS, number.max() + 1)) < 0.5)[:, number]
-            families = ("keywords", "target_lexical", "target_encoder", "target")
-            for family in (name for name in families if f"{name}/{emotion}" in pair):
+            for family in (name for name in FAMILIES if f"{name}/{emotion}" in pair):
                 found = auc(np.concatenate([truth[None], swapped]), pair[f"{family}/{emotion}"].to_numpy())
                 row = {"style": style, "emotion": emotion, "family": family, "n": len(pair)}
-                rows.append({**row, "auc": found[0], "null": float(np.quantile(found[1:], 0.975))})
-    return pd.DataFrame(rows, columns=["style", "emotion", "family", "n", "auc", "null"])
+                null = float(np.quantile(found[1:], 0.975))
+                rows.append({**row, "auc": found[0], "null": null, "seen": bool(found[0] > null)})
+    return pd.DataFrame(rows, columns=["style", "emotion", "family", "n", "auc", "null", "seen"])
+
+
+def deciding(seen: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `scorer_auc` about the measure that later phases decide by: the probability, else the words."""
+    return seen[seen["family"] == ("target" if "target" in set(seen["family"]) else "keywords")]
 
 
 def leaks(run: Run) -> pd.DataFrame:
@@ -129,12 +166,74 @@ def leaks(run: Run) -> pd.DataFrame:
 
 
 def adjusted(run: Run) -> bool:
-    """Whether later phases must also report vectors with the surface features regressed out.
+    """Whether later phases must also report vectors with the surface features regressed out (see `surface_leak`)."""
+    return surface_leak(leaks(run)).exceeds
 
-    True where pronouns, punctuation and length alone reach an AUC above `LEAK_LIMIT` in any comparison and style.
+
+@dataclass(frozen=True)
+class SurfaceLeak:
+    """How well pronouns, punctuation and length alone tell labels apart where they do it best.
+
+    Attributes:
+        auc: held-out AUC.
+        emotion: the label told apart.
+        other: from which one; None for all others together.
+        style: in which texts.
+        exceeds: whether the AUC is above `LEAK_LIMIT`.
     """
-    table = leaks(run)
-    return bool((table.loc[table["features"] == "surface", "auc"] > LEAK_LIMIT).any())
+
+    auc: float
+    emotion: str
+    other: str | None
+    style: str
+    exceeds: bool
+
+
+def surface_leak(table: pd.DataFrame) -> SurfaceLeak:
+    """The largest AUC of the surface features in any comparison and style of `leaks`."""
+    surface_rows = table[table["features"] == "surface"]
+    worst = surface_rows.loc[surface_rows["auc"].idxmax()]
+    emotion, other = worst["comparison"].split(" vs ")
+    found = float(worst["auc"])
+    return SurfaceLeak(found, emotion, None if other == "rest" else other, worst["style"], found > LEAK_LIMIT)
+
+
+def against_neutral(table: pd.DataFrame) -> pd.DataFrame:
+    """The comparisons of `leaks` with the neutral label, with the emotion's name in `emotion`."""
+    kept = table[~table["comparison"].str.endswith(REST)]
+    return kept.assign(emotion=[name.split(" vs ")[0] for name in kept["comparison"]])
+
+
+def wording_leaks(table: pd.DataFrame) -> pd.DataFrame:
+    """How well function words and the first three words tell emotions from neutral over all styles.
+
+    Returns:
+        features, low and high (over emotions), exceeds (whether any is above `LEAK_LIMIT`).
+    """
+    every = against_neutral(table[table["style"] == "all"])
+    rows = []
+    for features in ("function_words", "opening"):
+        found = every.loc[every["features"] == features, "auc"]
+        ends = {"low": found.min(), "high": found.max()}
+        rows.append({"features": features, **ends, "exceeds": ends["high"] > LEAK_LIMIT})
+    return pd.DataFrame(rows)
+
+
+def lexical_means(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean AUC against neutral of the keyword lists and of all words per style that has one: style, keywords, words."""
+    rows = []
+    for style in ("explicit", "implicit"):
+        part = against_neutral(table[table["style"] == style])
+        if part["auc"].notna().any():
+            key, every = (part.loc[part["features"] == name, "auc"].mean() for name in ("keywords", "all_words"))
+            rows.append({"style": style, "keywords": key, "words": every})
+    return pd.DataFrame(rows, columns=["style", "keywords", "words"])
+
+
+def length_spread(table: pd.DataFrame) -> float:
+    """By how much the label with the longest texts exceeds the one with the shortest, in mean tokens (0.1: a tenth)."""
+    tokens = table.loc[table["unit"] != "characters", "mean"]
+    return float(tokens.max() / tokens.min() - 1)
 
 
 def _table(run: Run, name: str, compute: Callable[[], pd.DataFrame], **matched: Any) -> pd.DataFrame:

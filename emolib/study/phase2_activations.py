@@ -23,6 +23,7 @@ from emolib.engine.extraction import store_activations, texts_with_tokens
 from emolib.engine.observation import places_of
 from emolib.engine.triggers import NONE
 from emolib.scoring.measures import with_targets
+from emolib.study.activation_findings import findings as findings
 from emolib.study.run import Run
 
 N_SHUFFLES = 1000
@@ -165,9 +166,12 @@ def massive_dimensions(acts: Activations) -> pd.DataFrame:
     return table.assign(layer=np.array(acts.layer_numbers)[table["layer"]])
 
 
-def trigger_table(run: Run) -> pd.DataFrame:
-    """How many texts of every label and style have a trigger, and where it stands (share of the text's length)."""
-    held = texts_table(run)
+def trigger_table(held: pd.DataFrame) -> pd.DataFrame:
+    """How many texts of every label and style have a trigger, and where it stands (share of the text's length).
+
+    Args:
+        held: of `texts_table`.
+    """
     place = held["trigger"] if "trigger" in held else pd.Series(NONE, index=held.index)
     held = held.assign(found=place != NONE, place=place / (held["n_tokens"] - 1).clip(lower=1))
     rows = []

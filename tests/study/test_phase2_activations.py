@@ -234,8 +234,8 @@ def test_the_trigger_is_dropped_where_no_text_has_one(opened, unnamed):
     assert phase2_activations.positions(run) == ("last", "mean") == phase2_activations.usual_positions(run)
     phase2_activations.ensure(run, phase2_activations.positions(run))
     assert set(phase2_activations.storage_table(run)["position"]) == {"last", "mean"}
-    assert phase2_activations.trigger_table(run)["found"].tolist() == [0, 0, 0, 0]
-    assert phase2_activations.trigger_table(run)["place"].isna().all()
+    assert phase2_activations.trigger_table(phase2_activations.texts_table(run))["found"].tolist() == [0, 0, 0, 0]
+    assert phase2_activations.trigger_table(phase2_activations.texts_table(run))["place"].isna().all()
 
 
 def test_a_run_that_wants_nothing_but_the_missing_trigger_is_told(opened, unnamed):
@@ -247,7 +247,7 @@ def test_a_run_that_wants_nothing_but_the_missing_trigger_is_told(opened, unname
 
 def test_triggers_are_counted_per_label_and_style(opened):
     run = opened()
-    table = phase2_activations.trigger_table(run).set_index(["emotion", "style"])
+    table = phase2_activations.trigger_table(phase2_activations.texts_table(run)).set_index(["emotion", "style"])
     held = phase2_activations.texts_table(run)
     for (emotion, style), row in table.iterrows():
         own = held[(held["emotion"] == emotion) & (held["style"] == style)]
@@ -276,7 +276,7 @@ def test_a_tokenizer_that_tells_no_places_leaves_the_triggers_out(opened, lm):
     run = opened(replace(lm, tokenizer=Slow()))
     assert phase2_activations.positions(run) == ("last", "mean")
     assert "trigger" not in phase2_activations.texts_table(run)
-    assert set(phase2_activations.trigger_table(run)["found"]) == {0}
+    assert set(phase2_activations.trigger_table(phase2_activations.texts_table(run))["found"]) == {0}
 
 
 # tables

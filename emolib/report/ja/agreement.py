@@ -5,11 +5,18 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.report.ja.names import emotion_name
+from emolib.report.ja.names import emotion_name, emotion_names
+from emolib.report.markup import number
+from emolib.scoring.measures import FEWEST_PRESENT, LOW_KAPPA, agreement_codes
 
 
-def agreement_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """How far the two GoEmotions models agree on the texts; what is not defined is a dash."""
+def table_agreement(table: pd.DataFrame) -> pd.DataFrame | None:
+    """How far the two GoEmotions models agree on the texts; what is not defined is a dash.
+
+    None where the backend has one model alone (`sentence_agreement` says so).
+    """
+    if table.empty:
+        return None
     names = {
         "emotion": "感情",
         "kappa": "Cohen の κ",
@@ -21,38 +28,35 @@ def agreement_rows(table: pd.DataFrame) -> pd.DataFrame:
     }
     shown = table.assign(emotion=table["emotion"].map(emotion_name)).set_index("emotion")
     for column in ("kappa", "rank_correlation", "share_a", "share_b"):
-        shown[column] = ["—" if pd.isna(v) else f"{v:.2f}" for v in shown[column]]
+        shown[column] = [number(value) for value in shown[column]]
     return shown.rename(columns=names).rename_axis("感情")
 
 
-def agreement_sentence(table: pd.DataFrame) -> Markdown:
+def sentence_agreement(table: pd.DataFrame) -> Markdown:
     """What the agreement of the two models says about the scores."""
     if table.empty:
         return Markdown("この採点器には分類器が一つしかないため、一致は計算できない。")
-    known = table[table["n_present"] >= FEWEST_PRESENT].dropna(subset=["kappa"])
-    rare = [
-        emotion_name(row["emotion"]) for row in table.to_dict("records") if row["emotion"] not in set(known["emotion"])
-    ]
-    low = known[known["kappa"] < LOW_KAPPA]
+    coded = agreement_codes(table)
+    emotions = {code: emotion_names(part["emotion"]) for code, part in coded.groupby("code", sort=False)}
+    known = coded[coded["code"] != "few"].to_dict("records")
+    low = emotion_names(row["emotion"] for row in known if row["code"] != "agree")
     lines = []
-    if len(known):
-        listed = "、".join(f"{emotion_name(row['emotion'])} κ = {row['kappa']:.2f}" for row in known.to_dict("records"))
+    if known:
+        listed = "、".join(f"{emotion_name(row['emotion'])} κ = {number(row['kappa'])}" for row in known)
         lines.append(f"二つの分類器の一致は {listed}。")
-    if len(known) and low.empty:
+    if known and not low:
         lines.append(
             f"いずれも κ ≥ {LOW_KAPPA} であり、二つの分類器の有無の判断はおおむね一致する（同じ注釈で学習しているため、共通の誤りは除けない）。"
         )
-    if len(low):
-        names = "・".join(emotion_name(e) for e in low["emotion"])
-        lines.append(f"{names}は κ < {LOW_KAPPA} で、分類器の種類によって判断が分かれる。その感情の確率は慎重に読む。")
-        never = low[low[["share_a", "share_b"]].min(axis=1) == 0]
-        if len(never):
-            lines.append(
-                f"{'・'.join(emotion_name(e) for e in never['emotion'])}では一方の分類器がどのテキストにも「あり」と判定しないため、κ は定義上 0 になる。"
-                "表の順位相関が高ければ、順序は似ているが、閾値を超えるかどうかで分かれている。"
-            )
-    if rare:
+    if low:
+        lines.append(f"{low}は κ < {LOW_KAPPA} で、分類器の種類によって判断が分かれる。その感情の確率は慎重に読む。")
+    if "one_sided" in emotions:
         lines.append(
-            f"{'・'.join(rare)}は、「あり」とされたテキストが {FEWEST_PRESENT} に満たず、κ からは何も言えない。"
+            f"{emotions['one_sided']}では一方の分類器がどのテキストにも「あり」と判定しないため、κ は定義上 0 になる。"
+            "表の順位相関が高ければ、順序は似ているが、閾値を超えるかどうかで分かれている。"
+        )
+    if "few" in emotions:
+        lines.append(
+            f"{emotions['few']}は、「あり」とされたテキストが {FEWEST_PRESENT} に満たず、κ からは何も言えない。"
         )
     return Markdown("".join(lines))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from emolib.report.ja.agreement import agreement_rows, agreement_sentence
+from emolib.report.ja.agreement import sentence_agreement as agreement_sentence
+from emolib.report.ja.agreement import table_agreement as agreement_rows
 from emolib.report.ja.frame import environment as environment_line
 from emolib.report.ja.frame import scorers as scorer_line
 from emolib.report.ja.frame import settings as settings_table

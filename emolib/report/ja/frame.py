@@ -69,3 +69,9 @@ def summary(facts: Mapping[str, Any]) -> Markdown:
     rows = [[FACTS[key], f"`{value}`" if key in ("timing_log", "command") else value] for key, value in shown.items()]
     metadata = "\n".join(f"- `{key}`: `{plain(value)}`" for key, value in facts["parameters"].items())
     return Markdown(f"{markdown_table(rows, ['項目', '値'])}\n\n**メタデータ**\n\n{metadata}")
+
+
+def three_lines(*, found: str, rests_on: str, not_measured: str) -> Markdown:
+    """結論: what was found, on what it hangs, and what was not measurable, one line each."""
+    lines = {"分かったこと": found, "何に依るか": rests_on, "測れなかったこと": not_measured}
+    return Markdown("\n".join(f"- **{name}**: {text}" for name, text in lines.items()))

@@ -22,10 +22,10 @@ from emolib.data.activations import Activations
 from emolib.data.dataset import build_dataset
 from emolib.plots import figures, views
 from emolib.report import markup
-from emolib.report.ja import names, phase1, phase2, phase3, phase3_decoding
-from emolib.scoring import goemotions
+from emolib.report.ja import names, phase2, phase3, phase3_decoding
 from emolib.scoring.goemotions import LABELS
 from emolib.selftest.planted import plant, planted_scenarios
+from emolib.study.activation_findings import findings
 from emolib.study.run import Run
 
 NAN = float("nan")
@@ -51,7 +51,7 @@ def report_of(run: Run, monkeypatch: pytest.MonkeyPatch, *, with_figures: bool =
     monkeypatch.setattr(views, "show", lambda view: drawn.append(("view", view)))
     space: dict[str, Any] = {}
     for cell in nbformat.read(paths.notebook_file(run.params.phase), as_version=4).cells:
-        if cell.cell_type != "code" or (not with_figures and "report.show" in cell.source):
+        if cell.cell_type != "code" or (not with_figures and re.search(r"\.(figure_|show)", cell.source)):
             continue
         tree = ast.parse(cell.source)
         last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
@@ -236,7 +236,9 @@ def activations_report(
     scores = [("n_tokens", 9, 1, 0.5, 0.3, 0.2), ("target/anger", 9, 1, strongest, null, strongest)]
     triggers = [("anger", "explicit", 4, found, 0.5), ("anger", "implicit", 4, implicit, NAN)]
     correlations = rows(*scores, columns=CORRELATIONS)
-    return said(phase2.discussion(acts_of(layers), table, correlations, massive, rows(*triggers, columns=TRIGGERS)))
+    found = findings(acts_of(layers), table, correlations, massive)
+    assert re.search(r"\bnan\b|-1\b", said(phase2.conclusion(found))) is None
+    return said(phase2.discussion(found, rows(*triggers, columns=TRIGGERS)))
 
 
 def test_growing_norms_and_even_norms_are_told_apart():
@@ -276,19 +278,19 @@ def test_the_norm_is_no_sign_of_emotion_unless_the_numbers_say_so():
 
 
 def test_triggers_in_implicit_texts_are_told():
-    assert "暗示文では 0 であり、感情語の位置のベクトルは明示文だけから" in activations_report([1, 1, 1])
-    assert "暗示文では 2 であり、暗示文にも語が残っている" in activations_report([1, 1, 1], implicit=2)
+    assert "暗示表現の文では 0 であり、感情語の位置のベクトルは明示表現の文だけから" in activations_report([1, 1, 1])
+    assert "暗示表現の文では 2 であり、暗示表現の文にも語が残っている" in activations_report([1, 1, 1], implicit=2)
     none = activations_report([1, 1, 1], found=0)
-    assert "どのテキストにも" in none and "暗示文では" not in none
+    assert "どのテキストにも" in none and "暗示表現の文では" not in none
 
 
 def test_tables_of_a_few_layers_are_not_empty():
     layers = range(1, 41, 2)  # 20 layers, none of them even
     table = rows(*((n, 1.0, 1.0, 0.1, 0.2, 0.3) for n in layers), columns=NORMS)
-    assert phase2.norm_rows(table).index.tolist() == [1, 5, 9, 13, 17, 21, 25, 29, 33, 37]
+    assert phase2.table_norms(table).index.tolist() == [1, 5, 9, 13, 17, 21, 25, 29, 33, 37]
     massive = rows((14, 1, 3, 1.0, NAN, 0.1, 1), columns=MASSIVE)
-    assert phase2.massive_rows(massive, 14).to_numpy().tolist() == [["3（— 倍）"]]
-    triggers = phase2.trigger_rows(rows(("anger", "implicit", 4, 0, NAN), columns=TRIGGERS))
+    assert phase2.table_dimensions(massive).to_numpy().tolist() == [["3（— 倍）"]]
+    triggers = phase2.table_triggers(rows(("anger", "implicit", 4, 0, NAN), columns=TRIGGERS))
     assert triggers.iloc[0].tolist() == [4, 0, "—"]
 
 
@@ -548,14 +550,3 @@ def test_a_probe_is_above_its_shuffles_only_where_it_is():
 
     assert "0.70 を上回る" in probe(0.9, 0.7) and "0.90 を上回らない" in probe(0.9, 0.9)
     assert "判定しない" in probe(NAN, 0.7) and "上回" not in probe(NAN, 0.7)
-
-
-def test_phase_1_says_so_where_no_scorer_measures_any_label():
-    seen = pd.DataFrame(columns=["style", "emotion", "family", "n", "auc", "null"])
-    assert phase1.scorer_rows(seen).iloc[0, 0] == "該当なし"
-    figures.bars_by_label(phase1.scorer_bars(seen), x="place", y="auc", colour="family", axes=figures.Axes(""))
-    said = phase1.scorer_sentence(seen, pd.DataFrame({"style": ["unspecified"], "emotion": ["thanks"]})).data
-    assert "採点器では測れない" in said and "params/keywords/" in said
-    quality, curves = goemotions.dev_quality([]), goemotions.dev_calibration([])
-    assert phase1.quality_rows(quality).iloc[0, 0] == "該当なし" and len(goemotions.dev_quality(["joy"])) == 3
-    figures.calibration(phase1.calibration_curves(curves), "label", floor=0.001, title="")
