@@ -1,27 +1,14 @@
-"""What an intervention is (`kinds`), what heads did in a text (`records`), hook points (`hooks`), and a batch's
-interventions as tensors that a forward pass applies (`edits`)."""
+"""What an act is (`steers`, `ablations`, `head_patches`), what may stand on a row (`acts`), what heads did in a text
+(`head_records`), hook points (`hooks`), and a batch's acts as tensors in a forward pass (`edits`, `changes`)."""
 
+from emolib.interventions.ablations import AblateDirection, AblateHead
+from emolib.interventions.acts import Act, Intervention, acts_of, check_interventions, fingerprint_of
 from emolib.interventions.edits import Edits, first_layer
+from emolib.interventions.head_patches import PatchHead
+from emolib.interventions.head_records import HeadActivations, mean_head_output, parse_heads, record_heads
 from emolib.interventions.hooks import hook_point, hooked
-from emolib.interventions.kinds import (
-    AblateDirection,
-    AblateHead,
-    Act,
-    Intervention,
-    PatchHead,
-    Steer,
-    SubspaceSteer,
-    acts_of,
-    check_interventions,
-    fingerprint_of,
-)
-from emolib.interventions.records import (
-    HeadActivations,
-    mean_head_output,
-    parse_heads,
-    record_heads,
-)
 from emolib.interventions.schedules import Decay, schedule_factors
+from emolib.interventions.steers import Steer, SubspaceSteer
 
 __all__ = [
     "AblateDirection",

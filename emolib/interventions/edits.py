@@ -7,19 +7,35 @@ or (inside a CUDA graph, where nothing may depend on Python numbers) as a tensor
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.interventions.kinds import Act, HeadAct, Intervention, PatchHead, Steer, acts_of
+from emolib.interventions.ablations import AblateDirection
+from emolib.interventions.acts import Act, HeadAct, Intervention, acts_of
+from emolib.interventions.changes import (
+    Add,
+    Change,
+    HeadChange,
+    HeadParts,
+    Move,
+    Rows,
+    SetOutput,
+    StreamChange,
+    SwapValues,
+)
+from emolib.interventions.head_patches import PatchHead
 from emolib.interventions.schedules import schedule_factors
+from emolib.interventions.steers import Steer, SubspaceSteer
 from emolib.models.attention import Columns
 from emolib.models.language_model import LanguageModel
 
-HeadParts = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Place = tuple[str, int]  # site and layer; site `z` stands for heads' outputs
+AnyChange = TypeVar("AnyChange", bound=Change)
 
 
 @dataclass(frozen=True)
@@ -30,85 +46,6 @@ class _Entry:
     act: Act
     factors: np.ndarray
     reach: int  # patched prompt tokens, counted from the end
-
-
-@dataclass
-class _Group:
-    """Acts of one family at one place, at most one per row (and head), applied together.
-
-    Attributes:
-        rows: `[n]`.
-        span: the same as a slice where the rows are consecutive (no copy), else None.
-        factors: `[n, column]`.
-        active: per column, whether any row is changed; kept off the device so that asking costs no transfer.
-    """
-
-    rows: Tensor
-    span: slice | None
-    factors: Tensor
-    active: np.ndarray
-
-    def idle(self, columns: Columns) -> bool:
-        return isinstance(columns, slice) and not self.active[columns].any()
-
-    def select(self, kept: Sequence[int], renumbered: dict[int, int]) -> _Group | None:
-        """The same group when only the rows in `renumbered` (old → new) go on."""
-        old = self.rows.tolist()
-        places = [i for i, row in enumerate(old) if row in renumbered]
-        if not places:
-            return None
-        index = torch.tensor(places, device=self.factors.device)
-        tensors = {name: value[index] for name, value in self.__dict__.items() if isinstance(value, Tensor)}
-        return replace(self, **{**tensors, **_numbered([renumbered[old[i]] for i in places], index.device)})
-
-
-@dataclass
-class _Add(_Group):
-    """h ← h + f Δ."""
-
-    delta: Tensor = field(kw_only=True)  # [n, d_model]
-
-    def change(self, part: Tensor, factors: Tensor) -> Tensor:
-        return factors * self.delta[:, None]
-
-
-@dataclass
-class _Move(_Group):
-    """h ← h + f α U (μ − Uᵀ h)."""
-
-    basis: Tensor = field(kw_only=True)  # [n, d_model, k]
-    target: Tensor = field(kw_only=True)  # [n, 1, k]
-    alpha: Tensor = field(kw_only=True)  # [n, 1, 1]
-
-    def change(self, part: Tensor, factors: Tensor) -> Tensor:
-        missing = self.target - part.float() @ self.basis
-        return (factors.float() * self.alpha * (missing @ self.basis.transpose(1, 2))).to(part.dtype)
-
-
-@dataclass
-class _Output(_Group):
-    """A head's output z ← z + f (target − z); the target per prompt column, and one for generated tokens."""
-
-    heads: Tensor = field(kw_only=True)  # [n]
-    targets: Tensor = field(kw_only=True)  # [n, column, d_head]
-
-    def change(self, part: Tensor, factors: Tensor, columns: Columns, parts: HeadParts) -> Tensor:
-        return factors * (self.targets[:, columns] - part)
-
-
-@dataclass
-class _Values(_Group):
-    """A head's output z ← z + f Σ_j pattern[·, j] (source value_j − value_j), over the columns read from the source."""
-
-    heads: Tensor = field(kw_only=True)
-    sources: Tensor = field(kw_only=True)  # [n, prompt column, d_head]
-    reads: Tensor = field(kw_only=True)  # [n, prompt column, 1]
-
-    def change(self, part: Tensor, factors: Tensor, columns: Columns, parts: HeadParts) -> Tensor:
-        pattern, values = parts(self.rows, self.heads)
-        width = self.sources.shape[1]
-        difference = (self.sources - values[:, :width]) * self.reads
-        return factors * (pattern[:, :, :width].to(part.dtype) @ difference)
 
 
 class Edits:
@@ -132,16 +69,15 @@ class Edits:
         self._n_layers = lm.n_layers
         self._ratio = torch.zeros(2, len(interventions), device=lm.device)  # sum and count of ‖Δh‖/‖h‖
         self.entry = np.array([first_layer(intervention, lm.n_layers) for intervention in interventions])
-        places: dict[tuple[str, int], dict[tuple, list[_Entry]]] = defaultdict(lambda: defaultdict(list))
+        places: dict[Place, dict[tuple[int, str], list[_Entry]]] = defaultdict(lambda: defaultdict(list))
         first = width - 1
         for row, intervention in enumerate(interventions):
-            stages: dict[tuple, int] = defaultdict(int)
+            stages: dict[tuple[Place, int], int] = defaultdict(int)
             for act in acts_of(intervention):
                 if is_idle(act):
                     continue
                 entry = _entry(row, act, lengths[row], width, n_new)
-                head = getattr(act, "head", -1)
-                site = "z" if isinstance(act, HeadAct) else act.site
+                head, site = (act.head, "z") if isinstance(act, HeadAct) else (-1, act.site)
                 key = (site, act.layer)
                 stage = stages[key, head]
                 stages[key, head] += 1
@@ -149,15 +85,19 @@ class Edits:
                 if entry.factors.any():
                     first = min(first, int((entry.factors != 0).argmax()))
         self.first_column = first
-        self._groups = {
-            key: [self._group(family, groups[stage, family]) for stage, family in sorted(groups)]
-            for key, groups in places.items()
-        }
+        self._stream: dict[Place, list[StreamChange]] = {}
+        self._heads: dict[Place, list[HeadChange]] = {}
+        for key, groups in places.items():
+            families = [(family, groups[stage, family]) for stage, family in sorted(groups)]
+            if key[0] == "z":
+                self._heads[key] = [self._head_change(family, entries) for family, entries in families]
+            else:
+                self._stream[key] = [self._stream_change(family, entries) for family, entries in families]
 
     @property
-    def places(self) -> list[tuple[str, int]]:
-        """Every (site, layer) at which something happens; site `z` stands for heads' outputs."""
-        return sorted(self._groups)
+    def places(self) -> list[Place]:
+        """Every (site, layer) at which something happens."""
+        return sorted([*self._stream, *self._heads])
 
     @property
     def delta_ratio(self) -> np.ndarray:
@@ -165,56 +105,61 @@ class Edits:
         total, count = self._ratio.cpu().numpy()
         return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 
-    def _group(self, family: str, entries: list[_Entry]) -> _Group:
+    def _placed(self, entries: Sequence[_Entry]) -> tuple[Rows, Tensor, np.ndarray]:
+        """What every change is told of its rows and columns."""
         factors = np.stack([entry.factors for entry in entries])
-        shared = {
-            **_numbered([entry.row for entry in entries], self.device),
-            "factors": self._tensor(factors),
-            "active": factors.any(axis=0),
-        }
-        acts = [entry.act for entry in entries]
+        rows = Rows.of([entry.row for entry in entries], self.device)
+        return rows, self._tensor(factors), factors.any(axis=0)
+
+    def _stream_change(self, family: str, entries: Sequence[_Entry]) -> StreamChange:
+        placed = self._placed(entries)
         if family == "add":
-            return _Add(**shared, delta=self._tensor(np.stack([act.delta() for act in acts])))
-        if family == "move":
-            return _Move(**shared, **self._coordinates(acts))
+            deltas = [entry.act.delta() for entry in entries if isinstance(entry.act, Steer)]
+            return Add(*placed, self._tensor(np.stack(deltas)))
+        moves = [entry.act for entry in entries if isinstance(entry.act, SubspaceSteer | AblateDirection)]
+        return Move(*placed, *self._coordinates(moves))
+
+    def _head_change(self, family: str, entries: Sequence[_Entry]) -> HeadChange:
+        placed = self._placed(entries)
+        acts = [entry.act for entry in entries if isinstance(entry.act, HeadAct)]
         heads = torch.tensor([act.head for act in acts], device=self.device)
-        n_columns = factors.shape[1]
         if family == "values":
-            values = [act.source.values[act.layer, act.head] for act in acts]
+            values = [act.source.values[act.layer, act.head] for act in acts if isinstance(act, PatchHead)]
             sources = np.stack([_by_column(value, self.width, self.width) for value in values])
             reads = np.zeros((len(entries), self.width, 1), np.float32)
             for i, entry in enumerate(entries):
                 reads[i, self.width - entry.reach :] = 1
-            return _Values(**shared, heads=heads, sources=self._tensor(sources), reads=self._tensor(reads))
+            return SwapValues(*placed, heads, self._tensor(sources), self._tensor(reads))
+        n_columns = len(entries[0].factors)
         targets = np.stack([_targets(act, self.d_head, self.width, n_columns) for act in acts])
-        return _Output(**shared, heads=heads, targets=self._tensor(targets))
+        return SetOutput(*placed, heads, self._tensor(targets))
 
-    def _coordinates(self, acts: Sequence[Act]) -> dict[str, Tensor]:
+    def _coordinates(self, acts: Sequence[SubspaceSteer | AblateDirection]) -> list[Tensor]:
         """Bases, targets and strengths, in float32; smaller subspaces are padded with zero columns."""
         pairs = [act.coordinates() for act in acts]
         k = max(basis.shape[1] for basis, _ in pairs)
         bases = np.stack([np.pad(basis, ((0, 0), (0, k - basis.shape[1]))) for basis, _ in pairs])
         targets = np.stack([np.pad(target, (0, k - len(target))) for _, target in pairs])[:, None]
         alphas = np.array([act.alpha for act in acts], np.float32)[:, None, None]
-        names = ("basis", "target", "alpha")
-        return {n: torch.tensor(v, device=self.device) for n, v in zip(names, (bases, targets, alphas), strict=True)}
+        return [torch.tensor(values, device=self.device) for values in (bases, targets, alphas)]
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.tensor(values, device=self.device, dtype=self.dtype)
 
     def stream(self, site: str, layer: int, hidden: Tensor, columns: Columns) -> Tensor:
         """Applies what happens at a residual-stream site, in place: `hidden` `[row, pos, d_model]` is the caller's."""
-        for group in self._groups.get((site, layer), ()):
+        for group in self._stream.get((site, layer), ()):
             if group.idle(columns):
                 continue
-            part = hidden[group.rows if group.span is None else group.span]
+            span = group.rows.span
+            part = hidden[group.rows.index if span is None else span]
             change = group.change(part, group.factors[:, columns, None])
             if layer < self._n_layers:
                 self._note_ratio(group, change, part, columns)
             else:  # of the final residual only the last token reaches the logits
                 self._note_ratio(group, change[:, -1:], part[:, -1:], columns)
-            if group.span is None:
-                hidden[group.rows] = part + change
+            if span is None:
+                hidden[group.rows.index] = part + change
             else:
                 part += change
         return hidden
@@ -226,29 +171,34 @@ class Edits:
             parts: gives, for rows and heads `[n]`, their attention pattern `[n, pos, key]` and the values
                 `[n, key, d_head]` that it weighs.
         """
-        for group in self._groups.get(("z", layer), ()):
+        for group in self._heads.get(("z", layer), ()):
             if group.idle(columns):
                 continue
-            part = z[group.rows, :, group.heads]
+            rows = group.rows.index
+            part = z[rows, :, group.heads]
             change = group.change(part, group.factors[:, columns, None], columns, parts)
             self._note_ratio(group, change, part, columns)
-            z[group.rows, :, group.heads] = part + change
+            z[rows, :, group.heads] = part + change
         return z
 
-    def _note_ratio(self, group: _Group, change: Tensor, before: Tensor, columns: Columns) -> None:
+    def _note_ratio(self, group: Change, change: Tensor, before: Tensor, columns: Columns) -> None:
         if not isinstance(columns, slice) or columns.stop != self.width:
             return  # only the prefill counts, not a recomputation of a longer text
         size = change.float().norm(dim=-1)
         ratio = (size / before.float().norm(dim=-1).clamp_min(1e-12)).sum(1)
-        self._ratio[0].index_add_(0, group.rows, ratio)
-        self._ratio[1].index_add_(0, group.rows, (size > 0).sum(1).float())
+        self._ratio[0].index_add_(0, group.rows.index, ratio)
+        self._ratio[1].index_add_(0, group.rows.index, (size > 0).sum(1).float())
 
     def select(self, kept: Sequence[int]) -> None:
         """Goes on with these rows alone, numbered anew in this order (which must be rising)."""
         renumbered = {row: i for i, row in enumerate(kept)}
-        for key, groups in self._groups.items():
-            going_on = (group.select(kept, renumbered) for group in groups)
-            self._groups[key] = [group for group in going_on if group is not None]
+        self._stream = {key: _going_on(groups, renumbered) for key, groups in self._stream.items()}
+        self._heads = {key: _going_on(groups, renumbered) for key, groups in self._heads.items()}
+
+
+def _going_on(groups: Sequence[AnyChange], renumbered: Mapping[int, int]) -> list[AnyChange]:
+    kept = (group.select(renumbered) for group in groups)
+    return [group for group in kept if group is not None]
 
 
 def is_idle(act: Act) -> bool:
@@ -300,10 +250,3 @@ def _targets(act: HeadAct, d_head: int, width: int, n_columns: int) -> np.ndarra
     if isinstance(act, PatchHead):
         return _by_column(act.outputs(), width, n_columns)
     return np.tile(act.target(d_head), (n_columns, 1))
-
-
-def _numbered(rows: Sequence[int], device: torch.device) -> dict[str, Tensor | slice | None]:
-    """Row numbers as an index, and as a slice where they are consecutive."""
-    first, last = rows[0], rows[-1]
-    consecutive = list(rows) == list(range(first, last + 1))
-    return {"rows": torch.tensor(rows, device=device), "span": slice(first, last + 1) if consecutive else None}

@@ -1,0 +1,74 @@
+"""What may stand on a row: an act of any kind, a tuple of several, or None; and whether it fits the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from emolib.base import store
+from emolib.base.errors import UserError
+from emolib.base.parameters import check_layers
+from emolib.data.activations import LayerVector
+from emolib.interventions.ablations import AblateDirection, AblateHead
+from emolib.interventions.head_patches import PatchHead
+from emolib.interventions.steers import Steer, SubspaceSteer
+from emolib.models.language_model import LanguageModel
+
+StreamAct = Steer | SubspaceSteer | AblateDirection
+HeadAct = AblateHead | PatchHead
+Act = StreamAct | HeadAct
+Intervention = Act | tuple[Act, ...] | None
+
+
+def acts_of(intervention: Intervention) -> tuple[Act, ...]:
+    """The acts of one row, in the order in which they apply at one place."""
+    if intervention is None:
+        return ()
+    acts = intervention if isinstance(intervention, tuple | list) else (intervention,)
+    for act in acts:
+        if not isinstance(act, Act):
+            raise UserError(f"expected interventions (Steer, AblateHead, …), tuples of them or None, got {act!r:.80}")
+    return tuple(acts)
+
+
+def fingerprint_of(intervention: Intervention) -> str:
+    """The fingerprint of what one row gets: of its act, or of all its acts in their order."""
+    found = [act.fingerprint() for act in acts_of(intervention)]
+    return found[0] if len(found) == 1 else store.digest(found)
+
+
+def check_interventions(lm: LanguageModel, interventions: Sequence[Intervention]) -> None:
+    """Raises `UserError` for an intervention that does not fit the model: its layer, its width, whose vector it is."""
+    checked: set[int] = set()
+    for intervention in interventions:
+        for act in acts_of(intervention):
+            if id(act) not in checked:  # a sweep repeats the same act on many rows
+                checked.add(id(act))
+                _check_fit(lm, act)
+
+
+def _check_fit(lm: LanguageModel, act: Act) -> None:
+    check_layers((act.layer,), lm.n_layers)
+    final = isinstance(act, StreamAct) and act.site == "resid_pre"
+    if act.layer == lm.n_layers and not final:
+        raise UserError(f"expected a layer of 0-{lm.n_layers - 1} for {type(act).__name__} here, got {act.layer}")
+    if isinstance(act, HeadAct):
+        if not 0 <= act.head < lm.n_heads:
+            raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {act.head}")
+        if isinstance(act, PatchHead):
+            _check_owner(lm, "heads", act.source.model, act.source.revision)
+        elif act.mean is not None and len(act.mean) != lm.d_head:
+            raise UserError(f"expected a mean of d_head {lm.d_head}, got {len(act.mean)}")
+        return
+    if act.width != lm.d_model:
+        raise UserError(f"expected vectors of d_model {lm.d_model}, got {act.width}")
+    vector = act.vector if isinstance(act, Steer) else act.direction if isinstance(act, AblateDirection) else None
+    if isinstance(vector, LayerVector):
+        _check_owner(lm, "a vector", vector.model, vector.revision)
+
+
+def _check_owner(lm: LanguageModel, what: str, model: str, revision: str) -> None:
+    if (model, revision) != (lm.spec.name, lm.revision):
+        raise UserError(
+            f"expected {what} of {lm.spec.name} {lm.revision[:12]}, got one of {model} {revision[:12]}; "
+            "map it first, or pass its bare values"
+        )

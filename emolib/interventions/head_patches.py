@@ -1,0 +1,73 @@
+"""Head patching: one head gets what it had in another text (`PatchHead`).
+
+Under grouped-query attention several query heads share the keys and values of one KV head. A patch changes one query
+head alone: `v_only` works out that head's own output again, z + Σ_j pattern[·, j] (source value_j − value_j), with the
+values that its KV head has in the source. The KV head itself, and with it every other query head that reads it, stays
+as it is. (Patching the values where the model keeps them would change all of them at once.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from emolib.base.errors import UserError
+from emolib.interventions.fingerprints import act_fingerprint
+from emolib.interventions.head_records import HeadActivations
+from emolib.interventions.schedules import Schedule, check_timing
+
+READ_FROM_SOURCE = {"v_only": ("values",), "pattern_v": ("patterns", "values"), "result": ("z",)}
+PATCH_MODES = tuple(READ_FROM_SOURCE)
+
+
+@dataclass(frozen=True, eq=False)
+class PatchHead:
+    """Gives one head what it had in another text; token i from the end takes what token i from the source's end had.
+
+    Attributes:
+        source: from `record_heads`; must hold this layer and head of the same model.
+        mode: `v_only`: the head reads the source's values at the matched prompt tokens, under its own attention
+            pattern (other heads of the same KV head are untouched);
+            `pattern_v`: its output is recomputed from the source's pattern and values;
+            `result`: its output is the source's.
+            At the prefill the last two agree in exact arithmetic.
+        window: None patches every matched prompt token but the first; under `v_only` it also bounds whose values are
+            taken from the source.
+        steps: 0 patches the prefill alone; otherwise that many generated tokens too: under `v_only` they read the
+            source's values at the prompt tokens, under the others they take the source's last output.
+
+    Raises:
+        UserError: an unknown mode, a source without this head.
+    """
+
+    layer: int
+    head: int
+    source: HeadActivations
+    mode: Literal["v_only", "pattern_v", "result"] = "v_only"
+    window: int | None = None
+    schedule: Schedule = "constant"
+    steps: int | None = 0
+
+    def __post_init__(self) -> None:
+        check_timing(self.window, self.schedule, self.steps)
+        if self.mode not in PATCH_MODES:
+            raise UserError(f"unknown patch mode {self.mode!r}: expected {', '.join(PATCH_MODES)}")
+        if not isinstance(self.source, HeadActivations):
+            raise UserError(f"expected a source from record_heads, got {type(self.source).__name__}")
+        self.source.check(self.layer, self.head)
+
+    def outputs(self) -> Float[np.ndarray, "pos d_head"]:
+        """The head's output at every source token."""
+        key = (self.layer, self.head)
+        if self.mode == "pattern_v":
+            return self.source.patterns[key] @ self.source.values[key]
+        return self.source.z[key]
+
+    def fingerprint(self) -> str:
+        """A hash of the head, what it takes from the source, and when."""
+        key = (self.layer, self.head)
+        parts = {name: getattr(self.source, name)[key] for name in READ_FROM_SOURCE[self.mode]}
+        return act_fingerprint(self, "patch", self.head, mode=self.mode, **parts)

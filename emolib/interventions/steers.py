@@ -1,0 +1,144 @@
+"""Steering: a vector added to the residual stream (`Steer`), or a move within a subspace (`SubspaceSteer`).
+
+Every kind of act is a frozen description that is checked where it is written. All share when they act: `window` prompt
+tokens at the prefill, then `steps` generated tokens, with a factor per step from `schedule`. What an act does where the
+factor is 1 is its own; a factor between 0 and 1 does part of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from emolib.base.errors import UserError
+from emolib.data.activations import LayerVector
+from emolib.interventions.checks import Site, Values, bare_values, check_site, checked_array
+from emolib.interventions.fingerprints import act_fingerprint
+from emolib.interventions.schedules import Schedule, check_timing
+
+
+@dataclass(frozen=True, eq=False)
+class Steer:
+    """Adds a vector at one layer while the text is generated: h ← h + factor · Δ.
+
+    At the prefill the last `window` prompt tokens get `schedule[0]`; position 0 is never patched unless it is the
+    only token. The j-th generated token, when it is fed back, gets `schedule[j]`.
+
+    Attributes:
+        layer: block whose input is patched; n_layers is the final residual (the direct-path control).
+        vector: a `LayerVector` of that layer, or a bare `[d_model]` array.
+        alpha: the strength; negative suppresses.
+        unit: `resid`: alpha times the median residual norm of neutral tokens, along the unit vector;
+            `vector`: alpha times the vector as it is.
+        site: `resid_pre`, or what the block's attention (`attn_out`) or MLP (`mlp_out`) adds to the residual stream.
+        schedule: `constant`, `Decay(rate)`, or factors per step (steps beyond its end get 0).
+        steps: how many generated tokens are patched; None patches all.
+        resid_norm: the unit `resid` for a bare array.
+
+    Raises:
+        UserError: alpha not finite, a zero or non-finite vector, a vector of another layer, a unit without its norm.
+    """
+
+    layer: int
+    vector: LayerVector | Values
+    alpha: float
+    unit: Literal["resid", "vector"] = "resid"
+    site: Site = "resid_pre"
+    window: int = 3
+    schedule: Schedule = "constant"
+    steps: int | None = None
+    resid_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.alpha):
+            raise UserError(f"expected a finite alpha, got {self.alpha}")
+        if self.unit not in ("resid", "vector"):
+            raise UserError(f"unknown unit {self.unit!r}: expected resid or vector")
+        check_site(self.site, "Steer")
+        check_timing(self.window, self.schedule, self.steps)
+        if isinstance(self.vector, LayerVector) and self.vector.layer != self.layer:
+            raise UserError(f"the vector belongs to layer {self.vector.layer}, the steer to layer {self.layer}")
+        if self.unit == "resid":
+            norm = self._unit_norm()
+            if norm is None:
+                raise UserError("unit 'resid' needs a LayerVector or resid_norm=…; for a bare array use unit='vector'")
+            if not (math.isfinite(norm) and norm > 0):
+                raise UserError(f"expected a finite, positive residual norm for unit 'resid', got {norm}")
+        self.delta()
+
+    def _unit_norm(self) -> float | None:
+        if self.resid_norm is not None:
+            return self.resid_norm
+        return self.vector.neutral_norm if isinstance(self.vector, LayerVector) else None
+
+    @property
+    def width(self) -> int:
+        return len(bare_values(self.vector))
+
+    def delta(self) -> Float[np.ndarray, "d_model"]:
+        """What is added where the schedule's factor is 1, in activation units."""
+        values = bare_values(self.vector)
+        norm = float(np.linalg.norm(values))
+        if values.ndim != 1 or not math.isfinite(norm) or norm == 0:
+            raise UserError(f"expected a finite, non-zero vector [d_model], got shape {values.shape} with norm {norm}")
+        if self.unit == "vector":
+            return values * np.float32(self.alpha)
+        return values * np.float32(self.alpha * self._unit_norm() / norm)
+
+    def fingerprint(self) -> str:
+        """A hash of what is added, where and when."""
+        unit = "vector" if self.unit == "vector" else float(self._unit_norm())
+        values = bare_values(self.vector)
+        return act_fingerprint(self, "steer", self.site, vector=values, alpha=self.alpha, unit=unit)
+
+
+@dataclass(frozen=True, eq=False)
+class SubspaceSteer:
+    """Moves the coordinates in a subspace to a target: h ← h + factor · α U (μ − Uᵀh).
+
+    Unlike `Steer` it moves *to* a place: at α = 1 the coordinates become the target whatever they were.
+
+    Attributes:
+        basis: U `[d_model, k]` with orthonormal columns.
+        target: μ `[k]`, for example the mean coordinates of an emotion's texts.
+
+    Raises:
+        UserError: a basis that is not orthonormal, a target of another length, alpha not finite.
+    """
+
+    layer: int
+    basis: Values
+    target: Values
+    alpha: float = 1.0
+    site: Site = "resid_pre"
+    window: int = 3
+    schedule: Schedule = "constant"
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.alpha):
+            raise UserError(f"expected a finite alpha, got {self.alpha}")
+        check_site(self.site, "SubspaceSteer")
+        check_timing(self.window, self.schedule, self.steps)
+        basis, target = self.coordinates()
+        if target.shape[0] != basis.shape[1]:
+            raise UserError(f"expected a target of k = {basis.shape[1]} coordinates, got {target.shape[0]}")
+        if not np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-3):
+            raise UserError("expected a basis [d_model, k] with orthonormal columns; orthonormalise it first (QR)")
+
+    @property
+    def width(self) -> int:
+        return len(self.basis)
+
+    def coordinates(self) -> tuple[Float[np.ndarray, "d_model k"], Float[np.ndarray, "k"]]:
+        """The basis and the target as float32 arrays."""
+        return checked_array(self.basis, "a basis [d_model, k]", 2), checked_array(self.target, "a target [k]", 1)
+
+    def fingerprint(self) -> str:
+        """A hash of what is moved whereto, where and when."""
+        basis, target = self.coordinates()
+        return act_fingerprint(self, "move", self.site, basis=basis, target=target, alpha=self.alpha)
