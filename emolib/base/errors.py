@@ -12,7 +12,16 @@ from rapidfuzz import process
 
 
 class UserError(ValueError):
-    """A mistake in what was asked for: one line, no traceback."""
+    """A mistake in what was asked for: one line, no traceback.
+
+    Example:
+        >>> import emolib
+        >>> try:
+        ...     emolib.load_dataset("data/emotions.jsonl")
+        ... except emolib.UserError as error:
+        ...     print(error)
+        expected a data set at 'data/emotions.jsonl', found no such file; give a .jsonl or .csv file
+    """
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -38,6 +38,15 @@ class Activations:
             `offsets[i]` to `offsets[i + 1]`.
         position: `last` (the final token), `mean` (over tokens, the first left out), `trigger` or `all`.
         layers: the numbers of the layers of `resid_pre`; None where none is missing.
+
+    Example:
+        >>> import emolib
+        >>> lm = emolib.load_model("smollm2_135m")
+        >>> acts = emolib.extract_activations(lm, ["Thank you.", "It is Monday."], positions="mean")
+        >>> acts.values["resid_pre"].shape, acts.layer("resid_pre", 10).shape
+        ((31, 2, 576), (2, 576))
+        >>> acts.texts["text"].tolist()
+        ['Thank you.', 'It is Monday.']
     """
 
     values: dict[str, Float[np.ndarray, "layer row *width"]]
@@ -241,6 +250,16 @@ class LayerVector:
     Attributes:
         values: `[d_model]`, float32.
         neutral_norm: median norm of `resid_pre` at this layer over neutral training tokens; the unit `resid`.
+
+    Raises:
+        UserError: two vectors of different models, layers or positions are added, subtracted or compared.
+
+    Example:
+        >>> import numpy as np
+        >>> import emolib
+        >>> vector = emolib.LayerVector(np.array([3, 4], np.float32), "mine", "1", 2, "mean", neutral_norm=10.0)
+        >>> vector.norm, (0.5 * vector).norm, (vector + vector).cosine(vector).__round__(3)
+        (5.0, 2.5, 1.0)
     """
 
     values: Float[np.ndarray, "d_model"]

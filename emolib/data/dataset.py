@@ -79,6 +79,13 @@ def load_dataset(path: str | Path | None = None, *, neutral: str = "neutral") ->
     Raises:
         UserError: names every bad row (missing field, empty text, duplicate id or text, invalid UTF-8 or JSON, a
             scenario in two splits).
+
+    Example:
+        >>> import emolib
+        >>> data = emolib.load_dataset()
+        >>> data.groupby("emotion")["scenario"].nunique().to_dict()
+        {'anger': 225, 'apology': 225, 'gratitude': 225, 'neutral': 225}
+        >>> train = data[(data["split"] == "train") & (data["style"] == "explicit")]
     """
     file = _locate(path)
     problems = Problems(file.name)
@@ -358,6 +365,19 @@ def build_dataset(
 
     Raises:
         UserError: names every bad row by its number; nothing is written then.
+
+    Example:
+        >>> import json, pathlib, tempfile
+        >>> import emolib
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> words = {"joy": "What a lovely day", "neutral": "It is a day"}
+        >>> rows = [{"text": f"{text}, {i}.", "emotion": name} for i in range(10) for name, text in words.items()]
+        >>> _ = (folder / "mine.json").write_text(json.dumps(rows))
+        >>> data = emolib.build_dataset(folder / "mine.json", folder / "mine.jsonl")
+        >>> data["emotion"].value_counts().to_dict(), data["scenario"].nunique()
+        ({'joy': 10, 'neutral': 10}, 10)
+        >>> emolib.load_dataset(folder / "mine.jsonl").equals(data)
+        True
     """
     file = Path(source)
     if not file.is_file():

@@ -61,6 +61,19 @@ def score_texts(
     Raises:
         UserError: unknown backend, one whose files are missing, prompts without lm, not one prompt per text,
             a text that is no string, or a function that does not give one row of numbers per text.
+
+    Example:
+        >>> import emolib
+        >>> table = emolib.score_texts(["Thank you so much!", "Go away, I hate you."])
+        >>> table["keywords/gratitude"].tolist()
+        [1.0, 0.0]
+        >>> (table["sentiment/compound"] > 0).tolist(), (table["goemotions/gratitude"] > 0.5).tolist()
+        ([True, False], [True, False])
+        >>> import pandas as pd
+        >>> emolib.score_texts(["one", "three"], backend=lambda texts: pd.DataFrame({"length": map(len, texts)}))
+           length
+        0       3
+        1       5
     """
     if isinstance(texts, str):
         raise UserError("expected a list of texts, got one text; put it into a list")

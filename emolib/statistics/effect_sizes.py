@@ -57,6 +57,20 @@ def effect_sizes(
 
     Raises:
         UserError: columns or baseline rows are missing, or rows of several splits or units.
+
+    Example:
+        >>> import pandas as pd
+        >>> import emolib
+        >>> scores = {"baseline": [0.1, 0.2, 0.1, 0.3], "emotion": [0.6, 0.9, 0.7, 0.8]}
+        >>> setting = {"emotion": "gratitude", "layer": 10, "alpha": 0.4}
+        >>> rows = [
+        ...     {"kind": kind, **setting, "scenario": f"s{i}", "joy": score}
+        ...     for kind, values in scores.items()
+        ...     for i, score in enumerate(values)
+        ... ]
+        >>> table = emolib.effect_sizes(pd.DataFrame(rows), metrics=["joy"])
+        >>> table[["kind", "metric", "n", "mean"]].round(3).to_dict("records")
+        [{'kind': 'emotion', 'metric': 'joy', 'n': 4, 'mean': 0.575}]
     """
     sweep, metrics = sweep.reset_index(drop=True), list(metrics)
     _check(sweep, metrics, direction)

@@ -210,6 +210,15 @@ def open_run(
 
     Raises:
         UserError: unknown profile, model, phase or parameter, or a value out of range.
+
+    Example:
+        >>> import emolib
+        >>> run = emolib.open_run("baseline_smoke", "smollm2_135m", "phase5", alphas=[0.1, 0.2])
+        >>> run.params.alphas, run.study.__name__
+        ((0.1, 0.2), 'emolib.study.phase5_steering')
+        >>> emolib.open_run("baseline_smoke", phase="phase5", alphs=[0.1])
+        Traceback (most recent call last):
+        emolib.base.errors.UserError: unknown parameter 'alphs' of phase5: did you mean 'alphas'? ...
     """
     check_name(model)
     given = {key: value for key, value in params.items() if value is not None}
