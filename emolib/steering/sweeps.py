@@ -73,6 +73,16 @@ def residual_sweep(
     Raises:
         UserError: layers out of range, alphas not finite, prompts without the columns, vectors of another model, both
             `n_controls` and `controls`.
+
+    Example:
+        >>> import emolib
+        >>> lm, data = emolib.load_model("smollm2_135m"), emolib.load_dataset()
+        >>> train = data[data["scenario"].isin(data["scenario"].unique()[:3])]
+        >>> vecs = emolib.fit_emotion_vectors(emolib.extract_activations(lm, train, positions="mean"))
+        >>> prompts = ["The train leaves at noon.", "The meeting is on Monday."]
+        >>> sweep = emolib.residual_sweep(lm, prompts, vecs, layers=[10], alphas=[0.4], n_controls=2)
+        >>> sweep.groupby("kind").size().to_dict()
+        {'baseline': 2, 'emotion': 6, 'isotropic': 4}
     """
     if n_controls is not None and controls is not None:
         raise UserError("expected n_controls or controls, got both; say Controls(count=…)")
