@@ -6,6 +6,8 @@ thousands of halves with scenarios left out, which the interval needs, cost noth
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -90,7 +92,8 @@ def split_half_interval(
     excess = (n - 1) / (2 * n) * np.nanvar(interaction)
     # at most half of a plain jackknife's variance can be excess, which is so where there is no signal at all
     variance = max(variance - excess, variance / 2)
-    variance += np.nanvar(every, ddof=1) / len(every) / max(1 - mean**2, 1e-12) ** 2
+    slope = cast(float, max(1 - mean**2, 1e-12))
+    variance += np.nanvar(every, ddof=1) / len(every) / slope**2
     reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.sqrt(variance)
     return float(mean), float(np.tanh(z - reach)), float(np.tanh(z + reach))
 

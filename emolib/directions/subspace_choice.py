@@ -7,6 +7,7 @@ The rule is the one-standard-error rule (Breiman et al. 1984; Hastie, Tibshirani
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,7 @@ def overlap_excess(
     shuffled = np.random.default_rng([seed, 0]).permuted(np.tile(true, (n_null, 1, 1)), axis=2)
     drawn = _resampled(sizes, n_resamples, np.random.default_rng([seed, 1]))
     chosen = _checked_layers(layers, train.n_layers)
-    tables = {emotion: [] for emotion in emotions}
+    tables: dict[str, list[pd.DataFrame]] = {emotion: [] for emotion in emotions}
     for layer in chosen:
         gram = text_gram(np.concatenate([cube[layer] for cube in sets]))
         for i, emotion in enumerate(emotions, 1):
@@ -125,7 +126,7 @@ def _chosen_row(table: pd.DataFrame, emotion: str, layer: int) -> dict[str, obje
     if rows.empty:
         held = ", ".join(map(str, sorted(set(of_emotion["layer"]))))
         raise UserError(f"no layer {layer} in the table for {emotion!r}: it has {held}")
-    best = rows.loc[rows["excess"].idxmax()]
+    best = cast(pd.Series, rows.loc[cast(int, rows["excess"].idxmax())])
     pick = rows[rows["excess"] >= best["excess"] - best["se"]].iloc[0]
     return {
         "emotion": emotion,

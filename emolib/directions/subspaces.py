@@ -201,7 +201,7 @@ def subspace_stability(
         orders.append(rng.permutation(len(scenarios)))
         permuted.append(rng.permuted(true, axis=1)[orders[-1]])
     halves, shuffled = true[np.stack(orders)], np.stack(permuted)  # [half, scenario in the order drawn, label]
-    tables = {emotion: [] for emotion in emotions}
+    tables: dict[str, list[pd.DataFrame]] = {emotion: [] for emotion in emotions}
     for layer, texts in enumerate(cube):
         gram = text_gram(texts)
         for i, emotion in enumerate(emotions, 1):

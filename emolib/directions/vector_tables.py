@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -113,8 +113,13 @@ def separation_table(
         _check_held_out(vecs, acts, split, neutral)
         found.append([_layer_separation(vecs, acts, layer, variants, neutral) for layer in layers])
     auc = np.array(found).transpose(2, 1, 0, 3)  # emotion, layer, split, variant
-    levels = {"emotion": vecs.emotions, "layer": layers, "split": list(held_out), "variant": variants}
-    index = pd.MultiIndex.from_product(levels.values(), names=list(levels))
+    levels: dict[str, Sequence[Hashable]] = {
+        "emotion": vecs.emotions,
+        "layer": layers,
+        "split": list(held_out),
+        "variant": variants,
+    }
+    index = pd.MultiIndex.from_product(list(levels.values()), names=list(levels))
     return pd.DataFrame({"auc": auc.ravel()}, index=index).reset_index()
 
 

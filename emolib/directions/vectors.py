@@ -86,8 +86,9 @@ def fit_emotion_vectors(
     """
     labels = acts.texts["emotion"].to_numpy()
     emotions = [name for name in dict.fromkeys(labels) if name != neutral]
+    centre_of = None
     if neutral not in labels:
-        _check_reference(acts, reference, neutral)
+        centre_of = _checked_reference(acts, reference, neutral)
         if covariates is not None:
             raise UserError("covariates need neutral texts in the same activations; leave out covariates or reference")
     if not emotions:
@@ -96,7 +97,7 @@ def fit_emotion_vectors(
     if covariates is not None:
         acts = regress_out(acts, fit_covariates(acts, covariates), covariates)
     resid = acts.values["resid_pre"]
-    centres, norms = _neutral_means(acts if neutral in labels else reference, acts, emotions, neutral)
+    centres, norms = _neutral_means(acts if centre_of is None else centre_of, acts, emotions, neutral)
     means = {emotion: resid[:, labels == emotion].mean(axis=1, dtype=np.float64) for emotion in emotions}
     vectors = {emotion: means[emotion] - centres[emotion] for emotion in emotions}
     whitened, discriminants = _whitened(resid, labels, vectors) if whiten else ({}, {})
@@ -117,7 +118,7 @@ def _check_finite(acts: Activations) -> None:
         raise UserError("the activations hold values that are not finite; extract them in float32")
 
 
-def _check_reference(acts: Activations, reference: Activations | None, neutral: str) -> None:
+def _checked_reference(acts: Activations, reference: Activations | None, neutral: str) -> Activations:
     if reference is None:
         if acts.position == "trigger":
             raise UserError('trigger activations have no neutral texts: give reference=activations at position "mean"')
@@ -129,6 +130,7 @@ def _check_reference(acts: Activations, reference: Activations | None, neutral: 
         if "scenario" not in table:
             raise UserError(f"the {name} have no column 'scenario', by which a reference is matched; add it")
     _check_finite(reference)
+    return reference
 
 
 def _neutral_means(

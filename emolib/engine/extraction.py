@@ -198,7 +198,8 @@ def texts_with_tokens(lm: LanguageModel, data: pd.DataFrame | Sequence[str]) -> 
         if token not in spelled:
             spelled[token] = lm.tokenizer.decode([token])
     strings = [[spelled[token] for token in row] for row in rows]
-    texts = texts.assign(n_tokens=[len(row) for row in rows], tokens=rows, token_strings=strings)
+    lists: dict[str, Any] = {"tokens": rows, "token_strings": strings}
+    texts = texts.assign(n_tokens=[len(row) for row in rows], **lists)
     return texts.assign(trigger=trigger_tokens(lm, texts)) if lm.tokenizer.is_fast else texts
 
 
@@ -236,7 +237,7 @@ class _Texts:
         table = texts_table(data)
         if "text" not in table or table.empty:
             raise UserError(
-                f"expected at least one text in a column 'text', got {len(table)} rows of {', '.join(table)}"
+                f"expected at least one text in a column 'text', got {len(table)} rows of {', '.join(map(str, table))}"
             )
         tokens = [np.array(row, dtype=np.int32) for row in encode(lm, table["text"].tolist())]
         lengths = np.array([len(row) for row in tokens])
@@ -254,6 +255,7 @@ class _Texts:
 
     @property
     def present(self) -> np.ndarray:
+        assert self.triggers is not None, "triggers are found where the position is asked for"
         return self.triggers != NONE
 
     @property
@@ -299,7 +301,15 @@ def _read(
         triggers = None if texts.triggers is None else texts.triggers[batch]
         mask = mask.to(lm.device)
 
-        def take(site: str, layer: int, value: Tensor, batch=batch, lengths=lengths, triggers=triggers, mask=mask):
+        def take(
+            site: str,
+            layer: int,
+            value: Tensor,
+            batch: np.ndarray = batch,
+            lengths: np.ndarray = lengths,
+            triggers: np.ndarray | None = triggers,
+            mask: Tensor = mask,
+        ) -> None:
             wanted = by_place[site, layer]
             value = value.float()
             for part in wanted:
@@ -340,6 +350,7 @@ def _reduced(
         yield from (whole[row, -length:] for row, length in enumerate(lengths))
         return
     if position == "trigger":
+        assert triggers is not None
         columns = value.shape[1] - lengths + np.maximum(triggers, 0)
         chosen = value[torch.arange(len(value)), torch.as_tensor(columns)].cpu().numpy()
         yield from (chosen[row][None] if triggers[row] != NONE else chosen[:0] for row in range(len(chosen)))
@@ -366,9 +377,11 @@ def _reduced_pattern(
         inner = value[row, :, -length:, -length:]  # [head, query, key]
         if position == "all":
             yield inner.permute(1, 2, 0).reshape(length * length, -1).cpu().numpy()
-        elif position == "trigger" and triggers[row] == NONE:
-            yield np.zeros((0, value.shape[1]), np.float32)
+        elif position == "trigger":
+            assert triggers is not None
+            query = slice(triggers[row], triggers[row] + 1)
+            none = np.zeros((0, value.shape[1]), np.float32)
+            yield none if triggers[row] == NONE else inner[:, query].mean(1).T.cpu().numpy()
         else:
-            query = {"last": slice(-1, None), "mean": slice(min(1, length - 1), None)}.get(position)
-            query = slice(triggers[row], triggers[row] + 1) if query is None else query
+            query = slice(-1, None) if position == "last" else slice(min(1, length - 1), None)
             yield inner[:, query].mean(1).T.cpu().numpy()

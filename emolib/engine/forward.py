@@ -22,7 +22,7 @@ class ForwardPass:
     """
 
     def __init__(self, lm: LanguageModel, total: int, *, whole: bool = False) -> None:
-        self.net: Blueprint = lm.blueprint
+        self.net: Blueprint = lm.native
         self.device, self.dtype = lm.device, lm.dtype
         self._total, self._whole = total, whole
 
@@ -61,9 +61,8 @@ class ForwardPass:
         return added if layer.mlp_post_norm is None else layer.mlp_post_norm(added)
 
     def _span(self, columns: Columns, places: Tensor, pads: Tensor | None) -> Span:
-        one = isinstance(columns, Tensor) or columns.stop - columns.start == 1
-        whole = self._whole and one
-        stop = self._total if whole else columns.stop
+        whole = isinstance(columns, Tensor) or (self._whole and columns.stop - columns.start == 1)
+        stop = self._total if isinstance(columns, Tensor) or whole else columns.stop
         angles = {name: table(places, self.net.embedding) for name, table in self.net.angles.items()}
         windows = {layer.window for layer in self.net.layers}
         biases = {window: self._bias(pads, columns, stop, window) for window in windows}

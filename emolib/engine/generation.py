@@ -98,7 +98,7 @@ def generate(
             not fit the model; all before the first token is generated. Also a single row that does not fit in memory.
     """
     decoding = replace(decoding or Decoding(), **fields)
-    acts = list(interventions) if interventions is not None else [None] * len(prompts)
+    acts: list[Intervention] = list(interventions) if interventions is not None else [None] * len(prompts)
     if len(acts) != len(prompts):
         raise UserError(f"expected one intervention per prompt ({len(prompts)}), got {len(acts)}")
     _check_batch_size(batch_size)

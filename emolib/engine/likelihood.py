@@ -67,7 +67,7 @@ def _native_nll(lm: LanguageModel, prompts: Sequence[Sequence[int]], target: Ten
     losses = [_token_nll(runner.start(), target[:, 0])[:, None]]
     if n_new > 1:
         hidden, wanted = runner.read(target[:, :-1]).flatten(0, 1), target[:, 1:].flatten()
-        head = lm.blueprint.head
+        head = lm.native.head
         logits = memory.take("scores", (TOKENS_AT_ONCE, head.weight.shape[0]), head.weight)
         parts = [
             _token_nll(linear_into(h, head.weight, head.bias, logits[: len(h)]), w)

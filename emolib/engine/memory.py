@@ -103,7 +103,7 @@ class BatchShape:
 def generation_bytes(lm: LanguageModel, n_rows: int, shape: BatchShape) -> int:
     """What a batch takes at its peak, weights not counted: cache, logits, and the largest intermediate results."""
     item = torch.empty(0, dtype=lm.dtype).element_size()
-    layer = lm.blueprint.layers[0]
+    layer = lm.native.layers[0]
     n_prompts = math.ceil(n_rows * shape.distinct)
     cache = cache_bytes(lm, n_rows, shape.patched + shape.n_new - 1)
     shared = cache_bytes(lm, n_prompts, max(shape.width - shape.patched, 0))
@@ -118,7 +118,7 @@ def generation_bytes(lm: LanguageModel, n_rows: int, shape: BatchShape) -> int:
 
 def flops_per_token(lm: LanguageModel) -> int:
     """Operations of the matrix products for one generated token: two per weight, attention scores left out."""
-    net = lm.blueprint
+    net = lm.native
     weights = [net.head.weight] + [
         p.weight for layer in net.layers for p in (layer.qkv, layer.out, layer.up, layer.down)
     ]

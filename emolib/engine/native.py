@@ -192,7 +192,7 @@ class NativeRunner(ForwardPass):
         k, v = k.transpose(1, 2), v.transpose(1, 2)
         edits = None if is_trunk else self._edits
         bias = span.biases[layer.window]
-        if is_trunk:
+        if edits is None:
             self._keep_trunk(number, k, v)
             z = attention(q, k, v, bias, layer.scale, upcast=self.net.upcast)
         else:
@@ -201,18 +201,18 @@ class NativeRunner(ForwardPass):
             z = attention(q, *own, bias, layer.scale, upcast=self.net.upcast, shared=shared, grouping=grouping)
             parts = HeadParts(q, *own, bias, layer.scale, shared, self._trunk_of)
             z = edits.heads(number, z, span.columns, parts)
-        added = layer.out(z.flatten(2))
+        attended = layer.out(z.flatten(2))
         if layer.attn_post_norm is not None:
-            added = layer.attn_post_norm(added)
+            attended = layer.attn_post_norm(attended)
         if edits is not None:
-            added = edits.stream("attn_out", number, added, span.columns)
+            attended = edits.stream("attn_out", number, attended, span.columns)
         if not self.net.parallel:
-            hidden, added = added.add_(hidden), None
+            hidden = attended.add_(hidden)
         output = self._mlp(layer, hidden)
         if edits is not None:
             output = edits.stream("mlp_out", number, output, span.columns)
-        if added is not None:
-            output.add_(added)
+        if self.net.parallel:
+            output.add_(attended)
         return output.add_(hidden)
 
     def _keep_trunk(self, number: int, k: Tensor, v: Tensor) -> None:
@@ -227,8 +227,8 @@ class NativeRunner(ForwardPass):
     def _write(self, number: int, k: Tensor, v: Tensor, span: Span) -> tuple[Tensor, Tensor]:
         """Puts new keys and values into the rows' own cache; returns what attention reads of it."""
         first, columns, rows = self._first, span.columns, len(k)
-        fed = isinstance(columns, slice)
-        own = slice(columns.start - first, columns.stop - first) if fed else columns - first
+        own: slice | Tensor  # of the rows' own columns
+        own = slice(columns.start - first, columns.stop - first) if isinstance(columns, slice) else columns - first
         keys, values = self._keys[number][:rows], self._values[number][:rows]
         keys[:, :, own] = k
         values[:, :, own] = v

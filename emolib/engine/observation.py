@@ -62,8 +62,8 @@ class _Reader(ForwardPass):
 
     def run(self, ids: Tensor, mask: Tensor, places: Collection[Place], take: Take) -> None:
         wanted: dict[int, set[str]] = {}
-        for site, layer in places:
-            wanted.setdefault(layer, set()).add(site)
+        for site, depth in places:
+            wanted.setdefault(depth, set()).add(site)
         if not wanted:
             return
         net, last = self.net, max(wanted)

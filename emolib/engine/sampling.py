@@ -118,11 +118,12 @@ class Sampler:
         reached = share.cumsum(-1)
         if self.top_p == 1:
             # all probabilities add up to 1 but for rounding: a draw above their sum is scaled back
-            last, mass, needed = share.shape[1] - 1, reached[:, -1].where(draw > reached[:, -1], 1.0), draw
-        else:
-            last = ((reached - share) < self.top_p).sum(-1) - 1
-            mass, needed = reached.gather(1, last[:, None])[:, 0], self.top_p
-        settled = counted.all(-1) | ((reached * counted).amax(-1) >= needed)
+            mass = reached[:, -1].where(draw > reached[:, -1], 1.0)
+            settled = counted.all(-1) | ((reached * counted).amax(-1) >= draw)
+            return (reached < (draw * mass)[:, None]).sum(-1).clamp_max(share.shape[1] - 1), settled
+        last = ((reached - share) < self.top_p).sum(-1) - 1
+        mass = reached.gather(1, last[:, None])[:, 0]
+        settled = counted.all(-1) | ((reached * counted).amax(-1) >= self.top_p)
         return (reached < (draw * mass)[:, None]).sum(-1).clamp_max(last), settled
 
 

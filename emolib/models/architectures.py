@@ -63,7 +63,7 @@ def _plain(network: PreTrainedModel) -> bool:
 def _projection(module: nn.Module) -> Projection:
     if type(module) is nn.Linear:
         return Projection(module.weight.data, _data(module.bias))
-    if type(module) is not Conv1D:
+    if not isinstance(module, Conv1D) or type(module) is not Conv1D:
         raise _UnknownModule(type(module).__name__)
     return Projection(module.weight.data.t(), _data(module.bias))  # GPT-2's Conv1D keeps [in, out]
 

@@ -103,7 +103,7 @@ class HeadParts:
         """For rows and heads `[n]`: pattern `[n, pos, key]` in float32, and values `[n, key, d_head]`."""
         kv = heads // (self.q.shape[2] // self.keys.shape[1])
         keys, values = self.keys[rows, kv], self.values[rows, kv]
-        if self.shared.keys is not None:
+        if self.shared.keys is not None and self.shared.values is not None:
             prompts = self.trunk_of[rows]
             keys = torch.cat([self.shared.keys[prompts, kv], keys], dim=1)
             values = torch.cat([self.shared.values[prompts, kv], values], dim=1)
@@ -160,17 +160,21 @@ def attention(
     q = q.reshape(rows, n_kv, -1, d_head)
     if upcast:
         q, keys = q.float(), keys.float()
-    n_shared = shared.keys.shape[2] if shared is not None and shared.keys is not None else 0
+    prompt_keys = None if shared is None else shared.keys
+    prompt_values = None if shared is None else shared.values
+    n_shared = 0 if prompt_keys is None else prompt_keys.shape[2]
     scores = torch.empty(*q.shape[:3], n_shared + keys.shape[2], device=q.device)
     scores[..., n_shared:] = torch.matmul(q, keys.transpose(2, 3))
-    if n_shared:
-        prompt_keys = shared.keys.float() if upcast else shared.keys
-        scores[..., :n_shared] = grouping.split(grouping.gather(q) @ prompt_keys.transpose(2, 3), rows)
+    if prompt_keys is not None:
+        assert grouping is not None, "rows that share columns are grouped by their prompts"
+        read = prompt_keys.float() if upcast else prompt_keys
+        scores[..., :n_shared] = grouping.split(grouping.gather(q) @ read.transpose(2, 3), rows)
     if bias is not None:
         scores.view(rows, n_kv, -1, width, scores.shape[3]).add_(bias[:, :, None])
     weights = scores.softmax(-1).to(dtype)
     z = torch.matmul(weights[..., n_shared:], values)
-    if n_shared:
-        z = z + grouping.split(grouping.gather(weights[..., :n_shared]) @ shared.values, rows)
+    if prompt_values is not None:
+        assert grouping is not None
+        z = z + grouping.split(grouping.gather(weights[..., :n_shared]) @ prompt_values, rows)
     z = z.view(rows, n_kv, n_heads // n_kv, width, d_head)
     return z.permute(0, 3, 1, 2, 4).reshape(rows, width, n_heads, d_head)

@@ -24,7 +24,7 @@ def snapshot(repo: str, revision: str, wanted: Sequence[str], *, otherwise: str)
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        commit = HfApi().model_info(repo, revision=revision, timeout=TIMEOUT).sha
+        commit = HfApi().model_info(repo, revision=revision, timeout=TIMEOUT).sha or revision
         return Path(snapshot_download(repo, revision=commit, allow_patterns=list(wanted))), commit
     except GatedRepoError as error:
         raise UserError(

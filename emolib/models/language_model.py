@@ -61,6 +61,12 @@ class LanguageModel:
     worked_out: WorkedOut = field(default_factory=WorkedOut, init=False, repr=False, compare=False)
 
     @property
+    def native(self) -> Blueprint:
+        """The blueprint, where the caller has seen to it that there is one."""
+        assert self.blueprint is not None, f"{self.spec.name} runs through its own code"
+        return self.blueprint
+
+    @property
     def n_layers(self) -> int:
         return self.spec.n_layers
 
