@@ -1,4 +1,4 @@
-"""The command line: `emolib run | status | site | models | build-dataset | import-pickle | train-scorers | …`."""
+"""The command line: `emolib run | status | variants | site | models | build-dataset | train-scorers | …`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 
 Profile = Annotated[str, typer.Option(help="A name in params/profiles/.")]
 Model = Annotated[str, typer.Option(help="A name in params/models/, a hub id, or a local folder.")]
+VariantName = Annotated[str | None, typer.Option(help="A name that `emolib variants` lists, in place of the profile.")]
 Settings = Annotated[list[str] | None, typer.Option("-p", "--param", help="key=value (YAML); may be repeated.")]
 
 
@@ -56,13 +57,37 @@ def run(
 
 
 @app.command()
-def status(profile: Profile = "quick", model: Model = "smollm2_135m", param: Settings = None) -> None:
+def status(
+    profile: Profile = "quick", model: Model = "smollm2_135m", param: Settings = None, variant: VariantName = None
+) -> None:
     """Show which phases are done, stale or missing."""
     from emolib.base.paths import display
     from emolib.pipeline.phases import status as phase_status
 
-    for row in phase_status(profile, model, _parsed(param)):
+    for row in phase_status(profile, model, _parsed(param), variant=variant):
         print(f"{row.phase}  {row.state:8}{display(row.report) if row.report.exists() else ''}".rstrip())
+
+
+@app.command()
+def variants(
+    profile: Profile = "quick",
+    delete: Annotated[str | None, typer.Option(help="Remove this one, its results and its reports.")] = None,
+) -> None:
+    """List what was run with other values than the profile's, or remove one of it."""
+    from emolib.base import variants as kept
+    from emolib.base.config import load_profile
+    from emolib.base.paths import display
+
+    load_profile(profile)
+    if delete is not None:
+        for folder, size in kept.delete(profile, delete):
+            print(f"removed {display(folder)} ({size / 2**20:.1f} MiB)")
+        return
+    for name in kept.names(profile):
+        finished = kept.finished(profile, name)
+        models = "; ".join(f"{model}: {' '.join(phases)}" for model, phases in finished.items()) or "nothing finished"
+        size = sum(map(kept.size, kept.folders(profile, name)))
+        print(f"{name}  {kept.find(profile, name).described()}  [{models}]  {size / 2**20:.1f} MiB")
 
 
 @app.command("build-dataset")
@@ -168,12 +193,14 @@ def models() -> None:
 
 @app.command()
 def site(
-    profile: Profile = "quick", model: Annotated[str | None, typer.Option(help="Only this model.")] = None
+    profile: Profile = "quick",
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    variant: VariantName = None,
 ) -> None:
     """Build the browsable pages from the executed reports and print the index's path."""
     from emolib.pipeline.site import build_site
 
-    print(build_site(profile, model) / "index.html")
+    print(build_site(profile, model, variant=variant) / "index.html")
 
 
 def main() -> None:

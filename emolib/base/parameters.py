@@ -11,9 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, computed_field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from emolib.base import paths
 from emolib.base.config import Frozen, find_model, load_profile, validated
 from emolib.base.errors import UserError, nearest
 
@@ -172,6 +171,7 @@ class StatisticsParameters(Frozen):
     model: str
     phase: str
     png: bool = Field(False, description="write every figure as PNG too; needs the extra `png` and a Chrome")
+    variant: str | None = Field(None, description="variant of the profile whose tables are read (`emolib variants`)")
     modes: Modes = Field(("effect", "power", "k"), description="which of its tables are written")
     n_bootstrap: Annotated[int, Field(ge=50)] | None = Field(
         None, description="resamples of scenarios for the intervals; None: as many as the model's Phase 5 took"
@@ -181,13 +181,6 @@ class StatisticsParameters(Frozen):
     significance: float = Field(0.05, gt=0, lt=1, description="level of the two-sided tests")
     smallest_d: float = Field(0.5, gt=0, description="smallest d_z of interest; what a design must be able to detect")
 
-    @computed_field  # type: ignore[prop-decorator]  # pydantic's own way of a computed field
-    @property
-    def records(self) -> list[str]:
-        """The finished phases that it reads, by their records: with a new one, a finished Phase 7 is stale."""
-        where = paths.ResultPaths(self.profile, self.model)
-        return [f"{model}_{phase}" for phase in ("phase3", "phase5") for model in where.finished_models(phase)]
-
     @model_validator(mode="before")
     @classmethod
     def _without_what_profiles_share(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -195,6 +188,7 @@ class StatisticsParameters(Frozen):
         return {key: value for key, value in values.items() if key in cls.model_fields or key not in SHARED}
 
 
+RESERVED = ("profile", "model", "phase")
 SHARED = frozenset(Parameters.model_fields)
 PHASE_PARAMETERS: dict[str, type[Parameters | StatisticsParameters]] = {
     "phase1": DatasetParameters,
@@ -235,29 +229,44 @@ def resolve(
     """
     if phase not in PHASE_PARAMETERS:
         raise UserError(f"unknown phase {phase!r}: {nearest(phase, PHASE_PARAMETERS)}")
+    valid = parameter_names(phase)
+    for key in overrides or {}:
+        if key not in valid:
+            raise UserError(f"unknown parameter {key!r} of {phase}: {nearest(key, valid)}")
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    resolved = _resolved(profile, model, phase, given)
+    spec = find_model(model)
+    layers = getattr(resolved, "layers", None)
+    if spec is not None and layers is not None:
+        check_layers(layers, spec.n_layers)
+    return resolved
+
+
+def parameter_names(phase: str) -> list[str]:
+    """What can be set in a phase."""
+    return [name for name in PHASE_PARAMETERS[phase].model_fields if name not in RESERVED]
+
+
+def usual(params: Parameters | StatisticsParameters) -> Parameters | StatisticsParameters:
+    """What the profile alone gives for the same phase and model; its layers may be too deep for the model."""
+    return _resolved(params.profile, params.model, params.phase, {})
+
+
+def _resolved(profile: str, model: str, phase: str, given: Mapping[str, Any]) -> Parameters | StatisticsParameters:
     settings = _checked_profile(profile)
     schema = PHASE_PARAMETERS[phase]
-    given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    for key in overrides or {}:
-        if key not in schema.model_fields or key in ("profile", "model", "phase"):
-            valid = [name for name in schema.model_fields if name not in ("profile", "model", "phase")]
-            raise UserError(f"unknown parameter {key!r} of {phase}: {nearest(key, valid)}")
     common = {key: value for key, value in settings.items() if key not in PHASE_PARAMETERS}
     inherited: dict[str, Any] = {}
     for name, other in PHASE_PARAMETERS.items():
-        own = settings.get(name) or {}
         shared = next(base for base in schema.__mro__ if issubclass(base, Frozen) and issubclass(other, base))
         if name != phase:  # what both phases read must be the same for both, such as the sites
+            own = settings.get(name) or {}
             inherited.update({key: value for key, value in own.items() if key in shared.model_fields})
     inherited.update(settings.get(phase) or {})
     spec = find_model(model)
     values = {**common, **inherited, **given, "profile": profile, "phase": phase}
     values["model"] = spec.name if spec else model
-    resolved = validated(schema, values, "parameter")
-    layers = getattr(resolved, "layers", None)
-    if spec is not None and layers is not None:
-        check_layers(layers, spec.n_layers)
-    return resolved
+    return validated(schema, values, "parameter")
 
 
 def check_layers(layers: tuple[int, ...], n_layers: int) -> None:

@@ -7,6 +7,8 @@ root, the results and the cache of converted models.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import platformdirs
@@ -20,6 +22,9 @@ NOTEBOOKS = {
     "phase5": "phase5_residual_patching.ipynb",
     "phase7": "phase7_statistics.ipynb",
 }
+
+VARIANTS = "variants"
+VARIANT_FILE = "variant.json"
 
 
 def repository_root() -> Path:
@@ -68,8 +73,31 @@ def executed_root() -> Path:
     return Path(override).resolve() if override else repository_root() / "executed"
 
 
-def executed_file(profile: str, model: str, phase: str) -> Path:
-    return executed_root() / profile / model / NOTEBOOKS[phase]
+def executed_folder(profile: str, variant: str | None = None) -> Path:
+    """The executed reports of a profile's models, or of one of its variants."""
+    folder = executed_root() / profile
+    return folder if variant is None else folder / VARIANTS / variant
+
+
+def executed_file(profile: str, model: str, phase: str, variant: str | None = None) -> Path:
+    return executed_folder(profile, variant) / model / NOTEBOOKS[phase]
+
+
+def variants_folder(profile: str) -> Path:
+    """Results with other values than the profile's, a folder for each variant."""
+    return results_root() / profile / VARIANTS
+
+
+def variant_file(profile: str, name: str) -> Path:
+    """What differs from the profile in a variant."""
+    return variants_folder(profile) / name / VARIANT_FILE
+
+
+def file_name(model: str) -> str:
+    """A model's name as part of a file name; a local folder gives its last part."""
+    if (Path(model) / "config.json").is_file():
+        return Path(model).resolve().name
+    return model.replace("/", "--")
 
 
 def cache_root() -> Path:
@@ -97,74 +125,106 @@ def display(path: Path) -> str:
     return Path(path).name
 
 
+@dataclass(frozen=True)
 class ResultPaths:
-    """The layout under `results/<profile>/`, which follows the first study's."""
+    """The layout under `results/<profile>/`, which follows the first study's.
 
-    def __init__(self, profile: str, model: str) -> None:
-        self.root = results_root() / profile
-        self.model = model
+    Attributes:
+        variant: the variant whose artifacts these are; None: the profile's own.
+        sources: phase → the variant in which that phase's artifacts lie; phases that are not named have `variant`.
+    """
+
+    profile: str
+    model: str
+    variant: str | None = None
+    sources: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the profile with all its variants."""
+        return results_root() / self.profile
+
+    @property
+    def own(self) -> Path:
+        """The folder of the profile's own results, or of the variant's."""
+        return self._folder(self.variant)
+
+    def _folder(self, variant: str | None) -> Path:
+        return self.root if variant is None else variants_folder(self.profile) / variant
+
+    def _of(self, phase: str) -> Path:
+        return self._folder(self.sources.get(phase, self.variant))
+
+    def of_model(self, model: str) -> ResultPaths:
+        """The same places for another model."""
+        return replace(self, model=model)
+
+    def of_profile(self) -> ResultPaths:
+        """The profile's own places."""
+        return ResultPaths(self.profile, self.model)
 
     def dataset(self, name: str) -> Path:
-        return self.root / "dataset" / name
+        return self._of("phase1") / "dataset" / name
 
     def activations(self) -> Path:
         """The folder of a model's activations; `emolib.data.activations.StoredActivations` says what lies in it."""
-        return self.root / "activations" / self.model
+        return self._of("phase2") / "activations" / self.model
 
     def cross_model_table(self) -> Path:
-        return self.root / "emotion_vectors" / "cross_model_similarity.csv"
+        return self._of("phase3") / "emotion_vectors" / "cross_model_similarity.csv"
 
     def vector_files(self) -> list[Path]:
         """The vectors at the mean position of every model of this profile."""
-        return sorted((self.root / "emotion_vectors").glob("*_vectors_mean.safetensors"))
+        return sorted((self._of("phase3") / "emotion_vectors").glob("*_vectors_mean.safetensors"))
 
     def subspaces(self, position: str) -> Path:
-        return self.root / "emotion_subspaces" / f"{self.model}_subspaces_{position}.safetensors"
+        return self._of("phase3") / "emotion_subspaces" / f"{self.model}_subspaces_{position}.safetensors"
 
     def subspace_table(self, name: str) -> Path:
-        return self.root / "emotion_subspaces" / f"{self.model}_{name}.parquet"
+        return self._of("phase3") / "emotion_subspaces" / f"{self.model}_{name}.parquet"
 
     def plot(self, name: str, kind: str) -> Path:
         """A figure as a file of its own; `kind` is html or png. What compares models has no model in its name."""
         prefix = "" if name.startswith("cross_model") else f"{self.model}_"
-        return self.root / "plots" / self.model / f"{prefix}{name}.{kind}"
+        return self.own / "plots" / self.model / f"{prefix}{name}.{kind}"
 
     def vectors(self, position: str) -> Path:
-        return self.root / "emotion_vectors" / f"{self.model}_vectors_{position}.safetensors"
+        return self._of("phase3") / "emotion_vectors" / f"{self.model}_vectors_{position}.safetensors"
 
     def vector_table(self, name: str) -> Path:
-        return self.root / "emotion_vectors" / f"{self.model}_{name}.parquet"
+        return self._of("phase3") / "emotion_vectors" / f"{self.model}_{name}.parquet"
 
     def sweep(self, name: str) -> Path:
-        return self.root / "patching" / "residual" / f"{self.model}_residual_sweep_{name}.parquet"
+        return self._of("phase5") / "patching" / "residual" / f"{self.model}_residual_sweep_{name}.parquet"
 
     def random_sweep(self, name: str) -> Path:
-        return self.root / "patching_random" / f"{self.model}_random_sweep_{name}.parquet"
+        return self._of("phase5") / "patching_random" / f"{self.model}_random_sweep_{name}.parquet"
 
     def fluency_reference(self, prefix: str = "") -> Path:
-        return self.root / "patching" / "residual" / f"{self.model}_{prefix}fluency_reference.parquet"
+        return self._of("phase5") / "patching" / "residual" / f"{self.model}_{prefix}fluency_reference.parquet"
 
     def statistics(self, name: str) -> Path:
         """Statistics of all models of the profile."""
-        return self.root / "statistics" / name
+        return self._of("phase7") / "statistics" / name
 
     def record(self, phase: str) -> Path:
         """What the finished phase of this model leaves behind."""
-        return self.root / "status" / f"{self.model}_{phase}.json"
+        return self._of(phase) / "status" / f"{self.model}_{phase}.json"
 
     def finished_models(self, phase: str) -> list[str]:
         """The models of this profile on which the phase has finished, by their file names."""
         ending = f"_{phase}.json"
-        return sorted(path.name.removesuffix(ending) for path in (self.root / "status").glob(f"*{ending}"))
+        return sorted(path.name.removesuffix(ending) for path in (self._of(phase) / "status").glob(f"*{ending}"))
 
     def timing(self) -> Path:
-        return self.root / "timing" / "phase_timings.jsonl"
+        return self.own / "timing" / "phase_timings.jsonl"
 
     def batch_size(self) -> Path:
-        return self.root / "timing" / f"{self.model}_batch_size.json"
+        return self.own / "timing" / f"{self.model}_batch_size.json"
 
     def site(self) -> Path:
-        return self.root / "site"
+        return self.own / "site"
 
     def lock(self) -> Path:
+        """One for the profile and its variants, which share what earlier phases made."""
         return self.root / ".lock"

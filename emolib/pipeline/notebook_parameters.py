@@ -1,36 +1,114 @@
-"""What a notebook's parameters cell (and the one papermill injects after it) assigned."""
+"""What a notebook's cells say about the parameters of its phase.
+
+Names count, not places: whatever a cell assigns to a parameter of the phase is a parameter, with its value at the time
+the setup cell runs, whether it stands in the parameters cell, in the cell that papermill injects after it, or in a
+scratch cell. In the first two an unknown name is a mistake; in a scratch cell it is a variable like any other.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-SETUP_MARK = "import emolib"
+from IPython.core.inputtransformer2 import TransformerManager
+
+from emolib.base.errors import UserError, nearest
+from emolib.base.parameters import PHASE_PARAMETERS, parameter_names
+
+OVERRIDES = "overrides"
+RUN = ("profile", "model")  # what is run, which `open_run` takes by itself
+INJECTED = "# Parameters"  # how the cell begins that papermill writes
+MAGICS = (".run_line_magic", ".run_cell_magic")  # what `%time alphas = [0.2]` and `%%time` become
+_OWN_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr)
 
 
 def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Names assigned in the cells before the setup cell, with their present values, None left out.
+    """The values that the notebook's cells give to parameters of its phase; None, "as the profile says", left out.
 
-    papermill only warns when it injects a name that the notebook does not know. Here every injected name reaches
-    `open_run`, which refuses the unknown ones.
+    `overrides` holds further parameters; a name that a cell sets, too, is refused. A parameters cell that was corrected
+    and run again is judged by its last version.
 
     Args:
-        namespace: the notebook's `globals()`; its `In` holds the executed cells.
+        namespace: the notebook's `globals()`; its `In` holds the cells run so far, the present one last.
+
+    Raises:
+        UserError: an unknown name in the parameters cell or in `overrides`, or a parameter given twice.
     """
-    names: list[str] = []
-    for source in namespace.get("In", []):
-        if SETUP_MARK in source:
-            break
-        names += _assigned(source)
-    chosen = {name: namespace.get(name) for name in names if name not in ("profile", "model")}
-    return {name: value for name, value in chosen.items() if value is not None}
+    cells = [source for source in namespace.get("In", []) if source.strip()]
+    valid = _valid_names(cells[-1] if cells else "")
+    for name in _listed(cells):
+        if name not in (*valid, *RUN, OVERRIDES) and not name.startswith("_"):
+            raise UserError(f"unknown parameter {name!r} in the parameters cell: {nearest(name, valid)}")
+    names = dict.fromkeys(name for source in cells for name in assigned_names(source) if name in valid)
+    chosen = {name: namespace[name] for name in names if namespace.get(name) is not None}
+    further = _overrides(namespace.get(OVERRIDES), valid)
+    for name in further:
+        if name in chosen:
+            raise UserError(f"{name!r} is given twice, in a cell and in overrides; keep one, or set one to None")
+    return chosen | further
 
 
-def _assigned(source: str) -> list[str]:
+def assigned_names(source: str) -> list[str]:
+    """The names that a cell assigns outside of functions and classes; none where it is no Python."""
+    return list(dict.fromkeys(name for node in _parsed(source).body for name in _assigned(node)))
+
+
+def _valid_names(setup: str) -> list[str]:
+    """The parameters of the phase that the setup cell opens; those of all phases where it does not name one."""
+    for node in ast.walk(_parsed(setup)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "open_run":
+            given = [*node.args[2:3], *(keyword.value for keyword in node.keywords if keyword.arg == "phase")]
+            for value in given:
+                if isinstance(value, ast.Constant) and value.value in PHASE_PARAMETERS:
+                    return parameter_names(value.value)
+    return sorted({name for phase in PHASE_PARAMETERS for name in parameter_names(phase)})
+
+
+def _listed(cells: Sequence[str]) -> list[str]:
+    """What the last version of the parameters cell assigns, and of papermill's cell after it."""
+    listed: dict[str, list[str]] = {}
+    for source in cells:
+        names = assigned_names(source)
+        if source.startswith(INJECTED):
+            listed["injected"] = names
+        elif {*RUN, OVERRIDES} <= set(names):
+            listed["parameters"] = names
+    return [name for names in listed.values() for name in names]
+
+
+def _overrides(given: Any, valid: Sequence[str]) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise UserError(f"expected overrides = {{}} with parameters by name, got {type(given).__name__}")
+    for name in given:
+        if name not in valid:
+            raise UserError(f"unknown parameter {name!r} in overrides: {nearest(name, valid)}")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _parsed(source: str) -> ast.Module:
     try:
-        tree = ast.parse(source)
-    except SyntaxError:  # a cell with notebook magics assigns no parameters
-        return []
-    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+        return ast.parse(TransformerManager().transform_cell(source))
+    except SyntaxError:  # it could not run either
+        return ast.Module(body=[], type_ignores=[])
+
+
+def _assigned(node: ast.AST) -> Iterator[str]:
+    """The names that a statement assigns, magics that run one included; the variables of loops are none of them."""
+    if isinstance(node, _OWN_SCOPE):
+        return
+    if isinstance(node, _ASSIGNMENTS):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            yield from (part.id for part in ast.walk(target) if isinstance(part, ast.Name) and _stored(part))
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(MAGICS):
+        yield from assigned_names(ast.literal_eval(node.args[-1]))
+    for child in ast.iter_child_nodes(node):
+        yield from _assigned(child)
+
+
+def _stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)

@@ -6,14 +6,8 @@ their finished shards in the store, so a killed run goes on where it stopped.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -21,13 +15,13 @@ from typing import Any
 
 import nbformat
 
-from emolib.base import paths, store
+from emolib.base import paths, store, variants
 from emolib.base.errors import UserError, nearest
-from emolib.base.parameters import PHASE_PARAMETERS
-from emolib.study import NEEDS, Run, open_run
-
-RESERVED = ("profile", "model", "phase")
-KERNEL = "python3"
+from emolib.base.parameters import parameter_names
+from emolib.base.variants import PROFILE, READERS, Variant
+from emolib.pipeline.execution import execute
+from emolib.study import NEEDS, Run
+from emolib.study.run import prepared
 
 
 @dataclass(frozen=True)
@@ -48,36 +42,68 @@ def phases_in_order(wanted: Sequence[str] | None = None) -> list[str]:
 
 def overrides_for(phase: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the caller's parameters that the phase has."""
-    fields = PHASE_PARAMETERS[phase].model_fields
-    return {key: value for key, value in given.items() if key in fields and key not in RESERVED}
+    return {key: value for key, value in given.items() if key in parameter_names(phase)}
 
 
 def check_parameters(phases: Sequence[str], given: Mapping[str, Any]) -> None:
     """Raises `UserError` for a parameter that none of the phases has."""
-    valid = {key for phase in phases for key in PHASE_PARAMETERS[phase].model_fields} - set(RESERVED)
+    valid = {key for phase in phases for key in parameter_names(phase)}
     for key in given:
         if key not in valid:
             raise UserError(f"unknown parameter {key!r}: {nearest(key, valid)}")
 
 
 def open_runs(profile: str, model: str, phases: Sequence[str], given: Mapping[str, Any]) -> list[Run]:
-    """One checked `Run` per phase; nothing is loaded or written yet."""
+    """One checked `Run` per phase; nothing is loaded or written yet.
+
+    A phase that reads others' tables reads those of the variant that the same values make of them.
+    """
     check_parameters(phases, given)
-    return [open_run(profile, model, phase, **overrides_for(phase, given)) for phase in phases]
+    runs, read = [], PROFILE
+    for phase in phases:
+        own = overrides_for(phase, given)
+        if phase in READERS and read.name and "variant" not in own:
+            runs.append(prepared(profile, model, phase, {**own, "variant": read.name}, read=read))
+        else:
+            runs.append(prepared(profile, model, phase, own))
+            read = read if phase in READERS else read.joined(runs[-1].variant)
+    return runs
 
 
-def status(profile: str, model: str, given: Mapping[str, Any] | None = None) -> list[PhaseStatus]:
-    """Whether each phase is done, stale or missing."""
+def runs_of_variant(profile: str, model: str, variant: Variant) -> list[Run]:
+    """One checked `Run` per phase, each with what differs in it."""
+    read = {phase: variant.read_by(phase) if phase in READERS else None for phase in phases_in_order()}
+    return [prepared(profile, model, phase, variant.overrides(phase), read=read[phase]) for phase in read]
+
+
+def status(
+    profile: str, model: str, given: Mapping[str, Any] | None = None, *, variant: str | None = None
+) -> list[PhaseStatus]:
+    """Whether each phase is done, stale or missing, with the profile's values, with those given or of a variant.
+
+    Raises:
+        UserError: an unknown name, or values and a variant at once.
+    """
+    if variant is None:
+        runs = open_runs(profile, model, phases_in_order(), given or {})
+    elif given:
+        raise UserError(f"expected --variant or -p, got both: {variant} says by itself what differs")
+    else:
+        runs = runs_of_variant(profile, model, variants.find(profile, variant))
     found, behind = [], False
-    for run in open_runs(profile, model, phases_in_order(), given or {}):
-        phase = run.params.phase
-        report = paths.executed_file(profile, run.paths.model, phase)
+    for run in runs:
+        phase, report = run.params.phase, report_of(run)
         state = run.record.state() if report.exists() else "missing"
         if state == "done" and behind and NEEDS[phase]:
             state = "stale"
         behind = behind or state != "done"
         found.append(PhaseStatus(phase, state, report))
     return found
+
+
+def report_of(run: Run) -> Path:
+    """The executed copy of the run's notebook."""
+    return paths.executed_file(run.params.profile, run.paths.model, run.params.phase, run.variant.name)
 
 
 def run_phases(
@@ -103,17 +129,22 @@ def run_phases(
     done = []
     with store.lock(runs[0].paths.lock()):
         for number, run in enumerate(runs, start=1):
-            phase = run.params.phase
-            output = paths.executed_file(profile, run.paths.model, phase)
+            phase, output = run.params.phase, report_of(run)
             if not force and run.record.state() == "done" and _is_complete(output) and run.record.artifacts_are_there():
                 print(f"[{number}/{len(runs)}] {phase}: done already", flush=True)
             else:
-                print(f"[{number}/{len(runs)}] {phase}: running …", flush=True)
+                print(f"[{number}/{len(runs)}] {phase}: running …{_named(run.variant)}", flush=True)
                 started = time.perf_counter()
+                variants.note(profile, run.variant)
+                variants.note(profile, run.variant.read_by(phase))  # the notebook looks it up
                 execute(run, output, force=force)
                 print(f"[{number}/{len(runs)}] {phase}: done in {time.perf_counter() - started:.0f} s", flush=True)
             done.append(output)
     return done
+
+
+def _named(variant: Variant) -> str:
+    return f" (variant {variant.name}: {variant.described()})" if variant.name else ""
 
 
 def _is_complete(report: Path) -> bool:
@@ -126,106 +157,3 @@ def _is_complete(report: Path) -> bool:
     outputs = [out for cell in cells if cell.cell_type == "code" for out in cell.outputs]
     executed = all(cell.execution_count for cell in cells if cell.cell_type == "code" and cell.source.strip())
     return executed and not any(out.output_type == "error" for out in outputs)
-
-
-def execute(run: Run, output: Path, *, force: bool = False) -> None:
-    """Executes one phase's notebook into `output`, with that folder as the working directory."""
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
-
-    source = paths.notebook_file(run.params.phase)
-    injected = {"profile": run.params.profile, "model": run.params.model, **run.overrides}
-    _check_injected(source, injected)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"expected a folder for reports that can be written: {error.strerror}") from error
-    partial = output.with_name(f".{output.name}")
-    try:
-        with _followed_progress(force):
-            papermill.execute_notebook(
-                str(source),
-                str(partial),
-                parameters=injected,
-                kernel_name=KERNEL,
-                progress_bar=False,
-                cwd=str(output.parent),
-                request_save_on_cell_execute=True,
-                config=Config({"KernelManager": {"transport": "ipc"}}),
-            )
-    except PapermillExecutionError as error:
-        os.replace(partial, output)
-        message = f"{run.params.phase} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
-        if error.ename == "UserError":
-            raise UserError(message) from error
-        raise RuntimeError(f"{message} (the partial report is {paths.display(output)})") from error
-    _tidy(partial)
-    os.replace(partial, output)
-
-
-def _check_injected(source: Path, injected: Mapping[str, Any]) -> None:
-    """papermill only warns about a parameter the notebook does not have; here it is an error."""
-    import papermill
-
-    known = papermill.inspect_notebook(str(source))
-    for key in injected:
-        if key not in known:
-            raise UserError(f"{source.name} has no parameter {key!r}: {nearest(key, known)}")
-
-
-def _tidy(path: Path) -> None:
-    """Takes out what papermill notes about itself: times, paths and versions belong to the timing log."""
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-    nbformat.write(notebook, path)
-
-
-@contextlib.contextmanager
-def _followed_progress(force: bool) -> Iterator[None]:
-    """Lets the notebook's process tell how far it is, and prints that while it runs."""
-    saved = {key: os.environ.get(key) for key in ("EMOLIB_PROGRESS", "EMOLIB_FORCE")}
-    finished = threading.Event()
-    with tempfile.NamedTemporaryFile("r", prefix="emolib-progress-", suffix=".jsonl", encoding="utf-8") as stream:
-        os.environ["EMOLIB_PROGRESS"] = stream.name
-        os.environ["EMOLIB_FORCE"] = "1" if force else ""
-        follower = threading.Thread(target=_follow, args=(stream, finished), daemon=True)
-        follower.start()
-        try:
-            yield
-        finally:
-            finished.set()
-            follower.join(timeout=5)
-            for key, value in saved.items():
-                if value is None:
-                    os.environ.pop(key, None)
-                else:
-                    os.environ[key] = value
-
-
-def _follow(stream, finished: threading.Event) -> None:
-    last = ""
-    while True:
-        ended = finished.is_set()
-        for line in stream.readlines():
-            if line.endswith("\n"):
-                last = _progress_line(json.loads(line))
-                print(last, end="\n" if not sys.stdout.isatty() else "\r", flush=True)
-        if ended:
-            break
-        finished.wait(0.5)
-    if last and sys.stdout.isatty():
-        print(" " * len(last), end="\r", flush=True)
-
-
-def _progress_line(step: Mapping[str, Any]) -> str:
-    share = step["done"] / max(step["total"], 1)
-    left = "" if step["left_s"] is None else f", about {step['left_s']:.0f} s to go"
-    speed = "" if step.get("tokens_per_s") is None else f", {step['tokens_per_s']:.0f} tokens/s"
-    shard = f" {step['shard']}" if step["shard"] else ""
-    return (
-        f"      {step['phase']} {step['label']}{shard}: {step['done']}/{step['total']} rows ({share:.0%}){speed}{left}"
-    )

@@ -23,7 +23,7 @@ from typing import Any
 import jinja2
 import nbformat
 
-from emolib.base import config, language, paths
+from emolib.base import config, language, paths, variants
 from emolib.base.errors import UserError, nearest
 from emolib.plots.house_style import HEIGHT
 from emolib.plots.plot_files import PLOTLY_MIME, script_json
@@ -55,23 +55,26 @@ class Report:
         return f"{self.group}/{Path(self.file).stem}"
 
 
-def build_site(profile: str, model: str | None = None) -> Path:
+def build_site(profile: str, model: str | None = None, *, variant: str | None = None) -> Path:
     """Builds `results/<profile>/site` from the executed notebooks of a profile and returns its folder.
 
     Args:
         profile: a name in `params/profiles/`.
         model: only this model's notebooks; None takes every model's and the cross-model reports.
+        variant: the reports of this variant in place of the profile's own; the site lies beside its results.
 
     The old site stays until the new one is complete.
 
     Raises:
-        UserError: an unknown profile, no executed notebooks, or a notebook that cannot be read.
+        UserError: an unknown profile or variant, no executed notebooks, or a notebook that cannot be read.
         SiteError: Sphinx failed.
     """
     if profile not in config.profile_names():
         raise UserError(f"unknown profile {profile!r}: {nearest(profile, config.profile_names())}")
-    reports = executed_reports(profile, model)
-    site = paths.ResultPaths(profile, model or "").site()
+    if variant is not None:
+        variants.find(profile, variant)
+    reports = executed_reports(profile, model, variant=variant)
+    site = paths.ResultPaths(profile, model or "", variant=variant).site()
     try:
         site.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".site-", dir=site.parent))
@@ -81,7 +84,7 @@ def build_site(profile: str, model: str | None = None) -> Path:
             "free it or point EMOLIB_RESULTS elsewhere"
         ) from error
     try:
-        write_sources(work / "source", profile, reports)
+        write_sources(work / "source", f"{profile}/{paths.VARIANTS}/{variant}" if variant else profile, reports)
         run_sphinx(work / "source", work / "html", work / "doctrees")
         for report in reports:
             if not (work / "html" / f"{report.document}.html").is_file():
@@ -93,11 +96,11 @@ def build_site(profile: str, model: str | None = None) -> Path:
     return site
 
 
-def executed_reports(profile: str, model: str | None = None) -> list[Report]:
-    """The executed notebooks of a profile, by folder and file name."""
+def executed_reports(profile: str, model: str | None = None, *, variant: str | None = None) -> list[Report]:
+    """The executed notebooks of a profile or of one of its variants, by folder and file name."""
     spec = config.find_model(model) if model else None
     name = spec.name if spec else model
-    root = paths.executed_root() / profile
+    root = paths.executed_folder(profile, variant)
     folder = root / name if name else root
     inside = folder.resolve().is_relative_to(root.resolve())
     files = sorted(folder.rglob("*.ipynb")) if inside else []
@@ -112,8 +115,8 @@ def executed_reports(profile: str, model: str | None = None) -> list[Report]:
 
 
 def _hidden(file: Path) -> bool:
-    """A checkpoint, or the copy that a run in progress writes."""
-    return any(part.startswith(".") for part in file.parts)
+    """A checkpoint, the copy that a run in progress writes, or a report of another variant."""
+    return any(part.startswith(".") for part in file.parts) or file.parts[0] == paths.VARIANTS
 
 
 def _report(file: Path, group: str) -> Report:

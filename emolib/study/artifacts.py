@@ -33,19 +33,27 @@ class Artifacts:
     """
 
     def __init__(
-        self, paths: ResultPaths, model: Callable[[], LanguageModel], *, force: bool = False, png: bool = False
+        self,
+        paths: ResultPaths,
+        model: Callable[[], LanguageModel],
+        *,
+        begun: Callable[[], None] = lambda: None,
+        force: bool = False,
+        png: bool = False,
     ) -> None:
         """Nothing is read or written yet.
 
         Args:
             model: gives the model whose content is part of an artifact's identity; called when it is needed.
-            force: compute every artifact anew, once.
+            begun: called once, when the first artifact of the run's own place is there.
+            force: compute every artifact of the run's own place anew, once; what lies elsewhere is not touched.
             png: keep figures as PNG too.
         """
         self.paths = paths
         self.made: dict[Path, str] = {}
         self.computed: set[Path] = set()
         self._model = model
+        self._begun: Callable[[], None] | None = begun
         self._force = force
         self._png = png
 
@@ -108,6 +116,9 @@ class Artifacts:
     def note(self, path: Path) -> None:
         """Notes an artifact that is there as one that the phase stands on."""
         self.made[path] = store.recorded_sha256(path)
+        if self._begun is not None and path.is_relative_to(self.paths.own):
+            begun, self._begun = self._begun, None
+            begun()
 
     def keep_plot(self, fig: go.Figure, name: str) -> None:
         """Writes a figure as `plots/<model>/<model>_<name>.html`, and as PNG where the parameters ask for it."""
@@ -128,7 +139,7 @@ class Artifacts:
         return {"step": STEP, **matched, **({"model": self._model().identity} if model else {})}
 
     def _forced(self, path: Path) -> bool:
-        return self._force and path not in self.computed
+        return self._force and path not in self.computed and path.is_relative_to(self.paths.own)
 
 
 class SweepShards:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 import torch
 
@@ -16,7 +19,8 @@ from emolib.study.run import Run
 def generation_batch(run: Run, prompts: pd.DataFrame) -> int:
     """Rows generated at once for these prompts.
 
-    A resumed run reads the number again, so that it ends with the same texts to the last near tie.
+    A resumed run reads the number again, so that it ends with the same texts to the last near tie; a variant takes the
+    profile's, so that nothing but its values differs.
     """
     given = run.params.generation_batch
     if given != "auto":
@@ -31,10 +35,15 @@ def generation_batch(run: Run, prompts: pd.DataFrame) -> int:
         "window": run.params.window,
     }
     path = run.paths.batch_size()
-    known = store.read_json(path) if path.is_file() else []
-    for entry in known:
+    known = _known(path)
+    for entry in [*_known(run.paths.of_profile().batch_size()), *known]:
         if entry["where"] == where:
             return entry["rows"]
     rows = largest_useful_batch(run.lm, BatchShape(where["width"], run.params.max_new_tokens, run.params.window))
     store.write(path, store.json_bytes([*known, {"where": where, "rows": rows}]), {"step": STEP})
     return rows
+
+
+def _known(path: Path) -> list[dict[str, Any]]:
+    """What was measured before: where, and how many rows."""
+    return store.read_json(path) if path.is_file() else []

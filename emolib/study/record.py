@@ -38,13 +38,22 @@ class Record:
 
     def identity(self) -> dict[str, Any]:
         """What decides whether a finished phase is still current."""
-        values = {k: v for k, v in self._params.model_dump(mode="json").items() if k not in NOT_MATCHED}
+        values = {k: v for k, v in self.parameters().items() if k not in NOT_MATCHED}
         return {
             "step": STEP,
             "parameters": values,
             "dataset": self._dataset(),
             "scorers": version_of(self._params.backend),
         }
+
+    def parameters(self) -> dict[str, Any]:
+        """Every resolved parameter; of a phase that reads others' tables also `records`, the finished phases that it
+        finds: with a new one it is stale."""
+        values = self._params.model_dump(mode="json")
+        if isinstance(self._params, StatisticsParameters):
+            finished = self._paths.finished_models
+            values["records"] = [f"{model}_{phase}" for phase in ("phase3", "phase5") for model in finished(phase)]
+        return values
 
     def state(self) -> str:
         """`done`, `stale` or `missing`: whether the phase has finished with just these parameters and data.

@@ -7,20 +7,21 @@ import inspect
 import json
 import os
 import pkgutil
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, wraps
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
-from emolib.base import store
+from emolib.base import store, variants
 from emolib.base.errors import UserError
 from emolib.base.parameters import Parameters, StatisticsParameters, check_layers, resolve
-from emolib.base.paths import ResultPaths, score_cache
+from emolib.base.paths import file_name, score_cache
 from emolib.base.progress import Progress
+from emolib.base.variants import PROFILE, Variant, result_paths, variant_of
 from emolib.data.dataset import load_dataset, select_scenarios
 from emolib.models.loading import LanguageModel, check_name, load_model
 from emolib.scoring import score_texts
@@ -68,6 +69,7 @@ class Run:
     Attributes:
         params: every parameter of the phase, resolved and checked.
         overrides: those that the caller gave.
+        variant: what differs from the profile.
         paths: where its artifacts live.
         artifacts: finds them or has them computed.
         record: what the phase leaves when it has finished.
@@ -81,11 +83,20 @@ class Run:
         *,
         overrides: Mapping[str, Any] | None = None,
         force: bool = False,
+        variant: Variant = PROFILE,
     ) -> None:
+        """Nothing is read, loaded or written yet.
+
+        Args:
+            overrides: those of the parameters that the caller gave.
+            force: compute every artifact anew.
+            variant: what differs from the profile: decides where artifacts are kept and found.
+        """
         self.params = params
         self.overrides = dict(overrides or {})
-        self.paths = ResultPaths(params.profile, _file_name(params.model))
-        self.artifacts = Artifacts(self.paths, lambda: self.lm, force=force, png=params.png)
+        self.variant = variant
+        self.paths = result_paths(params.profile, file_name(params.model), params.phase, variant)
+        self.artifacts = Artifacts(self.paths, lambda: self.lm, begun=self._note_variant, force=force, png=params.png)
         self.record = Record(params, self.paths, dataset=lambda: self.dataset_digest)
         self.progress = Progress(params.phase)
         self.kept_values: dict[Any, Any] = {}
@@ -165,12 +176,17 @@ class Run:
             self.kept_values[name] = compute()
         return self.kept_values[name]
 
+    def _note_variant(self) -> None:
+        variants.note(self.params.profile, self.variant)
+
     @property
     def command(self) -> str:
         """The command that reproduces this phase."""
-        extra = "".join(f" -p {key}={json.dumps(value)}" for key, value in sorted(self.overrides.items()))
-        short = self.params
-        return f"emolib run --profile {short.profile} --model {short.model} --phase {short.phase}{extra}"
+        params = self.params
+        words = ["emolib", "run", "--profile", params.profile, "--model", params.model, "--phase", params.phase]
+        for key, value in sorted(self.overrides.items()):
+            words += ["-p", f"{key}={json.dumps(value, ensure_ascii=False)}"]
+        return shlex.join(words)
 
     def finish(self, *, samples: int) -> dict[str, Any]:
         """Ends the phase: writes its record and its line in the timing log.
@@ -185,14 +201,7 @@ class Run:
         seconds = time.perf_counter() - self._started
         self.record.write(self.artifacts.made)
         line = self.record.summary(samples=samples, seconds=seconds, device=device, command=self.command)
-        return {**line, "parameters": self.params.model_dump(mode="json")}
-
-
-def _file_name(model: str) -> str:
-    """A model's name as part of a file name; a local folder gives its last part."""
-    if (Path(model) / "config.json").is_file():
-        return Path(model).resolve().name
-    return model.replace("/", "--")
+        return {**line, "parameters": self.record.parameters()}
 
 
 def open_run(
@@ -220,7 +229,21 @@ def open_run(
         Traceback (most recent call last):
         emolib.base.errors.UserError: unknown parameter 'alphs' of phase5: did you mean 'alphas'? ...
     """
+    force = force or bool(os.environ.get("EMOLIB_FORCE"))
+    return prepared(profile, model, phase, params, force=force)
+
+
+def prepared(
+    profile: str,
+    model: str,
+    phase: str,
+    params: Mapping[str, Any],
+    *,
+    force: bool = False,
+    read: Variant | None = None,
+) -> Run:
+    """`open_run`, told which variant a phase reads rather than looking it up (one that will only be made by then)."""
     check_name(model)
     given = {key: value for key, value in params.items() if value is not None}
-    force = force or bool(os.environ.get("EMOLIB_FORCE"))
-    return Run(resolve(profile, model, phase, params), overrides=given, force=force)
+    resolved = resolve(profile, model, phase, params)
+    return Run(resolved, overrides=given, force=force, variant=variant_of(resolved, read=read))

@@ -81,7 +81,7 @@ def _record(run: Run, model: str, phase: str) -> Record:
     manifest = store.read_manifest(places(run, model).record(phase)) or {"matched": {}}
     given = manifest["matched"].get("parameters", {})
     try:
-        now = Run(PHASE_PARAMETERS[phase](**given))
+        now = Run(PHASE_PARAMETERS[phase](**given), variant=run.variant.of_phase(phase))
         same = now.paths.model == model and store.state(now.record.path, now.record.identity()) == "done"
         state = ("current" if now.record.state() == "done" else "behind") if same else "other"
     except (UserError, ValidationError):  # parameters of another version, or a data set that is gone
@@ -111,7 +111,7 @@ def every_model(run: Run) -> list[str]:
 
 
 def places(run: Run, model: str) -> ResultPaths:
-    return ResultPaths(run.params.profile, model)
+    return run.paths.of_model(model)
 
 
 def stored(run: Run, path: Path) -> pd.DataFrame:
