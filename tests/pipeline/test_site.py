@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from traitlets.config import Config
 
-from emolib.base import paths
+from emolib.base import paths, variants
 from emolib.base.errors import UserError
 from emolib.pipeline import site
 from emolib.plots import figures, house_style, plot_files
@@ -280,6 +280,23 @@ def test_missing_reports_are_the_users_mistake(folders: Path, profile: str, mode
     save(failed_report(), folders.parent / "elsewhere" / "phase1_dataset.ipynb")
     with pytest.raises(UserError, match=message):
         site.build_site(profile, model)
+
+
+def test_a_variant_has_a_site_of_its_own(folders: Path) -> None:
+    variant = variants.Variant({"alphas": [0.25]})
+    variants.note("quick", variant)
+    save(failed_report(), folders / "quick" / "m" / "phase1_dataset.ipynb")
+    save(failed_report(), paths.executed_file("quick", "m", "phase5", variant.name))
+    assert [report.file for report in site.executed_reports("quick")] == ["phase1_dataset.ipynb"]
+    (report,) = site.executed_reports("quick", variant=variant.name)
+    assert (report.group, report.file) == ("m", paths.NOTEBOOKS["phase5"])
+    index = site.build_site("quick", variant=variant.name)
+    assert index == paths.variants_folder("quick") / variant.name / "site" and (index / "index.html").is_file()
+    assert variant.name in (index / "index.html").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match=r"unknown variant 'abc'"):
+        site.build_site("quick", variant="abc")
+    with pytest.raises(UserError, match="found none"):
+        site.executed_reports("quick", f"variants/{variant.name}/m")
 
 
 def test_a_broken_notebook_is_named(folders: Path) -> None:
