@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nbformat
 
@@ -136,7 +136,7 @@ def _followed_progress(force: bool) -> Iterator[None]:
                     os.environ[key] = value
 
 
-def _follow(stream, finished: threading.Event) -> None:
+def _follow(stream: IO[str], finished: threading.Event) -> None:
     last = ""
     while True:
         ended = finished.is_set()

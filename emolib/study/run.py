@@ -9,7 +9,7 @@ import os
 import pkgutil
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property, wraps
 from types import ModuleType
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -99,7 +99,7 @@ class Run:
         self.artifacts = Artifacts(self.paths, lambda: self.lm, begun=self._note_variant, force=force, png=params.png)
         self.record = Record(params, self.paths, dataset=lambda: self.dataset_digest)
         self.progress = Progress(params.phase)
-        self.kept_values: dict[Any, Any] = {}
+        self.kept_values: dict[Hashable, Any] = {}
         self._started = time.perf_counter()
 
     @cached_property
