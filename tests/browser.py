@@ -110,3 +110,10 @@ class Views(HTMLParser):
         for place, key in (("emolib-view-drawing", "drawn"), ("emolib-view-fallback", "fallback_text")):
             if place in self.path:
                 self.found[-1][key] += data
+
+
+def opened_text(browser: str, text: str, folder: Path) -> tuple[list[dict], dict, str]:
+    """A page that is one text, opened: its views, what the probe told, and its DOM."""
+    (folder / "page.html").write_text(text, encoding="utf-8")
+    dom, told = opened(browser, folder / "page.html", folder / "profile")
+    return Views(dom).found, told, dom

@@ -13,9 +13,11 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxTranslator
 
+from emolib.base import language as reader
+
 project = "emolib"
 author = "emolib"
-language = "ja"
+language = reader.current()
 extensions = ["myst_nb"]
 exclude_patterns = ["**.ipynb_checkpoints"]
 
@@ -23,8 +25,8 @@ nb_render_markdown_format = "myst"  # tables in Markdown outputs
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_ipywidgets_js = {}
-nb_code_prompt_show = "コードを表示"
-nb_code_prompt_hide = "コードを隠す"
+nb_code_prompt_show = reader.word("site.page.show_code")
+nb_code_prompt_hide = reader.word("site.page.hide_code")
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]
@@ -43,6 +45,7 @@ html_math_renderer = "plain"
 html_css_files = ["site.css"]
 html_static_path = ["static", str(Path(plotly.__file__).parent / "package_data" / "plotly.min.js")]
 templates_path = ["templates"]
+html_context = {"words": {**reader.words("site.page"), "home": reader.word("site.page.home", project=project)}}
 html_sidebars = {"**": ["home.html", "search_field.html", "navigation.html"]}
 
 JAPANESE = "'Noto Sans CJK JP', 'Noto Sans JP', 'Hiragino Sans', 'Yu Gothic', Meiryo, sans-serif"

@@ -147,13 +147,32 @@ def write_sources(folder: Path, profile: str, reports: list[Report]) -> None:
         target = folder / f"{report.document}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(page_copy(report), ensure_ascii=False), encoding="utf-8")
-    groups = []
-    for name, members in groupby(sorted(reports, key=lambda r: r.document), key=lambda r: r.group):
-        spec = config.find_model(name)
-        groups.append({"name": name, "hub_id": spec.hub_id if spec else None, "reports": list(members)})
+    (folder / "index.md").write_text(index_page(profile, reports), encoding="utf-8")
+
+
+def index_page(profile: str, reports: list[Report]) -> str:
+    """The page that lists the reports, as Markdown."""
+    groups = [
+        {"name": name, "title": _group_title(name), "reports": list(members)}
+        for name, members in groupby(sorted(reports, key=lambda r: r.document), key=lambda r: r.group)
+    ]
     template = (paths.site_configuration() / "index.md.jinja").read_text(encoding="utf-8")
-    page = jinja2.Template(template, undefined=jinja2.StrictUndefined).render(profile=profile, groups=groups)
-    (folder / "index.md").write_text(page, encoding="utf-8")
+    return jinja2.Template(template, undefined=jinja2.StrictUndefined).render(
+        word=lambda key, **values: language.word(f"site.index.{key}", **values),
+        states=language.words("site.states"),
+        show_code=language.word("site.page.show_code"),
+        profile=profile,
+        models=language.word("site.index.listed_by").join(group["title"] for group in groups),
+        groups=groups,
+    )
+
+
+def _group_title(name: str) -> str:
+    """A model with the name that its weights have on the hub; a pair of models as it is."""
+    spec = config.find_model(name)
+    if spec is None or not spec.hub_id:
+        return language.word("site.index.other_group", name=name)
+    return language.word("site.index.model", name=name, hub_id=spec.hub_id)
 
 
 def page_copy(report: Report) -> dict[str, Any]:

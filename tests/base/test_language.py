@@ -12,13 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from stand_in_language import JAPANESE, own_repository, translate, write_words
 
 from emolib import report
 from emolib.base import language, paths
 from emolib.base.errors import UserError
 from emolib.plots import figures, house_style, plot_files, views
 
-JAPANESE = re.compile(r"[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]")
 ROOT = paths.repository_root()
 
 
@@ -31,34 +31,17 @@ def leaves(value: object, key: str = "") -> Iterator[tuple[str, str]]:
         yield from leaves(inner, f"{key}.{part}" if key else part)
 
 
-def marked(value: object, key: str = "") -> object:
-    """The same file in a language of its own: every word is its key, with its placeholders."""
-    if isinstance(value, dict):
-        return {part: marked(inner, f"{key}.{part}") for part, inner in value.items()}
-    return " ".join([key, *re.findall(r"\{\w+\}", value)])
-
-
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository like this one whose params/wording/ a test may change."""
-    for kind in ("data", "docs", "notebooks"):
-        (tmp_path / kind).symlink_to(ROOT / kind)
-    (tmp_path / "params" / "wording").mkdir(parents=True)
-    for entry in (ROOT / "params").iterdir():
-        if entry.name != "wording":
-            (tmp_path / "params" / entry.name).symlink_to(entry)
-    for file in paths.params_folder("wording").iterdir():
-        (tmp_path / "params" / "wording" / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setenv("EMOLIB_ROOT", str(tmp_path))
+    own_repository(tmp_path, monkeypatch)
     return tmp_path
 
 
 @pytest.fixture
 def english(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A stand-in for a further language, `en`: a YAML and a folder with one façade, and nothing else."""
-    words = marked(yaml.safe_load((root / "params" / "wording" / "ja.yaml").read_text("utf-8")))
-    words["names"]["labels"] |= {"gratitude": "gratitude (en)"}
-    write(root, "en", words)
+    translate(root, "en")
     folder = root / "reports" / "en"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text('"""Reports in English."""\n')
@@ -69,11 +52,6 @@ def english(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in [name for name in sys.modules if name.startswith("emolib.report.en")]:
         del sys.modules[name]
     vars(report).pop("en", None)
-
-
-def write(root: Path, name: str, words: object) -> None:
-    text = words if isinstance(words, str) else yaml.safe_dump(words, allow_unicode=True)
-    (root / "params" / "wording" / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -108,7 +86,7 @@ def test_an_unknown_language_is_told_with_those_there_are(monkeypatch: pytest.Mo
 def test_a_word_that_is_missing_or_broken_is_one_clear_line(
     root: Path, monkeypatch: pytest.MonkeyPatch, words: object, message: str
 ) -> None:
-    write(root, "xx", words)
+    write_words(root, "xx", words)
     monkeypatch.setenv("EMOLIB_LANGUAGE", "xx")
     with pytest.raises(UserError, match=message) as error:
         language.word("figures.fallback", name="x")
@@ -116,7 +94,7 @@ def test_a_word_that_is_missing_or_broken_is_one_clear_line(
 
 
 def test_names_that_are_no_table_of_words_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(root, "xx", {"names": {"labels": {"anger": 3}, "styles": "x"}})
+    write_words(root, "xx", {"names": {"labels": {"anger": 3}, "styles": "x"}})
     monkeypatch.setenv("EMOLIB_LANGUAGE", "xx")
     for kind in ("labels", "styles"):
         with pytest.raises(UserError, match=f"expected words under 'names.{kind}'"):
@@ -158,7 +136,7 @@ def test_a_report_that_a_language_lacks_is_told(english: Path, monkeypatch: pyte
         from emolib.report import phase7  # noqa: F401
     with pytest.raises(ImportError, match="phase99"):
         from emolib.report import phase99  # noqa: F401
-    write(english, "fr", "{}")
+    write_words(english, "fr", "{}")
     monkeypatch.setenv("EMOLIB_LANGUAGE", "fr")
     with pytest.raises(UserError, match=r"the folder emolib/report/fr.*one of: ja, en"):
         from emolib.report import phase5  # noqa: F401
@@ -182,13 +160,16 @@ def test_figures_and_views_hold_the_words_of_the_readers_language_alone(english:
 # ── nowhere else ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_no_module_outside_the_reports_holds_japanese() -> None:
+def test_no_module_outside_the_reports_and_no_template_holds_japanese() -> None:
     package = Path(language.__file__).parents[1]
     reports = package / "report"
     files = [file for file in package.rglob("*.py") if reports not in file.parents]
     assert len(files) > 50
     assert [str(f.relative_to(package)) for f in files if JAPANESE.search(f.read_text("utf-8"))] == []
     assert any(JAPANESE.search(file.read_text("utf-8")) for file in reports.rglob("*.py"))  # it would be found
+    pages = [file for file in paths.site_configuration().rglob("*") if file.is_file() and file.suffix != ".pyc"]
+    assert len(pages) > 5
+    assert [file.name for file in pages if JAPANESE.search(file.read_text("utf-8"))] == []
 
 
 def test_a_program_of_its_own_reads_the_language_from_its_environment() -> None:

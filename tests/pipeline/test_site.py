@@ -12,17 +12,17 @@ import nbformat
 import numpy as np
 import pandas as pd
 import plotly
-import plotly.graph_objects as go
 import pytest
 from browser import Addresses, Views, drawn, external_addresses, find_browser, opened
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from stand_in_language import JAPANESE, own_repository, translate
 from traitlets.config import Config
 
 from emolib.base import paths, variants
 from emolib.base.errors import UserError
 from emolib.pipeline import site
-from emolib.plots import figures, house_style, plot_files
+from emolib.plots import figures, plot_files
 
 HOSTILE = "<script>window.hacked=1</script>"
 # What escaping would have to be forgotten for: a script that lies raw in an output.
@@ -328,45 +328,28 @@ def test_text_cells_of_pandas_tables_are_marked_and_numbers_are_not() -> None:
     assert site.mark_text_cells("<td>x</td>") == "<td>x</td>"
 
 
-# ── figures ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── languages ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_shown_figure_holds_plain_rounded_lists_and_no_script() -> None:
-    fig = go.Figure(go.Heatmap(z=np.array([[1 / 3, np.nan], [2.0, 12345678.9]])))
-    assert "bdata" in fig.to_json()  # what plotly does by itself
-    bundle = plot_files.mime_bundle(fig, "<script>")
-    assert bundle[plot_files.PLOTLY_MIME]["data"][0]["z"] == [[0.333333, None], [2.0, 12345700.0]]
-    assert "<script" not in bundle["text/html"]
-    assert 'class="emolib-figure"' in bundle["text/html"]
-
-
-def test_hover_texts_are_escaped_wrapped_and_cut() -> None:
-    fig = figures.scatter(np.zeros((1, 2)), ["anger"], figures.Axes("図"), hover=["<a href='x'>word</a> " * 100])
-    text = fig.data[0].hovertext[0]
-    assert "<a" not in text.replace("<br>", "")
-    assert "&lt;a" in text
-    assert text.count("<br>") == house_style.HOVER_LINES - 1
-
-
-def test_emotions_keep_their_colours_whatever_comes_with_them() -> None:
-    few, many = house_style.colours(["anger"]), house_style.colours(["baseline", "怒り", "anger", "random"])
-    assert few["anger"] == many["anger"] == many["怒り"]
-    assert len({many[label] for label in ("baseline", "anger", "random")}) == 3
-
-
-def test_a_line_with_two_values_at_one_layer_is_refused_until_it_is_split() -> None:
-    table = pd.DataFrame({"layer": [0, 0, 1, 1], "emotion": "anger", "kind": ["a", "b"] * 2, "y": [1.0, 2, 3, 4]})
-    with pytest.raises(UserError, match="one row per layer and emotion"):
-        figures.lines_by_layer(table, "y", "emotion", figures.Axes(""))
-    fig = figures.lines_by_layer(table, "y", "emotion", figures.Axes(""), dash="kind")
-    assert [list(trace.y) for trace in fig.data[:2]] == [[1, 3], [2, 4]]
-    with pytest.raises(UserError, match="absent"):
-        figures.lines_by_layer(table, "absent", "emotion", figures.Axes(""))
-
-
-def test_random_directions_are_needed_for_every_emotion() -> None:
-    effects = {"anger": 1.0, "apology": 0.5}
-    with pytest.raises(UserError, match="apology"):
-        figures.dots_with_null(effects, {"anger": np.zeros(3)}, figures.Axes("図", y="y"))
-    fig = figures.dots_with_null(effects, {key: np.arange(3.0) for key in effects}, figures.Axes("図", y="y"))
-    assert [list(trace.y) for trace in fig.data] == [[0, 1, 2], [0, 1, 2], [1.0], [0.5]]
+def test_in_another_language_no_page_holds_a_japanese_word(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "repository").mkdir()
+    own_repository(tmp_path / "repository", monkeypatch)
+    translate(tmp_path / "repository", "en")
+    fig = figures.histogram(pd.DataFrame({"x": [1, 2], "emotion": "anger"}), "x", "emotion", figures.Axes("title"))
+    shown = new_output("display_data", data=plot_files.mime_bundle(fig, "name"))
+    cells = [new_markdown_cell("# Vectors"), new_code_cell("1", outputs=[shown], execution_count=1)]
+    save(new_notebook(cells=cells), folders / "quick" / "smollm2_135m" / "phase3_vectors.ipynb")
+    japanese = site.build_site("quick")
+    assert JAPANESE.search((japanese / "index.html").read_text())
+    monkeypatch.setenv("EMOLIB_LANGUAGE", "en")
+    pages = {page.name: page.read_text() for page in site.build_site("quick").rglob("*.html")}
+    assert {"index.html", "phase3_vectors.html", "search.html"} <= set(pages)
+    for page in pages.values():
+        assert '<html lang="en"' in page
+        assert not JAPANESE.search(page)
+        assert ".site.page.home" in page
+    assert "site.page.show_code" in pages["phase3_vectors.html"]
+    assert 'data-not-drawn=".site.page.not_drawn"' in pages["phase3_vectors.html"]
+    assert ".site.states.ok" in pages["index.html"]

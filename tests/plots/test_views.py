@@ -11,14 +11,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
-from browser import Views, external_addresses, find_browser, opened
-from plotly.offline import get_plotlyjs
+from browser import external_addresses, find_browser, opened_text
 
 from emolib.base import paths
 from emolib.base.errors import UserError
-from emolib.plots import axes, house_style, plot_files, views
+from emolib.plots import views
 
 # No white space: CircuitsVis replaces it, and a tag with white space dies of that.
 HOSTILE = ["<img/src='x.png'/onerror='window.hacked=1'>", "</script><script>window.hacked=2</script>", "&lt;b&gt;"]
@@ -197,18 +195,12 @@ def document() -> str:
     return views.standalone_view_html(bundles, "題 <i>").decode("utf-8")
 
 
-def open_text(browser: str, text: str, folder: Path) -> tuple[list[dict], dict, str]:
-    (folder / "page.html").write_text(text, encoding="utf-8")
-    dom, told = opened(browser, folder / "page.html", folder / "profile")
-    return Views(dom).found, told, dom
-
-
 def test_several_views_are_drawn_by_one_script_and_hostile_tokens_stay_text(
     browser: str, document: str, tmp_path: Path
 ) -> None:
     assert document.count("var CircuitsVis=") == 1
     assert external_addresses(document, ".html") == []
-    found, told, dom = open_text(browser, document, tmp_path)
+    found, told, dom = opened_text(browser, document, tmp_path)
     assert [view["fallback"] for view in found] == [False] * 3
     assert dom.count('class="colored-tokens"') == 3
     assert found[2]["tags"].count("canvas") == 3
@@ -225,13 +217,13 @@ def test_tokens_that_were_not_defused_would_run_where_no_policy_stops_them(
     browser: str, document: str, tmp_path: Path
 ) -> None:
     assert UNDEFUSED[0] in document
-    found, told, _ = open_text(browser, POLICY.sub("", document).replace(*UNDEFUSED), tmp_path)
+    found, told, _ = opened_text(browser, POLICY.sub("", document).replace(*UNDEFUSED), tmp_path)
     assert "img" in found[0]["tags"]
     assert told["hacked"] == 1
 
 
 def test_without_their_policy_defused_tokens_are_harmless_too(browser: str, document: str, tmp_path: Path) -> None:
-    found, told, _ = open_text(browser, POLICY.sub("", document), tmp_path)
+    found, told, _ = opened_text(browser, POLICY.sub("", document), tmp_path)
     assert [view["fallback"] for view in found] == [False] * 3
     assert told["hacked"] is None
 
@@ -239,7 +231,7 @@ def test_without_their_policy_defused_tokens_are_harmless_too(browser: str, docu
 def test_a_script_that_was_changed_is_refused_and_the_fallbacks_stay(
     browser: str, document: str, tmp_path: Path
 ) -> None:
-    found, told, _ = open_text(browser, document.replace("var CircuitsVis=", "var CircuitsVis ="), tmp_path)
+    found, told, _ = opened_text(browser, document.replace("var CircuitsVis=", "var CircuitsVis ="), tmp_path)
     assert [(view["fallback"], view["drawn"]) for view in found] == [(True, "")] * 3
     assert told["refused"] == ["inline"]
     assert "".join(TOKENS).replace("\n", "↵\n") in found[0]["fallback_text"]
@@ -251,76 +243,5 @@ def test_a_view_that_cannot_be_drawn_keeps_its_fallback_and_stops_no_other(brows
     broken = views.attention_patterns(["a", "b"], CAUSAL, ["x", "y"])
     broken[views.VIEW_MIME]["props"]["attention"] = [3]
     document = views.standalone_view_html([unknown, broken, good], "題").decode("utf-8")
-    found, _, _ = open_text(browser, document, tmp_path)
+    found, _, _ = opened_text(browser, document, tmp_path)
     assert [view["fallback"] for view in found] == [True, True, False]
-
-
-# ── plots as files ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def fig() -> go.Figure:
-    fig = go.Figure(go.Bar(x=["</script><b>"], y=[1 / 3]))
-    return house_style.house_layout(fig, axes.Axes("棒 </title><i>", x="層", y="AUC"))
-
-
-def test_a_figures_document_is_the_same_every_time_with_one_plotly_and_no_external_address(fig: go.Figure) -> None:
-    page = plot_files.standalone_html(fig, "bar of auc")
-    assert page == plot_files.standalone_html(fig, "bar of auc") != plot_files.standalone_html(fig, "other")
-    text = page.decode("utf-8")
-    assert '<html lang="ja">' in text and '<meta charset="utf-8">' in text
-    assert text.count(get_plotlyjs()[:2000]) == 1
-    own = text.replace(get_plotlyjs(), "")
-    assert len(own) < 10_000
-    assert external_addresses(own, ".html") == []
-    assert 'id="figure-bar-of-auc"' in own
-    assert "<title>棒 &lt;/title&gt;&lt;i&gt;</title>" in own
-    assert '"showSendToCloud":false' in own
-
-
-def test_a_figures_document_is_drawn_without_anything_beside_it(browser: str, fig: go.Figure, tmp_path: Path) -> None:
-    _, told, dom = open_text(browser, plot_files.standalone_html(fig, "bar").decode("utf-8"), tmp_path)
-    page = re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)  # plotly.js has the words of every button
-    assert 'class="main-svg"' in page
-    assert "Download plot" in page
-    assert "Share chart" not in page
-    assert told == {"hacked": None, "refused": []}
-
-
-def test_a_document_runs_no_other_script_and_fetches_nothing(browser: str, tmp_path: Path) -> None:
-    body = "<img src='https://example.com/x.png'><img src='x.png' onerror='window.hacked=1'><script>hacked=2</script>"
-    page = plot_files.standalone_document("題", body, ["document.title = '</script>';"]).decode("utf-8")
-    _, told, dom = open_text(browser, page, tmp_path)
-    assert told["hacked"] is None
-    assert {"inline", "https://example.com/x.png"} <= set(told["refused"])
-    assert "<title>&lt;/script&gt;</title>" in dom  # its own script ran
-
-
-def test_without_kaleido_a_png_says_which_extra_to_install(fig: go.Figure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "kaleido", None)
-    with pytest.raises(UserError, match=r"pip install -e \.\[png\]") as error:
-        plot_files.png_bytes(fig)
-    assert "\n" not in str(error.value)
-
-
-needs_kaleido = pytest.mark.skipif(importlib.util.find_spec("kaleido") is None, reason="needs the extra png (kaleido)")
-
-
-@needs_kaleido
-def test_a_png_has_the_size_asked_for(browser: str, fig: go.Figure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BROWSER_PATH", browser)
-    for size, expected in (
-        ({}, (2000, 2 * house_style.HEIGHT)),
-        ({"width": 300, "height": 200, "scale": 1}, (300, 200)),
-    ):
-        image = plot_files.png_bytes(fig, **size)
-        assert image.startswith(b"\x89PNG\r\n")
-        assert tuple(int.from_bytes(image[i : i + 4], "big") for i in (16, 20)) == expected
-
-
-@needs_kaleido
-def test_without_a_chrome_a_png_says_so(fig: go.Figure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BROWSER_PATH", "/nowhere/chrome")
-    with pytest.raises(UserError, match=r"expected a Chrome for PNG.*\[png\]") as error:
-        plot_files.png_bytes(fig)
-    assert "\n" not in str(error.value)

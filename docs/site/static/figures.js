@@ -1,5 +1,6 @@
 // Draws every figure of the page from the plotly JSON that lies inside its <div>.
 "use strict";
+const figureWords = document.currentScript.dataset; // in the reader's language
 for (const place of document.querySelectorAll("div.emolib-figure")) {
   const source = place.querySelector('script[type="application/json"]');
   if (source === null) continue;
@@ -8,10 +9,10 @@ for (const place of document.querySelectorAll("div.emolib-figure")) {
   const settings = { responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "" };
   const failed = (error) => {
     place.classList.add("emolib-figure-failed");
-    place.textContent = "図を描けませんでした: " + error;
+    place.textContent = `${figureWords.notDrawn}: ${error}`;
   };
   if (typeof Plotly === "undefined") {
-    failed("_static/plotly.min.js を読み込めません");
+    failed(figureWords.plotlyMissing);
   } else {
     Plotly.newPlot(place, figure.data, figure.layout, settings).catch(failed);
   }
