@@ -71,7 +71,11 @@ def names(*kinds: str) -> dict[str, str]:
 
 
 def name(value: str) -> str:
-    """How a label or a style reads; one without a name keeps its own."""
+    """How a label or a style reads; one without a name keeps its own.
+
+    >>> name("joy")
+    'joy'
+    """
     return names(*READ_BY_NAME).get(value, value)
 
 

@@ -32,7 +32,11 @@ class Axes:
     names: Names = field(default_factory=dict)
 
     def name(self, value: object, fallback: str = "") -> str:
-        """How a value reads in a legend or on an axis; `fallback` where it is None."""
+        """How a value reads in a legend or on an axis; `fallback` where it is None.
+
+        >>> Axes("", names={"null": "shuffled"}).name("null"), Axes("").name(3)
+        ('shuffled', '3')
+        """
         known = {**language.names(*language.READ_BY_NAME), **self.names}
         shown = fallback if value is None else value
         return known.get(shown, str(shown))

@@ -22,6 +22,10 @@ def bars_by_label(
 
     Raises:
         UserError: a column is missing, or a bar would have several values.
+
+    >>> table = pd.DataFrame({"emotion": ["joy", "fear"], "words": [1.5, 0.25]})
+    >>> bars_by_label(table, "emotion", "words", None, Axes("Own words", y="words")).data[0].x
+    ('joy', 'fear')
     """
     fig = go.Figure()
     series = series_of(table, x, colour, numbers=[y, error])

@@ -29,6 +29,10 @@ def heatmap(matrix: pd.DataFrame, axes: Axes, *, zero_centred: bool = True, text
 
     Raises:
         UserError: no value is finite.
+
+    >>> matrix = pd.DataFrame([[1.0, -0.25]], index=["joy"], columns=["joy", "fear"])
+    >>> heatmap(matrix, Axes("Cosines", z="cosine")).data[0].text
+    (('1.00', '-0.25'),)
     """
     if matrix.empty:
         return _nothing_to_draw(axes)

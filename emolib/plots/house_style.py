@@ -57,7 +57,11 @@ def house_layout(fig: go.Figure, axes: Axes) -> go.Figure:
 
 
 def colours(labels: Iterable[Any]) -> dict[Any, str]:
-    """A fixed colour for every emotion, by label or by how it reads; other labels get further colours in order."""
+    """A fixed colour for every emotion, by label or by how it reads; other labels get further colours in order.
+
+    >>> colours(["joy", "anger", "joy"])
+    {'joy': '#CC79A7', 'anger': '#D55E00'}
+    """
     fixed = EMOTION_COLOURS | {language.name(emotion): colour for emotion, colour in EMOTION_COLOURS.items()}
     distinct = list(dict.fromkeys(labels))
     others = [label for label in distinct if label not in fixed]
@@ -66,6 +70,10 @@ def colours(labels: Iterable[Any]) -> dict[Any, str]:
 
 
 def hover_text(text: str) -> str:
-    """Untrusted text for a hover box: escaped (plotly reads a subset of HTML), wrapped and cut to eight lines."""
+    """Untrusted text for a hover box: escaped (plotly reads a subset of HTML), wrapped and cut to eight lines.
+
+    >>> hover_text("<b> & more")
+    '&lt;b&gt; &amp; more'
+    """
     lines = textwrap.wrap(str(text), HOVER_WIDTH, max_lines=HOVER_LINES, placeholder=" …")
     return "<br>".join(html.escape(line, quote=False) for line in lines)

@@ -38,6 +38,11 @@ def lines_by_layer(
 
     Raises:
         UserError: a column is missing, or one line would have several values at one layer.
+
+    >>> table = pd.DataFrame({"layer": [1, 0], "auc": [0.9, 0.5], "emotion": "joy"})
+    >>> fig = lines_by_layer(table, "auc", "emotion", Axes("AUC by layer", y="AUC"))
+    >>> fig.data[0].name, list(fig.data[0].y)
+    ('joy', [0.5, 0.9])
     """
     ends = (None, None) if band is None else band
     series = series_of(table, "layer", colour, numbers=[y, *ends, null and null.column], dash=dash)

@@ -60,7 +60,11 @@ def _decoded(array: Mapping[str, str]) -> list:
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand inside a `<script>` of a page, whatever texts it holds."""
+    """JSON that can stand inside a `<script>` of a page, whatever texts it holds.
+
+    >>> script_json({"text": "</script>"})
+    '{"text":"\\\\u003c/script\\\\u003e"}'
+    """
     data = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     # Inside <script> only `<` could end the JSON; the others keep it harmless elsewhere too.
     for character in "<>&\u2028\u2029":

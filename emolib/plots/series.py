@@ -56,11 +56,19 @@ def _check(table: pd.DataFrame, keys: list[str], drawn: list[str]) -> None:
 
 
 def hover_value(name: str) -> str:
-    """plotly's template of a hover box that shows a name and the value."""
+    """plotly's template of a hover box that shows a name and the value.
+
+    >>> hover_value("AUC")
+    'AUC: %{y:.4g}<extra></extra>'
+    """
     return f"{name}: %{{y:.4g}}<extra></extra>"
 
 
 def faint(colour: str) -> str:
-    """A colour `#rrggbb` as one that lets the grid through."""
+    """A colour `#rrggbb` as one that lets the grid through.
+
+    >>> faint("#ff8000")
+    'rgba(255,128,0,0.18)'
+    """
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{BAND_OPACITY})"

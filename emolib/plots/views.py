@@ -20,18 +20,22 @@ from jaxtyping import Float
 
 from emolib.base import language, paths
 from emolib.base.errors import UserError
-from emolib.plots.house_style import FONT
 from emolib.plots.plot_files import script_json, standalone_document
+from emolib.plots.view_fallbacks import (
+    NEGATIVE,
+    POSITIVE,
+    SIGNIFICANT_DIGITS,
+    scale_line,
+    strongest_keys,
+    token_spans,
+)
 
 VIEW_MIME = "application/vnd.emolib.circuitsvis+json"
-NEGATIVE, POSITIVE = "#0072B2", "#D55E00"  # blue and vermilion of Okabe and Ito (2008)
-SIGNIFICANT_DIGITS = 4
 ATTENTION_DECIMALS = 3
 ROUNDING = 1e-3
 # A view shares an executed notebook of at most 1 MB with the other outputs.
 LARGEST_VIEW = 400_000
 NOTEBOOK_INDENT = 8
-TOKENS_STYLE = f"white-space:pre-wrap;line-height:1.9;font-family:{FONT}"
 
 View = dict[str, Any]
 
@@ -68,7 +72,7 @@ def coloured_tokens(
     _same_length(words, numbers)
     reach = _reach(reach, numbers)
     part = _coloured_part(words, numbers, reach)
-    content = _legend(-reach, reach) + _spans(words, numbers, reach)
+    content = scale_line(-reach, reach) + token_spans(words, numbers, reach)
     summary = language.word("views.n_tokens", n=len(words))
     return _bundle("tokens", {**part, "caption": _clean(caption)}, content, summary)
 
@@ -88,8 +92,8 @@ def coloured_tokens_many(
         _same_length(words, numbers, f" in the row {label!r}")
     reach = _reach(reach, [number for _, _, numbers in cleaned for number in numbers])
     parts = [{"label": label, **_coloured_part(words, numbers, reach)} for label, words, numbers in cleaned]
-    content = _legend(-reach, reach) + "".join(
-        f"<p><b>{html.escape(label)}</b></p>{_spans(words, numbers, reach)}" for label, words, numbers in cleaned
+    content = scale_line(-reach, reach) + "".join(
+        f"<p><b>{html.escape(label)}</b></p>{token_spans(words, numbers, reach)}" for label, words, numbers in cleaned
     )
     summary = language.word("views.n_texts", n=len(parts))
     return _bundle("tokens", {"elements": parts, "caption": _clean(caption)}, content, summary)
@@ -135,9 +139,7 @@ def attention_patterns(
         **_scale(low, 1.0),
     }
     view = {"element": "AttentionHeads", "props": props, "caption": _clean(caption)}
-    return _bundle(
-        "attention", view, _strongest_keys(words, array, heads), language.word("views.listed_by").join(heads)
-    )
+    return _bundle("attention", view, strongest_keys(words, array, heads), language.word("views.listed_by").join(heads))
 
 
 def _bundle(kind: str, view: View, content: str, summary: str) -> View:
@@ -213,56 +215,6 @@ def _reach(reach: float | None, numbers: Sequence[float | None]) -> float:
     if not (np.isfinite(reach) and reach > 0):
         raise UserError(f"expected a reach above 0, got {reach!r}; leave it out for the largest absolute value")
     return _rounded(float(reach))
-
-
-# ── the fallback ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _visible(token: str) -> str:
-    """Escaped, with line ends shown; for text that keeps its white space."""
-    return html.escape(token).replace("\n", "↵\n")
-
-
-def _spans(words: list[str], numbers: list[float | None], reach: float) -> str:
-    spans = []
-    for word, number in zip(words, numbers, strict=True):
-        ground, ink = _colour(number or 0.0, reach)
-        title = language.word("views.no_value") if number is None else f"{number:.{SIGNIFICANT_DIGITS}g}"
-        spans.append(f'<span title="{title}" style="background:{ground};color:{ink}">{_visible(word)}</span>')
-    return f'<div style="{TOKENS_STYLE}">{"".join(spans)}</div>'
-
-
-def _colour(value: float, reach: float) -> tuple[str, str]:
-    """Ground and ink: the full colour mixed with white, and CircuitsVis' rule for the ink on it."""
-    full = POSITIVE if value >= 0 else NEGATIVE
-    share = min(abs(value) / reach, 1.0)
-    mixed = [round(255 + share * (int(full[i : i + 2], 16) - 255)) for i in (1, 3, 5)]
-    brightness = (299 * mixed[0] + 587 * mixed[1] + 114 * mixed[2]) / 255_000
-    return "#{:02x}{:02x}{:02x}".format(*mixed), "#fff" if brightness < 0.6 else "#000"
-
-
-def _legend(low: float, high: float) -> str:
-    ends = [
-        f'<span style="background:{ground};color:{ink};padding:0 6px">{value:.{SIGNIFICANT_DIGITS}g}</span>'
-        for value in (low, 0.0, high)
-        for ground, ink in [_colour(value, high)]
-    ]
-    return f"<p>{language.word('views.scale', ends=' … '.join(ends))}</p>"
-
-
-def _strongest_keys(words: list[str], array: np.ndarray, heads: list[str]) -> str:
-    """A table: a row per query, a column per head, and in it the key with the largest absolute share."""
-    places = [f"{_visible(word).strip(' ')} ({i})" for i, word in enumerate(words)]
-    best = np.abs(array).argmax(axis=2)
-    rows = []
-    for query, place in enumerate(places):
-        cells = [f"{places[key]} {array[head, query, key]:.2f}" for head, key in enumerate(best[:, query])]
-        rows.append(f"<tr><th>{place}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in heads)
-    return (
-        f"<p>{language.word('views.strongest_keys')}</p><table><thead><tr><th>query</th>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
 
 
 # ── out of the notebook ───────────────────────────────────────────────────────────────────────────────────────────
