@@ -32,7 +32,7 @@ def heatmap(matrix: pd.DataFrame, axes: Axes, *, zero_centred: bool = True, text
 
     >>> matrix = pd.DataFrame([[1.0, -0.25]], index=["joy"], columns=["joy", "fear"])
     >>> heatmap(matrix, Axes("Cosines", z="cosine")).data[0].text
-    (('1.00', '-0.25'),)
+    (['1.00', '-0.25'],)
     """
     if matrix.empty:
         return _nothing_to_draw(axes)

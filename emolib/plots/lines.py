@@ -41,7 +41,7 @@ def lines_by_layer(
 
     >>> table = pd.DataFrame({"layer": [1, 0], "auc": [0.9, 0.5], "emotion": "joy"})
     >>> fig = lines_by_layer(table, "auc", "emotion", Axes("AUC by layer", y="AUC"))
-    >>> fig.data[0].name, list(fig.data[0].y)
+    >>> fig.data[0].name, fig.data[0].y.tolist()
     ('joy', [0.5, 0.9])
     """
     ends = (None, None) if band is None else band

@@ -204,7 +204,7 @@ def test_without_plotly_no_figure_is_drawn_and_the_page_says_so(
     (report_page.parent.parent / "_static" / "plotly.min.js").unlink()
     dom, _ = opened(browser, report_page, tmp_path / "profile")
     assert drawn(dom) == [False] * N_FIGURES
-    assert dom.count("図を描けませんでした") == N_FIGURES
+    assert dom.count("図を描けませんでした: ") == N_FIGURES
 
 
 def test_every_view_is_drawn_offline_and_its_tokens_stay_text(browser: str, report_page: Path, tmp_path: Path) -> None:
@@ -337,13 +337,11 @@ def test_in_another_language_no_page_holds_a_japanese_word(
     (tmp_path / "repository").mkdir()
     own_repository(tmp_path / "repository", monkeypatch)
     translate(tmp_path / "repository", "en")
+    monkeypatch.setenv("EMOLIB_LANGUAGE", "en")
     fig = figures.histogram(pd.DataFrame({"x": [1, 2], "emotion": "anger"}), "x", "emotion", figures.Axes("title"))
     shown = new_output("display_data", data=plot_files.mime_bundle(fig, "name"))
     cells = [new_markdown_cell("# Vectors"), new_code_cell("1", outputs=[shown], execution_count=1)]
     save(new_notebook(cells=cells), folders / "quick" / "smollm2_135m" / "phase3_vectors.ipynb")
-    japanese = site.build_site("quick")
-    assert JAPANESE.search((japanese / "index.html").read_text())
-    monkeypatch.setenv("EMOLIB_LANGUAGE", "en")
     pages = {page.name: page.read_text() for page in site.build_site("quick").rglob("*.html")}
     assert {"index.html", "phase3_vectors.html", "search.html"} <= set(pages)
     for page in pages.values():

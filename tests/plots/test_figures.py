@@ -117,7 +117,7 @@ def test_a_matrix_has_white_at_zero_and_its_values_written_in_where_they_can_be_
     fig = figures.heatmap(matrix, Axes("t", z="unit"))
     (drawn,) = fig.data
     assert (drawn.zmin, drawn.zmax, drawn.colorbar.title.text) == (-2.0, 2.0, "unit")
-    assert drawn.text == (("0.00", "2.00"), ("–", "-0.50"))
+    assert list(drawn.text) == [["0.00", "2.00"], ["–", "-0.50"]]
     assert (drawn.x, drawn.y) == (("明示表現", "x"), ("怒り", "joy"))
     plain = figures.heatmap(matrix, Axes("t"), zero_centred=False).data[0]
     assert plain.zmin is None
