@@ -403,8 +403,23 @@ def test_a_finished_phase_7_is_stale_once_there_is_more_to_read():
     assert open_run().record.state() == "done"
     add_phase5(sweep_table())
     assert open_run().record.state() == "stale"
-    assert run.params.records == [f"{MODEL}_phase3", f"{MODEL}_phase5"]
+    assert run.record.parameters()["records"] == [f"{MODEL}_phase3", f"{MODEL}_phase5"]
     assert "records" not in wording.settings_table(run).data
+
+
+def test_a_variants_tables_are_read_where_they_lie():
+    add_phase3()
+    steered = emolib.open_run("quick", MODEL, "phase5", alphas=[0.25])
+    path, table = steered.paths.sweep("test"), sweep_table()
+    store.write(path, store.table_bytes(table), {})
+    steered.artifacts.note(path)
+    steered.record.write(steered.artifacts.made)
+    assert study_tables.models(open_run()) == [], "the profile has no Phase 5 of its own"
+    run = open_run(variant=steered.variant.name)
+    assert study_tables.models(run) == study_tables.vector_models(run) == [MODEL]
+    pd.testing.assert_frame_equal(study_tables.test_sweep(run, MODEL), table)
+    assert run.record.parameters()["records"] == [f"{MODEL}_phase3", f"{MODEL}_phase5"]
+    assert "variants" in run.paths.statistics("claims.csv").parts
 
 
 def test_the_parameters_of_the_record_decide_and_not_those_of_the_profile():
@@ -655,6 +670,7 @@ def test_only_the_chosen_modes_are_written_and_the_claims_do_not_depend_on_them(
     everything = open_run()
     pd.testing.assert_frame_equal(verdicts.claims(everything), few)
     study_tables.power(everything)
+    folder = everything.paths.statistics("")
     written = {path.name for path in Path(folder).glob("*") if "manifest" not in path.name}
     assert written >= {"effect_sizes.csv", "power_analysis.csv", "power_analysis.json"}
 
