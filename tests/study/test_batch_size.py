@@ -11,7 +11,7 @@ from emolib.base.parameters import resolve
 from emolib.models.loading import LanguageModel
 from emolib.study import batch_size
 from emolib.study.batch_size import generation_batch
-from emolib.study.run import Run
+from emolib.study.run import Run, open_run
 
 
 @pytest.fixture
@@ -35,6 +35,18 @@ def test_a_resumed_run_keeps_the_number_it_began_with(measured: list[int], bundl
     assert generation_batch(phase5_run(bundled, max_new_tokens=12), prompts) == 22, "another length is another matter"
     assert generation_batch(phase5_run(bundled), prompts) == 11
     assert measured == [33]
+
+
+def test_a_variant_takes_the_number_of_its_profile(measured: list[int], bundled: LanguageModel) -> None:
+    prompts = phase5_run(bundled).neutral_prompts("validation")
+    assert generation_batch(phase5_run(bundled), prompts) == 11
+    variant = open_run("quick", "smollm2_135m", "phase5", alphas=[0.25])
+    variant.__dict__["lm"] = bundled
+    assert generation_batch(variant, prompts) == 11
+    longer = open_run("quick", "smollm2_135m", "phase5", max_new_tokens=12)
+    longer.__dict__["lm"] = bundled
+    assert [generation_batch(longer, prompts) for _ in range(2)] == [22, 22]
+    assert generation_batch(phase5_run(bundled, max_new_tokens=12), prompts) == 33, "the profile's file is untouched"
 
 
 def test_a_given_number_is_taken_as_it_is(measured: list[int], bundled: LanguageModel) -> None:

@@ -1,14 +1,21 @@
-"""A run: the phase's functions by name, and what is computed once."""
+"""A run: the phase's functions by name, and what is computed once, and where other values than the profile's lead."""
 
 from __future__ import annotations
 
 import gc
+import shlex
 import weakref
+from pathlib import Path
 
+import pandas as pd
 import pytest
+import yaml
 
+from emolib.base import variants
 from emolib.base.parameters import PHASE_PARAMETERS, resolve
-from emolib.study.run import Run, kept
+from emolib.study.run import Run, kept, open_run
+
+MODEL = "smollm2_135m"
 
 
 def opened(phase: str = "phase1", **params: object) -> Run:
@@ -107,3 +114,48 @@ def test_a_kept_function_keeps_its_name_and_description(counted) -> None:
 def test_an_argument_that_cannot_be_told_apart_is_refused(counted) -> None:
     with pytest.raises(TypeError, match="unhashable"):
         counted(opened(), [1])
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path))
+    return tmp_path
+
+
+def numbered(run: Run, path: Path, number: int) -> int:
+    """The number that the artifact holds: `number` where it is made now."""
+    table = run.artifacts.table(path, {}, lambda: pd.DataFrame({"number": [number]}), model=False)
+    return int(table["number"][0])
+
+
+def test_a_run_with_other_values_keeps_what_it_makes_apart(results: Path) -> None:
+    profile, other = open_run("quick", MODEL, "phase5"), open_run("quick", MODEL, "phase5", alphas=[0.25])
+    assert variants.names("quick") == [], "opening a run writes nothing"
+    assert numbered(profile, profile.paths.sweep("test"), 1) == 1
+    assert numbered(other, other.paths.sweep("test"), 2) == 2
+    again = open_run("quick", MODEL, "phase5", alphas=(0.25,), device="cpu")
+    assert numbered(again, again.paths.sweep("test"), 3) == 2, "the same values find their variant"
+    assert numbered(open_run("quick", MODEL, "phase5"), profile.paths.sweep("test"), 3) == 1
+    assert variants.names("quick") == [other.variant.name]
+    assert variants.find("quick", other.variant.name) == other.variant
+
+
+def test_what_a_variant_shares_with_the_profile_is_found_there_and_force_leaves_it(results: Path) -> None:
+    profile = open_run("quick", MODEL, "phase3")
+    assert numbered(profile, profile.paths.vector_table("norms_mean"), 1) == 1
+    first = open_run("quick", MODEL, "phase5", alphas=[0.25])
+    assert numbered(first, first.paths.vector_table("norms_mean"), 2) == 1
+    assert numbered(first, first.paths.sweep("test"), 2) == 2
+    forced = open_run("quick", MODEL, "phase5", alphas=[0.25], force=True)
+    assert numbered(forced, forced.paths.vector_table("norms_mean"), 3) == 1
+    assert numbered(forced, forced.paths.sweep("test"), 3) == 3
+    mended = open_run("quick", MODEL, "phase3", force=True)
+    assert numbered(mended, mended.paths.vector_table("norms_mean"), 4) == 4
+
+
+def test_the_command_of_a_run_is_read_back_by_a_shell() -> None:
+    run = open_run("quick", MODEL, "phase5", alphas=[0.25, 0.3], layers="8-12", bos="always")
+    words = shlex.split(run.command)
+    assert words[:8] == ["emolib", "run", "--profile", "quick", "--model", MODEL, "--phase", "phase5"]
+    given = dict(word.split("=", 1) for word in words[9::2])
+    assert {key: yaml.safe_load(value) for key, value in given.items()} == run.overrides
