@@ -1,73 +1,95 @@
-"""Phase 5's tables and sentence about what steering does to the text beside what is meant."""
+"""Phase 5's damage: what steering does to the text beside what is meant."""
 
 from __future__ import annotations
 
 import pandas as pd
 from IPython.display import Markdown
-from scipy.stats import t as student
 
-from emolib.report.ja.every_report import emotion_name, number
-from emolib.report.ja.phase5 import KINDS, SHORT
+from emolib.report.ja.names import emotion_name
+from emolib.report.ja.phase5_words import KINDS, SHORT, share, together
+from emolib.report.markup import NOTHING, number
+from emolib.steering.comparisons import topic_findings
 
 
-def kl_rows(table: pd.DataFrame) -> pd.DataFrame:
+def table_broken(broken: pd.DataFrame) -> pd.DataFrame:
+    """Broken share, NLL and repetition per kind and emotion.
+
+    Args:
+        broken: see `emolib.steering.summaries.broken_table`.
+    """
+    of_none = broken["emotion"].isin(["none", "any"]) | (broken["kind"] == "zero")
+    cells = {
+        "種類": broken["kind"].map(KINDS),
+        "感情": broken["emotion"].map(emotion_name).mask(of_none, NOTHING),
+        "層": broken["layer"].map(lambda layer: NOTHING if layer < 0 else str(layer)),
+        "破綻率": [share(v) for v in broken["broken"]],
+        "平均 NLL": [number(v) for v in broken["nll"]],
+        "3-gram 反復率": [number(v) for v in broken["repetition"]],
+        "n": broken["n"],
+    }
+    return pd.DataFrame(cells).set_index(["種類", "感情"])
+
+
+def table_damage(damage: pd.DataFrame) -> Markdown:
+    """KL and nearness to the prompt per kind and emotion, and what they amount to.
+
+    Args:
+        damage: see `emolib.study.phase5_steering.side_effects.damage`.
+    """
+    found = topic_findings(damage)
+    parts = (("次トークン分布の KL", kl_rows(found)), ("続きとプロンプトの類似度", topic_rows(found)))
+    return together(*parts, damage_sentence(found))
+
+
+def kl_rows(found: pd.DataFrame) -> pd.DataFrame:
     """KL per kind and emotion, with the scenarios and directions that it is a mean of."""
-    patched = table[table["kind"] != "baseline"]
     cells = {
-        "KL（nat）": [number(v, 3) for v in patched["kl"]],
-        "標準誤差": [number(v, 3) for v in patched["kl_se"]],
-        "シナリオ数": patched["n_kl"].tolist(),
-        "方向の本数": patched["directions"].tolist(),
+        "KL（nat）": [number(v, 3) for v in found["kl"]],
+        "標準誤差": [number(v, 3) for v in found["kl_se"]],
+        "シナリオ数": found["n_kl"].tolist(),
+        "方向の本数": found["directions"].tolist(),
     }
-    return pd.DataFrame(cells, index=_kinds_and_emotions(patched))
+    return pd.DataFrame(cells, index=_kinds_and_emotions(found))
 
 
-def topic_rows(table: pd.DataFrame) -> pd.DataFrame:
+def topic_rows(found: pd.DataFrame) -> pd.DataFrame:
     """How near continuations stay to their prompts, with and without a patch, on the scenarios that have both."""
-    patched = table[table["kind"] != "baseline"]
-    lows, highs = _topic_interval(patched)
-    changes = zip(patched["topic_change"], lows, highs, strict=True)
+    changes = found[["topic_change", "topic_low", "topic_high"]].itertuples(index=False)
     cells = {
-        "パッチなし": [number(v, 3) for v in patched["topic_base"]],
-        "パッチあり": [number(v, 3) for v in patched["topic"]],
+        "パッチなし": [number(v, 3) for v in found["topic_base"]],
+        "パッチあり": [number(v, 3) for v in found["topic"]],
         "差 [95 % t 区間]": [f"{number(v, 3, signed=True)} [{number(a, 3)}, {number(b, 3)}]" for v, a, b in changes],
-        "シナリオ数": patched["n_topic"].tolist(),
-        "方向の本数": patched["directions"].tolist(),
+        "シナリオ数": found["n_topic"].tolist(),
+        "方向の本数": found["directions"].tolist(),
     }
-    return pd.DataFrame(cells, index=_kinds_and_emotions(patched))
+    return pd.DataFrame(cells, index=_kinds_and_emotions(found))
 
 
 def _kinds_and_emotions(table: pd.DataFrame) -> pd.MultiIndex:
-    emotions = table["emotion"].map({"none": "—", "any": "—"}).fillna(table["emotion"]).map(emotion_name)
+    emotions = table["emotion"].map({"none": NOTHING, "any": NOTHING}).fillna(table["emotion"]).map(emotion_name)
     return pd.MultiIndex.from_arrays([table["kind"].map(KINDS), emotions], names=["種類", "感情"])
 
 
-def _topic_interval(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    half = student.ppf(0.975, (table["n_topic"] - 1).clip(lower=1)) * table["topic_se"]
-    return table["topic_change"] - half, table["topic_change"] + half
-
-
-def damage_sentence(table: pd.DataFrame) -> Markdown:
+def damage_sentence(found: pd.DataFrame) -> str:
     """What steering costs beside the few control directions measured, and which texts leave their prompt's topic."""
-    own, controls = (table[table["kind"].isin(kinds)] for kinds in (["emotion"], list(SHORT)))
+    own, controls = (found[found["kind"].isin(kinds)] for kinds in (["emotion"], list(SHORT)))
     listed = "、".join(f"{emotion_name(r['emotion'])} {number(r['kl'])}" for r in own.to_dict("records"))
-    text = f"次トークン分布の KL は {listed} nat。"
+    text = f"感情ベクトルの KL は、{listed} nat である。"
     if len(controls):
-        between = f"{number(controls['kl'].min())}–{number(controls['kl'].max())}"
+        ends = f"{number(controls['kl'].min())}–{number(controls['kl'].max())}"
         few = "・".join(str(count) for count in sorted(set(controls["directions"])))
         text += (
-            f"対照は各族から {few} 本だけを測り、その平均は族により {between} nat である"
-            "（族全体の平均ではなく、この本数では感情ベクトルが対照より大きいかを検定できない）。"
+            f"対照は各群から {few} 本だけを測り、その平均は群により {ends} nat である"
+            "（群全体の平均ではなく、この本数では感情ベクトルが対照より大きいかを検定できない）。"
         )
     ns = "–".join(str(n) for n in sorted({int(own["n_topic"].min()), int(own["n_topic"].max())}))
-    lost = own[_topic_interval(own)[1] < 0]
+    lost = own[own["leaves_topic"].astype(bool)]
     if lost.empty:
-        return Markdown(text + f"続きとプロンプトの類似度（{ns} シナリオ）が、パッチなしより下がったとは言えない。")
+        return text + f"続きとプロンプトの類似度（{ns} シナリオ）が、パッチなしより下がったとは言えない。"
     names = "・".join(
         f"{emotion_name(r['emotion'])}（{number(r['topic_change'], 3, signed=True)}）" for r in lost.to_dict("records")
     )
-    return Markdown(
-        text
-        + f"{names}では、続きとプロンプトの類似度がパッチなしより下がった（{ns} シナリオ、95 % t 区間、補正なし）。"
+    return text + (
+        f"{names}では、続きとプロンプトの類似度がパッチなしより下がった（{ns} シナリオ、95 % t 区間、補正なし）。"
         "同じ句の繰り返しでも類似度は下がりうる。"
     )

@@ -8,41 +8,41 @@ from IPython.display import Markdown
 from emolib.base.parameters import PatchingParameters
 from emolib.data.keywords import load_keywords
 from emolib.directions.controls import FAMILIES
-from emolib.report.ja.every_report import metric_name
+from emolib.report.ja.frame import scorers
+from emolib.report.ja.names import metric_name
+from emolib.report.ja.phase5_words import share
 from emolib.scoring.goemotions import matching_labels
 from emolib.scoring.measures import measures
 from emolib.steering.claims import rank_bar
+from emolib.steering.summaries import baseline_broken
 from emolib.study.run import Run
 
 STYLES = {
-    "explicit": "訓練の明示文（感情語を含む文）だけ",
-    "implicit": "訓練の暗示文（感情語を含まない文）だけ",
-    "all": "訓練の明示文と暗示文の両方",
+    "explicit": "訓練の明示表現の文（感情語を含む）だけ",
+    "implicit": "訓練の暗示表現の文（感情語を含まない）だけ",
+    "all": "訓練の明示表現・暗示表現の両方の文",
 }
 STYLE_LIMITS = {
     "explicit": "語数の増加は、感情そのものではなく語の再現でもありうる。",
     "implicit": "感情語そのものはベクトルの材料にないが、感情語と一緒に現れやすい語の影響は除けない。",
-    "all": "語数の増加は、感情そのものではなく語の再現でもありうる。二種類の文の寄与は分けられない。",
+    "all": "語数の増加は、感情そのものではなく語の再現でもありうる。二種類の表現の寄与は分けられない。",
 }
 
 
 def criteria(run: Run) -> Markdown:
-    """The measures, the bar and the rule of choice as this run's parameters and labels set them."""
+    """The measures, the bar and the rule of choice as this run's parameters and labels set them, and the scorers."""
     params, known = run.params, _measures(run)
     bar = rank_bar(params.n_controls, sum(len(names) for names in known.values()))
     lines = [f"- 指標: {'、'.join(_measured(emotion, names) for emotion, names in known.items())}。"]
     if any(len(names) < 2 for names in known.values()):
         lines.append("- 指標が一つの感情は、その一つだけで判定する。")
-    return Markdown(
-        "\n".join(
-            [
-                *lines,
-                f"- 対照方向は {len(FAMILIES)} 族、各 {params.n_controls} 本であり、片側順位 p の基準は {bar:.4f} 以下である。",
-                f"- 動作点は、検証での破綻率がパッチなし + {100 * params.broken_margin:.0f} ポイント以内の候補から選ぶ。",
-                f"- ベクトルは{STYLES[params.vector_style]}から作る（`vector_style={params.vector_style}`）。",
-            ]
-        )
-    )
+    lines += [
+        f"- 対照方向は {len(FAMILIES)} 種類の対照群に各 {params.n_controls} 本であり、片側順位 p の基準は {bar:.4f} 以下である。",
+        f"- 動作点は、検証での破綻率がパッチなし + {100 * params.broken_margin:.0f} ポイント以内の候補から選ぶ。",
+        f"- ベクトルは{STYLES[params.vector_style]}から作る（`vector_style={params.vector_style}`）。",
+        f"- {scorers(run).data}",
+    ]
+    return Markdown("\n".join(lines))
 
 
 def _measures(run: Run) -> dict[str, list[str]]:
@@ -65,13 +65,12 @@ def limits(run: Run, sweep: pd.DataFrame) -> Markdown:
         sweep: the test rows, for the broken share of the unpatched texts.
     """
     params = run.params
-    broken = float(sweep.loc[sweep["kind"] == "baseline", "fluency/broken"].mean())
     languages = "・".join({"en": "英語"}.get(name, name) for name in sorted(set(run.data["lang"])))
     lines = [
         f"- 一つのモデル（`{run.lm.spec.name}`）、{languages}、{_decoding(params)}についての結果である。"
-        f"パッチなしの破綻率そのものがテストで {broken:.0%} あり、語数は繰り返しも数える。",
+        f"テストでのパッチなしの破綻率は {share(baseline_broken(sweep))} である。語数は、一つのテキストの中の繰り返しも数える。",
         f"- ベクトルは{STYLES[params.vector_style]}から作った。{STYLE_LIMITS[params.vector_style]}",
-        f"- 対照方向は各族 {params.n_controls} 本であり、順位 p は {1 / (1 + params.n_controls):.4f} より小さくならない。",
+        f"- 対照方向は各群 {params.n_controls} 本であり、順位 p は {1 / (1 + params.n_controls):.4f} より小さくならない。",
     ]
     if params.folds:
         lines.append(

@@ -16,7 +16,7 @@ from emolib.report.ja.every_report import (
     metric_name,
     tidy,
 )
-from emolib.report.ja.phase5 import KINDS as KIND_NAMES
+from emolib.report.ja.phase5_words import KINDS as KIND_NAMES
 from emolib.statistics.effect_sizes import CONTROL_FAMILIES
 from emolib.statistics.power import required_scenarios
 from emolib.steering.effects import control_counts

@@ -9,7 +9,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.report.ja.every_report import STYLE_NAMES, emotion_name, markdown_table, metric_name
-from emolib.report.ja.phase5 import KINDS as KIND_NAMES
+from emolib.report.ja.phase5_words import KINDS as KIND_NAMES
 from emolib.report.ja.phase7 import POSITIONS, nothing_of, shown_interval, shown_number, shown_p
 from emolib.statistics.power import required_scenarios
 from emolib.steering.claims import FEWEST_SCENARIOS, LEVEL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emolib.study.phase5_steering.other_style import claims as other_style_claims
+from emolib.study.phase5_steering.outcomes import Outcome, outcome
 from emolib.study.phase5_steering.own_sweeps import dose_sweep, operating_points, test_sweep, validation_sweep
 from emolib.study.phase5_steering.results import (
     broken_shares,
@@ -18,10 +18,9 @@ from emolib.study.phase5_steering.results import (
     pareto,
     prompt_effects,
     realised_norms,
-    rivals,
+    rival_findings,
     save,
     scorer_agreement,
-    scorer_effects,
     specificity,
     stock_phrases,
 )
@@ -30,6 +29,7 @@ from emolib.study.phase5_steering.side_effects import damage
 from emolib.study.phase5_steering.sweep_settings import reference
 
 __all__ = [
+    "Outcome",
     "alternatives_sweep",
     "broken_shares",
     "claims",
@@ -44,15 +44,14 @@ __all__ = [
     "layer_means",
     "metric_changes",
     "operating_points",
-    "other_style_claims",
+    "outcome",
     "pareto",
     "prompt_effects",
     "realised_norms",
     "reference",
-    "rivals",
+    "rival_findings",
     "save",
     "scorer_agreement",
-    "scorer_effects",
     "specificity",
     "stock_phrases",
     "test_sweep",

@@ -6,7 +6,7 @@ import pandas as pd
 
 from emolib.directions.controls import FAMILIES
 from emolib.scoring.measures import measures
-from emolib.steering import alternatives, candidates, robustness, summaries
+from emolib.steering import alternatives, candidates, comparisons, robustness, summaries
 from emolib.steering.cells import control_seed
 from emolib.steering.claims import claims_table
 from emolib.study.phase5_steering import other_style
@@ -135,6 +135,12 @@ def rivals(run: Run) -> pd.DataFrame:
     """See `emolib.steering.alternatives.rivals`."""
     others = alternatives_sweep(run, "test")
     return alternatives.rivals(test_sweep(run), others, run.emotions, matching=matching(run), **_resampling(run))
+
+
+@kept
+def rival_findings(run: Run) -> pd.DataFrame:
+    """See `emolib.steering.comparisons.rival_findings`."""
+    return comparisons.rival_findings(rivals(run), margin=run.params.broken_margin)
 
 
 @kept

@@ -34,11 +34,11 @@ def test_the_measures_are_those_of_the_labels():
 @pytest.mark.parametrize(
     ("given", "says", "says_not"),
     [
-        ({}, ["各 59 本", "0.0167 以下", "+ 10 ポイント", "明示文（感情語を含む文）だけ"], ["暗示文"]),
+        ({}, ["各 59 本", "0.0167 以下", "+ 10 ポイント", "明示表現の文（感情語を含む）だけ"], ["暗示表現"]),
         ({"broken_margin": 0.25}, ["+ 25 ポイント"], ["10 ポイント"]),
         ({"n_controls": 999}, ["各 999 本", "0.0125 以下"], ["0.0167"]),  # 5 % over two emotions × two measures
-        ({"vector_style": "implicit"}, ["暗示文（感情語を含まない文）だけ"], ["明示文"]),
-        ({"vector_style": "all"}, ["明示文と暗示文の両方"], ["だけから"]),
+        ({"vector_style": "implicit"}, ["暗示表現の文（感情語を含まない）だけ"], ["明示表現"]),
+        ({"vector_style": "all"}, ["明示表現・暗示表現の両方の文"], ["だけから"]),
     ],
 )
 def test_the_bars_are_those_of_the_parameters(given, says, says_not):
@@ -49,14 +49,18 @@ def test_the_bars_are_those_of_the_parameters(given, says, says_not):
 @pytest.mark.parametrize(
     ("given", "says", "says_not"),
     [
-        ({}, ["貪欲法", "最大 30 トークン", "テストで 25%", "英語", "some_model", "0.0167 より"], ["標本抽出", "分割"]),
+        (
+            {},
+            ["貪欲法", "最大 30 トークン", "破綻率は 25%", "英語", "some_model", "0.0167 より"],
+            ["標本抽出", "分割"],
+        ),
         (
             {"temperature": 0.8, "top_p": 0.9, "n_samples": 3, "max_new_tokens": 20},
             ["`temperature=0.8`、`top_p=0.9`、一つのプロンプトにつき 3 テキスト", "最大 20 トークン"],
             ["貪欲法"],
         ),
-        ({"vector_style": "implicit"}, ["暗示文", "一緒に現れやすい語"], ["語の再現"]),
-        ({"vector_style": "explicit"}, ["明示文", "語の再現"], ["暗示文"]),
+        ({"vector_style": "implicit"}, ["暗示表現", "一緒に現れやすい語"], ["語の再現"]),
+        ({"vector_style": "explicit"}, ["明示表現", "語の再現"], ["暗示表現"]),
         ({"folds": 5, "n_controls": 199}, ["5 分割の交差適合", "0.0050 より"], ["0.0167"]),
     ],
 )

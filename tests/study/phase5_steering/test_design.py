@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from IPython.display import Markdown
+from phase5_rows import clean
 from planted_runs import in_two_styles, opened_run, steering_run, written
 
 from emolib.base import store
@@ -21,14 +21,7 @@ from emolib.engine.generation import generate
 from emolib.interventions import Steer
 from emolib.models.loading import LanguageModel
 from emolib.models.tokens import encode
-from emolib.report.ja import phase5 as wording
-from emolib.report.ja import phase5_candidates as choosing
-from emolib.report.ja import phase5_damage as harm
-from emolib.report.ja import phase5_discussion as closing
-from emolib.report.ja import phase5_limits as bounds
-from emolib.report.ja import phase5_other_style as reworded
-from emolib.report.ja import phase5_rivals as beside
-from emolib.report.ja import phase5_robustness as hanging
+from emolib.report.ja import phase5 as say
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
 from emolib.steering import alternatives
 from emolib.steering.cells import control_seed
@@ -37,7 +30,6 @@ from emolib.steering.effects import effects
 from emolib.study import phase5_steering as study
 from emolib.study.phase5_steering import (
     design,
-    other_style,
     own_sweeps,
     results,
     rival_sweeps,
@@ -578,46 +570,47 @@ def test_a_chat_format_that_the_model_has_not_is_refused_in_one_line(planted, sa
 
 
 @pytest.mark.parametrize("which", ["run", "folded"])
-def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which, request):
+def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which, request, monkeypatch):
     one = request.getfixturevalue(which)
-    sweep, validation = own_sweeps.test_sweep(one), own_sweeps.validation_sweep(one)
-    points, params = own_sweeps.operating_points(one), one.params
-    means = study.layer_means(one)
-    claims, matrix = study.claims(one), study.specificity(one)
-    broken, damage = study.broken_shares(one), side_effects.damage(one)
-    other = other_style.claims(one)
-    candidates = study.pareto(one)
-    doses = study.doses(one)
-    compared = study.rivals(one)
-    matched = study.equal_strength(one)
+    monkeypatch.setenv("EMOLIB_RESULTS", str(one.paths.root.parent))
+    sweep, points, outcome = study.test_sweep(one), study.operating_points(one), study.outcome(one)
+    rivals, margin, style = study.rival_findings(one), one.params.broken_margin, one.params.vector_style
+    discussion = say.discussion(outcome).data
     shown = [
-        *(wording.reference_rows(sweep_settings.reference(one)), choosing.candidates(points), wording.matrix(matrix)),
-        *(choosing.layer_rows(means, family) for family in ("keywords", "target")),
-        *(choosing.parts_sentence(points), bounds.criteria(one), bounds.limits(one, sweep)),
-        *(beside.pareto_rows(candidates), beside.layer_heatmap(candidates).round(2) + 0.0),
-        choosing.chosen_points(points, validation, params.broken_margin),
-        wording.change_rows(study.metric_changes(one)),
-        wording.largest_changes(study.label_changes(one)),
-        *(hanging.scorer_effect_rows(study.scorer_effects(one), params), hanging.typical_rows(claims)),
-        hanging.phrase_rows(study.stock_phrases(one)),
-        *(wording.claim_rows(claims, params), wording.overall_rows(claims, params)),
-        beside.family_rows(study.family_ranks(one)),
-        *(beside.norm_rows(study.realised_norms(one)), beside.zero_sentence(sweep)),
-        *(beside.prompt_rows(study.prompt_effects(one)), beside.dose_rows(doses), beside.dose_sentence(doses)),
-        *(beside.dose_breakage_rows(doses), beside.rival_level_rows(compared), beside.rival_strength_rows(compared)),
-        *(beside.rival_lead_rows(compared), beside.rival_sentence(compared, params.broken_margin)),
-        *(beside.equal_strength_rows(matched), beside.equal_strength_sentence(matched)),
-        *(harm.kl_rows(damage), harm.topic_rows(damage), harm.damage_sentence(damage)),
-        *(reworded.other_style_rows(other, claims), reworded.other_style_sentence(one, other, claims)),
-        wording.broken_rows(broken),
-        *(wording.all_examples(study.examples(one)), closing.next_actions(claims, params, points, broken)),
-        closing.discussion(one, sweep, claims, matrix, broken, other),
+        *(say.criteria(one), say.conclusion(outcome), say.texts(study.examples(one)), say.table_claims(outcome.claims)),
+        *(say.table_candidates(points, outcome.ceilings), say.table_layers(study.layer_means(one))),
+        *(say.table_changes(study.metric_changes(one)), say.table_specificity(outcome.specificity)),
+        *(say.table_doses(study.doses(one)), say.table_rivals(rivals), say.table_leads(rivals, margin)),
+        say.table_other_style(outcome.other_style, outcome.claims, vector_style=style),
+        *(say.table_broken(outcome.broken), say.table_damage(study.damage(one))),
+        say.table_reference(study.reference(one)),
+        say.table_unfiltered(outcome.claims, study.specificity(one, counted=False)),
+        say.table_scorers(outcome.scorers, study.scorer_agreement(one)),
+        say.table_labels(study.label_changes(one)),
+        say.table_controls(study.family_ranks(one), study.realised_norms(one), sweep),
+        *(say.table_prompts(study.prompt_effects(one)), say.table_pareto(outcome.pareto)),
+        say.table_rival_strengths(rivals, study.equal_strength(one)),
+        *(say.table_phrases(outcome.phrases), say.limits(one, sweep), say.next_actions(outcome), discussion),
     ]
     for part in shown:
-        text = part.data if isinstance(part, Markdown) else part.to_html()
-        assert not re.search(r"(?<![\w.])[-−]0(\.0+)?(?![\d.])|\bnan\b", text, flags=re.IGNORECASE), text
-    said = choosing.chosen_points(points, validation, params.broken_margin).data
-    assert said.count("動作点") == len(points)
-    assert shown[-1].data.count("検出力不足**") == len(one.emotions)
-    rates = next(line for line in shown[-1].data.splitlines() if "テストでの破綻率" in line)
+        clean(part)
+    assert say.table_candidates(points, outcome.ceilings).data.count("動作点は **") == len(points)
+    assert discussion.count("検出力不足**") == len(one.emotions)
+    rates = next(line for line in discussion.splitlines() if "テストでの破綻率" in line)
     assert all(rates.split("である")[0].count(name) == 1 for name in ("感謝", "怒り", "謝罪"))
+
+
+def test_every_figure_of_a_run_is_drawn_and_kept(run, monkeypatch):
+    monkeypatch.setenv("EMOLIB_RESULTS", str(run.paths.root.parent))
+    points, outcome = study.operating_points(run), study.outcome(run)
+    say.figure_controls(run, study.control_effects(run))
+    say.figure_layers(run, study.layer_means(run), points)
+    say.figure_changes(run, study.metric_changes(run))
+    say.figure_specificity(run, outcome.specificity)
+    say.figure_doses(run, study.doses(run))
+    say.figure_labels(run, study.label_changes(run))
+    say.figure_prompts(run, study.prompt_effects(run))
+    say.figure_candidates(run, points, outcome.pareto)
+    names = "null null_targets layers layers_targets changes probabilities matrix matrix_targets dose labels"
+    for name in (*names.split(), "prompt_effects", "selection", "pareto", "layer_emotion"):
+        assert run.paths.plot(name, "html").is_file(), name

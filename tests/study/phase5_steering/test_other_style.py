@@ -11,7 +11,6 @@ import pytest
 from planted_runs import in_two_styles, steering_run, written
 
 from emolib.directions.vectors import fit_emotion_vectors
-from emolib.report.ja import phase5_other_style as wording
 from emolib.selftest.planted import Planted, plant, planted_scenarios
 from emolib.study.phase5_steering import design, other_style, own_sweeps, results
 from emolib.study.run import Run
@@ -76,28 +75,8 @@ def test_the_claims_rest_on_those_texts_and_on_the_sweeps_own_controls(run):
     assert (table["cosine"] > 0.9).all()
 
 
-def test_without_such_texts_the_section_says_so(planted, tmp_path, monkeypatch):
+def test_without_such_texts_there_are_no_claims(planted, tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "results"))
     file = written(planted_scenarios(planted, 30), tmp_path)  # explicit texts alone
     run = steering_run(planted.lm, file, layers=[2], alphas=[0.1])
     assert other_style.sweep(run) is None and other_style.claims(run) is None
-    own = pd.DataFrame({"emotion": ["anger"], "supported": [True]})
-    assert "足りず" in wording.other_style_sentence(run, None, own).data
-    assert len(wording.other_style_rows(None, own)) == 1
-
-
-def claims_of(**columns: object) -> pd.DataFrame:
-    start = {"metric": ["keywords/anger", "target/anger"], "emotion": "anger", "own_effect": [0.5, 0.2]}
-    start |= {"vs_others": 0.3, "ci_low": 0.1, "ci_high": 0.5, "degenerate": False, "rank_p": 1 / 60, "supported": True}
-    return pd.DataFrame(start | {"broken": 0.25, "cosine": 0.5, "n_fitted": 12} | columns)
-
-
-def test_the_sentence_says_whether_a_supported_effect_survives(run):
-    own = claims_of()
-    assert "文体に依らない" in wording.other_style_sentence(run, claims_of(), own).data
-    lost = wording.other_style_sentence(run, claims_of(supported=[True, False], rank_p=[1 / 60, 0.4]), own).data
-    assert "ベクトルについてのものにとどまる" in lost and "依らない" not in lost and "0.400" in lost
-    nothing = wording.other_style_sentence(run, claims_of(), claims_of(supported=False)).data
-    assert "支持された感情がない" in nothing
-    rows = wording.other_style_rows(claims_of(supported=[True, False]), own)
-    assert rows["二条件"].tolist() == ["満たす", "満たさない"] and rows["破綻率"].tolist() == ["25%", "25%"]
