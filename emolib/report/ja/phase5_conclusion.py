@@ -42,7 +42,7 @@ def _found(outcome: Outcome) -> str:
         f"{metric_name(row['metric'])} {sized(row['metric'], row['own_effect'])}"
         for row in supported.to_dict("records")
     )
-    return text + f"支持された指標の、パッチなしからの変化は {listed}である。"
+    return text + f"支持された指標の、パッチなしからの変化は、{listed}である。"
 
 
 def _hangs_on(outcome: Outcome) -> str:

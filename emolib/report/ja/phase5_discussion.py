@@ -95,14 +95,14 @@ def unfiltered_lines(outcome: Outcome) -> list[str]:
         if row["hangs_on_broken"]:
             lines.append(_hanging_line(row, raw))
         elif row["verdict"] == SUPPORTED:
-            kept.append(f"{metric_name(row['metric'])}（{_conditions(raw)}）")
+            kept.append(row["metric"])
     before, after = outcome.verdicts, outcome.unfiltered_verdicts
     for emotion in before.index[before != after]:
         lines.append(
             f"- 破綻したテキストもそのまま数えると、{emotion_name(str(emotion))}の総合判定は「{VERDICTS[after[emotion]]}」になる。"
         )
     if kept:
-        lines.append(f"- 破綻したテキストをそのまま数えても支持のままなのは、{'、'.join(kept)}である。")
+        lines.append(f"- 破綻したテキストをそのまま数えても、{metric_names(kept)}は支持のままである。")
     return lines
 
 
@@ -239,20 +239,14 @@ def _no_emotion_line(outcome: Outcome) -> str:
 
 
 def direct_sentence(outcome: Outcome) -> str:
-    """The direct path beside the vector, every text as it is, for all emotions; another vector than the chosen one."""
-    rows = outcome.claims.to_dict("records")
-    listed = "、".join(
-        f"{metric_name(row['metric'])} {sized(row['metric'], row['direct_path'])}"
-        f"（選んだ層では {sized(row['metric'], row['own_effect_unfiltered'])}）"
-        for row in rows
-    )
+    """What the direct path does beside the vector, which is another vector than that of the chosen layer."""
     shares = broken_shares(outcome.broken, "direct_path")
     broken = "、".join(f"{emotion_name(str(emotion))} {share(value)}" for emotion, value in shares.items())
     return (
         f"- 直接経路（最終残差 {outcome.n_layers} に、その層の感情ベクトルを同じ α で加える。選んだ層のものとは別のベクトルである）"
-        f"での変化は、破綻もそのまま数えて、{listed}である（破綻率 {broken}）。"
+        f"での変化は付録の表に示す（破綻率は、{broken}）。"
         + _direct_size(outcome.claims[outcome.claims["verdict"] == SUPPORTED])
-        + _direct_ahead(rows)
+        + _direct_ahead(outcome.claims.to_dict("records"))
     )
 
 

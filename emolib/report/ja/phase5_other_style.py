@@ -65,12 +65,12 @@ def other_style_lines(other: pd.DataFrame | None, found: pd.DataFrame, *, vector
     lines = []
     if kept:
         lines.append(
-            f"{emotion_names(kept)}では、{start}でもすべての指標が二つの条件を満たし、この設定では効果は表現の種類に依らない。"
+            f"{emotion_names(kept)}では、{start}でも、すべての指標が二つの条件を満たし、この設定では効果は表現の種類に依らない。"
         )
     if lost:
         own = TEXTS.get(vector_style, BOTH)
         lines.append(
-            f"{emotion_names(lost)}では、{start}に二つの条件を満たさない指標がある（{_missed(other, lost)}）。"
+            f"{emotion_names(lost)}では、{start}では、二つの条件を満たさない指標がある（{_missed(other, lost)}）。"
             f"支持は、{own}から作ったベクトルについてのものにとどまる。"
         )
     return lines
