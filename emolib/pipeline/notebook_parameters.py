@@ -35,6 +35,13 @@ def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         UserError: an unknown name in the parameters cell or in `overrides`, or a parameter given twice.
+
+    Example:
+        >>> import emolib
+        >>> layers, overrides = "8-12", {"window": 2}  # what the parameters cell assigns
+        >>> cells = ['layers, overrides = "8-12", {"window": 2}', 'emolib.open_run(profile, model, "phase5")']
+        >>> emolib.notebook_parameters({"In": cells, "layers": layers, "overrides": overrides})
+        {'layers': '8-12', 'window': 2}
     """
     cells = [source for source in namespace.get("In", []) if source.strip()]
     valid = _valid_names(cells[-1] if cells else "")
