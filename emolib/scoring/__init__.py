@@ -66,7 +66,7 @@ def score_texts(
         >>> import emolib
         >>> table = emolib.score_texts(["Thank you so much!", "Go away, I hate you."])
         >>> table["keywords/gratitude"].tolist()
-        [1.0, 0.0]
+        [1, 0]
         >>> (table["sentiment/compound"] > 0).tolist(), (table["goemotions/gratitude"] > 0.5).tolist()
         ([True, False], [True, False])
         >>> import pandas as pd

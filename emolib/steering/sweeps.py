@@ -79,8 +79,10 @@ def residual_sweep(
         >>> lm, data = emolib.load_model("smollm2_135m"), emolib.load_dataset()
         >>> train = data[data["scenario"].isin(data["scenario"].unique()[:3])]
         >>> vecs = emolib.fit_emotion_vectors(emolib.extract_activations(lm, train, positions="mean"))
+        >>> from emolib.steering.cells import SweepSettings
+        >>> given = {"layers": [10], "alphas": [0.4], "settings": SweepSettings(max_new_tokens=4, batch_size=16)}
         >>> prompts = ["The train leaves at noon.", "The meeting is on Monday."]
-        >>> sweep = emolib.residual_sweep(lm, prompts, vecs, layers=[10], alphas=[0.4], n_controls=2)
+        >>> sweep = emolib.residual_sweep(lm, prompts, vecs, n_controls=2, **given)
         >>> sweep.groupby("kind").size().to_dict()
         {'baseline': 2, 'emotion': 6, 'isotropic': 4}
     """
