@@ -111,6 +111,7 @@ def outcome_of(*rows: dict[str, Any], **given: Any) -> Outcome:
         "specificity": pd.DataFrame({"valence": -0.0001, "politeness/score": 0.2}, index=emotions),
         "phrases": pd.DataFrame([phrase()]),
         "other_labels": pd.DataFrame(columns=["emotion", "label", "change", "own_label", "own_change"]),
+        "enough_controls": params(**changed).n_controls >= 59,
         "by_chance": {"valence": 0.1, "politeness/score": -0.0001},
     }
     return Outcome(

@@ -56,7 +56,7 @@ def rival_findings(rivals: pd.DataFrame, *, margin: float) -> pd.DataFrame:
     """Every method beside the emotion's vector, one row per method, emotion and measure.
 
     Args:
-        rivals: see `emolib.steering.summaries.rivals`.
+        rivals: see `emolib.steering.alternatives.rivals`.
         margin: how far apart broken shares on test may lie for two methods to be compared.
 
     Returns:

@@ -9,8 +9,6 @@ from emolib.steering.candidates import edges
 from emolib.steering.findings import SUPPORTED, emotions_with
 from emolib.study.phase5_steering import Outcome
 
-ENOUGH_CONTROLS = 59  # per family; with fewer the rank p does not reach its bar
-
 
 def next_actions(outcome: Outcome) -> Markdown:
     """次のアクション, computed."""
@@ -22,7 +20,7 @@ def next_actions(outcome: Outcome) -> Markdown:
             f"- まず、支持された{emotion_names(supported)}について、暗示表現の文（感情語を含まない）から作ったベクトル"
             "（`vector_style=implicit`、層と α も選び直す）でも効果が残るかを確かめる。残らなければ、語の再現と区別できない。"
         )
-    if params.n_controls < ENOUGH_CONTROLS:
+    if not outcome.enough_controls:
         lines.append("- このプロファイルの対照方向の数では順位 p が判定基準に届かない。判定には `quick` を用いる。")
     else:
         lines += _open_lines([e for e in map(str, outcome.verdicts.index) if e not in supported], outcome)

@@ -16,6 +16,7 @@ from emolib.study.phase5_steering import other_style, results
 from emolib.study.phase5_steering.own_sweeps import operating_points, test_sweep, validation_sweep
 from emolib.study.run import Run, kept
 
+ROUNDING = 1e-12
 NO_EMOTION = ("valence", "politeness/score")
 
 
@@ -32,6 +33,7 @@ class Outcome:
         specificity, labels, broken, phrases: the tables of those names in `emolib.steering`.
         broken_findings: see `emolib.steering.comparisons.broken_findings`.
         other_labels: see `emolib.steering.comparisons.other_labels`.
+        enough_controls: whether so many directions can reach the bar of the rank p at all.
         by_chance: mean change of valence and politeness under the isotropic directions.
     """
 
@@ -50,6 +52,7 @@ class Outcome:
     broken_findings: pd.DataFrame
     phrases: pd.DataFrame
     other_labels: pd.DataFrame
+    enough_controls: bool
     by_chance: dict[str, float]
 
 
@@ -77,5 +80,6 @@ def outcome(run: Run) -> Outcome:
         broken_findings=comparisons.broken_findings(broken, margin=params.broken_margin),
         phrases=results.stock_phrases(run),
         other_labels=comparisons.other_labels(results.label_changes(run), own),
+        enough_controls=bool((1 / (1 + found["n_controls"]) <= found["rank_bar"] + ROUNDING).all()),
         by_chance=chance,
     )
