@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 import yaml
 
@@ -79,8 +78,8 @@ def name(value: str) -> str:
     return names(*READ_BY_NAME).get(value, value)
 
 
-def _entry(key: str) -> Any:
-    found = _file(current(), os.environ.get("EMOLIB_ROOT"))
+def _entry(key: str) -> object:
+    found: object = _file(current(), os.environ.get("EMOLIB_ROOT"))
     for part in key.split("."):
         if not isinstance(found, Mapping) or part not in found:
             there = f"; {DEFAULT} has it" if current() != DEFAULT else ""
@@ -94,7 +93,7 @@ def _place() -> str:
 
 
 @lru_cache
-def _file(language: str, root: str | None) -> Any:
+def _file(language: str, root: str | None) -> object:
     """A language's words, read once per repository `root` (paths ask the environment for it): a table asks often."""
     if language not in languages():
         raise UserError(f"no words in the language {language!r} (EMOLIB_LANGUAGE): {nearest(language, languages())}")

@@ -38,8 +38,8 @@ class Axes:
         ('shuffled', '3')
         """
         known = {**language.names(*language.READ_BY_NAME), **self.names}
-        shown = fallback if value is None else value
-        return known.get(shown, str(shown))
+        shown = fallback if value is None else str(value)
+        return known.get(shown, shown)
 
 
 class Band(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar
 
 import plotly.graph_objects as go
 
@@ -22,6 +22,7 @@ INK, GRID = "#222222", "#E3E3E3"
 HOVER_WIDTH, HOVER_LINES = 60, 8
 
 SYMBOLS = ("circle", "diamond", "square", "cross", "x")
+Label = TypeVar("Label")
 EMOTION_COLOURS = {"gratitude": "#009E73", "anger": "#D55E00", "apology": "#0072B2", "neutral": "#7F7F7F"}
 FURTHER_COLOURS = ("#CC79A7", "#E69F00", "#56B4E9", "#332288", "#882255", "#999933")
 
@@ -56,17 +57,18 @@ def house_layout(fig: go.Figure, axes: Axes) -> go.Figure:
     return fig
 
 
-def colours(labels: Iterable[Any]) -> dict[Any, str]:
+def colours(labels: Iterable[Label]) -> dict[Label, str]:
     """A fixed colour for every emotion, by label or by how it reads; other labels get further colours in order.
 
     >>> colours(["joy", "anger", "joy"])
     {'joy': '#CC79A7', 'anger': '#D55E00'}
     """
-    fixed = EMOTION_COLOURS | {language.name(emotion): colour for emotion, colour in EMOTION_COLOURS.items()}
+    by_name = {language.name(emotion): colour for emotion, colour in EMOTION_COLOURS.items()}
+    fixed = EMOTION_COLOURS | by_name
     distinct = list(dict.fromkeys(labels))
-    others = [label for label in distinct if label not in fixed]
+    others = [label for label in distinct if str(label) not in fixed]
     further = {label: FURTHER_COLOURS[i % len(FURTHER_COLOURS)] for i, label in enumerate(others)}
-    return {label: fixed.get(label) or further[label] for label in distinct}
+    return {label: fixed.get(str(label)) or further[label] for label in distinct}
 
 
 def hover_text(text: str) -> str:

@@ -110,7 +110,7 @@ class _Drawing:
             shown = {"showlegend": False, "hovertemplate": hover_value(joined.join([*names, self.null_name]))}
             fig.add_scatter(y=part[self.null.column], mode="lines", line={**line, **NULL_LINE}, **shown, **shared)
 
-    def keys(self, strokes: Mapping[Any, str]) -> dict[str, dict[str, Any]]:
+    def keys(self, strokes: Mapping[object, str]) -> dict[str, dict[str, Any]]:
         """What the legend says of line styles: name → line."""
         styles = {} if self.dash is None else {self._dash_name(key): {"dash": dash} for key, dash in strokes.items()}
         dotted = language.word("figures.dotted", name=self.null_name)

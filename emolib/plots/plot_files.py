@@ -59,7 +59,7 @@ def _decoded(array: Mapping[str, str]) -> list:
     return values.reshape([int(size) for size in shape.split(",")]).tolist()
 
 
-def script_json(value: Any) -> str:
+def script_json(value: object) -> str:
     """JSON that can stand inside a `<script>` of a page, whatever texts it holds.
 
     >>> script_json({"text": "</script>"})

@@ -55,9 +55,9 @@ def scatter(
                 hoverinfo="text+name",
             )
         )
-    titles = [axes.x, axes.y, axes.z]
-    titles = [title or language.word(f"figures.component_{i}") for i, title in enumerate(titles, start=1)]
-    house_layout(fig, Axes(axes.title, *titles))
+    given = enumerate((axes.x, axes.y, axes.z), start=1)
+    titles = [title or language.word(f"figures.component_{i}") for i, title in given]
+    house_layout(fig, Axes(axes.title, x=titles[0], y=titles[1]))
     return fig if points.shape[1] == 2 else _in_space(fig, titles)
 
 

@@ -38,6 +38,7 @@ def series_of(
     if not chosen:
         return [Series(None, None, table)]
     groups = table.groupby(chosen, sort=False, observed=True)
+    named: list[tuple[dict[str | None, object], pd.DataFrame]]
     named = [(dict(zip(chosen, values, strict=True)), part) for values, part in groups]
     return [Series(values.get(colour), values.get(dash), part) for values, part in named]
 

@@ -186,7 +186,7 @@ def _text(tokens: Sequence[str]) -> list[str]:
     return [_clean(token) for token in tokens]
 
 
-def _array(values: Any) -> np.ndarray:
+def _array(values: object) -> np.ndarray:
     try:
         return np.asarray(values, dtype=float)
     except (TypeError, ValueError, RuntimeError) as error:  # torch: on a GPU, or with a gradient
