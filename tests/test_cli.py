@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from emolib import cli
+from emolib.base import paths, store, variants
 
 ROWS = [
     {"text": "The bus leaves at noon.", "emotion": "neutral"},
@@ -57,6 +58,12 @@ def own_folders(tmp_path, monkeypatch):
         (["run", "-p", "n_train=0"], ["n_train"]),
         (["status", "--profile", "slow"], ["unknown profile 'slow'"]),
         (["site", "--profile", "baseline"], ["baseline"]),
+        (["site", "--variant", "abcdefgh"], ["unknown variant 'abcdefgh'"]),
+        (["status", "--variant", "abcdefgh"], ["unknown variant 'abcdefgh'"]),
+        (["status", "--variant", "abcdefgh", "-p", "alphas=[0.25]"], ["--variant or -p"]),
+        (["run", "--phase", "phase7", "-p", "variant=abcdefgh"], ["unknown variant 'abcdefgh'"]),
+        (["variants", "--profile", "quikc"], ["unknown profile 'quikc'"]),
+        (["variants", "--delete", "../../quick"], ["unknown variant '../../quick'"]),
     ],
 )
 def test_a_mistake_in_the_arguments_is_one_line(monkeypatch, capsys, tmp_path, arguments, words):
@@ -130,6 +137,20 @@ def test_models_and_status_are_listed(monkeypatch, capsys):
     assert code == 0 and "smollm2_135m" in out and "bundled" in out and len(out.splitlines()) == 7
     code, out, _ = emolib(monkeypatch, capsys, "status", "--profile", "baseline_smoke")
     assert code == 0 and out.count("missing") == len(out.splitlines())
+
+
+def test_variants_are_listed_shown_and_deleted(monkeypatch, capsys):
+    assert emolib(monkeypatch, capsys, "variants") == (0, "", "")
+    made = variants.Variant({"alphas": [0.25]})
+    variants.note("quick", made)
+    store.write_atomically(paths.executed_file("quick", "smollm2_135m", "phase5", made.name), b"1")
+    _, out, _ = emolib(monkeypatch, capsys, "variants")
+    assert out.split() == [made.name, "alphas=[0.25]", "[nothing", "finished]", "0.0", "MiB"]
+    code, out, _ = emolib(monkeypatch, capsys, "status", "--variant", made.name)
+    assert code == 0 and out.count("missing") == len(out.splitlines()) == 5
+    code, out, _ = emolib(monkeypatch, capsys, "variants", "--delete", made.name)
+    assert code == 0 and out.count("removed") == 2 and made.name in out
+    assert emolib(monkeypatch, capsys, "variants") == (0, "", "")
 
 
 def test_the_installed_command_exits_with_two_and_debug_shows_the_traceback():
