@@ -109,6 +109,18 @@ def write(path: Path, data: bytes, matched: Mapping[str, Any], *, recorded: Mapp
     _write_manifest(path, hashlib.sha256(data).hexdigest(), matched, recorded)
 
 
+def copy(source: Path, target: Path) -> None:
+    """Writes an artifact a second time, with what its manifest matches and how it was made.
+
+    Raises:
+        UserError: it has changed since it was written.
+    """
+    check(source)
+    manifest = read_manifest(source) or {}
+    made = {key: value for key, value in manifest["recorded"].items() if key in ("device", "seconds")}
+    write(target, source.read_bytes(), manifest["matched"], recorded={**made, "copied_from": paths.display(source)})
+
+
 def _write_manifest(path: Path, sha256: str, matched: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> None:
     manifest = {
         "schema": SCHEMA,

@@ -66,6 +66,7 @@ class Artifacts:
         """
         recorded = {"device": str(self._model().device)} if model else {}
         described = self._described(matched, model=model)
+        self._take_over(path, described)
         if store.obtain(path, described, compute, force=self._forced(path), recorded=recorded):
             self.computed.add(path)
         self.note(path)
@@ -84,6 +85,8 @@ class Artifacts:
                 a manifest records besides; it writes them.
         """
         described = {path: self._described(matched, model=True) for path, matched in wanted.items()}
+        for path in described:
+            self._take_over(path, described[path])
         again = {path for path in wanted if self._forced(path)}
         missing = {p: d for p, d in described.items() if p in again or store.state(p, d) != "done"}
         for path in wanted:
@@ -137,6 +140,15 @@ class Artifacts:
 
     def _described(self, matched: Matched, *, model: bool) -> dict[str, Any]:
         return {"step": STEP, **matched, **({"model": self._model().identity} if model else {})}
+
+    def _take_over(self, path: Path, described: Matched) -> None:
+        """Copies what the profile holds in a variant's place, where it was made from just the same."""
+        paths = self.paths
+        if paths.variant is None or self._force or not path.is_relative_to(paths.own):
+            return
+        twin = paths.of_profile().own / path.relative_to(paths.own)
+        if store.state(path, described) != "done" and store.state(twin, described) == "done":
+            store.copy(twin, path)
 
     def _forced(self, path: Path) -> bool:
         return self._force and path not in self.computed and path.is_relative_to(self.paths.own)

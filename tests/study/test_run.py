@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from emolib.base import variants
+from emolib.base import store, variants
 from emolib.base.parameters import PHASE_PARAMETERS, resolve
 from emolib.study.run import Run, kept, open_run
 
@@ -122,9 +122,9 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def numbered(run: Run, path: Path, number: int) -> int:
+def numbered(run: Run, path: Path, number: int, *, made_from: object = None) -> int:
     """The number that the artifact holds: `number` where it is made now."""
-    table = run.artifacts.table(path, {}, lambda: pd.DataFrame({"number": [number]}), model=False)
+    table = run.artifacts.table(path, {"made_from": made_from}, lambda: pd.DataFrame({"number": [number]}), model=False)
     return int(table["number"][0])
 
 
@@ -132,12 +132,25 @@ def test_a_run_with_other_values_keeps_what_it_makes_apart(results: Path) -> Non
     profile, other = open_run("quick", MODEL, "phase5"), open_run("quick", MODEL, "phase5", alphas=[0.25])
     assert variants.names("quick") == [], "opening a run writes nothing"
     assert numbered(profile, profile.paths.sweep("test"), 1) == 1
-    assert numbered(other, other.paths.sweep("test"), 2) == 2
+    assert numbered(other, other.paths.sweep("test"), 2, made_from=0.25) == 2
     again = open_run("quick", MODEL, "phase5", alphas=(0.25,), device="cpu")
-    assert numbered(again, again.paths.sweep("test"), 3) == 2, "the same values find their variant"
+    assert numbered(again, again.paths.sweep("test"), 3, made_from=0.25) == 2, "the same values find their variant"
     assert numbered(open_run("quick", MODEL, "phase5"), profile.paths.sweep("test"), 3) == 1
     assert variants.names("quick") == [other.variant.name]
     assert variants.find("quick", other.variant.name) == other.variant
+
+
+def test_a_variant_takes_over_what_the_profile_made_from_just_the_same(results: Path) -> None:
+    profile = open_run("quick", MODEL, "phase5")
+    assert numbered(profile, profile.paths.sweep("baseline"), 1) == 1
+    other = open_run("quick", MODEL, "phase5", n_resamples=500)
+    copied = other.paths.sweep("baseline")
+    assert numbered(other, copied, 2) == 1 and copied not in other.artifacts.computed
+    assert copied.read_bytes() == profile.paths.sweep("baseline").read_bytes()
+    assert numbered(other, other.paths.sweep("baseline"), 3, made_from="others") == 3
+    assert numbered(profile, profile.paths.sweep("baseline"), 4) == 1
+    forced = open_run("quick", MODEL, "phase5", n_resamples=500, force=True)
+    assert numbered(forced, copied, 5) == 5
 
 
 def test_what_a_variant_shares_with_the_profile_is_found_there_and_force_leaves_it(results: Path) -> None:
@@ -146,6 +159,7 @@ def test_what_a_variant_shares_with_the_profile_is_found_there_and_force_leaves_
     first = open_run("quick", MODEL, "phase5", alphas=[0.25])
     assert numbered(first, first.paths.vector_table("norms_mean"), 2) == 1
     assert numbered(first, first.paths.sweep("test"), 2) == 2
+    assert store.read_manifest(first.paths.sweep("test"))["recorded"].get("copied_from") is None
     forced = open_run("quick", MODEL, "phase5", alphas=[0.25], force=True)
     assert numbered(forced, forced.paths.vector_table("norms_mean"), 3) == 1
     assert numbered(forced, forced.paths.sweep("test"), 3) == 3
