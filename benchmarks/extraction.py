@@ -29,7 +29,8 @@ from measuring import described, forget_peak, resident_bytes, run_main, seconds,
 from steering_throughput import plain_network
 
 import emolib
-from emolib.engine.extraction import SITES, extract_positions, extract_to_folder
+from emolib.engine.extraction import SITES, extract_positions
+from emolib.engine.stored_extraction import extract_to_folder
 from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left, position_ids
 

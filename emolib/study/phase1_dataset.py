@@ -15,6 +15,7 @@ import pandas as pd
 
 from emolib.data.keywords import keyword_digest
 from emolib.readout import surface
+from emolib.readout.leaks import leak_table
 from emolib.scoring import goemotions, version_of
 from emolib.scoring.evaluation import auc
 from emolib.scoring.measures import agreement as scores_agreement
@@ -157,7 +158,7 @@ def leaks(run: Run) -> pd.DataFrame:
     return _table(
         run,
         "leaks",
-        lambda: surface.leak_table(run.data, params.neutral, n_folds=params.n_folds, seed=params.seed),
+        lambda: leak_table(run.data, params.neutral, n_folds=params.n_folds, seed=params.seed),
         neutral=params.neutral,
         n_folds=params.n_folds,
         seed=params.seed,

@@ -19,8 +19,8 @@ from emolib.base.errors import UserError
 from emolib.data.activations import TEXTS, Activations, StoredActivations, layer_file
 from emolib.data.keywords import keyword_digest
 from emolib.directions.vector_tables import massive_table
-from emolib.engine.extraction import store_activations, texts_with_tokens
 from emolib.engine.observation import places_of
+from emolib.engine.stored_extraction import store_activations, texts_with_tokens
 from emolib.engine.triggers import NONE
 from emolib.scoring.measures import with_targets
 from emolib.study.activation_findings import findings as findings

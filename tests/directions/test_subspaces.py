@@ -11,7 +11,8 @@ import pytest
 import emolib
 from emolib.base.errors import UserError
 from emolib.data.activations import Activations
-from emolib.directions.subspace_choice import choose_k, overlap_excess
+from emolib.directions.subspace_choice import choose_k
+from emolib.directions.subspace_null import overlap_excess
 from emolib.directions.subspaces import (
     fit_subspaces,
     leading_directions,

@@ -12,7 +12,7 @@ from tiny import Case, blocks, byte_tokenizer, count_hooks, plain_multimodal
 from torch import nn
 
 from emolib.base.errors import UserError
-from emolib.engine import extraction
+from emolib.engine import text_pass
 from emolib.engine.extraction import extract_activations, extract_positions
 from emolib.engine.generation import encode
 from emolib.models.language_model import LanguageModel, wrap
@@ -149,7 +149,7 @@ def test_hooks_of_the_bridge_are_gone_after_extraction_and_after_an_exception(ca
         calls.append(count_hooks(lm))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(extraction, "_reduced", fail)
+    monkeypatch.setattr(text_pass, "reduced", fail)
     with pytest.raises(KeyboardInterrupt):
         extract_activations(lm, TEXTS, batch_size=2)
     assert calls == [before + 2 * lm.n_layers + 1]

@@ -12,15 +12,10 @@ from tiny import Case
 from emolib.base import store
 from emolib.base.errors import UserError
 from emolib.data.activations import StoredActivations, layer_file
-from emolib.engine.extraction import (
-    POSITIONS,
-    extract_activations,
-    extract_positions,
-    extract_to_folder,
-    store_activations,
-    texts_with_tokens,
-)
+from emolib.engine.extraction import extract_activations, extract_positions
 from emolib.engine.observation import SITES, observe, places_of
+from emolib.engine.positions import POSITIONS
+from emolib.engine.stored_extraction import extract_to_folder, store_activations, texts_with_tokens
 from emolib.engine.triggers import trigger_tokens
 from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left
@@ -151,10 +146,10 @@ def test_half_precision_is_close_and_half_as_large_and_read_as_single(lm: Langua
 
 
 def test_values_beyond_half_precision_are_refused_and_leave_nothing(lm: LanguageModel, tmp_path: Path, monkeypatch):
-    from emolib.engine import extraction
+    from emolib.engine import text_pass
 
-    plain = extraction._reduced
-    monkeypatch.setattr(extraction, "_reduced", lambda *a: (rows * np.float32(1e6) for rows in plain(*a)))
+    plain = text_pass.reduced
+    monkeypatch.setattr(text_pass, "reduced", lambda *a: (rows * np.float32(1e6) for rows in plain(*a)))
     with pytest.raises(UserError, match=r"within the reach of float16 \(65504\), found .* store them in float32"):
         extract_to_folder(lm, TEXTS, tmp_path, storage="float16")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -28,8 +28,9 @@ from emolib.base import store
 from emolib.base.errors import UserError
 from emolib.data.activations import StoredActivations
 from emolib.engine.extraction import extract_activations
-from emolib.exchange import first_study, unpickling
-from emolib.exchange.first_study import export_pickle, import_pickle, read_old_pickle
+from emolib.exchange import old_activations, unpickling
+from emolib.exchange.first_study import export_pickle, import_pickle
+from emolib.exchange.old_activations import read_old_pickle
 
 LENGTHS = (3, 1, 5)
 N_LAYERS, D_MODEL = 2, 8
@@ -95,9 +96,9 @@ def same_layers(left: list | None, right: list | None) -> bool:
     )
 
 
-def same(old: first_study.OldActivations, value: dict[str, Any]) -> bool:
+def same(old: old_activations.OldActivations, value: dict[str, Any]) -> bool:
     parts = all(getattr(old, key) == value.get(key) for key in ("tokens", "token_strings", "labels", "metadata"))
-    return parts and all(same_layers(getattr(old, key), value.get(key)) for key in first_study.SITES)
+    return parts and all(same_layers(getattr(old, key), value.get(key)) for key in old_activations.SITES)
 
 
 # --- what is asked for is refused by name, and not run

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from emolib.base.errors import UserError
 from emolib.data.activations import Activations
-from emolib.readout import probes
+from emolib.readout import information, probe_sources, probes
 from emolib.statistics import auc
 
 LAYERS, D_MODEL = 3, 24
@@ -70,7 +70,7 @@ def noise_like(sets: dict[str, Activations], seed: int = 9) -> list[np.ndarray]:
 
 def informed(sets: dict[str, Activations], **options) -> pd.DataFrame:
     options = {"embedding": noise_like(sets), "n_shuffles": 5, "n_resamples": 500, **options}
-    return probes.information_table(*sets.values(), **options)
+    return information.information_table(*sets.values(), **options)
 
 
 def of(table: pd.DataFrame, source: str, style: str = "all") -> pd.Series:
@@ -107,14 +107,14 @@ def test_a_probe_in_the_row_space_scores_texts_as_the_probe_on_all_features_does
     x, other = rng.standard_normal((texts, features)) * 5 + 2, rng.standard_normal((50, features))
     x[:, 3] = 7.0  # a constant feature has no spread to divide by
     y = rng.random(texts) < 0.5
-    fit_on, test_on = probes._row_space(x, other)
+    fit_on, test_on = probe_sources.row_space(x, other)
     full = probes._fitted_probe(x, y).decision_function(other)
-    reduced = probes._logistic(0.01).fit(fit_on, y).decision_function(test_on)
+    reduced = probes.logistic(0.01).fit(fit_on, y).decision_function(test_on)
     assert fit_on.shape[1] <= min(texts, features)
     np.testing.assert_allclose(reduced, full, atol=1e-8)
-    assert np.abs(probes._logistic(1.0).fit(fit_on, y).decision_function(test_on) - full).max() > 0.1
+    assert np.abs(probes.logistic(1.0).fit(fit_on, y).decision_function(test_on) - full).max() > 0.1
 
-    cut = probes._logistic(0.01).fit(fit_on[:, :-5], y).decision_function(test_on[:, :-5])
+    cut = probes.logistic(0.01).fit(fit_on[:, :-5], y).decision_function(test_on[:, :-5])
     assert np.abs(cut - full).max() > 1e-3  # fewer coordinates than the row space are not enough
 
 
@@ -122,8 +122,8 @@ def test_the_penalised_intercept_changes_nothing_where_both_labels_are_equally_f
     rng = RNG(1)
     y = np.tile([True, False], 40)
     x, other = rng.standard_normal((80, 200)) + y[:, None] * 0.3, rng.standard_normal((200, 200))
-    fit_on, test_on = probes._row_space(x, other)
-    ours = probes._logistic(0.01).fit(fit_on, y).decision_function(test_on)
+    fit_on, test_on = probe_sources.row_space(x, other)
+    ours = probes.logistic(0.01).fit(fit_on, y).decision_function(test_on)
     free = LogisticRegression(C=0.01, solver="lbfgs", tol=1e-10, max_iter=1000).fit(fit_on, y)
     assert np.corrcoef(ours, free.decision_function(test_on))[0, 1] > 0.9999
 
@@ -229,7 +229,7 @@ def test_an_interval_of_what_has_none_is_refused(change, message):
 
 def test_a_direction_that_no_word_carries_gives_the_residual_stream_the_advantage():
     table = informed(planted({"explicit": 0, "implicit": 0}))
-    assert tuple(table.columns) == probes.INFORMATION_COLUMNS
+    assert tuple(table.columns) == information.INFORMATION_COLUMNS
     residual = of(table, "residual")
     assert residual["auc"] > 0.95 and residual["auc"] > residual["shuffled_max"]
     assert residual["layer"] >= 2 and residual["c"] == 0.01 and np.isnan(residual["advantage"])
@@ -237,7 +237,7 @@ def test_a_direction_that_no_word_carries_gives_the_residual_stream_the_advantag
         row = of(table, source)
         assert row["advantage_low"] > 0 and 0.25 < row["auc"] < 0.75
         assert row["advantage"] == pytest.approx(residual["auc"] - row["auc"])
-        assert pd.isna(row["layer"]) and row["c"] in probes.PENALTIES
+        assert pd.isna(row["layer"]) and row["c"] in probe_sources.PENALTIES
 
 
 def test_an_emotion_that_a_word_alone_carries_gives_the_words_the_advantage():
@@ -306,7 +306,7 @@ def with_ending(part: Activations, angry: str, calm: str) -> Activations:
 
 
 def word_features(train: Activations, test: Activations) -> list[np.ndarray]:
-    return next(probes._words([train, test, test], []))[1]
+    return next(probe_sources._words([train, test, test], []))[1]
 
 
 def test_words_that_no_training_text_has_are_not_learned_from_test_texts():
@@ -360,7 +360,7 @@ def test_a_style_with_too_few_scenarios_is_not_tested_on_its_own():
     rare = texts["style"].eq("implicit") & ~texts["scenario"].isin(["test-1", "test-3", "test-5"])
     few = {**sets, "test": sets["test"].where(~rare)}
     assert set(informed(few)["style"]) == {"all", "explicit"}
-    assert probes.cross_style_table(*few.values(), n_shuffles=2).empty
+    assert information.cross_style_table(*few.values(), n_shuffles=2).empty
     assert set(informed(sets)["style"]) == {"all", "explicit", "implicit"}
 
 
@@ -403,7 +403,7 @@ def test_sets_that_leak_or_lack_a_label_are_refused():
 
 
 def crossed(sets: dict[str, Activations], **options) -> pd.DataFrame:
-    table = probes.cross_style_table(*sets.values(), **{"n_shuffles": 5, "n_resamples": 500, **options})
+    table = information.cross_style_table(*sets.values(), **{"n_shuffles": 5, "n_resamples": 500, **options})
     return table.set_index(["source", "trained_on", "tested_on"])
 
 
@@ -441,13 +441,13 @@ def test_the_layer_is_chosen_on_validation_texts_of_the_style_trained_on():
 
 def test_the_cross_style_table_has_a_row_per_pair_and_is_empty_where_a_style_is_missing():
     sets = planted(emotions=("anger", "apology"))
-    table = probes.cross_style_table(*sets.values(), n_shuffles=2, n_resamples=100)
-    assert tuple(table.columns) == probes.CROSS_STYLE_COLUMNS and len(table) == 2 * 2 * 3 * 2
+    table = information.cross_style_table(*sets.values(), n_shuffles=2, n_resamples=100)
+    assert tuple(table.columns) == information.CROSS_STYLE_COLUMNS and len(table) == 2 * 2 * 3 * 2
     assert table["n"].eq(SPLITS["test"]).all() and table["auc"].between(0.2, 0.8).all()
     for name, part in sets.items():
         plain = {**sets, name: part.where(part.texts["style"] == "explicit")}
-        missing = probes.cross_style_table(*plain.values(), n_shuffles=2)
-        assert missing.empty and tuple(missing.columns) == probes.CROSS_STYLE_COLUMNS
+        missing = information.cross_style_table(*plain.values(), n_shuffles=2)
+        assert missing.empty and tuple(missing.columns) == information.CROSS_STYLE_COLUMNS
     one_lacks_it = sets["train"].texts.eval("style == 'implicit' and emotion == 'apology'")
     part = {**sets, "train": sets["train"].where(~one_lacks_it)}
-    assert set(probes.cross_style_table(*part.values(), n_shuffles=2, n_resamples=100)["emotion"]) == {"anger"}
+    assert set(information.cross_style_table(*part.values(), n_shuffles=2, n_resamples=100)["emotion"]) == {"anger"}

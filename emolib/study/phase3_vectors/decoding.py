@@ -13,8 +13,9 @@ from emolib.base import language, paths, store
 from emolib.data.activations import Activations
 from emolib.engine.extraction import extract_activations
 from emolib.plots import views
-from emolib.readout.probes import cross_style_table, information_table, probe_table
-from emolib.readout.surface import shuffled_within
+from emolib.readout.information import cross_style_table, information_table
+from emolib.readout.leaks import shuffled_within
+from emolib.readout.probes import probe_table
 from emolib.scoring import goemotions, version_of
 from emolib.scoring.corpora import read_goemotions
 from emolib.scoring.measures import with_targets

@@ -15,7 +15,8 @@ from emolib.base import store
 from emolib.data.activations import Activations
 from emolib.directions.covariates import CovariateFit, fit_covariates, regress_out
 from emolib.directions.stability import split_half_stability
-from emolib.directions.subspace_choice import choose_k, overlap_excess
+from emolib.directions.subspace_choice import choose_k
+from emolib.directions.subspace_null import overlap_excess
 from emolib.directions.subspaces import (
     Subspaces,
     fit_subspaces,
@@ -37,7 +38,7 @@ from emolib.directions.vectors import (
     principal_components,
     projection_direction,
 )
-from emolib.readout import surface
+from emolib.readout import leaks, surface
 from emolib.statistics.auc import auc_interval
 from emolib.study import phase1_dataset, phase2_activations
 from emolib.study.run import Run
@@ -217,7 +218,7 @@ def _interval(run: Run, scores: np.ndarray, truth: np.ndarray, acts: Activations
 def _shuffled_orders(run: Run, truth: np.ndarray, scenarios: pd.Series) -> np.ndarray:
     """`[text, null]`: the texts in an order in which those come first that permuted labels call positive."""
     rng = np.random.default_rng(run.params.seed)
-    shuffled = [surface.shuffled_within(truth, scenarios, rng) for _ in range(N_NULL)]
+    shuffled = [leaks.shuffled_within(truth, scenarios, rng) for _ in range(N_NULL)]
     return np.stack([np.argsort(~labels, kind="stable") for labels in shuffled], axis=1)
 
 
@@ -245,7 +246,7 @@ def _null_directions(run: Run, position: str, layer: int) -> dict[str, np.ndarra
     x, labels = train.values["resid_pre"][layer], train.texts["emotion"].to_numpy()
     shuffled = []
     for _ in range(N_NULL):
-        mixed = surface.shuffled_within(labels, train.texts["scenario"], rng)
+        mixed = leaks.shuffled_within(labels, train.texts["scenario"], rng)
         shuffled.append(x[mixed == run.emotions[0]].mean(0) - x[mixed == run.params.neutral].mean(0))
     return {"random": rng.standard_normal((N_NULL, x.shape[1])), "shuffled": np.stack(shuffled)}
 
@@ -296,7 +297,7 @@ def restricted_vectors(run: Run) -> dict[str, tuple[EmotionVectors, CovariateFit
 
 def surface_features(texts: pd.DataFrame) -> np.ndarray:
     """Pronouns, punctuation and length of every text, `[text, feature]`."""
-    return np.asarray(surface.feature_sets(texts)["surface"], dtype=float)
+    return np.asarray(leaks.feature_sets(texts)["surface"], dtype=float)
 
 
 def restricted_table(run: Run) -> pd.DataFrame:

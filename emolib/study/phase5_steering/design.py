@@ -15,7 +15,7 @@ from emolib.data.activations import Activations
 from emolib.directions.controls import ControlSource
 from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors
 from emolib.engine.extraction import extract_activations
-from emolib.readout.surface import scenario_folds
+from emolib.readout.leaks import scenario_folds
 from emolib.study import phase2_activations
 from emolib.study.phase3_vectors import fitting
 from emolib.study.run import Run, kept

@@ -1,0 +1,180 @@
+"""How well classifiers that see only a part of a text separate the labels, in scenarios they were not trained on.
+
+The word lists here are English: on other languages the pronouns and function words find nothing and stay at chance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from emolib.base.errors import UserError
+from emolib.data.keywords import straight_apostrophes
+from emolib.readout.surface import keyword_counts, styles, word_parts, words
+
+PRONOUNS = {
+    "I": "i me my mine myself",
+    "we": "we us our ours ourselves",
+    "you": "you your yours yourself yourselves",
+    "he": "he him his himself",
+    "she": "she her hers herself",
+    "they": "they them their theirs themselves themself",
+    "it": "it its itself",
+}
+MARKS = ".,;:!?'\"()-\u2013\u2014\u2026"
+FUNCTION_WORDS = tuple(
+    dict.fromkeys(
+        f"""
+    a an the this that these those another each every either neither both all some any no none such other same own
+    few little less least many much more most several enough half
+    {" ".join(PRONOUNS.values())} one someone somebody something anyone anybody anything everyone everybody everything
+    nobody nothing who whom whose which what whatever whoever
+    am is are was were be been being do does did done doing have has had having can ca could will wo would shall should
+    may might must ought need let
+    n't not never 's 'm 're 've 'd 'll
+    about above across after against along among around as at before behind below beneath beside between beyond by
+    despite down during except for from in inside into like near of off on onto out outside over past per since than
+    through throughout till to toward towards under until up upon via with within without
+    and but or nor so yet if unless because while whereas though although whether when whenever where wherever why how
+    again already also always anymore away back else even ever far further here how however instead just maybe not now
+    often once only perhaps quite rather really so sometimes soon still then there therefore thus together too twice
+    very well
+    """.split()
+    )
+)
+NULL = "all_words_shuffled"
+
+
+def leak_table(
+    data: pd.DataFrame, neutral: str = "neutral", *, n_folds: int = 5, seed: int = 0, n_shuffles: int = 5
+) -> pd.DataFrame:
+    """How well each part of a text gives its label away, in scenarios the classifier was not trained on.
+
+    One row per comparison (`<emotion> vs <neutral>`, `<label> vs rest`), feature set and style, with the AUC of a
+    logistic regression's held-out scores pooled over the folds, and the number of texts. The feature sets are those of
+    `feature_sets`; `all_words_shuffled` is chance: `all_words` with the labels shuffled within every scenario, the
+    mean over `n_shuffles` shuffles. The AUC is NaN where a style has fewer scenarios than folds, or a fold's training
+    texts lack one of the two classes.
+
+    Args:
+        n_folds: folds of whole scenarios.
+        seed: of the folds and the shuffles.
+
+    Raises:
+        UserError: no text has the neutral label, or there are fewer scenarios than folds.
+    """
+    if neutral not in set(data["emotion"]):
+        raise UserError(
+            f"expected texts with the neutral label {neutral!r}, found {', '.join(sorted(set(data['emotion'])))}"
+        )
+    rows = []
+    for style in styles(data):
+        part = (data if style == "all" else data[data["style"] == style]).reset_index(drop=True)
+        enough = style == "all" or part["scenario"].nunique() >= n_folds
+        # a single fold leaves nothing to train on: its AUC is NaN
+        folds = scenario_folds(part["scenario"], n_folds, seed=seed) if enough else np.zeros(len(part), dtype=int)
+        features = feature_sets(part)
+        labels = part["emotion"].to_numpy(dtype=object)
+        rng = np.random.default_rng(seed)
+        shuffles = [shuffled_within(labels, part["scenario"], rng) for _ in range(n_shuffles)]
+        for positive, other in comparisons(labels, neutral):
+            named = {"comparison": f"{positive} vs {other}", "style": style}
+            for name, values in features.items():
+                auc, n = _compared(values, labels, positive, other, folds)
+                rows.append({**named, "features": name, "auc": auc, "n": n})
+            null = [_compared(features["all_words"], s, positive, other, folds)[0] for s in shuffles]
+            rows.append({**named, "features": NULL, "auc": float(np.mean(null)), "n": n})
+    return pd.DataFrame(rows)[["comparison", "features", "style", "auc", "n"]]
+
+
+def comparisons(labels: np.ndarray, neutral: str) -> list[tuple[str, str]]:
+    """Every emotion against neutral, then every label against the `rest`."""
+    names = list(dict.fromkeys(labels))
+    return [(name, neutral) for name in names if name != neutral] + [(name, "rest") for name in names]
+
+
+def feature_sets(data: pd.DataFrame) -> dict[str, np.ndarray | sparse.csr_matrix]:
+    """What the classifiers see of every text, `[text, feature]`: counts, dense or sparse.
+
+    `surface`: pronouns, punctuation marks, words and characters. `function_words`: counts of `FUNCTION_WORDS`.
+    `opening`: the first three words with their position. `keywords`: counts of the emotion word lists. `all_words`:
+    counts of words and word pairs. A word that only held-out texts have gets no weight, so one vocabulary serves all
+    folds.
+    """
+    texts = data["text"].tolist()
+    function_words = CountVectorizer(analyzer=word_parts, vocabulary=FUNCTION_WORDS).transform(texts)
+    opening = CountVectorizer(analyzer=lambda text: [f"{i} {word}" for i, word in enumerate(words(text)[:3])])
+    pairs = CountVectorizer(tokenizer=words, token_pattern=None, ngram_range=(1, 2))
+    return {
+        "surface": np.array([_surface(text) for text in texts], dtype=float),
+        "function_words": function_words.toarray().astype(float),
+        "opening": opening.fit_transform(texts),
+        "keywords": keyword_counts(data).to_numpy(dtype=float),
+        "all_words": pairs.fit_transform(texts),
+    }
+
+
+def _surface(text: str) -> list[int]:
+    parts = word_parts(text)
+    pronouns = [sum(part in forms.split() for part in parts) for forms in PRONOUNS.values()]
+    plain = straight_apostrophes(text)
+    return [*pronouns, *(plain.count(mark) for mark in MARKS), len(text.split()), len(text)]
+
+
+def scenario_folds(scenarios: pd.Series, n_folds: int, *, seed: int = 0) -> np.ndarray:
+    """The fold of every text, `[text]`; a scenario lies in one fold."""
+    count = scenarios.nunique()
+    if count < n_folds:
+        raise UserError(f"expected at least {n_folds} scenarios for {n_folds} folds, got {count}; lower n_folds")
+    folds = np.empty(len(scenarios), dtype=int)
+    splitter = GroupKFold(n_folds, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(splitter.split(scenarios, groups=scenarios)):
+        folds[held_out] = fold
+    return folds
+
+
+def shuffled_within(labels: np.ndarray, scenarios: pd.Series, rng: np.random.Generator) -> np.ndarray:
+    """The labels permuted within every scenario; texts alone in theirs are permuted among themselves."""
+    codes = pd.factorize(scenarios, sort=True)[0]
+    codes = np.where(np.bincount(codes)[codes] == 1, -1, codes)
+    order = np.lexsort((np.arange(len(codes)), codes))
+    drawn = np.lexsort((rng.random(len(codes)), codes))
+    shuffled = labels.copy()
+    shuffled[order] = labels[drawn]
+    return shuffled
+
+
+def _compared(
+    values: np.ndarray | sparse.csr_matrix, labels: np.ndarray, positive: str, other: str, folds: np.ndarray
+) -> tuple[float, int]:
+    kept = np.ones(len(labels), dtype=bool) if other == "rest" else np.isin(labels, [positive, other])
+    return held_out_auc(values[kept], labels[kept] == positive, folds[kept]), int(kept.sum())
+
+
+def held_out_auc(values: np.ndarray | sparse.csr_matrix, positive: np.ndarray, folds: np.ndarray) -> float:
+    """AUC of a logistic regression's scores on the folds it was not fitted on, pooled.
+
+    Args:
+        values: `[text, feature]`; dense features are standardised and sparse counts weighted by TF-IDF, both as the
+            training folds say.
+        positive: `[text]` bool.
+        folds: `[text]`.
+    """
+    scores = np.empty(len(positive))
+    for fold in np.unique(folds):
+        train = folds != fold
+        if positive[train].all() or not positive[train].any():
+            return float("nan")
+        weighting = TfidfTransformer() if sparse.issparse(values) else StandardScaler()
+        # liblinear's primal solver draws nothing at random and is the fastest at this size
+        model = make_pipeline(weighting, LogisticRegression(solver="liblinear"))
+        model.fit(values[train], positive[train])
+        scores[~train] = model.decision_function(values[~train])
+    return float(roc_auc_score(positive, scores))
