@@ -53,6 +53,13 @@ class Subspaces:
         bases: `[layer, d_model, k]` per emotion.
         targets, neutrals: `[layer, k]` per emotion.
         shares: share of the squared differences that the first 1…k directions keep, `[layer, k]` per emotion.
+
+    >>> import numpy as np
+    >>> basis = np.stack([np.eye(4)[:, :2]] * 3)  # at two blocks and the final residual
+    >>> parts = ({"gratitude": array} for array in (basis, np.ones((3, 2)), np.zeros((3, 2)), np.ones((3, 2))))
+    >>> subs = Subspaces(*parts, model="m", revision="r", position="last")
+    >>> subs.k, subs["gratitude"][1].leading(1).basis.shape
+    (2, (4, 1))
     """
 
     bases: dict[str, Float[np.ndarray, "layer d_model k"]]
@@ -86,6 +93,15 @@ def fit_subspaces(acts: Activations, *, k: int = 8, neutral: str = "neutral") ->
 
     Raises:
         UserError: k out of range, too few complete scenarios, no neutral texts, or activations that are not finite.
+
+    >>> import emolib, pandas as pd
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> said = {"gratitude": ["Thank you so much", "Thanks a lot"], "neutral": ["The lamp is on", "It is Monday"]}
+    >>> rows = [(f"s{i}", emotion, text) for emotion, texts in said.items() for i, text in enumerate(texts)]
+    >>> acts = emolib.extract_activations(lm, pd.DataFrame(rows, columns=["scenario", "emotion", "text"]))
+    >>> subs = fit_subspaces(acts, k=2)
+    >>> subs["gratitude"][16].basis.shape, subs["gratitude"][16].target.shape
+    ((576, 2), (2,))
     """
     cube, _, emotions = complete_cube(acts, neutral)
     _check_k(k, min(cube.shape[1], cube.shape[3]))

@@ -33,6 +33,14 @@ class EmotionVectors:
         pooled_sd: standard deviation of every dimension within labels.
         whitened, discriminants: Σ^(−1/2) v and Σ⁻¹v with the within-label covariance Σ of the layer, its correlations
             shrunk; empty unless fitted with `whiten=True`, NaN at a layer where the texts of each label do not differ.
+
+    >>> import numpy as np
+    >>> values = {"gratitude": np.ones((3, 4), np.float32)}  # two blocks and the final residual
+    >>> vecs = EmotionVectors(values, np.full(3, 8.0), np.ones((3, 4)), model="m", revision="r", position="last")
+    >>> vecs.emotions, vecs.n_layers, vecs["gratitude"].shape
+    (('gratitude',), 2, (3, 4))
+    >>> vecs["gratitude"][1].norm, vecs["gratitude"][1].neutral_norm
+    (2.0, 8.0)
     """
 
     values: dict[str, Float[np.ndarray, "layer d_model"]]
@@ -83,6 +91,15 @@ def fit_emotion_vectors(
     Raises:
         UserError: no neutral texts, no other label, activations that are not finite, a reference of another model or
             without the scenarios, or covariates together with a reference.
+
+    >>> import emolib, pandas as pd
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> said = {"gratitude": ["Thank you so much", "Thanks a lot"], "neutral": ["The lamp is on", "It is Monday"]}
+    >>> rows = [(f"s{i}", emotion, text) for emotion, texts in said.items() for i, text in enumerate(texts)]
+    >>> acts = emolib.extract_activations(lm, pd.DataFrame(rows, columns=["scenario", "emotion", "text"]))
+    >>> vecs = fit_emotion_vectors(acts)
+    >>> vecs.emotions, vecs["gratitude"].shape
+    (('gratitude',), (31, 576))
     """
     labels = acts.texts["emotion"].to_numpy()
     emotions = [name for name in dict.fromkeys(labels) if name != neutral]

@@ -39,6 +39,12 @@ def extract_activations(
 
     Raises:
         UserError: unknown site, position or layer, no texts, an empty text.
+
+    >>> import emolib
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> acts = extract_activations(lm, ["Thank you so much", "The lamp is on"], sites=("mlp_out",))
+    >>> acts.values["resid_pre"].shape, acts.values["mlp_out"].shape  # the final residual is one layer more
+    ((31, 2, 576), (30, 2, 576))
     """
     names = (positions,)
     return extract_positions(

@@ -44,6 +44,12 @@ class Generation:
         seed: of the row's sampling; None when greedy.
         delta_ratio: realised ‖Δh‖/‖h‖ at the prefill, mean over the patched tokens (and acts); 0 without a patch. A
             steer of the final residual counts at the last token alone, a head's patch against that head's output.
+
+    >>> import emolib
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> (out,) = emolib.generate(lm, ["Thank you so much for your help. I am"], max_new_tokens=2)
+    >>> out.text, out.finish_reason, len(out.token_ids), out.seed, out.delta_ratio
+    (' so grateful', 'length', 2, None, 0.0)
     """
 
     prompt: str
@@ -96,6 +102,18 @@ def generate(
     Raises:
         UserError: empty prompts, lists of different length, a number out of range, a layer, head or vector that does
             not fit the model; all before the first token is generated. Also a single row that does not fit in memory.
+
+    >>> import emolib, numpy as np
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> vector = np.random.default_rng(0).standard_normal(lm.d_model)
+    >>> steer = emolib.Steer(layer=16, vector=vector, alpha=0.3, resid_norm=100.0)
+    >>> prompts = ["Thank you so much for your help. I am"] * 2
+    >>> steered, plain = generate(lm, prompts, [steer, None], max_new_tokens=2)
+    >>> plain.text, plain.delta_ratio, steered.delta_ratio > 0
+    (' so grateful', 0.0, True)
+    >>> drawn = generate(lm, prompts, max_new_tokens=2, temperature=0.8, seeds=[1, 1])
+    >>> drawn[0].token_ids == drawn[1].token_ids  # a row's text follows from its own prompt, act and seed
+    True
     """
     decoding = replace(decoding or Decoding(), **fields)
     acts: list[Intervention] = list(interventions) if interventions is not None else [None] * len(prompts)

@@ -29,6 +29,12 @@ class AblateDirection:
 
     Raises:
         UserError: a zero or non-finite direction, a centre of another length.
+
+    >>> import numpy as np
+    >>> act = AblateDirection(2, direction=np.array([0.0, 2.0]), center=np.array([7.0, 3.0]))
+    >>> basis, left = act.coordinates()  # the unit direction, and the coordinate that is left of it
+    >>> basis[:, 0].tolist(), left.tolist()
+    ([0.0, 1.0], [3.0])
     """
 
     layer: int
@@ -86,6 +92,12 @@ class AblateHead:
 
     Raises:
         UserError: an unknown `how`, a mean that is missing or not wanted.
+
+    >>> import numpy as np
+    >>> AblateHead(5, head=3).target(d_head=2).tolist()
+    [0.0, 0.0]
+    >>> AblateHead(5, head=3, how="mean", mean=np.array([1.0, 2.0])).target(d_head=2).tolist()
+    [1.0, 2.0]
     """
 
     layer: int

@@ -41,6 +41,16 @@ class PatchHead:
 
     Raises:
         UserError: an unknown mode, a source without this head.
+
+    >>> import emolib
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> (thanks,) = emolib.record_heads(lm, ["Thank you so much for your help."], "3:5")
+    >>> act = PatchHead(3, 5, thanks, mode="result")
+    >>> act.outputs().shape == (len(thanks.prompt_ids), lm.d_head)
+    True
+    >>> plain, patched = emolib.generate(lm, ["The report is on the desk."] * 2, [None, act], max_new_tokens=2)
+    >>> plain.delta_ratio, patched.delta_ratio > 0
+    (0.0, True)
     """
 
     layer: int

@@ -26,6 +26,15 @@ class HeadActivations:
         z: output before W_O, `[pos, d_head]`.
         values: `[pos, d_head]`; of grouped-query attention, those of the head's KV head.
         patterns: attention weights, `[query pos, key pos]`.
+
+    >>> import emolib
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> (record,) = emolib.record_heads(lm, ["Thank you so much"], [(3, 5)])
+    >>> n_tokens = len(record.prompt_ids)
+    >>> record.z[3, 5].shape == record.values[3, 5].shape == (n_tokens, lm.d_head)
+    True
+    >>> record.patterns[3, 5].shape == (n_tokens, n_tokens)
+    True
     """
 
     model: str
@@ -74,6 +83,12 @@ def record_heads(
 
     Raises:
         UserError: empty prompts, a layer or head that the model does not have.
+
+    >>> import emolib
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> records = record_heads(lm, ["Thank you so much", "The lamp is on"], "3:5,7:2")
+    >>> len(records), sorted(records[0].z)
+    (2, [(3, 5), (7, 2)])
     """
     wanted = parse_heads(heads)
     if batch_size < 1:
@@ -139,6 +154,14 @@ def mean_head_output(records: Sequence[HeadActivations], layer: int, head: int) 
 
     Raises:
         UserError: no record holds a second token, or one lacks this head.
+
+    >>> import emolib
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> records = emolib.record_heads(lm, ["The lamp is on the desk", "It rained all day"], "3:5")
+    >>> mean = mean_head_output(records, 3, 5)
+    >>> act = emolib.AblateHead(3, 5, how="mean", mean=mean)
+    >>> mean.shape == (lm.d_head,)
+    True
     """
     for record in records:
         record.check(layer, head)

@@ -17,6 +17,9 @@ class Decay:
 
     Raises:
         UserError: a rate outside (0, 1].
+
+    >>> schedule_factors(Decay(0.5), steps=2, n_steps=4).tolist()  # the prefill, then each generated token
+    [1.0, 0.5, 0.25, 0.0]
     """
 
     rate: float

@@ -41,6 +41,13 @@ class Steer:
 
     Raises:
         UserError: alpha not finite, a zero or non-finite vector, a vector of another layer, a unit without its norm.
+
+    >>> import numpy as np
+    >>> act = Steer(2, np.array([3.0, 4.0]), 0.5, resid_norm=10)  # half a residual norm, along the unit vector
+    >>> act.delta().round(1).tolist()
+    [3.0, 4.0]
+    >>> Steer(2, np.array([3.0, 4.0]), -1, unit="vector").delta().tolist()  # suppresses
+    [-3.0, -4.0]
     """
 
     layer: int
@@ -108,6 +115,12 @@ class SubspaceSteer:
 
     Raises:
         UserError: a basis that is not orthonormal, a target of another length, alpha not finite.
+
+    >>> import numpy as np
+    >>> act = SubspaceSteer(2, basis=np.eye(4)[:, :2], target=np.array([5.0, -1.0]))
+    >>> basis, target = act.coordinates()
+    >>> basis.shape, target.tolist()
+    ((4, 2), [5.0, -1.0])
     """
 
     layer: int

@@ -49,6 +49,11 @@ class LanguageModel:
             which then runs through the bridge.
         revision: the commit that was resolved, a hash of the local weights, or `seed<n>` for random weights.
         worked_out: begins empty, also in a copy by `dataclasses.replace`, which may be another model.
+
+    >>> import emolib
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> lm.spec.name, lm.d_head, lm.identity["dtype"]
+    ('smollm2_135m', 64, 'float32')
     """
 
     bridge: TransformerBridge

@@ -39,6 +39,11 @@ def load_model(
 
     Raises:
         UserError: unknown name, bundled package missing or altered, hub out of reach, access not granted.
+
+    >>> import emolib
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> lm.n_layers, lm.d_model, lm.n_heads, lm.n_kv_heads
+    (30, 576, 9, 3)
     """
     spec = find_model(name)
     place = torch.device(pick_device(device))
