@@ -19,7 +19,7 @@ from emolib.models.tokens import position_ids
 
 
 class BridgeRunner:
-    """Runs one batch through the wrapped network; the same interface as `transformer.NativeRunner`."""
+    """Runs one batch through the wrapped network; the same interface as `native.NativeRunner`."""
 
     can_drop = False
 
