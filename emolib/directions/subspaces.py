@@ -96,8 +96,9 @@ def fit_subspaces(acts: Activations, *, k: int = 8, neutral: str = "neutral") ->
 
     >>> import emolib, pandas as pd
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")
-    >>> said = {"gratitude": ["Thank you so much", "Thanks a lot"], "neutral": ["The lamp is on", "It is Monday"]}
-    >>> rows = [(f"s{i}", emotion, text) for emotion, texts in said.items() for i, text in enumerate(texts)]
+    >>> said = {"gratitude": "Thank you for the", "neutral": "On the desk is the"}
+    >>> things = ["lamp", "book", "bread", "map"]
+    >>> rows = [(thing, emotion, f"{start} {thing}") for emotion, start in said.items() for thing in things]
     >>> acts = emolib.extract_activations(lm, pd.DataFrame(rows, columns=["scenario", "emotion", "text"]))
     >>> subs = fit_subspaces(acts, k=2)
     >>> subs["gratitude"][16].basis.shape, subs["gratitude"][16].target.shape
