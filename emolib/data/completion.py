@@ -1,0 +1,143 @@
+"""Rows of texts checked, and what they leave open filled in: ids, scenarios (or blocks), splits, topic, language and
+style."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emolib.base.errors import UserError
+from emolib.data.problems import Problems
+
+FIELDS = ("id", "scenario", "topic", "emotion", "text", "lang", "style", "split")
+REQUIRED = ("text", "emotion")
+SPLITS = {"train": 0.6, "validation": 0.2, "test": 0.2}
+STYLES = ("explicit", "implicit", "unspecified")
+
+
+def completed(
+    rows: pd.DataFrame, problems: Problems, *, neutral: str, labels: Sequence[str] | None, seed: int = 0
+) -> pd.DataFrame:
+    """Checks every row and fills the optional fields."""
+    source = problems.source
+    for name in REQUIRED:
+        if name not in rows:
+            problems.raise_if_any()
+            have = ", ".join(str(column) for column in rows if column != "_row")
+            raise UserError(f"{source}: expected a column {name!r}, found {have}; rename the column")
+    table = rows[["_row"]].copy()
+    for name in FIELDS:
+        column = rows[name] if name in rows else [None] * len(rows)
+        table[name] = [_clean(v, name, n, problems) for v, n in zip(column, rows["_row"], strict=True)]
+    _check_rows(table, problems, labels)
+    problems.raise_if_any()
+    if neutral not in set(table["emotion"]):
+        found = ", ".join(sorted(set(table["emotion"])))
+        raise UserError(f"{source}: no rows with the neutral label {neutral!r}, found {found}; give --neutral")
+    if table["emotion"].nunique() < 2:
+        raise UserError(f"{source}: expected at least one label beside {neutral!r}, found none")
+    _fill(table, seed)
+    _check_scenarios(table, problems)
+    problems.raise_if_any()
+    return table[list(FIELDS)].reset_index(drop=True)
+
+
+def _clean(value: Any, name: str, row: int, problems: Problems) -> str:
+    """A field as text; empty where there is none, or where it is something that cannot be text."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, list | dict) or (name == "text" and not isinstance(value, str)):
+        problems.add(row, f"expected text in the field {name!r}, got {value!r:.40}")
+        return ""
+    text = str(value).strip()
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        problems.add(row, f"the field {name!r} holds half of a surrogate pair, which is no character")
+        return ""
+    return text
+
+
+def _check_rows(table: pd.DataFrame, problems: Problems, labels: Sequence[str] | None) -> None:
+    seen_ids: dict[str, int] = {}
+    seen_texts: dict[str, int] = {}
+    for row in table.to_dict("records"):
+        number = int(row["_row"])
+        if not row["text"]:
+            problems.add(number, "empty text")
+        elif row["text"] in seen_texts:
+            problems.add(number, f"the same text as row {seen_texts[row['text']]}")
+        seen_texts.setdefault(row["text"], number)
+        if not row["emotion"]:
+            problems.add(number, "empty emotion")
+        elif labels and row["emotion"] not in labels:
+            problems.add(number, f"label {row['emotion']!r} is not one of {', '.join(labels)}")
+        if row["id"] and row["id"] in seen_ids:
+            problems.add(number, f"duplicate id {row['id']!r}, first in row {seen_ids[row['id']]}")
+        seen_ids.setdefault(row["id"], number)
+        if row["split"] and row["split"] not in SPLITS:
+            problems.add(number, f"split {row['split']!r} is not one of {', '.join(SPLITS)}")
+        if row["style"] and row["style"] not in STYLES:
+            problems.add(number, f"style {row['style']!r} is not one of {', '.join(STYLES)}")
+
+
+def _fill(table: pd.DataFrame, seed: int) -> None:
+    """Optional fields: ids from text hashes, scenarios and splits, topic `general`.
+
+    Where the file names no scenario at all, texts form blocks; where it names some, the other texts are their own.
+    """
+    pairs = list(zip(table["emotion"], table["text"], strict=True))
+    short = [hashlib.sha256(f"{emotion}\x00{text}".encode()).hexdigest()[:10] for emotion, text in pairs]
+    given = table["id"].tolist()
+    table["id"] = [i or f"{e}-{h}" for i, e, h in zip(given, table["emotion"], short, strict=True)]
+    for name, default in (("topic", "general"), ("lang", "en"), ("style", "unspecified")):
+        table[name] = [value or default for value in table[name]]
+    rng = np.random.default_rng(seed)
+    if not (table["scenario"] != "").any():
+        _fill_blocks(table, seed, rng)
+        return
+    table["scenario"] = [s or i or f"s-{h}" for s, i, h in zip(table["scenario"], given, short, strict=True)]
+    known = table[table["split"] != ""].drop_duplicates("scenario").set_index("scenario")["split"].to_dict()
+    known |= _draw_splits(sorted(set(table["scenario"]) - set(known)), rng)
+    table["split"] = [given or known[s] for given, s in zip(table["split"], table["scenario"], strict=True)]
+
+
+def _draw_splits(names: Sequence, rng: np.random.Generator) -> dict:
+    """A split for every name, by the shares of `SPLITS`."""
+    bounds = np.cumsum([round(share * len(names)) for share in SPLITS.values()])
+    splits, drawn = list(SPLITS), {}
+    for rank, k in enumerate(rng.permutation(len(names))):
+        drawn[names[k]] = splits[min(int(np.searchsorted(bounds, rank, side="right")), 2)]
+    return drawn
+
+
+def _fill_blocks(table: pd.DataFrame, seed: int, rng: np.random.Generator) -> None:
+    """Scenarios named `unpaired-<split>-<number>`: the i-th texts of all labels, and splits where there are none.
+
+    The order within a label follows from the seed and the texts alone, so that neither the order of the rows nor
+    another label changes it. Labels with more texts than the rarest one make blocks with fewer labels: every text
+    stays. Blocks keep to one split and one style, as scenarios do.
+    """
+    pairs = zip(table["emotion"], table["text"], strict=True)
+    order = [hashlib.sha256(f"{seed}\x00{emotion}\x00{text}".encode()).hexdigest() for emotion, text in pairs]
+    place = table.assign(order=order).sort_values("order").groupby(["split", "style", "emotion"]).cumcount()
+    block = table.groupby(["split", "style", place.reindex(table.index)]).ngroup()
+    complete = table["emotion"].groupby(block).transform("nunique") == table["emotion"].nunique()
+    drawn: dict = {}
+    # apart: a label with many texts would else leave it to chance how many complete blocks a split gets
+    for stratum in (complete, ~complete):
+        drawn |= _draw_splits(sorted(set(block[stratum & (table["split"] == "")])), rng)
+    table["split"] = [given or drawn[b] for given, b in zip(table["split"], block, strict=True)]
+    number = block.groupby(table["split"]).rank(method="dense").astype(int)
+    table["scenario"] = [f"unpaired-{split}-{n:04d}" for split, n in zip(table["split"], number, strict=True)]
+
+
+def _check_scenarios(table: pd.DataFrame, problems: Problems) -> None:
+    for scenario, part in table.groupby("scenario", sort=True):
+        if part["split"].nunique() > 1:
+            problems.add(f"scenario {scenario}", f"lies in several splits ({', '.join(sorted(set(part['split'])))})")
+    duplicated = table.loc[table["id"].duplicated(), "id"]
+    for name in duplicated:
+        problems.add(f"id {name}", "appears twice")
