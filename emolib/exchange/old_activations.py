@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ class OldActivations:
         said = self.metadata.get("n_layers")
         if isinstance(said, int):
             return said
-        return len(self.mlp_output) if self.mlp_output is not None else len(self.residual_stream) - 1
+        if self.mlp_output is not None:
+            return len(self.mlp_output)
+        return len(self.residual_stream or ()) - 1
 
     @property
     def not_finite(self) -> int:
@@ -90,7 +93,7 @@ def read_old_pickle(path: str | Path) -> OldActivations:
 class Layout:
     """Turns what a file holds into `OldActivations`; `budget` bounds the bytes that shared parts may grow to."""
 
-    def __init__(self, name: str, budget: float = math.inf) -> None:
+    def __init__(self, name: str, budget: int = sys.maxsize) -> None:
         self.name, self.largest, self.left = name, budget, budget
 
     def fail(self, problem: str) -> UserError:

@@ -48,7 +48,8 @@ def walk(stream: IO[bytes], source: str, size: int, *, allowed: Iterable[str] | 
             set or a tuple as a key (their hashes recurse without a limit), the extension registry, a name.
     """
     position, count, strings = stream.tell(), 0, deque(["?", "?"], maxlen=2)
-    stack, memo = _Stack(source), {}
+    stack = _Stack(source)
+    memo: dict[int, bool | None] = {}
     while True:
         code = stream.read(1)
         opcode = _OPCODES.get(code)
@@ -132,8 +133,8 @@ class _Stack:
             raise UserError(f"{self._source}: a tuple as a key of a dict, which no old file has; export it again")
         popped = [self._pop() for _ in before]
         is_tuple = "TUPLE" in opcode.name or (opcode.name == "DUP" and bool(popped[0]))
-        for item in opcode.stack_after:
-            self.push(None if item is pickletools.markobject else is_tuple)
+        for pushed in opcode.stack_after:
+            self.push(None if pushed is pickletools.markobject else is_tuple)
 
     def _pop(self) -> bool | None:
         item = self.top()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -62,9 +62,9 @@ class Change:
             return None
         index = torch.tensor(places, device=self.factors.device)
         held = {field.name: getattr(self, field.name) for field in fields(self)}
-        tensors = {name: value[index] for name, value in held.items() if isinstance(value, Tensor)}
-        rows = Rows.of([renumbered[self.rows.numbers[i]] for i in places], index.device)
-        return replace(self, rows=rows, **tensors)
+        going_on: dict[str, Any] = {name: value[index] for name, value in held.items() if isinstance(value, Tensor)}
+        going_on["rows"] = Rows.of([renumbered[self.rows.numbers[i]] for i in places], index.device)
+        return replace(self, **going_on)
 
 
 class StreamChange(Change):

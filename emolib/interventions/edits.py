@@ -109,7 +109,7 @@ class Edits:
         """What every change is told of its rows and columns."""
         factors = np.stack([entry.factors for entry in entries])
         rows = Rows.of([entry.row for entry in entries], self.device)
-        return rows, self._tensor(factors), factors.any(axis=0)
+        return rows, self._tensor(factors), np.asarray(factors.any(axis=0))
 
     def _stream_change(self, family: str, entries: Sequence[_Entry]) -> StreamChange:
         placed = self._placed(entries)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,14 +63,16 @@ def parse_heads(heads: str | Sequence[Head]) -> tuple[Head, ...]:
         parts = [part.split(":") for part in heads.split(",")]
         if not all(number.strip().isdigit() for part in parts for number in part):
             raise wrong
-        heads = [tuple(int(number) for number in part) for part in parts]
+        given: Sequence[Sequence[int]] = [[int(number) for number in part] for part in parts]
+    else:
+        given = heads
     try:
-        pairs = [tuple(operator.index(number) for number in pair) for pair in heads]
+        pairs = [[operator.index(number) for number in pair] for pair in given]
     except TypeError:
         raise wrong from None
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise wrong
-    return tuple(pairs)
+    return tuple((layer, head) for layer, head in pairs)
 
 
 def record_heads(
@@ -123,7 +125,7 @@ def _run(lm: LanguageModel, rows: Sequence[Sequence[int]], layers: Sequence[int]
     """`{(site, layer): tensor on the CPU}` of one padded batch, and its width."""
     kept: dict[tuple[str, int], torch.Tensor] = {}
 
-    def keep(key: tuple[str, int]):
+    def keep(key: tuple[str, int]) -> Callable[[torch.Tensor], None]:
         def function(value: torch.Tensor) -> None:
             kept[key] = value.detach().float().cpu()
 

@@ -32,7 +32,7 @@ def hook_point(lm: LanguageModel, site: str, layer: int) -> torch.nn.Module:
 def hooked(lm: LanguageModel, hooks: Sequence[tuple[str, int, Callable[[Tensor], Tensor | None]]]) -> Iterator[None]:
     """Calls each function with what its (site, layer) gives; a tensor that it returns takes that one's place."""
 
-    def forward_hook(function: Callable[[Tensor], Tensor | None]):
+    def forward_hook(function: Callable[[Tensor], Tensor | None]) -> Callable[..., Tensor | None]:
         def hook(module: torch.nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
             return function(output)
 

@@ -69,18 +69,18 @@ class Steer:
         check_timing(self.window, self.schedule, self.steps)
         if isinstance(self.vector, LayerVector) and self.vector.layer != self.layer:
             raise UserError(f"the vector belongs to layer {self.vector.layer}, the steer to layer {self.layer}")
-        if self.unit == "resid":
-            norm = self._unit_norm()
-            if norm is None:
-                raise UserError("unit 'resid' needs a LayerVector or resid_norm=…; for a bare array use unit='vector'")
-            if not (math.isfinite(norm) and norm > 0):
-                raise UserError(f"expected a finite, positive residual norm for unit 'resid', got {norm}")
         self.delta()
 
-    def _unit_norm(self) -> float | None:
-        if self.resid_norm is not None:
-            return self.resid_norm
-        return self.vector.neutral_norm if isinstance(self.vector, LayerVector) else None
+    def _resid_norm(self) -> float:
+        """The unit `resid` in activation units."""
+        norm = self.resid_norm
+        if norm is None and isinstance(self.vector, LayerVector):
+            norm = self.vector.neutral_norm
+        if norm is None:
+            raise UserError("unit 'resid' needs a LayerVector or resid_norm=…; for a bare array use unit='vector'")
+        if not (math.isfinite(norm) and norm > 0):
+            raise UserError(f"expected a finite, positive residual norm for unit 'resid', got {norm}")
+        return norm
 
     @property
     def width(self) -> int:
@@ -88,17 +88,18 @@ class Steer:
 
     def delta(self) -> Float[np.ndarray, "d_model"]:
         """What is added where the schedule's factor is 1, in activation units."""
+        unit = 1.0 if self.unit == "vector" else self._resid_norm()
         values = bare_values(self.vector)
         norm = float(np.linalg.norm(values))
         if values.ndim != 1 or not math.isfinite(norm) or norm == 0:
             raise UserError(f"expected a finite, non-zero vector [d_model], got shape {values.shape} with norm {norm}")
-        if self.unit == "vector":
-            return values * np.float32(self.alpha)
-        return values * np.float32(self.alpha * self._unit_norm() / norm)
+        factor = self.alpha if self.unit == "vector" else self.alpha * unit / norm
+        scaled: np.ndarray = values * np.float32(factor)
+        return scaled
 
     def fingerprint(self) -> str:
         """A hash of what is added, where and when."""
-        unit = "vector" if self.unit == "vector" else float(self._unit_norm())
+        unit = "vector" if self.unit == "vector" else self._resid_norm()
         values = bare_values(self.vector)
         return act_fingerprint(self, "steer", self.site, vector=values, alpha=self.alpha, unit=unit)
 

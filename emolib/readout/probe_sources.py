@@ -35,15 +35,15 @@ class ChosenProbe:
 def chosen_probe(contrast: Contrast, source: str, layers: Sequence[int]) -> ChosenProbe:
     """The probe of a source whose layer and C have the best validation AUC, the first of equals; then its shuffles."""
     features_of, penalties, unit_sd = SOURCES[source]
-    best, choice = -np.inf, None
+    found: list[tuple[float, int | None, float, list[np.ndarray], LogisticRegression]] = []
     for layer, features in features_of(contrast.sets, layers):
         rotated = row_space(*features, unit_sd=unit_sd)
         for c in penalties:
             probe = logistic(c).fit(rotated[0], contrast.targets[0])
             auc = pair_wins(probe.decision_function(rotated[1]), contrast.truths[1]).mean()
-            if auc > best:
-                best, choice = auc, (layer, c, rotated, probe)
-    layer, c, (fit_on, _, test_on), probe = choice
+            if not found or auc > found[0][0]:
+                found = [(auc, layer, c, rotated, probe)]
+    _, layer, c, (fit_on, _, test_on), probe = found[0]
     null = [logistic(c).fit(fit_on, target).decision_function(test_on) for target in contrast.targets[1:]]
     return ChosenProbe(layer, c, np.stack([probe.decision_function(test_on), *null]))
 

@@ -107,15 +107,15 @@ def opening_table(data: pd.DataFrame, n: int = 3, *, top: int = 3) -> pd.DataFra
     for emotion, part in openings.groupby(data["emotion"], sort=False):
         counts = part.value_counts().reset_index(name="count")
         counts = counts.sort_values(["count", "text"], ascending=[False, True]).head(top)
-        for rank, row in enumerate(counts.itertuples(index=False), start=1):
-            share = row.count / len(part)
-            rows.append({"emotion": emotion, "rank": rank, "opening": row.text, "count": row.count, "share": share})
+        for rank, (opening, count) in enumerate(zip(counts["text"], counts["count"], strict=True), start=1):
+            share = count / len(part)
+            rows.append({"emotion": emotion, "rank": rank, "opening": opening, "count": count, "share": share})
     return pd.DataFrame(rows)
 
 
 def final_mark(text: str) -> str:
     """The punctuation that ends a text, as one string (`?!`); empty where it ends with a word."""
-    return re.search(r"[^\w\s]*$", text.rstrip())[0]
+    return re.findall(r"[^\w\s]*$", text.rstrip())[0]
 
 
 def punctuation_table(data: pd.DataFrame) -> pd.DataFrame:
@@ -149,7 +149,7 @@ def keyword_rates(data: pd.DataFrame) -> pd.DataFrame:
         chosen = data if style == "all" else data[data["style"] == style]
         for emotion, part in chosen.groupby("emotion", sort=False):
             for label in found:
-                share = float(found.loc[part.index, label].mean())
+                share = float(found[label].loc[part.index].mean())
                 rows.append({"emotion": emotion, "style": style, "keywords": label, "share": share, "n": len(part)})
     return pd.DataFrame(rows)
 
