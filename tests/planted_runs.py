@@ -9,7 +9,7 @@ import pandas as pd
 
 from emolib.base.parameters import resolve
 from emolib.data.dataset import jsonl_bytes
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.selftest.planted import words
 from emolib.study.run import Run
 

@@ -18,7 +18,7 @@ from emolib.base.errors import UserError
 from emolib.base.parameters import check_layers
 from emolib.directions.vectors import EmotionVectors
 from emolib.engine.generation import Generation, generate
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.scoring import score_texts, version_of
 from emolib.scoring.cache import ScoreCache
 from emolib.steering.cells import Cell, Controls, SweepSettings, baseline_cell, control_cells, steer_cell

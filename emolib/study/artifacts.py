@@ -14,7 +14,7 @@ from emolib.base import store
 from emolib.base.paths import ResultPaths
 from emolib.base.progress import Progress
 from emolib.directions.controls import FAMILIES
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.plots import plot_files, views
 from emolib.scoring.cache import ScoreCache
 

@@ -23,7 +23,8 @@ from emolib.base.paths import file_name, score_cache
 from emolib.base.progress import Progress
 from emolib.base.variants import PROFILE, Variant, result_paths, variant_of
 from emolib.data.dataset import load_dataset, select_scenarios
-from emolib.models.loading import LanguageModel, check_name, load_model
+from emolib.models.language_model import LanguageModel
+from emolib.models.loading import check_name, load_model
 from emolib.scoring import score_texts
 from emolib.scoring.cache import ScoreCache
 from emolib.study.artifacts import Artifacts, SweepShards

@@ -23,7 +23,7 @@ from emolib.base.parameters import resolve
 from emolib.base.paths import repository_root
 from emolib.directions.controls import FAMILIES
 from emolib.engine.memory import flops_per_token, weight_bytes
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.steering import cells
 from emolib.study.phase5_steering import design, other_style, own_sweeps, rival_sweeps, sweep_settings
 

@@ -18,7 +18,7 @@ from emolib.directions.subspaces import fit_subspaces
 from emolib.directions.vector_tables import cosine_table
 from emolib.directions.vectors import fit_emotion_vectors, scenario_cube
 from emolib.engine.extraction import extract_activations
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.scoring.goemotions import LABELS
 
 FILE = Path(__file__).parents[1] / "files" / "goemotions_labels.csv"

@@ -8,7 +8,7 @@ import pytest
 
 from emolib.base.errors import UserError
 from emolib.base.parameters import resolve
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.study import batch_size
 from emolib.study.batch_size import generation_batch
 from emolib.study.run import Run, open_run

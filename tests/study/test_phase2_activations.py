@@ -18,7 +18,7 @@ from emolib.base import store
 from emolib.base.errors import UserError
 from emolib.data.activations import Activations, layer_file
 from emolib.data.dataset import jsonl_bytes, load_dataset, select_scenarios
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.study import phase2_activations
 from emolib.study.run import Run
 

@@ -19,7 +19,7 @@ from emolib.base.errors import UserError
 from emolib.directions.controls import FAMILIES, isotropic_direction
 from emolib.engine.generation import generate
 from emolib.interventions import Steer
-from emolib.models.loading import LanguageModel
+from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode
 from emolib.report.ja import phase5 as say
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
