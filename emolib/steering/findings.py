@@ -199,3 +199,26 @@ def stock_phrase(phrases: pd.DataFrame) -> pd.Series:
         phrases: `emolib.steering.robustness.stock_phrases`.
     """
     return (phrases["own_share"] >= LARGE_SHARE) & (phrases["own_share"] > phrases["baseline_share"])
+
+
+def qualified(claims: pd.DataFrame, *, significance: float, smallest_d: float) -> pd.DataFrame:
+    """What the reader of a claim of any phase has to know beside its verdict; nothing here changes one.
+
+    Args:
+        claims: rows with value, low, high, reference, detectable_d, max_p (NaN where there is none), verdict, reason.
+        significance: the level of the rank p that is corrected for how many are looked at.
+
+    Returns:
+        The rows with survives_correction (the corrected rank p reaches the level), holds_reference (the interval holds
+        the value that it should exclude), blind (the design does not detect the smallest effect of interest) and
+        small_effect_open (not supported since a control reaches it, but with an interval around the reference, so
+        that a small effect is not ruled out).
+    """
+    low, high, reference = (claims[name].astype(float) for name in ("low", "high", "reference"))
+    holds = (low <= reference) & (high >= reference)
+    return claims.assign(
+        survives_correction=claims["max_p"].astype(float) <= significance,
+        holds_reference=holds,
+        blind=claims["detectable_d"] > smallest_d,
+        small_effect_open=(claims["reason"] == "controls_reach_it") & holds,
+    )

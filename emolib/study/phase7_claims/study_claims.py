@@ -1,0 +1,57 @@
+"""What a study may claim: every claim of phases 3 and 5 with the bar that was set beforehand, where its numbers lie,
+and its verdict by the one rule of `emolib.steering.findings`; `statistics/claims.csv`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from emolib.base import store
+from emolib.steering.findings import judged
+from emolib.study.phase7_claims.sources import steered_models, vector_models
+from emolib.study.phase7_claims.statistics_files import csv_bytes, kept_csv
+from emolib.study.phase7_claims.steering_claims import steering_claims
+from emolib.study.phase7_claims.vector_claims import vector_claims
+from emolib.study.run import Run, kept
+
+BARS = {
+    "stability": "95 % interval of the split-half cosine above the 97.5 % point of shuffled labels",
+    "separation": "95 % interval of the vector's test AUC above the 97.5 % points of random directions and of shuffles",
+    "readout": "95 % interval of the probe's test AUC above the largest AUC of shuffled labels",
+    "beyond_words": "95 % interval of [AUC of the residual stream - AUC of a bag of words] above 0, all texts",
+    "beyond_words_implicit": "95 % interval of [AUC of the residual stream - AUC of a bag of words] above 0, implicit",
+    "subspace": "best validation excess of the overlap above the 97.5 % point of the largest excess of shuffled labels",
+    "steering": "95 % BCa interval of [own vector - other vectors] above 0, and the rank p of the worst control family "
+    "at most its bar",
+}
+ABSENT = ("rank_p", "rank_bar", "max_p", "max_family", "max_at", "max_z", "n_controls")  # from claims of Phase 3
+COLUMNS = (
+    *("phase", "claim", "model", "emotion", "measure", "bar", "value", "low", "high", "reference", "n"),
+    *("detectable_d", "rank_p", "rank_bar", "max_p", "max_family", "max_at", "max_z", "max_left_out", "n_controls"),
+    *("degenerate", "verdict", "reason", "artifact"),
+)
+
+
+@kept
+def claims(run: Run) -> pd.DataFrame:
+    """Every claim of every model, the ones that failed included.
+
+    Returns:
+        phase, claim, model, emotion, measure; bar (in words), value with low and high, reference (what the interval has
+        to exclude), n (scenarios), detectable_d; rank_p, rank_bar, n_controls (claims with control directions); max_p,
+        max_family, max_at, max_z, max_left_out (see `corrected_ranks`); degenerate, verdict, reason, artifact.
+    """
+    rows = [row for model in vector_models(run) for row in vector_claims(run, model)]
+    rows += [row for model in steered_models(run) for row in steering_claims(run, model)]
+    smallest_d = run.params.smallest_d
+    table = pd.DataFrame([_with_verdict(row, smallest_d) for row in rows], columns=list(COLUMNS))
+    data = csv_bytes(table)
+    matched = {"claims": store.digest(data.decode()), "smallest_d": smallest_d}
+    return kept_csv(run, "claims", matched, lambda: data)
+
+
+def _with_verdict(row: dict[str, Any], smallest_d: float) -> dict[str, Any]:
+    filled = {**dict.fromkeys(ABSENT), "max_left_out": False, **row, "bar": BARS[row["claim"]]}
+    return judged(filled, smallest_d=smallest_d)

@@ -1,0 +1,128 @@
+"""What finished phases 3 and 5 leave, made up: sweeps and tables whose truth is known, their claims and records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import emolib
+from emolib.base import store
+from emolib.base.parameters import resolve
+from emolib.base.paths import ResultPaths
+from emolib.scoring.measures import measures
+from emolib.steering.claims import claims_table
+from emolib.study.run import Run
+
+MODEL = "smollm2_135m"
+EMOTIONS = ("gratitude", "anger", "apology")
+METRICS = [*(f"{kind}/{emotion}" for emotion in EMOTIONS for kind in ("keywords", "target")), "valence"]
+NOTHING = dict.fromkeys(EMOTIONS, 0.0)
+
+
+def sweep_table(
+    push: dict[str, float] = NOTHING, *, n: int = 24, n_controls: int = 59, seed: int = 0, layer: int = 5
+) -> pd.DataFrame:
+    """An emotion's vector adds `push` to the emotion's own two measures; everything else is noise of sd 1."""
+    settings = [("baseline", "none", -1, 0.0, 0), *(("emotion", e, layer, 0.3, 0) for e in EMOTIONS)]
+    settings += [(f, "any", layer, 0.3, i) for f in ("isotropic", "shuffled") for i in range(n_controls)]
+    settings += [("direct_path", e, 8, 0.3, 0) for e in EMOTIONS]
+    return rows_of(settings, push, n=n, seed=seed)
+
+
+def rows_of(settings: list[tuple], push: dict[str, float], *, n: int, seed: int, first: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(settings, columns=["kind", "emotion", "layer", "alpha", "index"])
+    table = table.loc[table.index.repeat(n)].reset_index(drop=True)
+    table["scenario"] = [f"s{first + i:03d}" for i in range(n)] * len(settings)
+    values = rng.normal(0, 1, (len(table), len(METRICS))) + 5
+    table[METRICS] = values
+    for emotion, size in push.items():
+        own = (table["kind"].isin(["emotion", "pca", "prompting"])) & (table["emotion"] == emotion)
+        table.loc[own, [f"keywords/{emotion}", f"target/{emotion}"]] += size
+    return table.assign(split="test", unit="resid", **{"fluency/broken": False})
+
+
+def add_record(model: str, phase: str, files: dict[Path, bytes], **params: object) -> ResultPaths:
+    """Writes the files, and the record that the phase leaves when it has finished with these parameters."""
+    run = Run(resolve("quick", model, phase, params))
+    for path, data in files.items():
+        store.write(path, data, {})
+        run.artifacts.note(path)
+    run.record.write(run.artifacts.made)
+    return run.paths
+
+
+def add_phase5(
+    sweep: pd.DataFrame, model: str = MODEL, alternatives: pd.DataFrame | None = None, **params: object
+) -> ResultPaths:
+    """What a finished Phase 5 leaves: the sweeps, its claims and its record."""
+    where = ResultPaths("quick", model)
+    families = [name for name in ("isotropic", "shuffled") if (sweep["kind"] == name).any()]
+    claims = claims_table(sweep, measures(sweep, EMOTIONS), families=families, n_resamples=400)
+    tables = {"test": sweep, "claims": claims} | ({} if alternatives is None else {"alternatives": alternatives})
+    files = {where.sweep(name): store.table_bytes(table) for name, table in tables.items()}
+    return add_record(model, "phase5", files, **params)
+
+
+def add_phase3(
+    model: str = MODEL, *, stable: bool = True, gap: float = 0.1, found: bool = True, overlaps: bool = True
+) -> ResultPaths:
+    """What a finished Phase 3 leaves, with 40 / 24 / 24 scenarios."""
+    where = ResultPaths("quick", model)
+    tables = {where.vector_table(name): table for name, table in vector_tables(stable=stable, gap=gap).items()}
+    for split in ("validation", "test") if overlaps else ():
+        tables[where.subspace_table(f"overlap_{split}")] = overlap_table(0.4 if found else 0.15)
+    return add_record(model, "phase3", {path: store.table_bytes(table) for path, table in tables.items()})
+
+
+def vector_tables(*, stable: bool, gap: float) -> dict[str, pd.DataFrame]:
+    probes, stability, information = [], [], []
+    for emotion in EMOTIONS:
+        for layer in range(4):
+            auc = 0.9 if layer == 2 else 0.7
+            for split in ("validation", "test"):
+                row = {"emotion": emotion, "layer": layer, "split": split, "auc": auc}
+                probes.append({**row, "shuffled_mean": 0.5, "shuffled_max": 0.6})
+            low = 0.6 if stable and layer == 2 else 0.1
+            null = {"shuffled": 0.0, "shuffled_high": 0.3}
+            stability.append({"emotion": emotion, "layer": layer, "mean": low + 0.1, "low": low, "high": 0.8, **null})
+        for source in ("residual", "words"):
+            for style, count in (("all", 48), ("explicit", 24), ("implicit", 24)):
+                row = {"emotion": emotion, "source": source, "style": style, "auc": 0.9, "low": 0.8, "high": 0.95}
+                row |= {"shuffled_max": 0.6, "n": count, "advantage": np.nan}
+                if source == "words":
+                    row |= {"advantage": gap, "advantage_low": gap - 0.05, "advantage_high": gap + 0.05}
+                information.append(row)
+    parts = {"probes_mean": probes, "stability_mean": stability, "information": information}
+    return {name: pd.DataFrame(rows) for name, rows in parts.items()}
+
+
+def overlap_table(best: float) -> pd.DataFrame:
+    """The excess is largest at k = 3 and within one standard error of that at k = 2."""
+    excess = [best - 0.2, best - 0.01, best, best - 0.3]
+    rows = [
+        {"emotion": emotion, "layer": layer, "k": k + 1, "overlap": 0.3 + value, "null": 0.3, "null_high": 0.4}
+        | {"null_max": 0.2, "excess": value, "se": 0.05}
+        for emotion in EMOTIONS
+        for layer in (1, 2)
+        for k, value in enumerate(excess)
+    ]
+    return pd.DataFrame(rows)
+
+
+def open_run(**params: object) -> Run:
+    return emolib.open_run("quick", MODEL, "phase7", n_bootstrap=200, **params)
+
+
+def fluke(*, moves: bool) -> pd.DataFrame:
+    """Strong effects on all but the anger words, which are 0 but for one control direction's word in one text."""
+    sweep = sweep_table(dict.fromkeys(EMOTIONS, 3.0))
+    sweep["keywords/anger"] = 0.0
+    one = (sweep["kind"] == "isotropic") & (sweep["index"] == 7) & (sweep["scenario"] == "s003")
+    sweep.loc[one, "keywords/anger"] = 1.0
+    if moves:
+        own = (sweep["kind"] == "emotion") & (sweep["emotion"] == "anger")
+        sweep.loc[own, "keywords/anger"] = np.arange(own.sum()) % 3
+    return sweep
