@@ -23,7 +23,7 @@ HEADINGS = [
     "## 自動生成サマリ",
 ]
 PHASES = sorted(paths.NOTEBOOKS)
-HOUSE = ["phase1", "phase2", "phase5"]  # whose notebooks have one façade and 結論 first
+HOUSE = ["phase1", "phase2", "phase3", "phase5"]  # whose notebooks have one façade and 結論 first
 
 
 def source(phase: str) -> nbformat.NotebookNode:

@@ -24,18 +24,15 @@ from emolib.engine.stored_extraction import store_activations, texts_with_tokens
 from emolib.engine.triggers import NONE
 from emolib.scoring.measures import with_targets
 from emolib.study.activation_findings import findings as findings
-from emolib.study.run import Run
+from emolib.study.run import Run, kept
 
 N_SHUFFLES = 1000
 USUAL = ("last", "mean", "trigger")
 
 
+@kept
 def texts(run: Run) -> pd.DataFrame:
     """The profile's scenarios of every split, and as many training scenarios of each style for steering vectors."""
-    return run.once("texts", lambda: _selected(run))
-
-
-def _selected(run: Run) -> pd.DataFrame:
     parts = [run.texts(split) for split in ("train", "validation", "test")]
     parts += [of_style(run, style) for style in ("explicit", "implicit")]
     return pd.concat(parts).drop_duplicates("id").reset_index(drop=True)
@@ -62,18 +59,18 @@ def stored(run: Run, position: str) -> StoredActivations:
     return StoredActivations(run.paths.activations(), position)
 
 
+@kept
 def texts_table(run: Run) -> pd.DataFrame:
     """The texts with their tokens, as stored beside the activations."""
     matched = {"texts": digest(run), "keywords": keyword_digest(run.data)}
     path = run.paths.activations() / TEXTS
-    return run.once(
-        "texts_table", lambda: run.artifacts.table(path, matched, lambda: texts_with_tokens(run.lm, texts(run)))
-    )
+    return run.artifacts.table(path, matched, lambda: texts_with_tokens(run.lm, texts(run)))
 
 
+@kept
 def digest(run: Run) -> str:
     """Of the texts with everything that the data set says about them."""
-    return run.once("texts_digest", lambda: store.digest(texts(run).to_dict("list")))
+    return store.digest(texts(run).to_dict("list"))
 
 
 def usual_positions(run: Run) -> tuple[str, ...]:

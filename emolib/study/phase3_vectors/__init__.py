@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from emolib.study.phase3_vectors.cross_model import cross_model as similarity_across_models
+from emolib.directions.vectors import principal_components
+from emolib.study.phase3_vectors.cross_model import (
+    cross_model as similarity_across_models,
+)
 from emolib.study.phase3_vectors.decoding import (
     chosen_probe_layers,
     corpus_correlations,
@@ -14,20 +17,25 @@ from emolib.study.phase3_vectors.decoding import (
     trigger_projections,
 )
 from emolib.study.phase3_vectors.fitting import (
-    chosen_k,
-    chosen_separation,
     cosines,
     distances,
     norms,
     position_norms,
-    principal_components,
-    restricted_table,
     stability,
+    training,
+)
+from emolib.study.phase3_vectors.restricted import (
+    restricted_table,
     style_agreement,
+)
+from emolib.study.phase3_vectors.separation import (
+    chosen_separation,
+)
+from emolib.study.phase3_vectors.subspace_fits import (
+    chosen_k,
     subspace_halves,
     subspace_shares,
     topic_overlap,
-    training,
 )
 
 __all__ = [

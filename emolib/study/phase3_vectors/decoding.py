@@ -3,16 +3,18 @@ and the projection of every token of a few texts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from emolib.base import language, paths, store
+from emolib.base import paths, store
 from emolib.data.activations import Activations
+from emolib.directions.vectors import EmotionVectors
 from emolib.engine.extraction import extract_activations
-from emolib.plots import views
 from emolib.readout.information import cross_style_table, information_table
 from emolib.readout.leaks import shuffled_within
 from emolib.readout.probes import probe_table
@@ -116,13 +118,18 @@ def projection_correlations(run: Run, position: str, chosen: pd.DataFrame) -> pd
     rng = np.random.default_rng(run.params.seed)
     order = np.arange(len(acts.texts))
     shuffles = np.stack([shuffled_within(order, acts.texts["scenario"], rng) for _ in range(N_PERMUTATIONS)])
-    return _correlations(run, acts, scored, chosen, fitting.vectors(run, position), shuffles)
+    return _correlations(run.emotions, acts, scored, chosen, fitting.vectors(run, position), shuffles)
 
 
 def _correlations(
-    run: Run, acts: Activations, scored: pd.DataFrame, chosen: pd.DataFrame, vecs, shuffles: np.ndarray
+    emotions: Sequence[str],
+    acts: Activations,
+    scored: pd.DataFrame,
+    chosen: pd.DataFrame,
+    vecs: EmotionVectors,
+    shuffles: np.ndarray,
 ) -> pd.DataFrame:
-    named = [name for name in (*(f"target/{e}" for e in run.emotions), "valence", "politeness/score") if name in scored]
+    named = [name for name in (*(f"target/{e}" for e in emotions), "valence", "politeness/score") if name in scored]
     rows = []
     for emotion, layer in zip(chosen["emotion"], chosen["layer"], strict=True):
         along = acts.layer("resid_pre", layer) @ vecs[emotion][layer].values
@@ -184,13 +191,16 @@ def corpus_correlations(run: Run, chosen: pd.DataFrame) -> pd.DataFrame:
         rng = np.random.default_rng(params.seed)
         shuffles = np.stack([rng.permutation(len(table)) for _ in range(N_PERMUTATIONS)])
         vecs = fitting.vectors(run, "mean")
-        rows = _correlations(run, acts, scored, chosen, vecs, shuffles)
-        return rows.merge(_human(run, acts, labels[picked], chosen, vecs), on="emotion", how="left")
+        rows = _correlations(run.emotions, acts, scored, chosen, vecs, shuffles)
+        human = _human(acts, labels[picked], chosen, vecs, n_resamples=params.n_bootstrap, seed=params.seed)
+        return rows.merge(human, on="emotion", how="left")
 
     return run.artifacts.table(run.paths.vector_table("corpus_projections"), matched, compute)
 
 
-def _human(run: Run, acts: Activations, labels: np.ndarray, chosen: pd.DataFrame, vecs) -> pd.DataFrame:
+def _human(
+    acts: Activations, labels: np.ndarray, chosen: pd.DataFrame, vecs: EmotionVectors, *, n_resamples: int, seed: int
+) -> pd.DataFrame:
     """How well each projection finds the texts that people gave the emotion's labels."""
     rows = []
     for emotion, layer in zip(chosen["emotion"], chosen["layer"], strict=True):
@@ -199,8 +209,7 @@ def _human(run: Run, acts: Activations, labels: np.ndarray, chosen: pd.DataFrame
         row = {"emotion": emotion, "n_human": int(truth.sum())}
         if 0 < truth.sum() < len(truth):
             along = acts.layer("resid_pre", layer) @ vecs[emotion][layer].values
-            params = run.params
-            ends = auc_interval(along, truth, acts.texts["scenario"], n_resamples=params.n_bootstrap, seed=params.seed)
+            ends = auc_interval(along, truth, acts.texts["scenario"], n_resamples=n_resamples, seed=seed)
             row |= dict(zip(("human_auc", "human_low", "human_high"), ends, strict=True))
         rows.append(row)
     return pd.DataFrame(rows)
@@ -209,12 +218,21 @@ def _human(run: Run, acts: Activations, labels: np.ndarray, chosen: pd.DataFrame
 # tokens
 
 
-def token_projections(run: Run, chosen: pd.DataFrame, emotion: str) -> dict:
-    """A view of a few test texts, every token coloured by its projection on an emotion's direction.
+class TokenProjections(NamedTuple):
+    """One text's tokens, and each one's projection on an emotion's direction, `[token]`."""
+
+    emotion: str
+    style: str
+    tokens: list[str]
+    along: np.ndarray
+
+
+def token_projections(run: Run, chosen: pd.DataFrame, emotion: str) -> list[TokenProjections]:
+    """The projection of every token of a few test texts on an emotion's direction.
 
     The texts are the first scenario's of each style, in every label. The unit is the median norm of neutral tokens at
     the layer; the neutral test texts' mean projection is taken off, and first tokens, whose norm is of another size,
-    are left white.
+    are set to 0.
     """
     layer = int(chosen.set_index("emotion")["layer"][emotion])
     vec = fitting.vectors(run, "mean")[emotion][layer]
@@ -231,9 +249,8 @@ def token_projections(run: Run, chosen: pd.DataFrame, emotion: str) -> dict:
     for i, row in enumerate(texts.to_dict("records")):
         values = along[acts.offsets[i] : acts.offsets[i + 1]].copy()
         values[0] = 0.0
-        label = language.word("joined_by").join(language.name(row[column]) for column in ("emotion", "style"))
-        rows.append((label, list(strings[row["id"]]), values))
-    return views.coloured_tokens_many(rows)
+        rows.append(TokenProjections(row["emotion"], row["style"], list(strings[row["id"]]), values))
+    return rows
 
 
 def trigger_projections(run: Run, chosen: pd.DataFrame) -> pd.DataFrame:

@@ -22,10 +22,11 @@ from emolib.data.activations import Activations
 from emolib.data.dataset import build_dataset
 from emolib.plots import figures, views
 from emolib.report import markup
-from emolib.report.ja import names, phase2, phase3, phase3_decoding
+from emolib.report.ja import names, phase2, phase3, phase3_discussion, phase3_geometry, phase3_subspaces
 from emolib.scoring.goemotions import LABELS
 from emolib.selftest.planted import plant, planted_scenarios
 from emolib.study.activation_findings import findings
+from emolib.study.phase3_vectors.answers import separation_codes
 from emolib.study.run import Run
 
 NAN = float("nan")
@@ -191,14 +192,14 @@ def test_an_interval_without_a_number_is_a_dash():
 
 def test_figures_between_models_are_limited_to_a_few_emotions(monkeypatch):
     drawn = []
-    monkeypatch.setattr(phase3, "show", lambda run, fig, name: drawn.append(name))
+    monkeypatch.setattr(phase3_subspaces, "show", lambda run, fig, name: drawn.append(name))
     columns = "model_a model_b emotion layer_a layer_b cosine"
     table = rows(*((("a", "b", f"e{i}", layer, layer, 0.1)) for i in range(9) for layer in (0, 1)), columns=columns)
-    phase3.show_cross_model(None, table)
+    phase3.figure_cross_model(None, table)
     assert drawn == [f"cross_model_e{i}" for i in range(names.MOST_DRAWN)]
-    phase3.show_cross_model(None, table.iloc[:0])
+    phase3.figure_cross_model(None, table.iloc[:0])
     assert len(drawn) == names.MOST_DRAWN
-    assert phase3.cross_model_rows(table.iloc[:0])["結果"].tolist() == ["該当なし"]
+    assert phase3.table_cross_model(table.iloc[:0]) is None
 
 
 # phase 2
@@ -310,18 +311,19 @@ def separations(low: float, random: float, shuffled: float) -> pd.DataFrame:
     ("low", "random", "shuffled", "expected"),
     [
         (0.8, 0.7, 0.7, "生・白色化のベクトルへの射影だけで"),
-        (0.8, 0.7, 0.9, "どの見方も、区間の下限が"),
-        (0.8, 0.9, 0.7, "どの見方も、区間の下限が"),
-        (0.8, 0.8, 0.7, "どの見方も、区間の下限が"),
+        (0.8, 0.7, 0.9, "どの表し方も、区間の下限が"),
+        (0.8, 0.9, 0.7, "どの表し方も、区間の下限が"),
+        (0.8, 0.8, 0.7, "どの表し方も、区間の下限が"),
         (NAN, 0.7, 0.7, "計算できないため、判定しない"),
     ],
 )
 def test_a_vector_separates_only_above_both_nulls(low, random, shuffled, expected):
     table = separations(low, random, shuffled)
-    assert expected in said(phase3.separation_sentence(table))
-    passed = "怒りのテスト文を対照の 97.5 % 点より良く分ける" in phase3._raw_separation_sentence(table)
+    assert expected in said(phase3.sentence_separation(table))
+    closing = phase3_discussion._separation_line(separation_codes(table[table["variant"] == "raw"]))
+    passed = "怒りのテスト文を対照の 97.5 % 点より良く分ける" in closing
     assert passed == (expected[0] == "生")
-    assert "nan" not in said(phase3.separation_sentence(table)) + phase3._raw_separation_sentence(table)
+    assert "nan" not in said(phase3.sentence_separation(table)) + closing
 
 
 def test_what_implicit_texts_and_the_surface_tell_is_said_both_ways():
@@ -330,7 +332,7 @@ def test_what_implicit_texts_and_the_surface_tell_is_said_both_ways():
             ("anger", "all", 3, 1.0, "all", 0.9, 0.8, 1.0, 16),
             ("anger", "implicit", 2, -0.001, "implicit", 0.6, low, 0.8, 8),
         ]
-        return said(phase3.restricted_sentence(rows(*own, *more, columns=RESTRICTED)))
+        return said(phase3.sentence_restricted(rows(*own, *more, columns=RESTRICTED)))
 
     assert "0.5 を上回る" in restricted(0.55) and "表層は除去していない" in restricted(0.55)
     assert "偶然（0.5）と区別できない" in restricted(0.4)
@@ -347,7 +349,7 @@ def test_restricted_rows_keep_the_order_of_the_emotions():
         ("anger", "all", 1, 1.0, "implicit", 0.7, 0.6, 0.8, 16),
         columns=RESTRICTED,
     )
-    shown = phase3.restricted_rows(table)
+    shown = phase3.table_restricted(table)
     assert shown.index.tolist() == [("感謝", "全ての文"), ("感謝", "表層を除去"), ("怒り", "全ての文")]
     assert shown.iloc[1].tolist() == [3, "0.00", "0.90 [0.80, 1.00]", "—"]
 
@@ -360,7 +362,7 @@ def vectors_report(raw: float, standardised: float, trimmed: float, *, low: floa
     cosines = rows(*(("anger–joy", "anger", "joy", n, raw, standardised, trimmed) for n in range(4)), columns=COSINES)
     stability = rows(*(("anger", n, low + 0.1, low, low + 0.2, 0.0, 0.2) for n in range(4)), columns=STABILITY)
     styles = rows(*(("anger", n, style) for n in range(4)), columns="emotion layer cosine")
-    return said(phase3.discussion(cosines, stability, separations(0.8, 0.7, 0.7), styles))
+    return said(phase3.discussion_vectors(cosines, stability, separations(0.8, 0.7, 0.7), styles))
 
 
 def test_cosines_are_read_by_what_few_dimensions_do_to_them():
@@ -389,7 +391,7 @@ TOPICS = "emotion layer k with_neutral with_differences"
 def k_report(found: bool, overlap: float, *, neutral: float = 0.8) -> str:
     table = rows(("anger", 3, 2, 0.4, 3, 0.5, 0.1, 0.3, found, overlap, 0.2, 0.4), columns=K)
     topics = rows(("anger", 3, 1, neutral, 0.3), ("joy", 3, 1, neutral, 0.3), columns=TOPICS)
-    return said(phase3.subspace_sentence(table, topics))
+    return said(phase3.sentence_subspaces(table, topics))
 
 
 def test_a_subspace_is_claimed_only_beyond_its_nulls():
@@ -403,17 +405,21 @@ def test_a_subspace_is_claimed_only_beyond_its_nulls():
     )
 
 
-def test_pairs_are_limited_to_the_most_alike():
+def test_pairs_are_limited_to_the_most_alike(monkeypatch):
+    drawn: list = []
     pairs = [
         (f"a{i}–b{i}", f"a{i}", f"b{i}", layer, 0.0, i / 40 * (-1) ** i, 0.0) for i in range(30) for layer in range(3)
     ]
     table = rows(*pairs, columns=COSINES)
-    shown = phase3.cosine_rows(table)
-    assert len(shown) == 3 * phase3.MOST_PAIRS
+    shown = phase3.table_cosines(table)
+    assert len(shown) == 3 * phase3_geometry.MOST_PAIRS
     assert {name for _, name in shown.index} == {f"a{i}–b{i}" for i in range(20, 30)}
-    assert set(phase3.cosine_curves(table)["pair"]) == {f"a{i}–b{i}" for i in (27, 28, 29)}
-    assert len(phase3.matrix_rows(phase3.pair_matrix(table, "raw", 1.0))) == phase3.MOST_PAIRS
-    assert len(set(phase3.drawn(table, "pair")["pair"])) == names.MOST_DRAWN
+    monkeypatch.setattr(phase3_geometry, "show", lambda run, fig, name: drawn.append(fig))
+    phase3.figure_cosines(None, table)
+    listed = {trace.legendgroup for trace in drawn[0].data if trace.legendgroup}
+    assert listed == {f"a{i}–b{i}" for i in (27, 28, 29)}
+    assert phase3.table_similarity(table).shape == (phase3_geometry.MOST_PAIRS, phase3_geometry.MOST_PAIRS)
+    assert len(set(phase3_geometry.drawn(table, "pair")["pair"])) == names.MOST_DRAWN
 
 
 # phase 3: what is read out
@@ -428,7 +434,7 @@ def information_report(low: float, high: float, *, auc: float = 0.9, shuffled: f
     middle = (low + high) / 2
     own = ("anger", "residual", "all", 3, 0.01, auc, 0.8, 1.0, 0.5, shuffled, NAN, NAN, NAN, 16)
     bag = ("anger", "words", "all", None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, middle, low, high, 16)
-    return said(phase3_decoding.information_sentence(rows(own, bag, columns=INFORMATION)))
+    return said(phase3.sentence_information(rows(own, bag, columns=INFORMATION)))
 
 
 def test_more_than_the_words_is_claimed_only_where_the_interval_is_beyond_zero():
@@ -451,15 +457,15 @@ def test_a_probe_carries_over_only_above_chance_and_its_shuffles():
     def crossed(auc: float, low: float, shuffled: float) -> str:
         ways = [("residual", auc, low, 1.0, shuffled), ("words", 0.6, 0.4, 0.8, 0.6)]
         table = rows(*(("anger", s, "explicit", "implicit", 3, a, b, c, d, 9) for s, a, b, c, d in ways), columns=CROSS)
-        return said(phase3_decoding.cross_style_sentence(table))
+        return said(phase3.sentence_cross_style(table))
 
     assert "（明示表現→暗示表現、9 文）" in crossed(0.9, 0.8, 0.7) and "通じる。" in crossed(0.9, 0.8, 0.7)
     assert "通じるとは言えない" in crossed(0.9, 0.4, 0.7)
     assert "通じるとは言えない" in crossed(0.9, 0.8, 0.95)
     assert "判定しない" in crossed(NAN, NAN, 0.7) and "通じる" not in crossed(NAN, NAN, 0.7)
     empty = pd.DataFrame(columns=CROSS.split())
-    assert "行っていない" in said(phase3_decoding.cross_style_sentence(empty))
-    assert phase3_decoding.cross_style_rows(empty)["結果"].tolist() == ["該当なし"]
+    assert "行っていない" in said(phase3.sentence_cross_style(empty))
+    assert phase3.table_cross_style(empty) is None
 
 
 def projections(own: float, null: float, *others: float) -> pd.DataFrame:
@@ -470,23 +476,23 @@ def projections(own: float, null: float, *others: float) -> pd.DataFrame:
 
 def test_a_projection_is_specific_only_where_no_other_score_follows_it_more():
     def sentence(*values: float) -> str:
-        return said(phase3_decoding.projection_sentence(projections(*values)))
+        return said(phase3.sentence_projections(projections(*values)))
 
     assert "他の感情の確率との相関より大きい" in sentence(0.6, 0.2, 0.3)
     assert "特異的とは言えない" in sentence(0.6, 0.2, 0.7)
     assert "入れ替えた得点と区別できない" in sentence(0.1, 0.2, 0.05)
-    assert "自分の得点との順位相関 +0.00" in sentence(-0.001, 0.2, 0.05)
+    assert "当該感情の得点との順位相関 +0.00" in sentence(-0.001, 0.2, 0.05)
     assert "比べる他の感情の得点がない" in sentence(0.6, 0.2) and "より大きい" not in sentence(0.6, 0.2)
     assert "相関は測れない" in sentence(NAN, NAN, 0.3) and "nan" not in sentence(NAN, NAN, 0.3)
     unscored = projections(0.6, 0.2, 0.3).drop(columns="target/anger")
-    assert "相関は測れない" in said(phase3_decoding.projection_sentence(unscored))
+    assert "相関は測れない" in said(phase3.sentence_projections(unscored))
 
 
 def test_many_scores_are_shown_as_the_own_and_the_highest_of_the_others():
-    few = phase3_decoding.projection_rows(projections(0.6, 0.2, 0.1, 0.7))
+    few = phase3.table_projections(projections(0.6, 0.2, 0.1, 0.7))
     assert [c for c in few if "確率" in c] == ["怒りの確率", "other0の確率", "other1の確率"]
-    many = phase3_decoding.projection_rows(projections(0.6, 0.2, *(i / 20 for i in range(9))))
-    assert many.loc["怒り", "自分の得点"] == 0.6
+    many = phase3.table_projections(projections(0.6, 0.2, *(i / 20 for i in range(9))))
+    assert many.loc["怒り", "当該感情の得点"] == 0.6
     assert many.loc["怒り", "他で最大の得点"] == "other8の確率 0.40"
     assert len(many.columns) < 8 and many.loc["怒り", "感情価"] == 0
 
@@ -494,21 +500,21 @@ def test_many_scores_are_shown_as_the_own_and_the_highest_of_the_others():
 def test_people_s_labels_are_found_only_above_a_half():
     def corpus(auc: float, low: float) -> str:
         table = projections(0.6, 0.2).assign(n_human=9, human_auc=auc, human_low=low, human_high=1.0)
-        assert len(phase3_decoding.corpus_rows(table)) == 1
-        return said(phase3_decoding.corpus_sentence(table, "x"))
+        assert len(phase3.table_corpus(table)) == 1
+        return said(phase3.sentence_corpus(table, "x"))
 
     assert "0.5 を上回る" in corpus(0.8, 0.6)
     assert "0.5 と区別できない" in corpus(0.6, 0.45)
     assert "その文がない" in corpus(NAN, NAN) and "nan" not in corpus(NAN, NAN)
     without = projections(0.6, 0.2).assign(n_human=0)
-    assert "その文がない" in said(phase3_decoding.corpus_sentence(without, "x"))
-    assert "人のラベルがある文" in phase3_decoding.corpus_rows(without)
+    assert "その文がない" in said(phase3.sentence_corpus(without, "x"))
+    assert "人のラベルがある文" in phase3.table_corpus(without)
 
 
 def test_what_stands_at_the_word_is_said_both_ways():
     def tokens(at_word: float, overall: float, share: float = 0.2) -> str:
         table = rows(("anger", 3, 9, at_word, overall, share), columns="emotion layer n at_word overall share")
-        return said(phase3_decoding.token_sentence(table))
+        return said(phase3.sentence_tokens(table))
 
     assert "怒りの射影は、感情語の位置で文の平均の 2 倍を超える" in tokens(0.5, 0.2)
     assert "占めるのは 20%–20% で、残りは他のトークンにある" in tokens(0.5, 0.2)
@@ -522,7 +528,7 @@ def concluded(chosen: pd.DataFrame, *, gap: float = 0.1, k: int = 1, found: bool
     cells = [("anger", "words", style, None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, gap, gap, 0.2, 16) for style in STYLES]
     table = rows(("anger", 3, k, 0.4, k, 0.4, 0.1, 0.2, found, 0.6, 0.3, 0.4), columns=K)
     along = rows(("anger", 3, 16, 0.3, other, 0.2), columns="emotion layer n target/anger target/joy null")
-    return said(phase3_decoding.discussion(chosen, 8, rows(*cells, columns=INFORMATION), table, along))
+    return said(phase3.discussion_decoding(chosen, 8, rows(*cells, columns=INFORMATION), table, along))
 
 
 STYLES = ("all", "implicit")
@@ -533,13 +539,13 @@ def test_the_hypotheses_are_answered_one_by_one():
         ("anger", 3, 0.9, 0.9, 0.5, 0.7), columns="emotion layer validation_auc test_auc shuffled_mean shuffled_max"
     )
     met = concluded(chosen)
-    assert "全体では怒りが基準を満たす、暗示文では怒りが基準を満たす。" in met and "仮説は支持されない" not in met
+    assert "全体では怒りが基準を満たす、暗示表現の文では怒りが基準を満たす。" in met and "仮説は支持されない" not in met
     missed = concluded(chosen, gap=-0.1)
-    assert "暗示文ではどの感情でも差を検出できない" in missed and "仮説は支持されない" in missed
+    assert "暗示表現の文ではどの感情でも差を検出できない" in missed and "仮説は支持されない" in missed
     assert "二つ目以降の方向がラベルに固有だという証拠はない" in met
     assert "二つ目" not in concluded(chosen, k=3) and "怒り（k = 3）で基準を満たす" in concluded(chosen, k=3)
     assert "確かめられない" in concluded(chosen, found=False)
-    assert "自分の感情より大きいことはない" in met and "特異的とは言えない" in concluded(chosen, other=0.4)
+    assert "当該感情より大きいことはない" in met and "特異的とは言えない" in concluded(chosen, other=0.4)
 
 
 def test_a_probe_is_above_its_shuffles_only_where_it_is():

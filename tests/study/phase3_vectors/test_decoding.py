@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from emolib.base import language
 from emolib.base.errors import UserError
 from emolib.plots.views import VIEW_MIME
-from emolib.report.ja import phase3_decoding as wording
+from emolib.report.ja import phase3, phase3_projections
 from emolib.scoring.goemotions import LABELS
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
 from emolib.study.phase3_vectors import decoding, fitting
@@ -96,8 +96,8 @@ def test_the_residual_stream_knows_no_more_than_the_words_where_the_words_say_it
     assert words_alone["advantage"].abs().max() < 0.05
     assert (length.loc["all", "advantage_low"] > 0).all()  # control: it knows more than the length
     assert (none.loc[(none["source"] == "residual") & (none["style"] == "all"), "low"] < 0.5).all()
-    said, unsaid = (wording.information_sentence(table).data for table in (found, none))
-    assert "語の袋との差は検出できない" in said and "より多くを知っている" not in said
+    said, unsaid = (phase3.sentence_information(table).data for table in (found, none))
+    assert "bag of words との差は検出できない" in said and "より多くを知っている" not in said
     assert "を上回らない" in unsaid
 
 
@@ -112,7 +112,7 @@ def test_a_probe_carries_over_to_a_style_that_differs_in_name_alone(run, bare):
     nothing = decoding.cross_style(bare)
     crossed = nothing[(nothing["source"] == "residual") & (nothing["trained_on"] != "all")]
     assert (crossed["low"] < 0.5).all()
-    assert "別の種類の文にも通じる" not in wording.cross_style_sentence(nothing).data
+    assert "別の表現の文にも通じる" not in phase3.sentence_cross_style(nothing).data
 
 
 # scores
@@ -132,8 +132,8 @@ def test_projections_correlate_with_scores_that_follow_them_and_not_with_others(
             acts.layer("resid_pre", END_LAYER) @ fitting.vectors(run, "last")["gratitude"][END_LAYER].values, along
         ).statistic
     )
-    said = wording.projection_sentence(table.reset_index()).data
-    assert "怒り: 自分の得点との順位相関 +1.00" in said
+    said = phase3.sentence_projections(table.reset_index()).data
+    assert "怒り（当該感情の得点との順位相関 +1.00" in said
     assert "謝罪: この感情に対応する得点がないか、値が変わらない" in said  # its score is the same for every text
 
 
@@ -166,11 +166,11 @@ def test_projections_find_the_texts_that_people_labelled(planted, saved, run, co
     assert table.loc[["gratitude", "anger"], "n_human"].between(20, 45).all()
     assert table.loc["apology", "n_human"] == 0 and pd.isna(table.loc["apology", "human_auc"])
     assert set(table["n"]) == {100}
-    said = wording.corpus_sentence(table.reset_index(), "data/goemotions").data
+    said = phase3.sentence_corpus(table.reset_index(), "data/goemotions").data
     assert said.count("0.5 を上回る") == 2 and "謝罪: 対応する GoEmotions のラベルがないか、その文がない" in said
-    rows = wording.corpus_rows(table.reset_index())
+    rows = phase3.table_corpus(table.reset_index())
     assert rows["人のラベルとの AUC"].tolist()[-1] == "—"
-    assert len(wording.projection_rows(table.reset_index())) == 3
+    assert len(phase3.table_projections(table.reset_index())) == 3
 
 
 def mix_labels(corpus: Path) -> None:
@@ -185,7 +185,7 @@ def test_labels_at_random_are_not_found(planted, saved, run, corpus):
     mine = vectors_run(planted.lm, saved, corpus=str(corpus), n_corpus=100)
     table = decoding.corpus_correlations(mine, at_layer(3)).set_index("emotion")
     assert (table.loc[["gratitude", "anger"], "human_low"] < 0.5).all()
-    assert "を上回る" not in wording.corpus_sentence(table.reset_index(), "x").data
+    assert "を上回る" not in phase3.sentence_corpus(table.reset_index(), "x").data
 
 
 def test_the_corpus_table_is_made_anew_where_layers_change_hands_or_the_intervals_do(planted, saved, run, corpus):
@@ -206,8 +206,8 @@ def test_without_the_corpus_nothing_is_measured_and_the_report_says_so(planted, 
     away = vectors_run(planted.lm, saved, corpus=str(tmp_path / "nowhere"))
     table = decoding.corpus_correlations(away, at_layer(3))
     assert table.empty and decoding.corpus_folder(away) is None
-    assert "がこの計算機にないため" in wording.corpus_sentence(table, "data/goemotions").data
-    assert wording.corpus_rows(table)["結果"].tolist() == ["該当なし"]
+    assert "がこの計算機にないため" in phase3.sentence_corpus(table, "data/goemotions").data
+    assert phase3.table_corpus(table) is None
 
 
 def test_a_corpus_without_its_labels_is_told(planted, saved, run, corpus):
@@ -220,10 +220,14 @@ def test_a_corpus_without_its_labels_is_told(planted, saved, run, corpus):
 # tokens
 
 
-def test_every_text_of_the_view_is_one_part_whose_first_token_is_white(run):
-    view = decoding.token_projections(run, at_layer(END_LAYER), "anger")
-    parts = view[VIEW_MIME]["elements"]
+def test_every_text_of_the_view_is_one_part_whose_first_token_is_white(run, monkeypatch):
     texts = run.texts("test")
+    found = decoding.token_projections(run, at_layer(END_LAYER), "anger")
+    shown: list[dict] = []
+    monkeypatch.setattr(phase3_projections, "show_view", lambda run, view, name: shown.append(view))
+    phase3.figure_tokens(run, found, "anger")
+    parts = shown[0][VIEW_MIME]["elements"]
+    assert [(text.emotion, text.tokens) for text in found][1] == (texts["emotion"][1], parts[1]["props"]["tokens"])
     assert len(parts) == 2 * texts["emotion"].nunique()  # a scenario of each style
     assert [part["label"] for part in parts[:4]] == [
         f"{language.name(e)}・{language.name(texts['style'][0])}" for e in texts["emotion"][:4]
@@ -245,7 +249,7 @@ def test_a_projection_at_the_word_is_told_from_one_over_the_whole_text(run, bare
     embedded = decoding.trigger_projections(run, at_layer(0))
     assert set(embedded["emotion"]) == set(words.EMOTIONS) and set(embedded["n"]) == {8}
     assert (embedded["at_word"] > 5 * embedded["overall"]).all()  # the word alone makes the mean of the embeddings
-    assert "2 倍を超える" in wording.token_sentence(embedded).data
+    assert "2 倍を超える" in phase3.sentence_tokens(embedded).data
     vecs, acts = fitting.vectors(run, "mean")["anger"][0], fitting.split_of(run, "mean", "test")
     own = acts.where(acts.texts["emotion"] == "anger").values["resid_pre"][0] @ vecs.direction
     neutral = acts.where(acts.texts["emotion"] == "neutral").values["resid_pre"][0] @ vecs.direction
@@ -256,7 +260,7 @@ def test_a_projection_at_the_word_is_told_from_one_over_the_whole_text(run, bare
     assert row["at_word"] == pytest.approx((word.mean() - neutral.mean()) / vecs.neutral_norm, rel=1e-4)
     nothing = decoding.trigger_projections(bare, at_layer(0))
     assert nothing.empty
-    assert "感情語の位置がない" in wording.token_sentence(nothing).data
+    assert "感情語の位置がない" in phase3.sentence_tokens(nothing).data
 
 
 def test_the_probes_table_is_that_of_a_probe_on_every_layer(run):

@@ -14,11 +14,12 @@ from sklearn.metrics import roc_auc_score
 
 from emolib.base import store
 from emolib.directions.vectors import VARIANTS, fit_emotion_vectors, projection_direction
-from emolib.report.ja import phase3 as wording
+from emolib.report.ja import phase3
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
 from emolib.statistics.auc import auc_interval
 from emolib.study import phase1_dataset, phase2_activations
-from emolib.study.phase3_vectors import cross_model, fitting
+from emolib.study.phase3_vectors import cross_model, fitting, restricted, subspace_fits
+from emolib.study.phase3_vectors.separation import chosen_separation, separations
 from emolib.study.run import Run
 
 Open = Callable[..., Run]
@@ -159,7 +160,7 @@ def test_vectors_at_the_trigger_need_texts_of_every_emotion_that_have_one(run, p
 
 @pytest.fixture(scope="module")
 def separation(run: Run) -> pd.DataFrame:
-    return fitting.chosen_separation(run)
+    return chosen_separation(run)
 
 
 def test_planted_emotions_separate_and_the_verdict_says_so(separation, run):
@@ -168,21 +169,21 @@ def test_planted_emotions_separate_and_the_verdict_says_so(separation, run):
     assert (separation["auc"] > 0.95).all()
     assert supported(separation).all()
     assert separation[["random_high", "shuffled_high"]].gt(0.5).all(axis=None)
-    said = wording.separation_sentence(separation).data
+    said = phase3.sentence_separation(separation).data
     assert said.count("97.5 % 点より良く分ける") == 3 and "上回らない" not in said
 
 
 def test_texts_without_triggers_do_not_separate(planted, data, elsewhere):
     bare = vectors_run(planted.lm, written(without_triggers(data), elsewhere))
-    table = fitting.chosen_separation(bare)
+    table = chosen_separation(bare)
     assert set(table["position"]) == {"mean", "last"}
     assert not supported(table).any()
-    said = wording.separation_sentence(table).data
-    assert said.count("どの見方も") == 3 and "良く分ける" not in said
+    said = phase3.sentence_separation(table).data
+    assert said.count("どの表し方も") == 1 and "感謝・怒り・謝罪: どの" in said and "良く分ける" not in said
 
 
 def test_the_end_of_a_text_does_not_separate_without_the_circuit(cut, saved, elsewhere):
-    table = fitting.chosen_separation(vectors_run(cut.lm, saved))
+    table = chosen_separation(vectors_run(cut.lm, saved))
     at = table.groupby("position")
     assert not supported(at.get_group("last")).any()
     assert supported(at.get_group("mean")).all()  # control: the trigger words themselves differ in the embedding
@@ -192,7 +193,7 @@ def test_the_layer_is_chosen_without_the_test_texts(separation, planted, data, e
     swapped = data.copy()
     rows = swapped["split"] == "test"
     swapped.loc[rows, "emotion"] = swapped[rows].groupby("scenario")["emotion"].transform(lambda e: np.roll(e, 1))
-    table = fitting.chosen_separation(vectors_run(planted.lm, written(swapped, elsewhere)))
+    table = chosen_separation(vectors_run(planted.lm, written(swapped, elsewhere)))
     shared = [name for name in ("mean", "last") if name in set(table["position"])]
     mine, theirs = (t[t["position"].isin(shared)].reset_index(drop=True) for t in (separation, table))
     assert shared == ["mean", "last"]
@@ -202,7 +203,7 @@ def test_the_layer_is_chosen_without_the_test_texts(separation, planted, data, e
 
 
 def test_the_layer_is_the_best_on_validation_and_the_auc_that_of_the_test_texts(separation, run):
-    table = fitting.separation(run, "last")
+    table = separations(run, "last")
     vecs, test = fitting.vectors(run, "last"), fitting.split_of(run, "last", "test")
     for row in separation[separation["position"] == "last"].to_dict("records"):
         own = table[(table["emotion"] == row["emotion"]) & (table["variant"] == row["variant"])]
@@ -228,27 +229,27 @@ def test_the_shuffled_null_is_about_chance_where_the_signal_is_most_of_the_varia
 
 def test_vectors_of_implicit_texts_tell_test_texts_of_either_style_apart(run, monkeypatch):
     monkeypatch.setattr(phase1_dataset, "adjusted", lambda run: False)
-    table = fitting.restricted_table(run)
+    table = restricted.restricted_table(run)
     assert set(table["fitted_on"]) == {"all", "implicit"}
     implicit = table[table["fitted_on"] == "implicit"]
     assert set(implicit["tested_on"]) == {"all", "explicit", "implicit"}
     assert (implicit["auc"] > 0.9).all() and implicit["cosine"].between(0.7, 0.9999).all()
     assert set(table.loc[table["fitted_on"] == "all", "cosine"].round(6)) == {1.0}
-    assert "偶然（0.5）と区別できない" not in wording.restricted_sentence(table).data
+    assert "偶然（0.5）と区別できない" not in phase3.sentence_restricted(table).data
 
 
 def test_one_style_alone_gives_no_vectors_of_its_own(planted, data, elsewhere, monkeypatch):
     monkeypatch.setattr(phase1_dataset, "adjusted", lambda run: False)
     plain = vectors_run(planted.lm, written(data.assign(style="unspecified"), elsewhere))
-    assert set(fitting.restricted_vectors(plain)) == {"all"}
-    assert fitting.style_agreement(plain, "mean").empty
-    table = fitting.restricted_table(plain)
+    assert set(restricted.restricted_vectors(plain)) == {"all"}
+    assert restricted.style_agreement(plain, "mean").empty
+    table = restricted.restricted_table(plain)
     assert set(table["tested_on"]) == {"all"}
-    assert len(wording.restricted_rows(table)) == 3
+    assert len(phase3.table_restricted(table)) == 3
 
 
 def test_styles_agree_on_the_planted_vectors(run):
-    table = fitting.style_agreement(run, "last")
+    table = restricted.style_agreement(run, "last")
     assert table.loc[table["layer"] == 2, "cosine"].min() > 0.9
     assert len(table) == 3 * (run.lm.n_layers + 1)
 
@@ -268,25 +269,25 @@ def shouting(planted: Planted, data: pd.DataFrame, elsewhere: Path) -> Run:
 
 def test_what_follows_the_punctuation_is_taken_out_and_what_does_not_is_kept(shouting, monkeypatch):
     monkeypatch.setattr(phase1_dataset, "adjusted", lambda run: True)
-    table = fitting.restricted_table(shouting)
+    table = restricted.restricted_table(shouting)
     found = table[table["tested_on"] == "all"].set_index(["fitted_on", "emotion"])
     assert found.loc[("all", "anger"), "auc"] > 0.75 > 0.7 > found.loc[("adjusted", "anger"), "auc"]
     assert abs(found.loc[("adjusted", "anger"), "cosine"]) < 0.3
     assert found.loc[("adjusted", "gratitude"), "auc"] > 0.9
     assert found.loc[("adjusted", "gratitude"), "cosine"] > 0.8
-    assert "回帰で除いた場合" in wording.restricted_sentence(table).data
+    assert "回帰で除いた場合" in phase3.sentence_restricted(table).data
     assert found.loc[("adjusted", "anger"), "auc"] == pytest.approx(auc_after_adjusting(shouting, "anger", found))
     monkeypatch.setattr(phase1_dataset, "adjusted", lambda run: False)
-    assert "adjusted" not in set(fitting.restricted_table(shouting)["fitted_on"])
+    assert "adjusted" not in set(restricted.restricted_table(shouting)["fitted_on"])
 
 
 def auc_after_adjusting(run: Run, emotion: str, found: pd.DataFrame) -> float:
     """The adjusted vector's AUC on test texts that are adjusted as the training texts were; without it, it differs."""
-    layer, (vecs, fit) = found.loc[("adjusted", emotion), "layer"], fitting.restricted_vectors(run)["adjusted"]
+    layer, (vecs, fit) = found.loc[("adjusted", emotion), "layer"], restricted.restricted_vectors(run)["adjusted"]
     acts = fitting.split_of(run, "mean", "test")
     pair = acts.where(acts.texts["emotion"].isin([emotion, "neutral"]))
     resid, truth = pair.values["resid_pre"], pair.texts["emotion"] == emotion
-    adjusted = fit.adjust(resid, fitting.surface_features(pair.texts))
+    adjusted = fit.adjust(resid, restricted.surface_features(pair.texts))
     after, before = (roc_auc_score(truth, x[layer] @ vecs.values[emotion][layer]) for x in (adjusted, resid))
     assert after != before
     return after
@@ -296,7 +297,7 @@ def test_adjusted_vectors_lose_the_direction_of_the_marks(shouting, monkeypatch)
     monkeypatch.setattr(phase1_dataset, "adjusted", lambda run: True)
     embedding = shouting.lm.network.get_input_embeddings().weight.detach().numpy()
     bang, dot = (embedding[shouting.lm.tokenizer.convert_tokens_to_ids(mark)] for mark in "!.")
-    found = fitting.restricted_vectors(shouting)
+    found = restricted.restricted_vectors(shouting)
     size = {name: float(np.abs(vecs.values["anger"][0] @ (bang - dot))) for name, (vecs, _) in found.items()}
     assert size["adjusted"] < 0.35 * size["all"]
     thanks = {name: vecs["gratitude"][0].norm for name, (vecs, _) in found.items()}
@@ -307,13 +308,13 @@ def test_adjusted_vectors_lose_the_direction_of_the_marks(shouting, monkeypatch)
 
 
 def test_subspaces_are_stored_and_read_back(run, planted, saved):
-    first = fitting.subspaces(run)
-    again = fitting.subspaces(vectors_run(planted.lm, saved))
+    first = subspace_fits.subspaces(run)
+    again = subspace_fits.subspaces(vectors_run(planted.lm, saved))
     assert list(first) == list(words.EMOTIONS) and first.k == run.params.k_max
     for part in ("bases", "targets", "neutrals", "shares"):
         for emotion in first:
             np.testing.assert_array_equal(getattr(first, part)[emotion], getattr(again, part)[emotion])
-    shares = fitting.subspace_shares(run)
+    shares = subspace_fits.subspace_shares(run)
     assert len(shares) == 3 * (run.lm.n_layers + 1) * first.k
     grown = shares[(shares["emotion"] == "anger") & (shares["layer"] == 2)].sort_values("k")["share"]
     assert grown.is_monotonic_increasing and grown.iloc[-1] <= 1 + 1e-6
@@ -321,18 +322,18 @@ def test_subspaces_are_stored_and_read_back(run, planted, saved):
 
 def test_a_planted_direction_is_a_subspace_of_one_dimension_at_the_end_and_noise_is_none(run, planted):
     layers = dict.fromkeys(words.EMOTIONS, 2)
-    halves = fitting.subspace_halves(run)
+    halves = subspace_fits.subspace_halves(run)
     assert set(halves["k"]) <= set(range(1, run.params.k_max + 1))
-    table = fitting.chosen_k(run, layers)
+    table = subspace_fits.chosen_k(run, layers)
     assert table["emotion"].tolist() == list(words.EMOTIONS)
     assert set(table["k_max"]) == {4}  # half the scenarios of the smaller split
     assert table[["test_overlap", "test_null", "test_null_high"]].notna().all(axis=None)
-    assert len(fitting.topic_overlap(run, layers)) == 9
+    assert len(subspace_fits.topic_overlap(run, layers)) == 9
 
 
 def test_k_exists_on_the_test_split_too(planted, saved, elsewhere):
     few = vectors_run(planted.lm, saved, n_test=4)
-    table = fitting.chosen_k(few, dict.fromkeys(words.EMOTIONS, 0))
+    table = subspace_fits.chosen_k(few, dict.fromkeys(words.EMOTIONS, 0))
     assert set(table["k_max"]) == {2} and table["k"].le(2).all()
     assert table["test_overlap"].notna().all()
 
@@ -341,9 +342,9 @@ def test_k_exists_on_the_test_split_too(planted, saved, elsewhere):
 def test_too_few_scenarios_give_no_k_and_the_report_says_why(planted, saved, elsewhere, split):
     few = vectors_run(planted.lm, saved, **{split: 3})
     layers = dict.fromkeys(words.EMOTIONS, 0)
-    table = fitting.chosen_k(few, layers)
+    table = subspace_fits.chosen_k(few, layers)
     assert table.empty
-    assert "シナリオが少なく" in wording.subspace_sentence(table, fitting.topic_overlap(few, layers)).data
+    assert "シナリオが少なく" in phase3.sentence_subspaces(table, subspace_fits.topic_overlap(few, layers)).data
 
 
 # one emotion
@@ -354,20 +355,23 @@ def test_one_emotion_beside_the_neutral_has_everything_but_pairs_and_k(planted, 
     some = data[data["emotion"].isin(["anger", "neutral"])]
     run = vectors_run(planted.lm, written(some, elsewhere))
     layers = {"anger": 2}
-    k_table, topics = fitting.chosen_k(run, layers), fitting.topic_overlap(run, layers)
+    k_table, topics = subspace_fits.chosen_k(run, layers), subspace_fits.topic_overlap(run, layers)
     assert k_table.empty and len(topics) == 3
-    assert "一つしかない" in wording.subspace_sentence(k_table, topics).data
-    assert wording.k_rows(k_table)["結果"].tolist() == ["該当なし"]
-    assert wording.cosine_rows(fitting.cosines(run, "mean"))["結果"].tolist() == ["該当なし"]
+    assert "一つしかない" in phase3.sentence_subspaces(k_table, topics).data
+    assert phase3.table_k(k_table) is None
+    assert "一つしかない" in phase3.table_cosines(fitting.cosines(run, "mean")).data
     assert len(fitting.distances(run, "mean")) == run.lm.n_layers + 1
-    separation = fitting.chosen_separation(run)
+    separation = chosen_separation(run)
     assert supported(separation[separation["position"] == "last"]).all()
-    said = wording.discussion(
-        fitting.cosines(run, "mean"), fitting.stability(run, "last"), separation, fitting.style_agreement(run, "mean")
+    said = phase3.discussion_vectors(
+        fitting.cosines(run, "mean"),
+        fitting.stability(run, "last"),
+        separation,
+        restricted.style_agreement(run, "mean"),
     ).data
     assert "比べる感情の組がない" in said and "怒り" in said
-    assert set(fitting.restricted_table(run)["emotion"]) == {"anger"}
-    assert set(fitting.subspace_halves(run)["emotion"]) == {"anger"}
+    assert set(restricted.restricted_table(run)["emotion"]) == {"anger"}
+    assert set(subspace_fits.subspace_halves(run)["emotion"]) == {"anger"}
 
 
 # what makes it start anew
@@ -464,7 +468,7 @@ def test_the_warning_stands_in_every_row_of_the_csv_file(alone, planted):
 
 def test_two_runs_of_models_of_one_width_are_compared_and_others_are_not(alone, cut, saved):
     assert cross_model.cross_model(alone).empty  # alone in its profile
-    assert "行っていない" in wording.cross_model_sentence(cross_model.cross_model(alone)).data
+    assert "行っていない" in phase3.sentence_cross_model(cross_model.cross_model(alone)).data
     wider = plant("gpt2", distractors=False)
     fitting.vectors(vectors_run(wider.lm, saved), "mean")
     assert cross_model.cross_model(alone).empty
@@ -472,7 +476,7 @@ def test_two_runs_of_models_of_one_width_are_compared_and_others_are_not(alone, 
     other = replace(cut.lm, spec=cut.lm.spec.model_copy(update={"name": "planted-cut"}))
     table = cross_model.cross_model(vectors_run(other, saved))
     assert set(zip(table["model_a"], table["model_b"], strict=True)) == {(other.spec.name, alone.lm.spec.name)}
-    assert "警告" in wording.cross_model_sentence(table).data
+    assert "警告" in phase3.sentence_cross_model(table).data
 
 
 def test_layers_of_models_of_unlike_depth_are_paired_by_relative_depth(alone, planted):
