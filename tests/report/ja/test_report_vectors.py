@@ -556,3 +556,29 @@ def test_a_probe_is_above_its_shuffles_only_where_it_is():
 
     assert "0.70 を上回る" in probe(0.9, 0.7) and "0.90 を上回らない" in probe(0.9, 0.9)
     assert "判定しない" in probe(NAN, 0.7) and "上回" not in probe(NAN, 0.7)
+
+
+def phase_3_concluded(low: float, *, gap: float = 0.1, other: float = 0.1, k: bool = True) -> str:
+    cells = [("anger", "words", style, None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, gap, gap, 0.2, 16) for style in STYLES]
+    table = rows(("anger", 3, 1, 0.4, 1, 0.4, 0.1, 0.2, True, 0.6, 0.3, 0.4), columns=K) if k else pd.DataFrame()
+    along = rows(("anger", 3, 16, 0.3, other, 0.2), columns="emotion layer n target/anger target/joy null")
+    information = rows(*cells, columns=INFORMATION)
+    return said(phase3.conclusion(separations(low, 0.7, 0.7), information, table, along))
+
+
+def test_the_conclusion_of_phase_3_says_what_was_found_on_what_it_hangs_and_what_is_missing():
+    told = phase_3_concluded(0.8)
+    assert [line.split("**")[1] for line in told.splitlines()] == ["分かったこと", "何に依るか", "測れなかったこと"]
+    assert "怒りの生のベクトルは、見ていないシナリオの感情文と中立文を対照より良く分ける" in told
+    assert "暗示表現の文では怒りが基準を満たす" in told and "判定に必要な数値はそろっている" in told
+    assert "どの感情でも言えない" in phase_3_concluded(0.6)
+    assert "どの感情でも差を検出できない" in phase_3_concluded(0.8, gap=-0.1)
+    assert "特異的とは言えない" in phase_3_concluded(0.8, other=0.4) and "特異的" not in told
+    unknown = phase_3_concluded(NAN, gap=NAN, k=False)
+    assert "怒りの分離、部分空間の次元 k" in unknown and "暗示表現の文での語を超える情報" in unknown
+
+
+def test_a_table_of_nothing_but_ones_is_a_sentence():
+    ones = rows(("mean", "anger", "raw", 3, 1.0, 1.0, 1.0, 1.0, 0.8, 0.8), columns=SEPARATION)
+    assert "どの行でも 1.00" in said(phase3.table_separation_positions(ones))
+    assert len(phase3.table_separation_positions(ones.assign(low=0.9))) == 1
