@@ -439,7 +439,8 @@ def information_report(low: float, high: float, *, auc: float = 0.9, shuffled: f
 
 def test_more_than_the_words_is_claimed_only_where_the_interval_is_beyond_zero():
     assert information_report(0.05, 0.3).splitlines()[0].endswith("0 より上にあり、基準を満たす。")
-    assert "AUC が 1 に近いため区間は狭く" in information_report(0.05, 0.3, auc=1.0)
+    assert "AUC が 1 に近いときの区間は狭く" in information_report(0.05, 0.3, auc=1.0)
+    assert "AUC が 1 に近い" not in information_report(0.05, 0.3)
     assert "劣る" in information_report(-0.3, -0.05)
     between = information_report(-0.004, 0.1)
     assert "検出できない" in between and "[-0.004, 0.100]" in between
@@ -459,7 +460,8 @@ def test_a_probe_carries_over_only_above_chance_and_its_shuffles():
         table = rows(*(("anger", s, "explicit", "implicit", 3, a, b, c, d, 9) for s, a, b, c, d in ways), columns=CROSS)
         return said(phase3.sentence_cross_style(table))
 
-    assert "（明示表現→暗示表現、9 文）" in crossed(0.9, 0.8, 0.7) and "通じる。" in crossed(0.9, 0.8, 0.7)
+    assert "怒り（明示表現→暗示表現、9 文、AUC 0.90 [0.80, 1.00]" in crossed(0.9, 0.8, 0.7)
+    assert "別の表現の文にも通じる。" in crossed(0.9, 0.8, 0.7)
     assert "通じるとは言えない" in crossed(0.9, 0.4, 0.7)
     assert "通じるとは言えない" in crossed(0.9, 0.8, 0.95)
     assert "判定しない" in crossed(NAN, NAN, 0.7) and "通じる" not in crossed(NAN, NAN, 0.7)
@@ -554,7 +556,8 @@ def test_a_probe_is_above_its_shuffles_only_where_it_is():
         chosen = rows(("anger", 3, 0.9, auc, 0.5, shuffled), columns=names)
         return concluded(chosen).split("- 語を超える情報")[0]
 
-    assert "0.70 を上回る" in probe(0.9, 0.7) and "0.90 を上回らない" in probe(0.9, 0.9)
+    assert "最大を上回る: 怒り 0.90（層 3、シャッフルの最大 0.70）" in probe(0.9, 0.7)
+    assert "最大を上回らない: 怒り 0.90（層 3、シャッフルの最大 0.90）" in probe(0.9, 0.9)
     assert "判定しない" in probe(NAN, 0.7) and "上回" not in probe(NAN, 0.7)
 
 
