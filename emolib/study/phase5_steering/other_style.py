@@ -20,7 +20,7 @@ from emolib.steering.cells import Cell, SweepSettings, steer_cell
 from emolib.steering.claims import claims_table
 from emolib.steering.sweeps import sweep_cells
 from emolib.study import phase2_activations
-from emolib.study.phase3_vectors.fitting import FEWEST_SCENARIOS
+from emolib.study.phase3_vectors.restricted import FEWEST_SCENARIOS
 from emolib.study.phase5_steering import design
 from emolib.study.phase5_steering.design import Part, activations, parts, prompts
 from emolib.study.phase5_steering.own_sweeps import joined, operating_points, test_sweep
