@@ -132,17 +132,19 @@ class ResultPaths:
     Attributes:
         variant: the variant whose artifacts these are; None: the profile's own.
         sources: phase → the variant in which that phase's artifacts lie; phases that are not named have `variant`.
+        results: where all results lie; as it was when the places were named, so that a run's artifacts stay together.
     """
 
     profile: str
     model: str
     variant: str | None = None
     sources: Mapping[str, str | None] = field(default_factory=dict)
+    results: Path = field(default_factory=results_root)
 
     @property
     def root(self) -> Path:
         """The folder of the profile with all its variants."""
-        return results_root() / self.profile
+        return self.results / self.profile
 
     @property
     def own(self) -> Path:
@@ -150,7 +152,7 @@ class ResultPaths:
         return self._folder(self.variant)
 
     def _folder(self, variant: str | None) -> Path:
-        return self.root if variant is None else variants_folder(self.profile) / variant
+        return self.root if variant is None else self.root / VARIANTS / variant
 
     def _of(self, phase: str) -> Path:
         return self._folder(self.sources.get(phase, self.variant))
@@ -161,7 +163,7 @@ class ResultPaths:
 
     def of_profile(self) -> ResultPaths:
         """The profile's own places."""
-        return ResultPaths(self.profile, self.model)
+        return replace(self, variant=None, sources={})
 
     def dataset(self, name: str) -> Path:
         return self._of("phase1") / "dataset" / name
