@@ -9,6 +9,7 @@ import pytest
 
 from emolib.base import paths
 from emolib.base.parameters import PHASE_PARAMETERS
+from emolib.pipeline.notebook_parameters import assigned_names
 
 FIGURE = re.compile(r"\bsay\.figure_|\breport\.show")
 EXEMPT = "# NBVAL_IGNORE_OUTPUT"
@@ -103,6 +104,13 @@ def test_the_default_beside_a_turn_is_the_default(phase):
         default = PHASE_PARAMETERS[phase].model_fields[name].default
         shown = json.dumps(list(default), ensure_ascii=False) if isinstance(default, tuple) else str(default)
         assert comment.startswith(shown) or (default is None and not comment.isascii()), line
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_no_other_cell_assigns_a_parameter(phase):
+    """Whatever assigns a parameter's name gives it a value, when the cells are run a second time."""
+    assigned = {name for cell in code_of(source(phase))[1:] for name in assigned_names(cell)}
+    assert not assigned & set(PHASE_PARAMETERS[phase].model_fields)
 
 
 @pytest.mark.parametrize("phase", HOUSE)

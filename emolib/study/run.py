@@ -171,12 +171,6 @@ class Run:
             tokens_per_row=self.params.max_new_tokens,
         )
 
-    def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """What `compute` gives, computed (or read) once in this run."""
-        if name not in self.kept_values:
-            self.kept_values[name] = compute()
-        return self.kept_values[name]
-
     def _note_variant(self) -> None:
         variants.note(self.params.profile, self.variant)
 
