@@ -11,7 +11,7 @@ from emolib.base import paths
 from emolib.base.parameters import PHASE_PARAMETERS
 from emolib.pipeline.notebook_parameters import assigned_names
 
-FIGURE = re.compile(r"\bsay\.figure_|\breport\.show")
+FIGURE = re.compile(r"\bsay\.figure_")
 EXEMPT = "# NBVAL_IGNORE_OUTPUT"
 HEADINGS = [
     "## 目的",
@@ -84,8 +84,8 @@ def test_the_parameters_cell_holds_the_turns_people_use_and_the_rest_goes_into_o
     assert len(lines) <= 15
     *named, last = [re.fullmatch(r"(\w+) = (.*?)  # (.+)", line).groups() for line in lines]
     assert last[:2] == ("overrides", "{}")
-    assert [name for name, *_ in named[:2]] == ["profile", "model"] and 6 <= len(named) <= 9
-    assert {name for name, *_ in named} <= set(PHASE_PARAMETERS[phase].model_fields) - {"phase"}
+    assert [name for name, *_ in named[:2]] == ["profile", "model"] and 6 <= len(named) <= 8
+    assert {name for name, *_ in named} <= set(PHASE_PARAMETERS[phase].model_fields) - {"phase", "variant"}
     assert {value for _, value, _ in named[2:]} == {"None"}
 
 

@@ -14,19 +14,6 @@ from typing import Any
 from emolib.base import language
 from emolib.base.errors import UserError
 
-# What the notebooks still take from here instead of from their phase's façade.
-_EVERY_REPORT = (
-    "agreement_rows",
-    "agreement_sentence",
-    "environment_line",
-    "scorer_line",
-    "settings_table",
-    "show",
-    "show_view",
-    "summary",
-    "tidy",
-)
-
 
 def _folders() -> dict[str, pkgutil.ModuleInfo]:
     return {found.name: found for found in pkgutil.iter_modules(__path__) if found.ispkg}
@@ -49,8 +36,6 @@ def __getattr__(name: str) -> Any:
     chosen = language.current()
     if name in _reports(chosen):
         return importlib.import_module(f"{__name__}.{chosen}.{name}")
-    if name in _EVERY_REPORT:
-        return getattr(importlib.import_module(f"{__name__}.{chosen}.every_report"), name)
     elsewhere = [folder for folder in _folders() if name in _reports(folder)]
     if elsewhere:
         raise UserError(f"expected the report {name!r} in the language {chosen!r}, only {', '.join(elsewhere)} has it")
@@ -58,4 +43,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_reports(language.current()), *_EVERY_REPORT]
+    return [*globals(), *_reports(language.current())]

@@ -117,7 +117,7 @@ def _stability_lines(codes: pd.DataFrame) -> list[str]:
             lines.append(f"- {emotion_names(part['emotion'])}: 分割半の安定性は計算できないため、判定しない。")
             continue
         listed = "、".join(_stability(row) for row in part.to_dict("records"))
-        lines.append(f"- 分割半の安定性は、{listed} で、{said[code]}。")
+        lines.append(f"- 分割半の安定性は、{listed}で、{said[code]}。")
     return lines
 
 

@@ -45,32 +45,33 @@ def _own_and_highest(table: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
     return kept
 
 
+PROJECTIONS = {
+    "chance": "入れ替えた得点と区別できない",
+    "other_more": "他の感情の確率との相関の方が大きく、特異的とは言えない",
+    "alone": "比べる他の感情の得点がないため、特異的かどうかは言えない",
+    "own_most": "他の感情の確率との相関より大きい（差の検定はしていない）",
+}
+
+
 def sentence_projections(table: pd.DataFrame) -> Markdown:
-    """Whether each projection follows its own emotion more than the others; those of which the same is true together."""
-    told: dict[str, list[str]] = {}
-    for row in projection_codes(table).to_dict("records"):
-        key, detail = _projection(row)
-        told.setdefault(key, []).append(detail)
-    return Markdown("\n".join(f"- {'、'.join(details)}: {key}" for key, details in told.items()))
+    """Whether each projection follows its own emotion more than the others; those of which the same is true at once."""
+    lines = []
+    for code, part in projection_codes(table).groupby("code", sort=False):
+        if code == "unknown":
+            names = emotion_names(part["emotion"])
+            lines.append(f"- {names}: この感情に対応する得点がないか、値が変わらないため、相関は測れない。")
+        else:
+            listed = "、".join(_projection(row) for row in part.to_dict("records"))
+            lines.append(f"- 当該感情の得点との順位相関: {listed}。{PROJECTIONS[code]}。")
+    return Markdown("\n".join(lines))
 
 
-def _projection(row: dict) -> tuple[str, str]:
-    """What is said of an emotion's projection, and the numbers that it rests on."""
-    name = emotion_name(row["emotion"])
-    if row["code"] == "unknown":
-        return "この感情に対応する得点がないか、値が変わらないため、相関は測れない。", name
-    own = (
-        f"{name}（当該感情の得点との順位相関 {number(row['own'], signed=True)}、帰無の 97.5 % 点 {number(row['null'])}"
-    )
+def _projection(row: dict) -> str:
+    """The numbers that an emotion's verdict rests on."""
+    text = f"{emotion_name(row['emotion'])} {number(row['own'], signed=True)}（帰無の 97.5 % 点 {number(row['null'])}"
     if row["code"] == "other_more":
-        own += f"、{metric_name(row['other'])}とは {number(row['other_value'], signed=True)}"
-    said = {
-        "chance": "入れ替えた得点と区別できない。",
-        "other_more": "他の感情の確率との相関の方が大きく、特異的とは言えない。",
-        "alone": "比べる他の感情の得点がないため、特異的かどうかは言えない。",
-        "own_most": "他の感情の確率との相関より大きい（差の検定はしていない）。",
-    }
-    return said[row["code"]], f"{own}）"
+        text += f"、{metric_name(row['other'])}とは {number(row['other_value'], signed=True)}"
+    return f"{text}）"
 
 
 # people's labels

@@ -100,7 +100,7 @@ def sentence_restricted(table: pd.DataFrame) -> Markdown:
     """Whether a vector that never saw an emotion word still separates, and what taking out the surface changes."""
     implicit = restricted_codes(table[(table["fitted_on"] == "implicit") & (table["tested_on"] == "implicit")])
     told = {
-        "above_chance": "0.5 を上回る（ランダム方向とは比べていない）",
+        "above_chance": " 0.5 を上回る（ランダム方向とは比べていない）",
         "chance": "偶然（0.5）と区別できない",
         "unknown": "計算できないため、判定しない",
     }

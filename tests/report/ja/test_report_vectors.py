@@ -482,7 +482,7 @@ def test_a_projection_is_specific_only_where_no_other_score_follows_it_more():
     assert "他の感情の確率との相関より大きい" in sentence(0.6, 0.2, 0.3)
     assert "特異的とは言えない" in sentence(0.6, 0.2, 0.7)
     assert "入れ替えた得点と区別できない" in sentence(0.1, 0.2, 0.05)
-    assert "当該感情の得点との順位相関 +0.00" in sentence(-0.001, 0.2, 0.05)
+    assert "当該感情の得点との順位相関: 怒り +0.00" in sentence(-0.001, 0.2, 0.05)
     assert "比べる他の感情の得点がない" in sentence(0.6, 0.2) and "より大きい" not in sentence(0.6, 0.2)
     assert "相関は測れない" in sentence(NAN, NAN, 0.3) and "nan" not in sentence(NAN, NAN, 0.3)
     unscored = projections(0.6, 0.2, 0.3).drop(columns="target/anger")

@@ -133,7 +133,7 @@ def test_projections_correlate_with_scores_that_follow_them_and_not_with_others(
         ).statistic
     )
     said = phase3.sentence_projections(table.reset_index()).data
-    assert "怒り（当該感情の得点との順位相関 +1.00" in said
+    assert "怒り +1.00（帰無" in said
     assert "謝罪: この感情に対応する得点がないか、値が変わらない" in said  # its score is the same for every text
 
 
