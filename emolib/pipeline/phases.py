@@ -56,12 +56,15 @@ def check_parameters(phases: Sequence[str], given: Mapping[str, Any]) -> None:
 def open_runs(profile: str, model: str, phases: Sequence[str], given: Mapping[str, Any]) -> list[Run]:
     """One checked `Run` per phase; nothing is loaded or written yet.
 
-    A phase that reads others' tables reads those of the variant that the same values make of them.
+    A phase that reads others' tables reads those of the variant that the same values make of them. Layers that Phase 5
+    tries are not those that Phase 2 extracts beside it, which would make a part of the profile's own.
     """
     check_parameters(phases, given)
     runs, read = [], PROFILE
+    elsewhere = set().union(*(variants.counted(phase) for phase in phases))
     for phase in phases:
-        own = overrides_for(phase, given)
+        partial = variants.NOT_COUNTED_OF.get(phase, set()) & elsewhere
+        own = {key: value for key, value in overrides_for(phase, given).items() if key not in partial}
         if phase in READERS and read.name and "variant" not in own:
             runs.append(prepared(profile, model, phase, {**own, "variant": read.name}, read=read))
         else:

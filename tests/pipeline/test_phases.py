@@ -179,6 +179,13 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     assert everything(tmp_path, variants=False) == profile
 
 
+def test_the_layers_tried_are_those_extracted_only_where_phase_2_runs_alone():
+    both = phases.open_runs("quick", MODEL, ["phase2", "phase5"], {"layers": "8-9"})
+    assert [run.params.layers for run in both] == [None, (8, 9)]
+    (alone,) = phases.open_runs("quick", MODEL, ["phase2"], {"layers": "8-9"})
+    assert alone.params.layers == (8, 9) and alone.variant.name is None
+
+
 def test_a_second_run_on_the_same_profile_is_told(smoke):
     folder, _ = smoke
     with store.lock(folder / "results" / "baseline_smoke" / ".lock"):
