@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Any
+from types import ModuleType
 
 from emolib.base import language
 from emolib.base.errors import UserError
@@ -30,7 +30,7 @@ def _reports(folder: str) -> list[str]:
     return [found.name for found in pkgutil.iter_modules(package.__path__)]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> ModuleType:
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     chosen = language.current()
