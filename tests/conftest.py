@@ -12,6 +12,13 @@ from emolib.models.language_model import LanguageModel
 from emolib.models.loading import load_model
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several processes the longest file begins first, so that none waits for another at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.name != "test_phases.py")
+
+
 @pytest.fixture(scope="session")
 def tiny_models() -> dict[str, LanguageModel]:
     """A tiny seeded model of each architecture."""

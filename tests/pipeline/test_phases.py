@@ -21,6 +21,8 @@ from emolib.pipeline import phases
 
 MODEL = "smollm2_135m"
 DATA_FILES = ("*.parquet", "*.safetensors")
+# A line of Phase 2, the cheapest with a model: without it the norms of a layer change by a few percent.
+FIRST_TOKENS_LEFT_OUT = ("emolib/data/activations.py", "later[self.offsets[:-1]] = False")
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -86,6 +88,8 @@ def test_a_finished_run_is_not_computed_again_and_status_says_so(smoke):
 def test_a_killed_run_keeps_its_shards_and_ends_with_the_same_bytes(smoke, tmp_path):
     undisturbed, _ = smoke
     run = ["run", "--profile", "baseline_smoke", "--phase", "phase5"]
+    without_phase5 = shutil.ignore_patterns("patching*", "status", "timing")
+    shutil.copytree(undisturbed / "results", tmp_path / "results", ignore=without_phase5)
     process = subprocess.Popen(
         command(*run), env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -195,23 +199,18 @@ def test_a_second_run_on_the_same_profile_is_told(smoke):
 
 def test_a_failing_notebook_keeps_its_traceback_and_stops_what_follows(tmp_path):
     root = repository_copy(tmp_path)
-    breaking(
-        root,
-        "emolib/directions/vectors.py",
-        "means = {emotion: resid",
-        'raise RuntimeError("planted fault")\n    means = {emotion: resid',
-    )
+    breaking(root, *FIRST_TOKENS_LEFT_OUT, 'raise RuntimeError("planted fault")')
     done = subprocess.run(
-        command("run", "--profile", "baseline_smoke", "--phase", "phase3", "--phase", "phase5"),
+        command("run", "--profile", "baseline_smoke", "--phase", "phase2", "--phase", "phase3"),
         env=environment(tmp_path, PYTHONPATH=str(root)),
         cwd=root,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1 and "planted fault" in done.stderr and "phase5" not in done.stdout.split("phase3")[-1]
-    kept = (tmp_path / "executed/baseline_smoke" / MODEL / paths.NOTEBOOKS["phase3"]).read_text()
+    assert done.returncode == 1 and "planted fault" in done.stderr and "phase3" not in done.stdout.split("phase2")[-1]
+    kept = (tmp_path / "executed/baseline_smoke" / MODEL / paths.NOTEBOOKS["phase2"]).read_text()
     assert "planted fault" in kept
-    assert not (tmp_path / "executed/baseline_smoke" / MODEL / paths.NOTEBOOKS["phase5"]).exists()
+    assert not (tmp_path / "executed/baseline_smoke" / MODEL / paths.NOTEBOOKS["phase3"]).exists()
 
 
 def test_an_injected_name_the_notebook_does_not_know_is_refused(tmp_path):
@@ -256,7 +255,7 @@ def repository_copy(folder: Path) -> Path:
 def with_another_last_digit(report: Path) -> str:
     """Writes a report's first long number as another processor might; returns the number."""
     text = report.read_text()
-    number = re.search(r"\b\d{4}\.\d{3}\b", text)[0]
+    number = re.search(r"\b\d{4,}\.\d{1,3}\b", text)[0]
     report.write_text(text.replace(number, f"{number[:-1]}{(int(number[-1]) + 1) % 10}"))
     return number
 
@@ -281,9 +280,9 @@ def nbval(root: Path, folder: Path, phase: str) -> subprocess.CompletedProcess[s
 
 def test_nbval_passes_as_it_is_and_fails_when_a_library_function_is_broken(tmp_path):
     root = repository_copy(tmp_path)
-    assert with_another_last_digit(root / "executed" / "baseline_smoke" / MODEL / paths.NOTEBOOKS["phase3"])
-    intact = nbval(root, tmp_path / "intact", "phase3")
+    assert with_another_last_digit(root / "executed" / "baseline_smoke" / MODEL / paths.NOTEBOOKS["phase2"])
+    intact = nbval(root, tmp_path / "intact", "phase2")
     assert intact.returncode == 0, intact.stdout[-3000:]
-    breaking(root, "emolib/directions/vectors.py", "- centres[emotion]", "- 0.9 * centres[emotion]")
-    broken = nbval(root, tmp_path / "broken", "phase3")
-    assert broken.returncode == 1 and "failed" in broken.stdout
+    breaking(root, *FIRST_TOKENS_LEFT_OUT, "later[self.offsets[:-1]] = True")
+    broken = nbval(root, tmp_path / "broken", "phase2")
+    assert broken.returncode == 1 and "Cell outputs differ" in broken.stdout
