@@ -198,7 +198,19 @@ def json_bytes(value: Any) -> bytes:
 def tensor_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
     # safetensors writes a view's memory as it lies, whatever the view's strides say
     whole = {name: np.asarray(values, order="C") for name, values in tensors.items()}
-    return save_tensors(whole, metadata=dict(metadata or {}))
+    return _in_order(save_tensors(whole, metadata=dict(metadata or {})))
+
+
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with its metadata in alphabetical order: the library's own order changes from run to run."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    if "__metadata__" not in header:
+        return data
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def append_line(path: Path, values: Mapping[str, Any]) -> None:

@@ -54,7 +54,7 @@ class SweepSettings:
     backend: str = "bundled"
     nll_limit: float | None = None
 
-    def matched(self) -> dict[str, object]:
+    def fingerprint(self) -> dict[str, object]:
         """Everything here that determines a row's values."""
         return {key: value for key, value in self.__dict__.items() if key != "batch_size"}
 

@@ -2,7 +2,8 @@
 
 A claim about an emotion and a measure needs two things: its own vector moves the measure more than the other emotions'
 vectors do (95 % BCa interval over scenarios above 0), and more than the control directions of every family do
-(one-sided rank p of the worst family). What that amounts to is in `findings`.
+(one-sided rank p of the worst family). Whether that counts with so few scenarios or directions (`findings.verdict`),
+and the verdict on an emotion from all its measures (`findings.overall`), is settled in `emolib.steering.findings`.
 """
 
 from __future__ import annotations

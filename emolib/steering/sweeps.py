@@ -125,7 +125,7 @@ def sweep_cells(
             "prompts": prompts[["scenario", "text"]].to_dict("list"),
             "cells": [cell.described() for cell in cells],
             "acts": fingerprint_of_cells(cells),
-            "settings": settings.matched(),
+            "settings": settings.fingerprint(),
             "scorers": scorers,
         }
         compute = partial(_sweep_rows, lm, prompts, cells, settings, run.scores if run else None)

@@ -10,10 +10,7 @@ from typing import Any
 from emolib.base import store
 from emolib.base.parameters import Parameters, StatisticsParameters
 from emolib.base.paths import ResultPaths, display
-from emolib.scoring import version_of
-from emolib.study.artifacts import STEP
-
-NOT_MATCHED = ("device", "generation_batch")
+from emolib.study.identity import identity, parameters
 
 
 class Record:
@@ -38,22 +35,11 @@ class Record:
 
     def identity(self) -> dict[str, Any]:
         """What decides whether a finished phase is still current."""
-        values = {k: v for k, v in self.parameters().items() if k not in NOT_MATCHED}
-        return {
-            "step": STEP,
-            "parameters": values,
-            "dataset": self._dataset(),
-            "scorers": version_of(self._params.backend),
-        }
+        return identity(self._params, self._paths, dataset=self._dataset())
 
     def parameters(self) -> dict[str, Any]:
-        """Every resolved parameter; of a phase that reads others' tables also `records`, the finished phases that it
-        finds: with a new one it is stale."""
-        values = self._params.model_dump(mode="json")
-        if isinstance(self._params, StatisticsParameters):
-            finished = self._paths.finished_models
-            values["records"] = [f"{model}_{phase}" for phase in ("phase3", "phase5") for model in finished(phase)]
-        return values
+        """Every resolved parameter, see `emolib.study.identity.parameters`."""
+        return parameters(self._params, self._paths)
 
     def state(self) -> str:
         """`done`, `stale` or `missing`: whether the phase has finished with just these parameters and data.

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load as load_tensors
 
 from emolib.base import store
 from emolib.base.errors import UserError
@@ -112,3 +113,12 @@ def test_a_second_run_is_told_and_a_killed_one_frees_the_lock(tmp_path):
         holder.wait()
     with store.lock(lock, timeout=5):
         pass
+
+
+def test_the_same_tensors_with_metadata_give_the_same_bytes_every_time():
+    given = {"vector/anger": np.arange(6, dtype=np.float32).reshape(2, 3), "count": np.array([1, 2])}
+    about = {"model": "m", "revision": "r", "emotions": "anger", "語": "怒り"}
+    written = {store.tensor_bytes(given, dict(sorted(about.items(), reverse=turn % 2 == 1))) for turn in range(16)}
+    assert len(written) == 1
+    held = load_tensors(written.pop())
+    assert all(np.array_equal(held[name], values) for name, values in given.items())

@@ -26,6 +26,7 @@ FACTS = {
     "timing_log": "時間記録",
     "command": "再現コマンド",
 }
+SIDE_BY_SIDE = 3  # parameters in a line of the table
 OF_THIS_TIME = ("run_id", "elapsed_seconds", "timestamp")
 
 
@@ -49,12 +50,19 @@ def scorers(run: Run) -> Markdown:
 def settings(run: Run, *, unset: str = NOTHING) -> Markdown:
     """実行設定: every resolved parameter, and the counts of scenarios where the phase has them."""
     values = run.params.model_dump(mode="json", include=set(type(run.params).model_fields))
-    rows = [[f"`{key}`", f"`{plain(value, unset=unset)}`"] for key, value in values.items() if key != "device"]
-    table = markdown_table(rows, ["パラメータ", "値"])
+    cells = [[f"`{key}`", f"`{plain(value, unset=unset)}`"] for key, value in values.items() if key != "device"]
+    table = markdown_table(_side_by_side(cells), ["パラメータ", "値"] * SIDE_BY_SIDE)
     if not all(f"n_{split}" in values for split in SPLIT_NAMES):
         return Markdown(table)
     counts = "、".join(f"{name} {values[f'n_{split}']}" for split, name in SPLIT_NAMES.items())
     return Markdown(f"シナリオ数は {counts}。\n\n{table}")
+
+
+def _side_by_side(pairs: list[list[str]]) -> list[list[str]]:
+    """The pairs read down the first column, then the next: what follows a long table stays in sight."""
+    height = -(-len(pairs) // SIDE_BY_SIDE)
+    filled = [*pairs, *([["", ""]] * (height * SIDE_BY_SIDE - len(pairs)))]
+    return [[cell for pair in filled[row::height] for cell in pair] for row in range(height)]
 
 
 def summary(facts: Mapping[str, Any]) -> Markdown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import FAMILIES, emotion_name, emotion_names, metric_name
 from emolib.report.ja.phase5_other_style import TEXTS
 from emolib.report.ja.phase5_words import REASONS, metric_names, per_verdict, share, sized
@@ -21,12 +22,7 @@ from emolib.study.phase5_steering import Outcome
 
 def conclusion(outcome: Outcome) -> Markdown:
     """What was found, on what it hangs, and what was not measurable."""
-    lines = {
-        "見いだされたこと": _found(outcome),
-        "何に依るか": _hangs_on(outcome),
-        "測れなかったこと": _unmeasured(outcome),
-    }
-    return Markdown("\n".join(f"- **{title}**: {text}" for title, text in lines.items()))
+    return three_lines(found=_found(outcome), rests_on=_hangs_on(outcome), not_measured=_unmeasured(outcome))
 
 
 def _found(outcome: Outcome) -> str:

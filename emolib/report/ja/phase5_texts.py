@@ -32,7 +32,7 @@ def _table(examples: pd.DataFrame, emotion: str) -> str:
             escape(row["patched"]) or EMPTY,
             f"{round(row['effect'], 2) + 0.0:+.2g}",
             number(row["shift"], signed=True),
-            "破綻" if row["broken"] else "",
+            "破綻" if row["broken"] else "なし",
         ]
         for row in examples.to_dict("records")
     ]

@@ -167,7 +167,7 @@ def control_cosines(run: Run) -> pd.DataFrame:
         family, emotion, cosine.
     """
     sweep = test_sweep(run)
-    matched = {**of_sweep(sweep), "settings": [settings(run, part).matched() for part in parts(run)]}
+    matched = {**of_sweep(sweep), "settings": [settings(run, part).fingerprint() for part in parts(run)]}
 
     def compute() -> pd.DataFrame:
         found = pd.concat([_cosines_of_part(run, part, sweep) for part in parts(run)])

@@ -34,7 +34,7 @@ def damage_of(run: Run, test: pd.DataFrame) -> pd.DataFrame:
         directions (how many are averaged: the first few of a family of controls).
     """
     matched = {**of_sweep(test), "controls": N_DAMAGE_CONTROLS}
-    matched["settings"] = [settings(run, part).matched() for part in parts(run)]
+    matched["settings"] = [settings(run, part).fingerprint() for part in parts(run)]
 
     def compute() -> pd.DataFrame:
         rows = []

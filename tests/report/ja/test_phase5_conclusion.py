@@ -12,7 +12,7 @@ from emolib.report.ja.phase5_conclusion import conclusion
 
 def lines(*rows: dict[str, Any], **given: Any) -> list[str]:
     told = clean(conclusion(outcome_of(*rows, **given))).splitlines()
-    starts = ("- **見いだされたこと**: ", "- **何に依るか**: ", "- **測れなかったこと**: ")
+    starts = ("- **分かったこと**: ", "- **何に依るか**: ", "- **測れなかったこと**: ")
     assert len(told) == 3 and all(line.startswith(start) for line, start in zip(told, starts, strict=True))
     return told
 
