@@ -32,7 +32,7 @@ def table_reference(reference: pd.DataFrame) -> pd.DataFrame:
         "mean": "平均 NLL",
         "std": "標準偏差",
         "max": "最大",
-        "size": "n",
+        "size": "テキスト数",
         "limit": "破綻の境界（95 パーセンタイル）",
     }
     return tidy(table.rename_axis("プロンプト"), digits=2, names=names)
@@ -100,9 +100,11 @@ def _chosen(point: OperatingPoint, row: dict) -> str:
 
 def rule(row: dict) -> str:
     """How far the rule on broken texts narrowed the candidates."""
-    text = f"{row['tried']} 候補のうち {row['kept']} 候補がこの条件を満たした。"
+    every = row["kept"] == row["tried"]
+    which = f"{row['tried']} 候補のすべて" if every else f"{row['tried']} 候補のうち {row['kept']} 候補"
+    text = f"{which}がこの条件を満たした。"
     if not row["narrows"]:
-        text += "条件は候補をほとんど絞っておらず、文の質を保証するものではない。"
+        text += f"条件は候補を{'' if every else 'ほとんど'}絞っておらず、文の質を保証するものではない。"
     if row["allows_most"]:
         text += "上限は半数を超える破綻を許す。"
     return text

@@ -114,7 +114,7 @@ def family_rows(ranks: pd.DataFrame) -> pd.DataFrame:
 
 def norm_rows(norms: pd.DataFrame) -> pd.DataFrame:
     """‖Δh‖/‖h‖ as it came out, per kind."""
-    names = {"kind": "種類", "mean": "平均", "min": "最小", "max": "最大", "size": "n"}
+    names = {"kind": "種類", "mean": "平均", "min": "最小", "max": "最大", "size": "テキスト数"}
     shown = norms.assign(
         kind=norms["kind"].map(KINDS), **{c: [number(v, 3) for v in norms[c]] for c in ("mean", "min", "max")}
     )
@@ -124,7 +124,7 @@ def norm_rows(norms: pd.DataFrame) -> pd.DataFrame:
 def zero_sentence(sweep: pd.DataFrame) -> str:
     """Whether a steer of strength 0 leaves every text as it was."""
     same, n = unchanged_at_zero(sweep)
-    text = f"強さ 0（α = 0）のパッチを通した {n} テキストのうち、パッチなしと一致したのは {same} である。"
+    text = f"強さ 0（α = 0）のパッチを通した {n} 件のテキストのうち、パッチなしと一致したのは {same} 件である。"
     return text + ("" if same == n else "一致しないテキストがあるため、数値を用いる前に原因を調べる。")
 
 

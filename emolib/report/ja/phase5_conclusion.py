@@ -108,6 +108,6 @@ def _unmeasured(outcome: Outcome) -> str:
         )
     d = number(float(claims["detectable_d"].max()))
     if d != "—":
-        parts.append(f"d_z が {d} に満たない効果の有無は、このシナリオ数では分からない")
+        parts.append(f"d_z（差の平均 / 差の標準偏差）が {d} に満たない効果の有無は、このシナリオ数では分からない")
     parts.append("ここで数えるのは語と分類器の確率であり、書き手が感情を表しているかどうかは測っていない")
     return "。".join(parts) + "。"

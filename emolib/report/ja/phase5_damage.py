@@ -25,7 +25,7 @@ def table_broken(broken: pd.DataFrame) -> pd.DataFrame:
         "破綻率": [share(v) for v in broken["broken"]],
         "平均 NLL": [number(v) for v in broken["nll"]],
         "3-gram 反復率": [number(v) for v in broken["repetition"]],
-        "n": broken["n"],
+        "テキスト数": broken["n"],
     }
     return pd.DataFrame(cells).set_index(["種類", "感情"])
 

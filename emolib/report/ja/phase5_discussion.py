@@ -129,7 +129,7 @@ def broken_sentence(outcome: Outcome) -> str:
     found = outcome.broken_findings
     listed = "、".join(f"{emotion_name(str(emotion))} {share(row['share'])}" for emotion, row in found.iterrows())
     first = found.iloc[0]
-    text = f"- テストでの破綻率は、パッチなしの {share(first['baseline'])} に対して、{listed}である。"
+    text = f"- テストでの破綻率は、パッチなしの {share(first['baseline'])} に対して、{listed} である。"
     limit = f"テストのパッチなし + {100 * outcome.params.broken_margin:.0f} ポイント（{share(first['limit'])}）"
     over = [str(emotion) for emotion in found.index[~found["within"].astype(bool)]]
     if not over:
@@ -194,7 +194,7 @@ def phrase_lines(phrases: pd.DataFrame) -> list[str]:
         return []
     listed = "、".join(
         f"{emotion_name(row['emotion'])}{quoted(row['phrase'])} {share(row['share'])}"
-        f"（パッチなし {share(row['baseline'])}、成功した {row['n_own']} テキスト中 {share(row['own_share'])}）"
+        f"（パッチなし {share(row['baseline'])}、{_of_successes(row)}）"
         for row in told
     )
     base = told[0]
@@ -211,17 +211,25 @@ def phrase_lines(phrases: pd.DataFrame) -> list[str]:
     return lines
 
 
+def _of_successes(row: dict) -> str:
+    """What share of the texts that count as a success holds the phrase."""
+    if not row["n_own"]:
+        return "成功したテキストなし"
+    return f"成功した {row['n_own']} テキスト中 {share(row['own_share'])}"
+
+
 def label_lines(found: pd.DataFrame) -> list[str]:
     """Vectors under which a label that is not their own rises most.
 
     Args:
         found: see `emolib.steering.comparisons.other_labels`.
     """
-    return [
-        f"- {emotion_name(row['emotion'])}ベクトルで最も増えたラベルは {row['label']}（{number(row['change'], signed=True)}）であり、"
-        f"{row['own_label']} は {number(row['own_change'], signed=True)}である。"
+    listed = "、".join(
+        f"{emotion_name(row['emotion'])}ベクトル（{row['label']} {number(row['change'], signed=True)}、"
+        f"当該感情の {row['own_label']} は {number(row['own_change'], signed=True)}）"
         for row in found.to_dict("records")
-    ]
+    )
+    return [f"- 最も増えたラベルが当該感情のものでないのは、{listed}である。"] if listed else []
 
 
 def _no_emotion_line(outcome: Outcome) -> str:
@@ -243,8 +251,8 @@ def direct_sentence(outcome: Outcome) -> str:
     shares = broken_shares(outcome.broken, "direct_path")
     broken = "、".join(f"{emotion_name(str(emotion))} {share(value)}" for emotion, value in shares.items())
     return (
-        f"- 直接経路（最終残差 {outcome.n_layers} に、その層の感情ベクトルを同じ α で加える。選んだ層のものとは別のベクトルである）"
-        f"での変化は付録の表に示す（破綻率は、{broken}）。"
+        f"- 直接経路（最終残差である層 {outcome.n_layers} に、その層の感情ベクトルを同じ α で加える。選んだ層のものとは別のベクトルである）"
+        f"での変化は付録「破綻したテキストの数え方」の表に示す（破綻率は、{broken}）。"
         + _direct_size(outcome.claims[outcome.claims["verdict"] == SUPPORTED])
         + _direct_ahead(outcome.claims.to_dict("records"))
     )

@@ -59,7 +59,7 @@ def other_style_lines(other: pd.DataFrame | None, found: pd.DataFrame, *, vector
     start = f"{name}だけ（訓練 {counts} シナリオ）から作り、同じ層に同じノルムで加えたベクトル"
     held = emotions_with(overall(found), SUPPORTED)
     if not held:
-        return [f"支持された感情がないため、{start}と比べても、効果が表現の種類に依るかは論じない。"]
+        return [f"支持された感情がないため、{start}との比較から、効果が表現の種類に依るかどうかは論じない。"]
     met = other.groupby("emotion", sort=False)["met"].all()
     kept, lost = ([emotion for emotion in held if bool(met[emotion]) is whole] for whole in (True, False))
     lines = []

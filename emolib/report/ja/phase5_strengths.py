@@ -14,8 +14,8 @@ from emolib.study.run import Run
 
 SMALLEST = f"目安の {SMALL:g}（語数なら 1 テキストあたり {SMALL:g} 語、確率なら {SMALL:g} という便宜上の値）"
 COURSES = {
-    "rises": "α を強めるほど増える",
-    "falls": "α を強めるほど減る",
+    "rises": "α を強めるほど増える（横ばいを含む）",
+    "falls": "α を強めるほど減る（横ばいを含む）",
     "not_monotone": "α に対して単調ではない",
     "broken": "続きの半分を超えて破綻した強さがあるため、増え方を読まない",
     "none": f"どの強さでも{SMALLEST}に届かない",

@@ -22,7 +22,7 @@ def table_bars(claims: pd.DataFrame) -> Markdown:
     return Markdown(markdown_table(rows, ["主張", "事前に定めた基準", "根拠の表", *VERDICTS.values()]))
 
 
-def table_vector_claims(claims: pd.DataFrame) -> pd.DataFrame:
+def table_vector_claims(claims: pd.DataFrame) -> pd.DataFrame | Markdown:
     """Phase 3's claims with what they rest on and the verdict."""
     shown = claims[claims["phase"] == "phase3"]
     if shown.empty:
@@ -33,7 +33,7 @@ def table_vector_claims(claims: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({**keys, **_numbers(shown), "理由": shown["reason"].map(REASONS)}).set_index(list(keys))
 
 
-def table_steering_claims(claims: pd.DataFrame) -> pd.DataFrame:
+def table_steering_claims(claims: pd.DataFrame) -> pd.DataFrame | Markdown:
     """Phase 5's claims with their ranks, and the verdict."""
     shown = claims[claims["phase"] == "phase5"].sort_values("model", kind="stable")
     if shown.empty:

@@ -38,18 +38,29 @@ def _found(model: str, rows: pd.DataFrame) -> str:
     vectors, steering = (rows[rows["phase"] == phase] for phase in ("phase3", "phase5"))
     parts = []
     if len(vectors):
-        parts.append(f"ベクトルの主張は {len(vectors)} 件のうち {(vectors['verdict'] == SUPPORTED).sum()} 件が支持")
+        parts.append(f"ベクトルの主張（Phase 3）は、{_supported_of(vectors)}")
     if len(steering):
         held = emotions_with(overall(steering), SUPPORTED)
-        parts.append(f"操作の主張は{emotion_names(held)}で支持" if held else "操作の主張が支持された感情はない")
-    return f"{model}: {'、'.join(parts)}。"
+        parts.append(
+            f"操作の主張（Phase 5）は、{emotion_names(held)}で支持された"
+            if held
+            else "操作の主張（Phase 5）が支持された感情はない"
+        )
+    return f"{model}: {'。'.join(parts)}。"
+
+
+def _supported_of(rows: pd.DataFrame) -> str:
+    held = int((rows["verdict"] == SUPPORTED).sum())
+    if not held:
+        return f"{len(rows)} 件のうち支持されたものはない"
+    return f"{of_total(held, len(rows))}が支持された"
 
 
 def _rests_on(rows: pd.DataFrame) -> str:
     """What the supported claims would not stand without."""
     supported = rows[rows["verdict"] == SUPPORTED]
     if supported.empty:
-        return "支持された主張がない。"
+        return "支持された主張がないため、支持が何に依るかは述べない。"
     parts = []
     steering = supported[supported["phase"] == "phase5"]
     if len(steering):
@@ -63,9 +74,9 @@ def _rests_on(rows: pd.DataFrame) -> str:
     if len(texts):
         beyond = supported["claim"].isin(["beyond_words", "beyond_words_implicit"]).sum()
         parts.append(
-            f"文を見分ける主張の支持は、語の袋を超える情報の主張（支持 {beyond} 件）と合わせて読む。"
+            f"文を見分ける主張の支持は、bag of words を超える情報の主張（支持 {beyond} 件）と合わせて読む。"
             if beyond
-            else "文を見分ける主張の支持は、語の袋を超える情報を示していない。"
+            else "文を見分ける主張の支持は、bag of words を超える情報を示していない。"
         )
     blind = supported["blind"].sum()
     if blind:
@@ -78,7 +89,7 @@ def _not_measured(rows: pd.DataFrame) -> str:
     if unclear.empty:
         return "検出力不足の主張はない。"
     reasons = "、".join(f"{REASONS[reason]} {len(part)} 件" for reason, part in unclear.groupby("reason", sort=False))
-    return f"{len(rows)} 件のうち {len(unclear)} 件は検出力不足である（{reasons}）。"
+    return f"主張 {of_total(len(unclear), len(rows))}が検出力不足である（理由: {reasons}）。"
 
 
 # 考察
@@ -126,7 +137,7 @@ def _model_lines(model: str, rows: pd.DataFrame, grounds: pd.DataFrame) -> list[
             words = [
                 f"{VERDICTS[code]}: {emotion_names(at)}" for code in VERDICTS if (at := emotions_with(whole, code))
             ]
-            lines.append(f"    - 感情ごとの総合判定（二つの指標がともに支持のときだけ支持） — {'、'.join(words)}。")
+            lines.append(f"    - 感情ごとの総合判定（すべての指標が支持のときだけ支持） — {'、'.join(words)}。")
     return lines
 
 
@@ -152,7 +163,7 @@ def _words_caveat(grounds: pd.DataFrame) -> str:
     shares, words = grounds["explicit_share"].dropna(), grounds["words"].dropna()
     if shares.empty or not shares.max() > 0 or words.empty:
         return ""
-    text = f"ただしテスト文の {_span(100 * shares, 0)} % は感情語を含む明示表現の文であり、語の袋の AUC も {_span(words)} である"
+    text = f"ただしテスト文の {_span(100 * shares, 0)} % は感情語を含む明示表現の文であり、bag of words の AUC も {_span(words)} である"
     implicit = grounds["words_implicit"].dropna()
     return text + (f"（暗示表現の文だけでは {_span(implicit)}）。" if len(implicit) else "。")
 

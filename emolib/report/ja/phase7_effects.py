@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from IPython.display import Markdown
 
 from emolib.plots import figures
 from emolib.report.ja.names import metric_name
@@ -31,7 +32,7 @@ def _own(effects: pd.DataFrame) -> pd.DataFrame:
     return shown[shown["kind"] == "emotion"]
 
 
-def table_effects(effects: pd.DataFrame) -> pd.DataFrame:
+def table_effects(effects: pd.DataFrame) -> pd.DataFrame | Markdown:
     """Effect sizes of the emotions' vectors on their own measures."""
     if effects.empty:
         return nothing_of("phase5")
@@ -50,7 +51,7 @@ def table_effects(effects: pd.DataFrame) -> pd.DataFrame:
     return by_model(shown, columns)
 
 
-def table_other_effects(effects: pd.DataFrame) -> pd.DataFrame:
+def table_other_effects(effects: pd.DataFrame) -> pd.DataFrame | Markdown:
     """d_z of everything else that was done to the texts, measures down and kinds across."""
     shown = on_target(effects)
     cells = [
@@ -60,12 +61,12 @@ def table_other_effects(effects: pd.DataFrame) -> pd.DataFrame:
     return _across_kinds(shown, cells)
 
 
-def table_tests(effects: pd.DataFrame) -> pd.DataFrame:
+def table_tests(effects: pd.DataFrame) -> pd.DataFrame | Markdown:
     """The p values of the emotions' vectors, raw and corrected."""
     return _p_values(effects, TESTS)
 
 
-def table_other_tests(effects: pd.DataFrame) -> pd.DataFrame:
+def table_other_tests(effects: pd.DataFrame) -> pd.DataFrame | Markdown:
     """The t test's p, and that after BH, of everything else, measures down and kinds across."""
     shown = on_target(effects)
     cells = [
@@ -75,7 +76,7 @@ def table_other_tests(effects: pd.DataFrame) -> pd.DataFrame:
     return _across_kinds(shown, cells)
 
 
-def _across_kinds(shown: pd.DataFrame, cells: list[str]) -> pd.DataFrame:
+def _across_kinds(shown: pd.DataFrame, cells: list[str]) -> pd.DataFrame | Markdown:
     """Cells of every kind but the emotions' own vectors, a column per kind."""
     kinds = [kind for kind in ORDER if kind != "emotion" and kind in set(shown["kind"])]
     if not kinds:
@@ -87,24 +88,24 @@ def _across_kinds(shown: pd.DataFrame, cells: list[str]) -> pd.DataFrame:
     return unless_blank(by_model(rows, columns), list(columns), ALL_DEGENERATE)
 
 
-def table_ranks(effects: pd.DataFrame) -> pd.DataFrame:
+def table_ranks(effects: pd.DataFrame) -> pd.DataFrame | Markdown:
     """The emotions' vectors against every family of controls at the same layer and strength."""
     names = {f"rank_p_{family}": KINDS[family] for family in CONTROL_FAMILIES}
-    return _p_values(effects, names | {"rank_p_worst": "最も厳しい対照"})
+    return _p_values(effects, names | {"rank_p_worst": "最も厳しい対照群"})
 
 
-def _p_values(effects: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+def _p_values(effects: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame | Markdown:
     if effects.empty:
         return nothing_of("phase5")
     shown = _own(effects)
     known = {title: shown[name] for name, title in names.items() if name in shown}
     if all((values.isna() | (values == 1)).all() for values in known.values()):
-        return nothing("p が 1 でない行がない")
+        return nothing("どの p も 1 であるか、計算できない")
     columns = {title: [p_value(value) for value in values] for title, values in known.items()}
     return by_model(shown, columns)
 
 
-def table_families(counted: pd.DataFrame, significance: float) -> pd.DataFrame:
+def table_families(counted: pd.DataFrame, significance: float) -> pd.DataFrame | Markdown:
     """What p values of the emotions' vectors are corrected within: how many tests, and how many below the level.
 
     Args:

@@ -14,7 +14,7 @@ from emolib.steering.findings import POWER
 from emolib.study.phase7_claims.design_power import POST_HOC
 
 
-def table_required(power: pd.DataFrame) -> pd.DataFrame:
+def table_required(power: pd.DataFrame) -> pd.DataFrame | Markdown:
     """Scenarios that assumed effects need."""
     if power.empty:
         return nothing_of("phase5")
@@ -23,7 +23,7 @@ def table_required(power: pd.DataFrame) -> pd.DataFrame:
     return wide.rename_axis("仮定する d_z")
 
 
-def table_detectable(power: pd.DataFrame) -> pd.DataFrame:
+def table_detectable(power: pd.DataFrame) -> pd.DataFrame | Markdown:
     """What the present number of scenarios detects, per model."""
     if power.empty:
         return nothing_of("phase5")
@@ -33,7 +33,7 @@ def table_detectable(power: pd.DataFrame) -> pd.DataFrame:
     return tidy(wide, digits=2).rename_axis(["モデル", "n"])
 
 
-def table_observed(power: pd.DataFrame) -> pd.DataFrame:
+def table_observed(power: pd.DataFrame) -> pd.DataFrame | Markdown:
     """Observed effects and their post-hoc power, which only describes."""
     if power.empty:
         return nothing_of("phase5")

@@ -92,7 +92,7 @@ def _steering_facts(run: Run, model: str) -> dict[str, Any]:
 # which vectors the claims are about
 
 
-def table_vectors(places: pd.DataFrame) -> pd.DataFrame:
+def table_vectors(places: pd.DataFrame) -> pd.DataFrame | Markdown:
     """Phase 3's vectors beside those that steer: layers, texts, and Phase 3's stability at the layer that steers."""
     if places.empty:
         return nothing(BOTH_NEEDED)

@@ -17,7 +17,7 @@ SHOWN_K = (1, 2, 4, 8)
 NO_OVERLAPS = "Phase 3 の重なりの表がない"
 
 
-def table_overlaps(table: pd.DataFrame) -> pd.DataFrame:
+def table_overlaps(table: pd.DataFrame) -> pd.DataFrame | Markdown:
     """overlap(k), its null and its standard error for a few k."""
     if table.empty:
         return nothing(NO_OVERLAPS)
@@ -42,7 +42,7 @@ def excess_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(series=series).astype({"k": int, "excess": float, "se": float})
 
 
-def table_chosen(table: pd.DataFrame) -> pd.DataFrame:
+def table_chosen(table: pd.DataFrame) -> pd.DataFrame | Markdown:
     """The chosen k of every emotion, with what decides it on validation."""
     if table.empty:
         return nothing(NO_OVERLAPS)
@@ -62,7 +62,7 @@ def table_chosen(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).set_index(["モデル", "感情"])
 
 
-def table_test_overlaps(table: pd.DataFrame) -> pd.DataFrame:
+def table_test_overlaps(table: pd.DataFrame) -> pd.DataFrame | Markdown:
     """The overlap on test at the chosen k and at the next, each with its null."""
     near = table[(table["k"] - table["chosen_k"]).isin([0, 1])]
     if near.empty:

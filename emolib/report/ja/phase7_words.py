@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
+from IPython.display import Markdown
 
 from emolib.report.ja.names import FAMILIES, STYLE_NAMES, metric_name
 from emolib.report.markup import NOTHING
@@ -32,10 +33,10 @@ CLAIMS = {
     "stability": "ベクトルは標本を替えても同じ方向を向く",
     "separation": "ベクトルへの射影が、見ていない文を分ける",
     "readout": "残差ストリームから感情の文と中立の文を見分けられる",
-    "beyond_words": "残差ストリームは語の袋を超える情報をもつ（全体）",
-    "beyond_words_implicit": "残差ストリームは語の袋を超える情報をもつ（暗示表現）",
+    "beyond_words": "残差ストリームは bag of words を超える情報をもつ（全体）",
+    "beyond_words_implicit": "残差ストリームは bag of words を超える情報をもつ（暗示表現）",
     "subspace": "ラベルに固有の部分空間がある",
-    "steering": "当該感情のベクトルが、他の感情のベクトルよりも対照よりも多く動かす",
+    "steering": "当該感情のベクトルが、他の感情のベクトルや対照方向よりも、当該感情の指標を多く動かす",
 }
 BARS = {
     "stability": "分割半コサインの 95 % 区間 > シャッフルの 97.5 % 点",
@@ -80,18 +81,18 @@ def of_total(count: int, total: int) -> str:
 # in place of an empty table
 
 
-def nothing(why: str) -> pd.DataFrame:
-    """What stands where a table would be empty."""
-    return pd.DataFrame({"結果": [f"該当なし（{why}）"]})
+def nothing(why: str) -> Markdown:
+    """The sentence that stands where a table would be empty."""
+    return Markdown(f"表は示さない（{why}）。")
 
 
-def nothing_of(phase: str) -> pd.DataFrame:
+def nothing_of(phase: str) -> Markdown:
     """What stands in a section whose phase has not run."""
     return nothing(f"Phase {phase.removeprefix('phase')} の読める記録がない")
 
 
-def unless_blank(table: pd.DataFrame, columns: Sequence[str], why: str) -> pd.DataFrame:
-    """The table, or one line where none of these columns has anything to read."""
+def unless_blank(table: pd.DataFrame, columns: Sequence[str], why: str) -> pd.DataFrame | Markdown:
+    """The table, or one sentence where none of these columns has anything to read."""
     blank = table[list(columns)].isin([NOTHING, DEGENERATE, ""]).all(axis=None)
     return nothing(why) if blank else table
 

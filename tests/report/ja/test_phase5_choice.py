@@ -21,6 +21,8 @@ def test_a_rule_that_leaves_nearly_all_is_called_so():
     text = choosing.choice_sentence({"": point_of(kept=8)}, ceilings({}))
     assert "破綻率 70% から定まる上限 80%" in text and "9 候補のうち 8 候補がこの条件を満たした" in text
     assert "ほとんど絞っておらず" in text and "半数を超える破綻を許す" in text
+    whole = choosing.choice_sentence({"": point_of(kept=9)}, ceilings({"kept": 9}))
+    assert "9 候補のすべてがこの条件を満たした。条件は候補を絞っておらず" in whole and "ほとんど" not in whole
     strict = choosing.choice_sentence({"": point_of(kept=3)}, ceilings({"narrows": True, "allows_most": False}))
     assert "層 14、α = 0.3" in strict and "最大 20%" in strict
     assert "絞っておらず" not in strict and "半数" not in strict
@@ -97,4 +99,4 @@ def test_the_reference_has_one_limit():
     shown = choosing.table_reference(reference)
     clean(shown)
     limits = shown["破綻の境界（95 パーセンタイル）"].tolist()
-    assert limits[:-1] == ["", ""] and limits[-1] == "2.90" and shown["n"].tolist() == [10, 10, 20]
+    assert limits[:-1] == ["", ""] and limits[-1] == "2.90" and shown["テキスト数"].tolist() == [10, 10, 20]

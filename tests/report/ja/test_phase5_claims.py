@@ -73,9 +73,9 @@ def test_families_and_norms_are_named_and_strength_zero_is_counted():
     texts = [{"scenario": f"s{i}", "sample": 0, "text": str(i)} for i in (1, 2)]
     sweep = pd.DataFrame([{**text, "kind": kind} for kind in ("baseline", "zero") for text in texts])
     said = clean(told.table_controls(ranks, norms, sweep))
-    assert "2 テキストのうち、パッチなしと一致したのは 2 である" in said and "原因" not in said
+    assert "2 件のテキストのうち、パッチなしと一致したのは 2 件である" in said and "原因" not in said
     sweep.loc[3, "text"] = "another"
-    assert "一致したのは 1 である。一致しないテキストがあるため" in told.zero_sentence(sweep)
+    assert "一致したのは 1 件である。一致しないテキストがあるため" in told.zero_sentence(sweep)
 
 
 def test_each_scorer_alone_has_its_verdict():

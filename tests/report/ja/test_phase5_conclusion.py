@@ -60,6 +60,10 @@ def test_what_was_not_measurable_has_its_reasons():
     *_, all_weak = lines(claim(n=9), claim(n=9, metric="target/gratitude"))
     assert "どの指標も検出力不足である（シナリオが少なすぎる）" in all_weak
     *_, whole = lines(claim())
-    assert "検出力不足" not in whole and "d_z が 0.43 に満たない効果" in whole and "破綻が" not in whole
+    assert (
+        "検出力不足" not in whole
+        and "d_z（差の平均 / 差の標準偏差）が 0.43 に満たない効果" in whole
+        and "破綻が" not in whole
+    )
     *_, lost = lines(claim(), broken=broken_table(gratitude=0.5))
     assert "感謝では破綻が許容幅を超えて増え" in lost

@@ -132,13 +132,17 @@ def test_success_that_is_mostly_one_phrase_cannot_be_told_from_the_phrase():
     )
     assert "区別できない" not in "\n".join(closing.phrase_lines(pd.DataFrame([phrase(own_share=0.25)])))
     assert closing.phrase_lines(pd.DataFrame([phrase(phrase="")])) == []
+    (line,) = closing.phrase_lines(pd.DataFrame([phrase(n_own=0, own_share=float("nan"))]))
+    assert "パッチなし 25%、成功したテキストなし）" in line and "テキスト中" not in line
     assert "a&#95;b" in closing.phrase_lines(pd.DataFrame([phrase(phrase="a_b c d e")]))[0]
 
 
 def test_a_label_that_rises_more_than_the_emotions_own_is_named():
     changes = pd.DataFrame({"annoyance": [0.2], "anger": [-0.002], "joy": [0.3]}, index=["anger"])
     (line,) = closing.label_lines(other_labels(changes, {"anger": ("anger", "annoyance")}))
-    assert line == "- 怒りベクトルで最も増えたラベルは joy（+0.30）であり、annoyance は +0.20である。"
+    assert closing.label_lines(pd.DataFrame()) == []
+    told = "怒りベクトル（joy +0.30、当該感情の annoyance は +0.20）"
+    assert line == f"- 最も増えたラベルが当該感情のものでないのは、{told}である。"
 
 
 # the direct path
@@ -150,7 +154,7 @@ def direct(*rows: dict[str, Any]) -> str:
 
 def test_the_direct_path_is_small_or_not_by_a_share_that_is_told():
     less = direct(claim(direct_path=-0.001), claim(**WIDE, emotion="anger", metric="target/anger", direct_path=0.02))
-    assert "最終残差 30" in less and "別のベクトルである" in less and "破綻率は、感謝 50%、怒り 50%" in less
+    assert "最終残差である層 30" in less and "別のベクトルである" in less and "破綻率は、感謝 50%、怒り 50%" in less
     assert "1/3（便宜上の目安であり、検定ではない）に満たない" in less and "経路の割合は分からない" in less
     much = direct(claim(direct_path=0.31))
     assert "感謝の語数では選んだ層での変化の 1/3" in much and "無視できない" in much and "満たない" not in much

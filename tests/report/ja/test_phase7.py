@@ -117,9 +117,14 @@ def test_without_overlaps_no_k_is_chosen_and_the_report_says_so():
     table = study.k_selection(run)
     assert table.empty and "subspace" not in set(study.claims(run)["claim"])
     for rows in (say.table_chosen, say.table_overlaps, say.table_test_overlaps):
-        assert "重なりの表がない" in rows(table).to_string()
+        assert "重なりの表がない" in shown_text(rows(table))
     assert "k は選ばない" in say.sentence_k(study.next_directions(table)).data
     assert excess_rows(table).empty
+
+
+def shown_text(table: pd.DataFrame | Markdown) -> str:
+    """A table, or the sentence in its place, as text."""
+    return table.data if isinstance(table, Markdown) else table.to_string()
 
 
 def texts(run: Run) -> str:
@@ -138,7 +143,7 @@ def texts(run: Run) -> str:
     said += [say.sentence_power(detectable, params.smallest_d), say.sentence_k(study.next_directions(k))]
     said += [Markdown(discussed(run)), say.limits(places, study.vector_differences(places))]
     said.append(say.next_actions(claims, study.finished_phases(run), params))
-    return "\n".join([*(table.to_string() for table in shown), *(one.data for one in said)])
+    return "\n".join([*(shown_text(table) for table in shown), *(one.data for one in said)])
 
 
 def discussed(run: Run) -> str:
@@ -156,7 +161,7 @@ def test_the_report_counts_every_verdict_and_prints_no_nan():
     text = texts(run)
     assert "nan" not in text.lower() and "-0.00 " not in text and "None" not in text
     assert "支持 2（感謝の語数・感謝の確率）、不支持 4（怒りの語数・怒りの確率・謝罪の語数・謝罪の確率）" in text
-    assert "語の袋を超える情報をもつ（全体） — 検出力不足 3（感謝・怒り・謝罪）" in text
+    assert "bag of words を超える情報をもつ（全体） — 検出力不足 3（感謝・怒り・謝罪）" in text
     assert f"{len(study.claims(run))} 件の判定" not in text and "合計は示さない" in text
     assert "効果がないことの証明ではない" in text and "34 シナリオ" in text
 
@@ -181,7 +186,8 @@ def test_supported_claims_stand_beside_what_weakens_them():
     add_phase3()
     found = caveats(open_run())
     assert (
-        "テスト文の 50 % は感情語を含む明示表現の文" in found["readout"] and "語の袋の AUC も 0.90" in found["readout"]
+        "テスト文の 50 % は感情語を含む明示表現の文" in found["readout"]
+        and "bag of words の AUC も 0.90" in found["readout"]
     )
     assert (
         "支持した区間の下限は 0.050・0.050・0.050" in found["beyond_words"]
@@ -231,7 +237,8 @@ def test_only_the_emotions_own_vectors_stand_in_the_main_tables():
         assert len(main(effects)) == 6 and len(other(effects)) == 6
         assert other(effects).columns.tolist() == ["直接経路"]
     own = effects[effects["kind"] == "emotion"]
-    assert "該当" not in str(say.table_effects(own)) and "読める記録がない" in say.table_other_effects(own).to_string()
+    assert isinstance(say.table_effects(own), pd.DataFrame)
+    assert "読める記録がない" in shown_text(say.table_other_effects(own))
 
 
 def test_the_power_section_says_that_a_claim_needs_more_than_the_t_test():
@@ -249,20 +256,23 @@ def test_the_conclusion_says_what_holds_on_what_it_hangs_and_what_could_not_be_t
     add_phase5(sweep_table({"gratitude": 3.0}))
     add_phase3()
     found, rests, unclear = concluded(open_run())
-    assert "ベクトルの主張は 15 件のうち 15 件が支持、操作の主張は感謝で支持" in found
-    assert "補正しても残る" in rests and "語の袋を超える情報の主張（支持 6 件）" in rests
+    assert "ベクトルの主張（Phase 3）は、15 件すべてが支持された。操作の主張（Phase 5）は、感謝で支持された。" in found
+    assert "補正しても残る" in rests and "bag of words を超える情報の主張（支持 6 件）" in rests
     assert "検出できない設計で得た" in rests and "検出力不足の主張はない" in unclear
     add_phase3(gap=0.0)
     found, rests, unclear = concluded(open_run())
-    assert "15 件のうち 9 件が支持" in found and "語の袋を超える情報を示していない" in rests
-    assert "21 件のうち 6 件は検出力不足である" in unclear and "検出できない 6 件" in unclear
+    assert "15 件のうち 9 件が支持された" in found and "bag of words を超える情報を示していない" in rests
+    assert "主張 21 件のうち 6 件が検出力不足である" in unclear and "検出できない 6 件" in unclear
 
 
 def test_the_conclusion_of_a_study_without_support_says_so():
     add_phase5(sweep_table(n=4, n_controls=5))
     found, rests, unclear = concluded(open_run())
-    assert "操作の主張が支持された感情はない" in found and "ベクトルの主張" not in found
-    assert "支持された主張がない" in rests and "6 件のうち 6 件は検出力不足である（シナリオが 10 未満 6 件）" in unclear
+    assert "操作の主張（Phase 5）が支持された感情はない" in found and "ベクトルの主張" not in found
+    assert (
+        "支持された主張がない" in rests
+        and "主張 6 件すべてが検出力不足である（理由: シナリオが 10 未満 6 件）" in unclear
+    )
 
 
 def test_a_table_with_nothing_to_read_is_one_line():
@@ -274,13 +284,13 @@ def test_a_table_with_nothing_to_read_is_one_line():
         say.table_other_tests(effects),
         say.table_observed(study.power(run)),
     ):
-        assert "該当なし（すべて縮退" in table.to_string() and len(table) == 1
+        assert isinstance(table, Markdown) and table.data.startswith("表は示さない（すべて縮退")
     ones = effects.assign(**dict.fromkeys(("p_t", "p_wilcoxon", "p_bonferroni", "p_fdr"), 1.0))
-    assert "該当なし（p が 1 でない行がない）" in say.table_tests(ones).to_string()
-    assert "該当なし" not in say.table_tests(ones.assign(p_fdr=0.5)).to_string()
+    assert "表は示さない（どの p も 1 であるか、計算できない）" in shown_text(say.table_tests(ones))
+    assert isinstance(say.table_tests(ones.assign(p_fdr=0.5)), pd.DataFrame)
     counted = study.families(effects[effects["kind"] == "emotion"], 0.05)
-    assert "すべて縮退" in say.table_families(counted, 0.05).to_string()
-    assert "該当なし" not in say.table_families(counted.assign(degenerate=0), 0.05).to_string()
+    assert "すべて縮退" in shown_text(say.table_families(counted, 0.05))
+    assert isinstance(say.table_families(counted.assign(degenerate=0), 0.05), pd.DataFrame)
 
 
 def test_a_sentence_that_is_true_of_several_emotions_is_said_once():
