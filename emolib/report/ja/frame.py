@@ -47,15 +47,15 @@ def scorers(run: Run) -> Markdown:
     return Markdown(f"採点器 `{backend}`: {shown}。版 `{version_of(backend)[:12]}`。")
 
 
-def settings(run: Run, *, unset: str = NOTHING) -> Markdown:
-    """実行設定: every resolved parameter, and the counts of scenarios where the phase has them."""
+def settings(run: Run, *, unset: str = NOTHING, counted: str = "シナリオ数は {}。") -> Markdown:
+    """実行設定: every resolved parameter, and the counts of scenarios (in `counted`) where the phase has them."""
     values = run.params.model_dump(mode="json", include=set(type(run.params).model_fields))
     cells = [[f"`{key}`", f"`{plain(value, unset=unset)}`"] for key, value in values.items() if key != "device"]
     table = markdown_table(_side_by_side(cells), ["パラメータ", "値"] * SIDE_BY_SIDE)
     if not all(f"n_{split}" in values for split in SPLIT_NAMES):
         return Markdown(table)
     counts = "、".join(f"{name} {values[f'n_{split}']}" for split, name in SPLIT_NAMES.items())
-    return Markdown(f"シナリオ数は {counts}。\n\n{table}")
+    return Markdown(f"{counted.format(counts)}\n\n{table}")
 
 
 def _side_by_side(pairs: list[list[str]]) -> list[list[str]]:

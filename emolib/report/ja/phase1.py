@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emolib.report.ja.agreement import sentence_agreement, table_agreement
-from emolib.report.ja.frame import environment, scorers, settings, summary
+from emolib.report.ja.frame import environment, scorers, summary
 from emolib.report.ja.phase1_leaks import conclusion, discussion, figure_leaks, table_leaks
 from emolib.report.ja.phase1_scorers import (
     figure_calibration,
@@ -16,6 +16,7 @@ from emolib.report.ja.phase1_scorers import (
 from emolib.report.ja.phase1_texts import (
     figure_lengths,
     sentence_duplicates,
+    settings,
     table_counts,
     table_keywords,
     table_lengths,

@@ -61,27 +61,31 @@ def conclusion(leaks: pd.DataFrame, seen: pd.DataFrame) -> Markdown:
     found = f"代名詞・句読点・長さだけでラベルを見分ける AUC は最大 {number(worst.auc)}（{_comparison(worst)}）で、" + (
         f"基準 {LEAK_LIMIT} を超える。以降のフェーズでは、これらを回帰で除いたベクトルも報告する。"
         if worst.exceeds
-        else f"基準 {LEAK_LIMIT} 以下である。仮説は支持される。"
+        else f"基準 {LEAK_LIMIT} 以下であり、判定基準を満たす。"
     )
     words = wording_leaks(leaks).set_index("features").loc["function_words"]
-    rests_on = f"機能語だけでも感情と中立を AUC {number(words['low'])}–{number(words['high'])} で見分けられる"
-    rests_on += "（感情の言い回しがこれらの語を含むため）" if words["exceeds"] else ""
+    between = f"{number(words['low'])}–{number(words['high'])}（全体）"
+    rests_on = (
+        f"ただし機能語だけでも、感情と中立を AUC {between}で見分けられる（感情の言い回しがこれらの語を含むため）。"
+        if words["exceeds"]
+        else f"機能語だけで感情と中立を見分ける AUC は {between}である。"
+    )
     if lists := [f"{style_name(r.style)}の文で {number(r.keywords)}" for r in lexical_means(leaks).itertuples()]:
-        rests_on += f"。感情語の一覧だけの AUC は{'、'.join(lists)}"
+        rests_on += f"感情語の一覧だけの AUC は、{'、'.join(lists)} である。"
     if seen.empty:
         missing = "どの感情にも対応する採点器がない。"
     elif unseen := unseen_places(seen):
         missing = f"採点器は{unseen}を中立と見分けず、そこでは感情を測れない。"
     else:
-        missing = "採点器が中立とさえ見分けられない感情と表現の組はない。"
-    return three_lines(found=found, rests_on=f"{rests_on}。", not_measured=f"{missing}人の読み手による確認はない。")
+        missing = "採点器が中立と見分けられない感情と表現の組はない。"
+    return three_lines(found=found, rests_on=rests_on, not_measured=f"{missing}人の読み手による確認はない。")
 
 
 def discussion(leaks: pd.DataFrame, lengths: pd.DataFrame) -> Markdown:
     """考察, computed from the tables."""
     worst = surface_leak(leaks)
     lines = [
-        f"- トークン長の平均は、最も長いラベルと最も短いラベルで {length_spread(lengths):.1%} 違う。",
+        f"- トークン数の平均は、最も長いラベルと最も短いラベルで {number(100 * length_spread(lengths), 1)} % 違う。",
         f"- 代名詞・句読点・長さだけからの AUC は最大 {number(worst.auc)}（{_comparison(worst)}）である。"
         + (
             f"基準 {LEAK_LIMIT} を超えるため、以降のフェーズではこれらを回帰で除いたベクトルも報告する必要がある。"
@@ -110,7 +114,7 @@ def _wording_line(leaks: pd.DataFrame) -> str:
     if any(row.exceeds for row in rows):
         line += (
             "感情の言い回しはこれらの語を含む（理由を述べる for、悔いを述べる should have など）ため、"
-            "感情と切り離して統制することはできない。活性の差の一部はこうした言い回しの差である。"
+            "感情と切り離して統制することはできない。活性の差には、こうした言い回しの差が含まれうる。"
         )
     return line
 

@@ -88,7 +88,7 @@ def sentence_scorers(table: pd.DataFrame, means: pd.DataFrame) -> Markdown:
         parts.append(f"{style_name(style)}では {listed}")
     lines = [f"- 判定に使う値で中立と見分ける AUC は、{'。'.join(parts)} である。"]
     if unseen := unseen_places(table):
-        lines.append(f"- {unseen}では帰無の 97.5 % 点を上回らず、中立とさえ見分けない。")
+        lines.append(f"- {unseen}では帰無の 97.5 % 点を上回らず、中立と見分けない。")
     lines += _mean_lines(means)
     lines.append("- Phase 5 の指標は主に明示的な言い回しを測る。得点が動かないことは、感情が動かないことを意味しない。")
     return Markdown("\n".join(lines))

@@ -7,9 +7,16 @@ from IPython.display import Markdown
 
 from emolib.plots import figures
 from emolib.plots.figures import Axes
+from emolib.report.ja import frame
 from emolib.report.ja.names import SPLIT_NAMES, emotion_name, style_name
 from emolib.report.markup import show, tidy
 from emolib.study.run import Run
+
+
+def settings(run: Run) -> Markdown:
+    """実行設定: every resolved parameter; this phase looks at all scenarios, whatever later phases take of them."""
+    counted = "このフェーズはデータセットのすべてのシナリオを調べる。以降のフェーズが使うシナリオ数は {} である。"
+    return frame.settings(run, counted=counted)
 
 
 def table_counts(table: pd.DataFrame) -> pd.DataFrame:

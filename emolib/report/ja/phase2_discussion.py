@@ -10,6 +10,8 @@ from emolib.report.ja.names import emotion_name, metric_name
 from emolib.report.markup import number
 from emolib.study.activation_findings import Dominance, Findings, FirstTokens, Growth, LargestDimension, NormAndScores
 
+INNER = "内側の層（層 0 と最終残差を除く）"
+
 
 def conclusion(found: Findings) -> Markdown:
     """結論: how uneven the residual stream is, in which layers and dimensions, and what the norm does not tell."""
@@ -19,16 +21,16 @@ def conclusion(found: Findings) -> Markdown:
         "alike": f"先頭トークンのノルムは他のトークンの最大でも {number(sink.ratio, 1)} 倍である",
     }.get(sink.code, "先頭以外のトークンがないため、先頭トークンとは比べられない")
     few = {
-        "dominated": f"最大 3 次元がエネルギーの半分を超える層が {len(dominance.layers)} 層ある",
-        "spread": f"最大 3 次元が占めるエネルギーは最大でも {number(100 * dominance.share, 0)} % である",
-    }.get(dominance.code, "内側の層がないため、少数の次元への集中は測れない")
+        "dominated": f"最大の 3 次元だけでエネルギー ‖h‖² の半分を超える層が {len(dominance.layers)} 層ある",
+        "spread": f"最大の 3 次元が占めるエネルギー ‖h‖² の割合は最大でも {number(100 * dominance.share, 0)} % である",
+    }.get(dominance.code, f"{INNER}がないため、少数の次元への集中は測れない")
     rests_on = {
-        "known": f"偏りは特定の次元に依る。内側の層の {number(100 * found.dimension.share, 0)} % で次元 {found.dimension.dimension} の絶対値が最大である。"
-    }.get(found.dimension.code, "内側の層を抽出していないため、特定の次元に依るかは分からない。")
+        "known": f"絶対値の平均が最大の次元は、{INNER}の {number(100 * found.dimension.share, 0)} % で次元 {found.dimension.dimension} である。"
+    }.get(found.dimension.code, f"{INNER}を抽出していないため、特定の次元に依るかは分からない。")
     missing = {
         "unknown": "得点の値が変わらないか採点器がないため、ノルムが感情に対応するかは測れない。",
-        "by_chance": "ノルムと採点器の得点との相関は偶然の範囲を出ず、ノルムから感情は測れない。",
-        "weak": "ノルムと採点器の得点との相関は弱く、ノルムから感情は測れない。",
+        "by_chance": "ノルムと採点器の得点との相関は、得点を入れ替えた場合の範囲を出ない。ノルムを感情の指標とする根拠はない。",
+        "weak": "ノルムと採点器の得点との相関は弱く、ノルムを感情の指標とはみなさない。",
         "beyond": "ノルムと得点との相関から、長さや話題による分は除けていない。",
     }[found.norm_and_scores.code]
     return three_lines(found=f"{first}。{few}。", rests_on=rests_on, not_measured=missing)
@@ -81,11 +83,11 @@ def _first_tokens(found: FirstTokens) -> str:
 def _dominance(found: Dominance) -> str:
     """Whether a few dimensions hold most of ‖h‖²."""
     if found.code == "unknown":
-        return "内側の層が抽出した層にないため、少数の次元が占めるエネルギーは比べない。"
+        return f"{INNER}が抽出した層にないため、少数の次元が占めるエネルギーは比べない。"
     if found.code == "spread":
-        return f"最大 3 次元が占めるエネルギーの割合は最大でも {found.share:.0%} であり、少数の次元による支配は見られない。"
+        return f"最大の 3 次元が占めるエネルギー ‖h‖² の割合は最大でも {number(100 * found.share, 0)} % であり、少数の次元による支配は見られない。"
     return (
-        f"最大 3 次元がエネルギー ‖h‖² の半分を超える層が {len(found.layers)} 層ある（層 {min(found.layers)}–{max(found.layers)} の範囲）。"
+        f"最大の 3 次元だけでエネルギー ‖h‖² の半分を超える層が {len(found.layers)} 層ある（層 {min(found.layers)}–{max(found.layers)} の範囲）。"
         "最終トークンの活性どうしの生のコサイン類似度は、この少数の次元に左右される。平均どうしの差である感情ベクトルでもそうかは、Phase 3 で生・標準化・除去を並べて確かめる。"
     )
 
@@ -93,11 +95,11 @@ def _dominance(found: Dominance) -> str:
 def _dimension(found: LargestDimension) -> str:
     """Whether the same few dimensions are the largest in most layers."""
     if found.code == "unknown":
-        return "内側の層が抽出した層にないため、絶対値の平均が最大の次元は比べない。"
+        return f"{INNER}が抽出した層にないため、絶対値の平均が最大の次元は比べない。"
     return (
-        f"絶対値の平均が最大の次元は、内側の層の {found.share:.0%} で次元 {found.dimension} である。"
+        f"絶対値の平均が最大の次元は、{INNER}の {number(100 * found.share, 0)} % で次元 {found.dimension} である。"
         f"最も極端なのは層 {found.extreme_layer} の次元 {found.extreme_dimension} で、中央の次元の {number(found.ratio, 0)} 倍、"
-        f"‖h‖² の {found.energy:.0%} を占める。"
+        f"‖h‖² の {number(100 * found.energy, 0)} % を占める。"
     )
 
 
@@ -114,7 +116,7 @@ def _triggers(triggers: pd.DataFrame) -> str:
     text = f"感情語があるテキストは {listed}。"
     if len(implicit):
         count = int(implicit["found"].sum())
-        text += f"暗示表現の文では {count} であり、" + (
+        text += f"暗示表現の文では {count} 件であり、" + (
             "感情語の位置のベクトルは明示表現の文だけから作られる。"
             if count == 0
             else "暗示表現の文にも語が残っている。"
@@ -132,7 +134,7 @@ def _norm_and_scores(found: NormAndScores) -> str:
         f"（トークン数とは最大 {number(found.length, signed=True)}）。"
     )
     if found.code == "by_chance":
-        return text + "どれも、得点を入れ替えたときの最大値の範囲にあり、ノルムを感情の指標とする根拠はない。"
+        return text + "採点器の得点はどれも、入れ替えたときの最大値の範囲にあり、ノルムを感情の指標とする根拠はない。"
     text += f"{'・'.join(metric_name(name) for name in found.beyond)}は入れ替えたときの最大値の 97.5 % 点を超える"
     if found.code == "weak":
         return text + "が、相関は弱く、ノルムを感情の指標とはみなさない。"

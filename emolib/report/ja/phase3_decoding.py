@@ -7,7 +7,7 @@ from IPython.display import Markdown
 
 from emolib.plots import figures
 from emolib.plots.figures import Axes, Null
-from emolib.report.ja.names import emotion_name, emotion_names, style_name
+from emolib.report.ja.names import emotion_name, style_name
 from emolib.report.ja.phase3_geometry import drawn
 from emolib.report.ja.phase3_separation import all_one
 from emolib.report.markup import number, show, tidy, with_interval
@@ -79,6 +79,9 @@ INFORMATION = {
 }
 
 
+SHUFFLED_HERE = "この比較のために別に引いたシャッフル"  # the section on probes draws its own
+
+
 def sentence_information(table: pd.DataFrame) -> Markdown:
     """Whether the residual stream knows more than the words do; emotions of which the same is true together."""
     coded, lines = information_codes(table), []
@@ -89,18 +92,23 @@ def sentence_information(table: pd.DataFrame) -> Markdown:
         lines.append(f"- bag of words との AUC の差（{where}）: {listed}。{INFORMATION[code]}。")
         if code == "no_difference":
             most = max(1 - row["auc"] for row in rows)
-            lines[-1] += f"ここで bag of words を上回りうる差は、最大でも {number(most)} である。"
+            lines[-1] += f"AUC は 1 を超えないため、ここで検出しうる差は最大でも {number(most)} である。"
         if code == "more" and part["near_ceiling"].any():
             lines[-1] += "AUC が 1 に近いときの区間は狭く、感情の数による補正もしていない。"
     shuffled = shuffled_codes(table)
     failed = shuffled[shuffled["code"] == "not_above"]
     if len(failed):
-        lines.append(f"- {emotion_names(failed['emotion'])}のプローブは、シャッフルしたラベルの最大を上回らない。")
+        listed = "、".join(_beside_shuffles(row) for row in failed.to_dict("records"))
+        lines.append(f"- 残差ストリームのプローブの AUC（全体）は、{listed}で、{SHUFFLED_HERE}の最大を上回らない。")
     elif (shuffled["code"] == "above").any():
-        lines.append("- どの感情でも、残差ストリームのプローブはシャッフルしたラベルの最大を上回る。")
+        lines.append("- どの感情でも、残差ストリームのプローブの AUC（全体）は、シャッフルの最大を上回る。")
     else:
         lines.append("- 残差ストリームのプローブの AUC は計算できないため、判定しない。")
     return Markdown("\n".join(lines))
+
+
+def _beside_shuffles(row: dict) -> str:
+    return f"{emotion_name(row['emotion'])} {number(row['auc'])}（シャッフルの最大 {number(row['shuffled_max'])}）"
 
 
 def _gap(row: dict) -> str:

@@ -7,6 +7,7 @@ from IPython.display import Markdown
 
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import emotion_name, emotion_names
+from emolib.report.ja.phase3_decoding import SHUFFLED_HERE
 from emolib.report.ja.phase3_geometry import VIEWS
 from emolib.report.markup import number, with_interval
 from emolib.study.phase3_vectors.answers import (
@@ -17,30 +18,65 @@ from emolib.study.phase3_vectors.answers import (
     probe_codes,
     projection_codes,
     separation_codes,
+    shuffled_codes,
     stability_codes,
     subspace_codes,
 )
 
 MOST_NAMED = 6
+STABLE = {"above": "偶然の水準を上回る", "not_above": "偶然の水準と区別できない"}
+UNSPECIFIC = "の射影は、他の感情の確率とも同じかそれ以上に相関し、その感情に特異的とは言えない。"
 
 
 def conclusion(
-    separation: pd.DataFrame, information: pd.DataFrame, k_table: pd.DataFrame, projections: pd.DataFrame
+    separation: pd.DataFrame,
+    stability: pd.DataFrame,
+    information: pd.DataFrame,
+    k_table: pd.DataFrame,
+    projections: pd.DataFrame,
 ) -> Markdown:
-    """結論: which vectors tell unseen texts apart, whether that is more than words, and what could not be judged."""
+    """結論: which vectors are stable and tell unseen texts apart, whether by more than words, and what is not known."""
     raw = separation_codes(separation[(separation["variant"] == "raw") & (separation["position"] == "mean")])
     above = raw[raw["code"] == "above"]
     if len(above):
         found = f"{emotion_names(above['emotion'])}の生のベクトルは、見ていないシナリオの感情文と中立文を対照より良く分ける。"
     else:
         found = "生のベクトルが見ていないシナリオの文を対照より良く分けるとは、どの感情でも言えない。"
-    found += _subspaces(k_table)
-    rests_on = f"語を超える情報: {_beyond_words(information) or '計算できないため、判定しない'}。"
+    found += _stable(stability_codes(stability, _validated_layers(raw))) + _subspaces(k_table)
+    rests_on = "語を超える情報は計算できないため、判定しない。"
+    if words := _beyond_words(information):
+        rests_on = (
+            f"語を超える情報（bag of words との AUC の差）については、{words}。{_not_above_shuffles(information)}"
+        )
     if mixed := emotion_names(_mixed(projections)):
-        rests_on += f"{mixed}の射影は他の感情の得点とも同じかそれ以上に相関し、その感情に特異的とは言えない。"
+        rests_on += f"{mixed}{UNSPECIFIC}"
     return three_lines(
         found=found, rests_on=rests_on, not_measured=_not_measured(raw, information, k_table, projections)
     )
+
+
+def _validated_layers(raw: pd.DataFrame) -> dict[str, int]:
+    return raw.dropna(subset=["layer"]).set_index("emotion")["layer"].to_dict()
+
+
+def _stable(codes: pd.DataFrame) -> str:
+    """Which vectors point the same way in halves of the scenarios, by the codes alone."""
+    parts = [
+        f"{emotion_names(part['emotion'])}で{STABLE[code]}"
+        for code, part in codes.groupby("code", sort=False)
+        if code in STABLE
+    ]
+    return f"選んだ層での分割半の安定性は、{'、'.join(parts)}。" if parts else ""
+
+
+def _not_above_shuffles(information: pd.DataFrame) -> str:
+    """The caveat where a probe that knows more than the words is not above its own shuffles."""
+    words, shuffled = information_codes(information), shuffled_codes(information)
+    met = words.loc[(words["style"] == "all") & (words["code"] == "more"), "emotion"]
+    doubtful = shuffled.loc[(shuffled["code"] == "not_above") & shuffled["emotion"].isin(met), "emotion"]
+    if doubtful.empty:
+        return ""
+    return f"ただし{emotion_names(doubtful)}のプローブの AUC は、{SHUFFLED_HERE}の最大を上回らない。"
 
 
 def _not_measured(
@@ -70,8 +106,8 @@ def discussion_vectors(
     """考察 about the vectors, computed from the tables."""
     middle = middle_layers(int(stability["layer"].max()))
     raw = separation[(separation["variant"] == "raw") & (separation["position"] == "mean")]
-    layers = raw.dropna(subset=["layer"]).set_index("emotion")["layer"].to_dict()
-    lines = [*_cosine_lines(cosines, middle), *_stability_lines(stability_codes(stability, layers))]
+    codes = stability_codes(stability, _validated_layers(raw))
+    lines = [*_cosine_lines(cosines, middle), *_stability_lines(codes)]
     inner = styles[styles["layer"].between(*middle)]
     if len(inner):
         agreement = inner.groupby("emotion", sort=False)["cosine"].mean()
@@ -110,14 +146,13 @@ def _cosine_lines(cosines: pd.DataFrame, middle: tuple[int, int]) -> list[str]:
 
 def _stability_lines(codes: pd.DataFrame) -> list[str]:
     """Split-half cosines at the chosen layers, beside shuffled labels; emotions of which the same is true together."""
-    said = {"above": "偶然の水準を上回る", "not_above": "偶然の水準と区別できない"}
     lines = []
     for code, part in codes.groupby("code", sort=False):
         if code == "unknown":
             lines.append(f"- {emotion_names(part['emotion'])}: 分割半の安定性は計算できないため、判定しない。")
             continue
         listed = "、".join(_stability(row) for row in part.to_dict("records"))
-        lines.append(f"- 分割半の安定性は、{listed}で、{said[code]}。")
+        lines.append(f"- 分割半の安定性は、{listed}で、{STABLE[code]}。")
     return lines
 
 
@@ -151,7 +186,7 @@ def discussion_decoding(
     """考察 about what can be read out and the hypotheses, computed."""
     lines = [*_probe_lines(chosen, n_test), _beyond_words_line(information), f"- 部分空間: {_subspaces(k_table)}"]
     if mixed := emotion_names(_mixed(projections)):
-        lines.append(f"- 射影と得点: {mixed}の射影は他の感情の確率との相関の方が大きく、その感情に特異的とは言えない。")
+        lines.append(f"- 射影と得点: {mixed}{UNSPECIFIC}")
     else:
         lines.append(
             "- 射影と得点: どの射影も、他の感情の確率との相関が当該感情より大きいことはない（差の検定はしていない）。"
@@ -197,7 +232,7 @@ def _beyond_words_line(information: pd.DataFrame) -> str:
         return "- 語を超える情報: 計算できないため、判定しない。"
     words = information_codes(information)
     implicit = words[(words["style"] == "implicit") & (words["code"] != "unknown")]
-    text = f"- 語を超える情報: {found}。"
+    text = f"- 語を超える情報: {found}。{_not_above_shuffles(information)}"
     if len(implicit) and not (implicit["code"] == "more").any():
         text += (
             "「暗示表現の文では bag of words より多くを知っている」という仮説は支持されない（否定されたのでもない）。"
@@ -213,7 +248,8 @@ def _subspaces(k_table: pd.DataFrame) -> str:
     names = "・".join(f"{emotion_name(r['emotion'])}（k = {r['k']}）" for r in found.to_dict("records"))
     text = f"ラベルに固有の部分空間は、{names}で基準を満たす。"
     if (found["k"] == 1).all():
-        text += "どれも一つの方向であり、二つ目以降の方向がラベルに固有だという証拠はない。"
+        each = "どれも" if len(found) > 1 else ""
+        text += f"{each}一つの方向であり、二つ目以降の方向がラベルに固有だという証拠はない。"
     return text
 
 

@@ -147,8 +147,11 @@ def sentence_tokens(table: pd.DataFrame) -> Markdown:
     shares = high["share"].dropna()
     text = f"{emotion_names(high['emotion'])}の射影は、感情語の位置で文の平均の 2 倍を超える。"
     if len(shares):
-        most = "感情語そのものがその多くを担う。" if shares.min() > 0.5 else "残りは他のトークンにある。"
-        text += f"ただし文全体の射影の合計のうち、感情語の 1 トークンが占めるのは {shares.min():.0%}–{shares.max():.0%} で、{most}"
+        but, most = (
+            ("", "感情語そのものがその多くを担う") if shares.min() > 0.5 else ("ただし", "残りは他のトークンにある")
+        )
+        ends = dict.fromkeys(number(100 * share, 0) for share in (shares.min(), shares.max()))
+        text += f"{but}文全体の射影の合計のうち、感情語の 1 トークンが占めるのは {'–'.join(ends)} % で、{most}。"
     return Markdown(text)
 
 
@@ -158,7 +161,7 @@ def sentence_tokens(table: pd.DataFrame) -> Markdown:
 def table_components(train: Activations, coordinates: np.ndarray, shares: np.ndarray, layer: int) -> pd.DataFrame:
     """Centroid of every label on the principal components, in units of each component's sd; and the variance shares."""
     scaled = coordinates / coordinates.std(axis=0)
-    columns = [f"PC{i + 1}（分散 {share:.0%}）" for i, share in enumerate(shares)]
+    columns = [f"PC{i + 1}（分散 {number(100 * share, 0)} %）" for i, share in enumerate(shares)]
     table = pd.DataFrame(scaled, columns=columns).groupby(train.texts["emotion"].map(emotion_name), sort=False).mean()
     return tidy(table.rename_axis(f"ラベル（層 {layer}）"), digits=1)
 

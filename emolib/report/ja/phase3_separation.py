@@ -70,7 +70,7 @@ def sentence_separation(table: pd.DataFrame) -> Markdown:
     lines = [f"- {emotion_names(emotions)}: {text}" for text, emotions in told.items()]
     best = [part.loc[part["validation_auc"].idxmax()] for _, part in mean.groupby("emotion", sort=False)]
     listed = "、".join(
-        f"{emotion_name(row['emotion'])} {VIEWS[row['variant']]}（テスト AUC {number(row['auc'])}）"
+        f"{emotion_name(row['emotion'])}は{VIEWS[row['variant']]}（テスト AUC {number(row['auc'])}）"
         for row in best
         if row["code"] != "unknown"
     )
@@ -121,7 +121,7 @@ def _adjusted_line(table: pd.DataFrame) -> str:
     adjusted = table[(table["fitted_on"] == "adjusted") & (table["tested_on"] == "all")]
     if adjusted.empty:
         return (
-            f"- 代名詞・句読点・長さだけで AUC {LEAK_LIMIT} を超えて見分けられるラベルは Phase 1 で見つからないため、"
+            f"- 代名詞・句読点・長さだけで AUC {LEAK_LIMIT} を超えて見分けられるラベルは Phase 1 で見つからなかったため、"
             "表層は除去していない。"
         )
     everything = table[(table["fitted_on"] == "all") & (table["tested_on"] == "all")].set_index("emotion")["auc"]

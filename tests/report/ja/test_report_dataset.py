@@ -34,12 +34,15 @@ def seen(*known: bool, family: str = "target") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SEEN)
 
 
-@pytest.mark.parametrize(("auc", "expected"), [(0.6, "以下である。仮説は支持される"), (0.7, "を超える。以降")])
+@pytest.mark.parametrize(("auc", "expected"), [(0.6, "以下であり、判定基準を満たす"), (0.7, "を超える。以降")])
 def test_the_conclusion_is_about_the_surface(auc, expected):
     told = said(phase1.conclusion(leaks(auc), seen(True)))
     assert f"最大 {auc:.2f}（怒り 対 中立、全体）" in told and expected in told
     assert surface_leak(leaks(auc)).exceeds == (auc > LEAK_LIMIT)
     assert len(told.splitlines()) == 3
+    assert "ただし機能語だけでも、感情と中立を AUC 0.90–0.90（全体）で見分けられる" in told
+    tame = said(phase1.conclusion(leaks(auc, words=0.6), seen(True)))
+    assert "見分ける AUC は 0.60–0.60（全体）である" in tame and "見分けられる（" not in tame
 
 
 def test_the_largest_leak_may_be_against_all_other_labels():
@@ -64,10 +67,10 @@ def test_words_alone_decide_where_no_probability_does():
 def test_styles_of_expression_that_leak_are_explained_once():
     lengths = pd.DataFrame({"unit": ["characters", "m", "m"], "mean": [99.0, 10.0, 11.0]})
     told = said(phase1.discussion(leaks(0.6), lengths))
-    assert "最も短いラベルで 10.0% 違う" in told and told.count("言い回しの差である") == 1
+    assert "最も短いラベルで 10.0 % 違う" in told and told.count("言い回しの差が含まれうる") == 1
     assert "明示表現の文では感情語の一覧 1.00" in told and "暗示表現の文では" in told
     tame = said(phase1.discussion(leaks(0.6, words=0.6), lengths))
-    assert "言い回しの差である" not in tame and not wording_leaks(leaks(0.6, words=0.6))["exceeds"].any()
+    assert "言い回しの差が含まれうる" not in tame and not wording_leaks(leaks(0.6, words=0.6))["exceeds"].any()
 
 
 def test_an_emotion_whose_texts_score_higher_on_another_is_named():

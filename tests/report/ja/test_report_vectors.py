@@ -145,6 +145,7 @@ def test_the_reports_of_the_texts_and_activations_stand_with_28_labels(many, mon
     assert len(run.emotions) == 27
     shown = report_of(run, monkeypatch)
     assert run.record.path.is_file()  # the last cell was reached
+    assert ("このフェーズはデータセットのすべてのシナリオを調べる" in texts_in(shown)) == (phase == "phase1")
     if phase == "phase2":
         assert_readable(shown)
 
@@ -258,11 +259,11 @@ def test_first_tokens_are_sinks_only_where_they_are_far_larger():
 def test_a_few_dimensions_dominate_only_where_they_do():
     assert "半分を超える層が 2 層ある（層 1–2 の範囲）" in activations_report([1, 1, 1, 1], share=0.6)
     spread = activations_report([1, 1, 1, 1], share=0.2)
-    assert "割合は最大でも 20% であり" in spread and "半分を超える" not in spread
+    assert "割合は最大でも 20 % であり" in spread and "半分を超える" not in spread
 
 
 def test_what_is_the_largest_dimension_is_not_said_without_inner_layers():
-    assert "内側の層の 100% で次元 7 である" in activations_report([1, 1, 1])
+    assert "内側の層（層 0 と最終残差を除く）の 100 % で次元 7 である" in activations_report([1, 1, 1])
     assert "比べない" in activations_report([1, 1])
     assert "比べない" in activations_report([1, 1, 1], ratio=NAN)
 
@@ -278,8 +279,8 @@ def test_the_norm_is_no_sign_of_emotion_unless_the_numbers_say_so():
 
 
 def test_triggers_in_implicit_texts_are_told():
-    assert "暗示表現の文では 0 であり、感情語の位置のベクトルは明示表現の文だけから" in activations_report([1, 1, 1])
-    assert "暗示表現の文では 2 であり、暗示表現の文にも語が残っている" in activations_report([1, 1, 1], implicit=2)
+    assert "暗示表現の文では 0 件であり、感情語の位置のベクトルは明示表現の文だけから" in activations_report([1, 1, 1])
+    assert "暗示表現の文では 2 件であり、暗示表現の文にも語が残っている" in activations_report([1, 1, 1], implicit=2)
     none = activations_report([1, 1, 1], found=0)
     assert "どのテキストにも" in none and "暗示表現の文では" not in none
 
@@ -446,7 +447,8 @@ def test_more_than_the_words_is_claimed_only_where_the_interval_is_beyond_zero()
     unknown = information_report(NAN, NAN)
     assert "差は計算できないため、判定しない" in unknown and "検出できない" not in unknown
     assert "どの感情でも" in information_report(0.05, 0.3)
-    assert "怒りのプローブは、シャッフルしたラベルの最大を上回らない" in information_report(0.05, 0.3, shuffled=0.95)
+    doubtful = information_report(0.05, 0.3, shuffled=0.95)
+    assert "怒り 0.90（シャッフルの最大 0.95）で、" in doubtful and "の最大を上回らない" in doubtful
     assert "どの感情でも" not in information_report(0.05, 0.3, auc=NAN)
 
 
@@ -518,8 +520,9 @@ def test_what_stands_at_the_word_is_said_both_ways():
         return said(phase3.sentence_tokens(table))
 
     assert "怒りの射影は、感情語の位置で文の平均の 2 倍を超える" in tokens(0.5, 0.2)
-    assert "占めるのは 20%–20% で、残りは他のトークンにある" in tokens(0.5, 0.2)
-    assert "感情語そのものがその多くを担う" in tokens(0.5, 0.2, 0.6)
+    assert "ただし文全体の射影の合計のうち、感情語の 1 トークンが占めるのは 20 % で、残りは" in tokens(0.5, 0.2)
+    mostly = tokens(0.5, 0.2, 0.6)
+    assert "感情語そのものがその多くを担う" in mostly and "ただし" not in mostly
     assert "集中してはいない" in tokens(0.3, 0.2) and "集中してはいない" in tokens(0.3, -0.2)
     assert "計算できない" in tokens(NAN, NAN) and "集中" not in tokens(NAN, NAN)
 
@@ -560,12 +563,16 @@ def test_a_probe_is_above_its_shuffles_only_where_it_is():
     assert "判定しない" in probe(NAN, 0.7) and "上回" not in probe(NAN, 0.7)
 
 
-def phase_3_concluded(low: float, *, gap: float = 0.1, other: float = 0.1, k: bool = True) -> str:
+def phase_3_concluded(
+    low: float, *, gap: float = 0.1, other: float = 0.1, k: bool = True, stable: float = 0.5, shuffled: float = 0.7
+) -> str:
+    own = ("anger", "residual", "all", 3, 0.01, 0.9, 0.8, 1.0, 0.5, shuffled, NAN, NAN, NAN, 16)
     cells = [("anger", "words", style, None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, gap, gap, 0.2, 16) for style in STYLES]
     table = rows(("anger", 3, 1, 0.4, 1, 0.4, 0.1, 0.2, True, 0.6, 0.3, 0.4), columns=K) if k else pd.DataFrame()
     along = rows(("anger", 3, 16, 0.3, other, 0.2), columns="emotion layer n target/anger target/joy null")
-    information = rows(*cells, columns=INFORMATION)
-    return said(phase3.conclusion(separations(low, 0.7, 0.7), information, table, along))
+    information = rows(own, *cells, columns=INFORMATION)
+    halves = rows(("anger", 3, 0.6, stable, 0.7, 0.0, 0.2), columns=STABILITY)
+    return said(phase3.conclusion(separations(low, 0.7, 0.7), halves, information, table, along))
 
 
 def test_the_conclusion_of_phase_3_says_what_was_found_on_what_it_hangs_and_what_is_missing():
@@ -576,6 +583,11 @@ def test_the_conclusion_of_phase_3_says_what_was_found_on_what_it_hangs_and_what
     assert "どの感情でも言えない" in phase_3_concluded(0.6)
     assert "どの感情でも差を検出できない" in phase_3_concluded(0.8, gap=-0.1)
     assert "特異的とは言えない" in phase_3_concluded(0.8, other=0.4) and "特異的" not in told
+    assert "分割半の安定性は、怒りで偶然の水準を上回る。" in told
+    assert "分割半の安定性は、怒りで偶然の水準と区別できない。" in phase_3_concluded(0.8, stable=0.1)
+    assert "安定性" not in phase_3_concluded(0.8, stable=NAN)
+    assert "別に引いたシャッフル" not in told and "ただし怒りのプローブ" in phase_3_concluded(0.8, shuffled=0.95)
+    assert "基準を満たす。一つの方向であり" in told and "どれも一つ" not in told
     unknown = phase_3_concluded(NAN, gap=NAN, k=False)
     assert "怒りの分離、部分空間の次元 k" in unknown and "暗示表現の文での語を超える情報" in unknown
 
