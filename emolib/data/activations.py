@@ -52,7 +52,7 @@ class Activations:
     values: dict[str, Float[np.ndarray, "layer row *width"]]
     texts: pd.DataFrame
     token_norms: Float[np.ndarray, "layer token"]
-    offsets: Int[np.ndarray, "text_plus_one"]
+    offsets: Int[np.ndarray, " text_plus_one"]
     position: str
     model: str
     revision: str
@@ -78,14 +78,14 @@ class Activations:
     def d_model(self) -> int:
         return self.values["resid_pre"].shape[2]
 
-    def layer(self, site: str, number: int) -> Float[np.ndarray, "row *width"]:
+    def layer(self, site: str, number: int) -> Float[np.ndarray, " row *width"]:
         """One layer of a site, by its number in the model."""
         numbers = self.layer_numbers[: len(self.values[site])]
         if number not in numbers:
             raise UserError(f"layer {number} of {site} is not among these activations ({_listed(numbers)})")
         return self.values[site][numbers.index(number)]
 
-    def rows(self, site: str) -> Int[np.ndarray, "text_plus_one"]:
+    def rows(self, site: str) -> Int[np.ndarray, " text_plus_one"]:
         """Text i owns the rows `rows[i]` to `rows[i + 1]` of a site's values."""
         return row_offsets(site, self.position, np.diff(self.offsets))
 
@@ -112,7 +112,7 @@ class Activations:
 
 def row_offsets(
     site: str, position: str, lengths: np.ndarray, present: np.ndarray | None = None
-) -> Int[np.ndarray, "text_plus_one"]:
+) -> Int[np.ndarray, " text_plus_one"]:
     """Where every text's rows begin in the values of a site, and the number of rows at the end.
 
     Args:
@@ -178,12 +178,12 @@ class StoredActivations:
         with store.open_tensors(self._files[site, layer]) as view:
             yield view
 
-    def layer(self, site: str, layer: int) -> Float[np.ndarray, "row *width"]:
+    def layer(self, site: str, layer: int) -> Float[np.ndarray, " row *width"]:
         """One layer of a site, float32; no other file is read."""
         with self._opened(site, layer) as view:
             return view.get_tensor("values").astype(np.float32, copy=False)
 
-    def of_text(self, site: str, layer: int, text: int) -> Float[np.ndarray, "row *width"]:
+    def of_text(self, site: str, layer: int, text: int) -> Float[np.ndarray, " row *width"]:
         """The rows of one text (by its place in `texts`) at a layer of a site, float32; the rest is not read."""
         with self._opened(site, layer) as view:
             first, stop = (int(place) for place in view.get_tensor("offsets")[text : text + 2])
@@ -262,7 +262,7 @@ class LayerVector:
         (5.0, 2.5, 1.0)
     """
 
-    values: Float[np.ndarray, "d_model"]
+    values: Float[np.ndarray, " d_model"]
     model: str
     revision: str
     layer: int
@@ -274,7 +274,7 @@ class LayerVector:
         return float(np.linalg.norm(self.values))
 
     @property
-    def direction(self) -> Float[np.ndarray, "d_model"]:
+    def direction(self) -> Float[np.ndarray, " d_model"]:
         """The vector scaled to unit norm."""
         return self.values / self.norm
 
@@ -310,7 +310,7 @@ class LayerVectors:
     model: str
     revision: str
     position: str
-    neutral_norms: Float[np.ndarray, "layer"]
+    neutral_norms: Float[np.ndarray, " layer"]
 
     def __getitem__(self, layer: int) -> LayerVector:
         if not 0 <= layer < len(self.values):
@@ -329,7 +329,7 @@ class LayerVectors:
         return np.asarray(self.values, dtype=dtype)
 
     @property
-    def norms(self) -> Float[np.ndarray, "layer"]:
+    def norms(self) -> Float[np.ndarray, " layer"]:
         return np.linalg.norm(self.values, axis=1)
 
 

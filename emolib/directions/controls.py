@@ -38,7 +38,7 @@ class ControlSource:
     def _cube(self) -> np.ndarray:
         return scenario_cube(self.train, self.neutral)[0]
 
-    def direction(self, family: str, layer: int, seed: int) -> Float[np.ndarray, "d_model"]:
+    def direction(self, family: str, layer: int, seed: int) -> Float[np.ndarray, " d_model"]:
         """A unit vector of the family at a layer.
 
         Raises:
@@ -55,12 +55,12 @@ class ControlSource:
         raise UserError(f"unknown family of controls {family!r}: {nearest(family, FAMILIES)}")
 
 
-def isotropic_direction(d_model: int, seed: int) -> Float[np.ndarray, "d_model"]:
+def isotropic_direction(d_model: int, seed: int) -> Float[np.ndarray, " d_model"]:
     """A unit vector drawn uniformly from the sphere."""
     return _unit(np.random.default_rng(seed).standard_normal(d_model))
 
 
-def covariance_direction(tokens: Float[np.ndarray, "token d_model"], seed: int) -> Float[np.ndarray, "d_model"]:
+def covariance_direction(tokens: Float[np.ndarray, "token d_model"], seed: int) -> Float[np.ndarray, " d_model"]:
     """A unit vector along a draw from the normal distribution with the tokens' covariance.
 
     Xᵀz with the centred tokens X and standard normal z has covariance XᵀX: nothing of size d × d is made.
@@ -71,7 +71,7 @@ def covariance_direction(tokens: Float[np.ndarray, "token d_model"], seed: int) 
     return _unit(np.random.default_rng(seed).standard_normal(len(tokens)) @ centred)
 
 
-def shuffled_difference(cube: Float[np.ndarray, "scenario label d_model"], seed: int) -> Float[np.ndarray, "d_model"]:
+def shuffled_difference(cube: Float[np.ndarray, "scenario label d_model"], seed: int) -> Float[np.ndarray, " d_model"]:
     """The difference of means of two labels after all labels were permuted within every scenario.
 
     What is permuted are the texts' deviations from their label's mean (ter Braak 1992, permutation of residuals). Of

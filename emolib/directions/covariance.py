@@ -37,10 +37,10 @@ class WithinCovariance:
     """
 
     axes: Float[np.ndarray, "rank d_model"]
-    variances: Float[np.ndarray, "rank"]
+    variances: Float[np.ndarray, " rank"]
     shrinkage: float
     mean_variance: float
-    scale: Float[np.ndarray, "d_model"]
+    scale: Float[np.ndarray, " d_model"]
     freedom: int
 
     def inverse(self, v: Float[np.ndarray, "*batch d_model"]) -> Float[np.ndarray, "*batch d_model"]:

@@ -30,8 +30,8 @@ class CovariateFit:
     """
 
     coefficients: Float[np.ndarray, "layer feature d_model"]
-    mean: Float[np.ndarray, "feature"]
-    scale: Float[np.ndarray, "feature"]
+    mean: Float[np.ndarray, " feature"]
+    scale: Float[np.ndarray, " feature"]
 
     def adjust(
         self, x: Float[np.ndarray, "layer text d_model"], features: Float[np.ndarray, "text feature"]

@@ -109,7 +109,7 @@ class _HalfSums:
         self.gram, self.signs, self.own = gram, halves, np.diag(gram)
         self.plain, self.signed = gram.sum(0), halves @ gram  # Gc [scenario], Gs [half, scenario]
 
-    def cosines(self) -> Float[np.ndarray, "half"]:
+    def cosines(self) -> Float[np.ndarray, " half"]:
         return _cosine_of_halves(self.plain.sum(), (self.signed * self.signs).sum(1), self.signed.sum(1))
 
     def without_one(self) -> Float[np.ndarray, "half scenario"]:

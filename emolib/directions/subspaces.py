@@ -35,8 +35,8 @@ class LayerSubspace:
     """
 
     basis: Float[np.ndarray, "d_model k"]
-    target: Float[np.ndarray, "k"]
-    neutral: Float[np.ndarray, "k"]
+    target: Float[np.ndarray, " k"]
+    neutral: Float[np.ndarray, " k"]
 
     def leading(self, k: int) -> LayerSubspace:
         """The first k directions alone."""

@@ -54,7 +54,7 @@ def distance_table(vecs: EmotionVectors, *, neutral: str = "neutral") -> pd.Data
     return _pair_table((neutral, *vecs.emotions), columns)
 
 
-def _pair_cosines(vectors: Float[np.ndarray, "emotion d_model"]) -> Float[np.ndarray, "pair"]:
+def _pair_cosines(vectors: Float[np.ndarray, "emotion d_model"]) -> Float[np.ndarray, " pair"]:
     """In the order of `combinations`; NaN where a vector is zero."""
     with np.errstate(invalid="ignore"):
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -44,7 +44,7 @@ class EmotionVectors:
     """
 
     values: dict[str, Float[np.ndarray, "layer d_model"]]
-    neutral_norms: Float[np.ndarray, "layer"]
+    neutral_norms: Float[np.ndarray, " layer"]
     pooled_sd: Float[np.ndarray, "layer d_model"]
     model: str
     revision: str
@@ -152,7 +152,7 @@ def _checked_reference(acts: Activations, reference: Activations | None, neutral
 
 def _neutral_means(
     reference: Activations, acts: Activations, emotions: list[str], neutral: str
-) -> tuple[dict[str, Float[np.ndarray, "layer d_model"]], Float[np.ndarray, "layer"]]:
+) -> tuple[dict[str, Float[np.ndarray, "layer d_model"]], Float[np.ndarray, " layer"]]:
     """Each emotion's neutral mean, and the median norms over the neutral texts that count."""
     is_neutral = (reference.texts["emotion"] == neutral).to_numpy()
     resid = reference.values["resid_pre"]
@@ -216,7 +216,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def projection_direction(
     vecs: EmotionVectors, emotion: str, layer: int, variant: str, *, trimmed: int = 3
-) -> Float[np.ndarray, "d_model"]:
+) -> Float[np.ndarray, " d_model"]:
     """The unit direction whose dot product with an activation tells an emotion from neutral, in one view of the space.
 
     `raw`: v. `standardised`: v / sd², the discriminant if dimensions were independent. `trimmed`: v without the

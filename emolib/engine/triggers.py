@@ -15,7 +15,7 @@ from emolib.models.tokens import CHUNK
 NONE = -1
 
 
-def trigger_tokens(lm: LanguageModel, texts: pd.DataFrame) -> Int[np.ndarray, "text"]:
+def trigger_tokens(lm: LanguageModel, texts: pd.DataFrame) -> Int[np.ndarray, " text"]:
     """Index of each text's trigger token, counted from its first token; -1 where there is none.
 
     The trigger is the last token of the first word of the list of the text's own emotion (negated words left out):

@@ -117,7 +117,7 @@ class AblateHead:
         if self.mean is not None:
             checked_array(self.mean, "a mean [d_head]", 1)
 
-    def target(self, d_head: int) -> Float[np.ndarray, "d_head"]:
+    def target(self, d_head: int) -> Float[np.ndarray, " d_head"]:
         """What the head's output becomes."""
         return np.zeros(d_head, np.float32) if self.mean is None else checked_array(self.mean, "a mean [d_head]", 1)
 

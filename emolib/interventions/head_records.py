@@ -151,7 +151,7 @@ def _of_head(
     return z.numpy(), values.numpy(), kept["pattern", layer][row, head, first:, first:].numpy()
 
 
-def mean_head_output(records: Sequence[HeadActivations], layer: int, head: int) -> Float[np.ndarray, "d_head"]:
+def mean_head_output(records: Sequence[HeadActivations], layer: int, head: int) -> Float[np.ndarray, " d_head"]:
     """Mean of z over all tokens but each text's first; what mean ablation puts in a head's place.
 
     Raises:

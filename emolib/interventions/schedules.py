@@ -32,7 +32,7 @@ class Decay:
 Schedule = Literal["constant"] | Decay | tuple[float, ...]
 
 
-def schedule_factors(schedule: Schedule, steps: int | None, n_steps: int) -> Float[np.ndarray, "step"]:
+def schedule_factors(schedule: Schedule, steps: int | None, n_steps: int) -> Float[np.ndarray, " step"]:
     """The factor at the prefill (index 0) and at each generated token that is fed back (index j: the j-th)."""
     factors = np.zeros(n_steps, dtype=np.float32)
     if isinstance(schedule, Decay):

@@ -86,7 +86,7 @@ class Steer:
     def width(self) -> int:
         return len(bare_values(self.vector))
 
-    def delta(self) -> Float[np.ndarray, "d_model"]:
+    def delta(self) -> Float[np.ndarray, " d_model"]:
         """What is added where the schedule's factor is 1, in activation units."""
         unit = 1.0 if self.unit == "vector" else self._resid_norm()
         values = bare_values(self.vector)
@@ -148,7 +148,7 @@ class SubspaceSteer:
     def width(self) -> int:
         return len(self.basis)
 
-    def coordinates(self) -> tuple[Float[np.ndarray, "d_model k"], Float[np.ndarray, "k"]]:
+    def coordinates(self) -> tuple[Float[np.ndarray, "d_model k"], Float[np.ndarray, " k"]]:
         """The basis and the target as float32 arrays."""
         return checked_array(self.basis, "a basis [d_model, k]", 2), checked_array(self.target, "a target [k]", 1)
 

@@ -85,7 +85,7 @@ def _in_space(fig: go.Figure, titles: Sequence[str]) -> go.Figure:
 
 def dots_with_null(
     effects: Mapping[str, float],
-    nulls: Mapping[str, Float[np.ndarray, "direction"]],
+    nulls: Mapping[str, Float[np.ndarray, " direction"]],
     axes: Axes,
     *,
     own_name: str | None = None,
@@ -112,7 +112,7 @@ def dots_with_null(
     return fig.update_xaxes(range=[-0.5, len(effects) - 0.5], showgrid=False, zeroline=False, **ticks)
 
 
-def _add_strip(fig: go.Figure, position: int, values: Float[np.ndarray, "direction"], name: str) -> None:
+def _add_strip(fig: go.Figure, position: int, values: Float[np.ndarray, " direction"], name: str) -> None:
     strip = np.asarray(values, dtype=float)
     fig.add_scatter(
         x=position + np.random.default_rng(0).uniform(-JITTER, JITTER, len(strip)),

@@ -29,11 +29,11 @@ class Contrast:
     """
 
     sets: tuple[Activations, ...]
-    truths: tuple[Bool[np.ndarray, "text"], ...]
+    truths: tuple[Bool[np.ndarray, " text"], ...]
     targets: Bool[np.ndarray, "fit text"]
     test_targets: Bool[np.ndarray, "fit text"]
 
-    def of_style(self, style: str) -> list[Bool[np.ndarray, "text"]]:
+    def of_style(self, style: str) -> list[Bool[np.ndarray, " text"]]:
         """The texts of a style, per set."""
         return [(part.texts["style"] == style).to_numpy() for part in self.sets]
 
@@ -75,6 +75,6 @@ def contrast_of(
     return Contrast(parts, truths, np.stack([truths[0], *shuffled]), np.stack([truths[-1], *tested]))
 
 
-def paired_scenarios(scenarios: pd.Series, truth: Bool[np.ndarray, "text"]) -> int:
+def paired_scenarios(scenarios: pd.Series, truth: Bool[np.ndarray, " text"]) -> int:
     """How many scenarios have texts of both labels."""
     return len(set(scenarios[truth]) & set(scenarios[~truth]))

@@ -136,7 +136,7 @@ def _table(rows: list[dict], columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns)).astype({"layer": "Int64"})
 
 
-def _tested_styles(contrast: Contrast) -> dict[str, Bool[np.ndarray, "text"]]:
+def _tested_styles(contrast: Contrast) -> dict[str, Bool[np.ndarray, " text"]]:
     """Test texts by style: `all`, and every style that has enough scenarios with both labels."""
     texts, truth = contrast.sets[-1].texts, contrast.truths[-1]
     found = {"all": np.ones(len(texts), dtype=bool)}

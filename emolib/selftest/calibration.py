@@ -60,11 +60,11 @@ def sizes_over_grid(form: Form, model_seeds: Sequence[int], mapped: Mapping) -> 
     }
 
 
-def _d_z(values: Float[np.ndarray, "scenario"]) -> float:
+def _d_z(values: Float[np.ndarray, " scenario"]) -> float:
     return float(values.mean() / values.std(ddof=1))
 
 
-def _differences(design: Design) -> dict[str, Float[np.ndarray, "scenario"]]:
+def _differences(design: Design) -> dict[str, Float[np.ndarray, " scenario"]]:
     planted = design.plant()
     _, sweep = fitted_sweep(design, planted, _scenarios(planted, design.data_seed))
     _, test = choose_and_test(sweep, n_controls=0)

@@ -160,7 +160,7 @@ def judged(test: pd.DataFrame, seed: int) -> pd.DataFrame:
     return claims.assign(**found)
 
 
-def specific_differences(test: pd.DataFrame) -> dict[str, Float[np.ndarray, "scenario"]]:
+def specific_differences(test: pd.DataFrame) -> dict[str, Float[np.ndarray, " scenario"]]:
     """Per emotion what a claim tests: its words under its own vector minus their mean under the others'."""
     steered = test[test["kind"] == "emotion"]
     return {

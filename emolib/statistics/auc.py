@@ -12,8 +12,8 @@ from emolib.base.errors import UserError
 
 
 def auc_interval(
-    scores: Float[np.ndarray, "text"],
-    truth: Bool[np.ndarray, "text"],
+    scores: Float[np.ndarray, " text"],
+    truth: Bool[np.ndarray, " text"],
     scenarios: Sequence[str] | np.ndarray | pd.Series,
     *,
     n_resamples: int = 2000,
@@ -39,9 +39,9 @@ def auc_interval(
 
 
 def auc_difference(
-    a: Float[np.ndarray, "text"],
-    b: Float[np.ndarray, "text"],
-    truth: Bool[np.ndarray, "text"],
+    a: Float[np.ndarray, " text"],
+    b: Float[np.ndarray, " text"],
+    truth: Bool[np.ndarray, " text"],
     scenarios: Sequence[str] | np.ndarray | pd.Series,
     *,
     n_resamples: int = 2000,
@@ -103,7 +103,7 @@ def _pair_totals(truth: np.ndarray, codes: np.ndarray) -> Float[np.ndarray, "sce
     return np.outer(positive, negative).astype(float)
 
 
-def _resampled(counts: np.ndarray, totals: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, "resample"]:
+def _resampled(counts: np.ndarray, totals: np.ndarray, weights: np.ndarray) -> Float[np.ndarray, " resample"]:
     """`wKw / wNw` for every resample; NaN where no pair was drawn."""
     won, pairs = (((weights @ table) * weights).sum(axis=1) for table in (counts, totals))
     return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)

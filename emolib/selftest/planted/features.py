@@ -63,7 +63,7 @@ class Layout:
         """Unit vectors of a group's features."""
         return np.eye(self.n_features)[self.where(name)]
 
-    def axis(self, name: str) -> Float[np.ndarray, "feature"]:
+    def axis(self, name: str) -> Float[np.ndarray, " feature"]:
         """The unit vector of a group of one feature; the sum of the unit vectors of a larger one."""
         return self.axes(name).sum(0)
 

@@ -21,7 +21,7 @@ GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.4, 2.0)
 N_SCENARIOS, N_TOKENS = 300, 12
 
 
-def specific_counts(texts: Sequence[str], emotion: str) -> Float[np.ndarray, "text"]:
+def specific_counts(texts: Sequence[str], emotion: str) -> Float[np.ndarray, " text"]:
     """Per text: the emotion's words by the keyword lists, minus the mean of the other emotions'."""
     counts = {label: np.array([_count(text, label) for text in texts], dtype=float) for label in words.EMOTIONS}
     return counts[emotion] - np.mean([counts[label] for label in words.EMOTIONS if label != emotion], axis=0)

@@ -54,13 +54,13 @@ class Truth:
     write_head: int
     read_layer: int
     readers: Mapping[str, tuple[int, ...]]
-    directions: Mapping[str, Float[np.ndarray, "d_model"]]
+    directions: Mapping[str, Float[np.ndarray, " d_model"]]
     strength: float
     triggers: Mapping[str, tuple[str, ...]]
     outputs: Mapping[str, tuple[str, ...]]
     distractors: Mapping[str, Head]
     others: Mapping[str, Head]
-    topics: Mapping[str, Float[np.ndarray, "d_model"]]
+    topics: Mapping[str, Float[np.ndarray, " d_model"]]
     effect: float
     cut: Cut
 

@@ -115,7 +115,7 @@ def unembedding(layout: Layout, noise: float, seed: int, *, lift: float) -> Floa
     return table
 
 
-def _priors(rng: np.random.Generator) -> Float[np.ndarray, "vocabulary"]:
+def _priors(rng: np.random.Generator) -> Float[np.ndarray, " vocabulary"]:
     """Logits that break ties between words; the same for the words of one number of all emotions."""
     ids = {word: i for i, word in enumerate(words.vocabulary())}
     priors = 0.1 * rng.standard_normal(len(ids))
