@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from smoke_run import shared_folder, smoke_run
 from tiny import ARCHITECTURES, Case, plain_network, tiny_model
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -63,3 +66,9 @@ def case(request: pytest.FixtureRequest, tiny_models: dict[str, LanguageModel]) 
     if request.param == "bundled":
         return request.getfixturevalue("bundled_case")
     return Case(request.param, tiny_models[request.param], plain_network(request.param))
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """One undisturbed run of every phase of `baseline_smoke`, and what it printed; read, never written."""
+    return smoke_run(shared_folder(tmp_path_factory))

@@ -1,60 +1,23 @@
 """The whole path on the bundled model: reports, resuming after a kill, and a regression test that can fail."""
 
 import json
-import os
 import re
-import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
 import pytest
+from smoke_run import MODEL, command, data_files, emolib, environment
 
 from emolib import open_run
 from emolib.base import paths, store
 from emolib.base.errors import UserError
 from emolib.pipeline import phases
 
-MODEL = "smollm2_135m"
-DATA_FILES = ("*.parquet", "*.safetensors")
 # A line of Phase 2, the cheapest with a model: without it the norms of a layer change by a few percent.
 FIRST_TOKENS_LEFT_OUT = ("emolib/data/activations.py", "later[self.offsets[:-1]] = False")
-
-
-def environment(folder: Path, **more: str) -> dict[str, str]:
-    own = {"EMOLIB_RESULTS": str(folder / "results"), "EMOLIB_EXECUTED": str(folder / "executed")}
-    dropped = ("PYTEST_VERSION", "PYTEST_CURRENT_TEST")
-    return {**{k: v for k, v in os.environ.items() if k not in dropped}, **own, **more}
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from emolib.cli import main; main()", *arguments]
-
-
-def emolib(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), env=environment(folder), capture_output=True, text=True, timeout=900)
-
-
-@pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
-    """One undisturbed run of every phase of `baseline_smoke`, and what it printed."""
-    folder = tmp_path_factory.mktemp("smoke")
-    done = emolib(folder, "run", "--profile", "baseline_smoke")
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
-
-
-def data_files(folder: Path) -> dict[str, Path]:
-    root = folder / "results" / "baseline_smoke"
-    return {p.relative_to(root).as_posix(): p for pattern in DATA_FILES for p in root.rglob(pattern)}
-
-
-def shards(folder: Path) -> dict[str, Path]:
-    return {name: path for name, path in data_files(folder).items() if "_sweep_" in name}
 
 
 def test_every_phase_leaves_a_report_without_errors_and_a_timing_line(smoke):
@@ -85,52 +48,6 @@ def test_a_finished_run_is_not_computed_again_and_status_says_so(smoke):
     )
 
 
-def test_a_killed_run_keeps_its_shards_and_ends_with_the_same_bytes(smoke, tmp_path):
-    undisturbed, _ = smoke
-    run = ["run", "--profile", "baseline_smoke", "--phase", "phase5"]
-    without_phase5 = shutil.ignore_patterns("patching*", "status", "timing")
-    shutil.copytree(undisturbed / "results", tmp_path / "results", ignore=without_phase5)
-    process = subprocess.Popen(
-        command(*run), env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 300
-    while len(_finished(tmp_path)) < 3 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    time.sleep(3)  # the kernel notices that its parent is gone and ends
-    kept = {name: shards(tmp_path)[name].stat().st_mtime_ns for name in _finished(tmp_path)}
-    assert 3 <= len(kept) < len(shards(undisturbed))
-    resumed = emolib(tmp_path, *run)
-    assert resumed.returncode == 0, resumed.stderr
-    assert {name: shards(tmp_path)[name].stat().st_mtime_ns for name in kept} == kept
-    expected, found = shards(undisturbed), shards(tmp_path)
-    assert set(found) == set(expected)
-    for name, path in expected.items():
-        assert found[name].read_bytes() == path.read_bytes(), name
-
-
-def _finished(folder: Path) -> list[str]:
-    return [name for name, path in shards(folder).items() if path.with_name(path.name + ".manifest.json").exists()]
-
-
-def test_a_corrupted_artifact_stops_with_one_line(smoke, tmp_path):
-    folder, _ = smoke
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    name = f"activations/{MODEL}/mean/resid_pre_layer014.safetensors"
-    victim = data_files(tmp_path)[name]
-    data = bytearray(victim.read_bytes())
-    data[len(data) // 2] ^= 1
-    victim.write_bytes(data)
-    run = ["run", "--profile", "baseline_smoke", "--phase", "phase2"]
-    stopped = emolib(tmp_path, *run)
-    assert stopped.returncode == 2
-    assert len(stopped.stderr.strip().splitlines()) == 1 and "corrupted artifact" in stopped.stderr
-    forced = emolib(tmp_path, *run, "--force")
-    assert forced.returncode == 0, forced.stderr
-    assert victim.read_bytes() == data_files(folder)[name].read_bytes()
-
-
 def test_a_phase_is_stale_once_a_table_that_it_read_has_other_content(smoke, tmp_path, monkeypatch):
     shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "results"))
@@ -143,44 +60,6 @@ def test_a_phase_is_stale_once_a_table_that_it_read_has_other_content(smoke, tmp
     assert [run.record.state() for run in runs.values()] == ["done", "stale", "stale"]
     path.unlink()
     assert runs["phase7"].record.state() == "stale"
-
-
-def everything(folder: Path, *, variants: bool) -> dict[str, bytes]:
-    """Every file of the profile's results and reports, or of its variants', except the lock."""
-    files = [p for kind in ("results", "executed") for p in (folder / kind / "baseline_smoke").rglob("*")]
-    files = [p for p in files if p.is_file() and p.name != ".lock" and ("variants" in p.parts) == variants]
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
-
-
-def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, tmp_path):
-    shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
-    profile = everything(tmp_path, variants=False)
-    run = ["run", "--profile", "baseline_smoke", "-p", "alphas=[0.25]", "-p", "n_controls=3", "--layers", "14"]
-    first = emolib(tmp_path, *run)
-    assert first.returncode == 0, first.stderr
-    assert first.stdout.count("done already") == 3, "phases 1 to 3 are the profile's own"
-    assert everything(tmp_path, variants=False) == profile
-    (name,) = [path.name for path in (tmp_path / "executed/baseline_smoke/variants").iterdir()]
-    reports = tmp_path / "executed/baseline_smoke/variants" / name / MODEL
-    assert sorted(p.name for p in reports.glob("*.ipynb")) == [paths.NOTEBOOKS[p] for p in ("phase5", "phase7")]
-
-    listed = emolib(tmp_path, "variants", "--profile", "baseline_smoke").stdout
-    assert listed.startswith(name) and "alphas=[0.25]" in listed and f"{MODEL}: phase5 phase7" in listed
-    again = emolib(tmp_path, *run)
-    assert again.stdout.count("done already") == 5
-    assert emolib(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 5
-    assert emolib(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 5
-
-    timing = tmp_path / "results/baseline_smoke/variants" / name / "timing/phase_timings.jsonl"
-    commands = [json.loads(line)["command"] for line in timing.read_text().splitlines()]
-    made = {key: data for key, data in everything(tmp_path, variants=True).items() if key.endswith(".parquet")}
-    deleted = emolib(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", name)
-    assert deleted.stdout.count("removed") == 2 and everything(tmp_path, variants=True) == {}
-    words = shlex.split(commands[0])
-    assert words[:2] == ["emolib", "run"] and emolib(tmp_path, *words[1:]).returncode == 0
-    found = everything(tmp_path, variants=True)
-    assert made and {key: found[key] for key in made} == made
-    assert everything(tmp_path, variants=False) == profile
 
 
 def test_the_layers_tried_are_those_extracted_only_where_phase_2_runs_alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -163,7 +164,8 @@ def test_test_rows_under_their_own_name_cannot_be_chosen_on() -> None:
 
 def test_power_grows_with_the_planted_size(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = {(0, emotion): [1.2 * effect for effect in GRID] for emotion in MEASURES}
-    monkeypatch.setattr("emolib.selftest.claim_power.sizes_over_grid", lambda *given: grid)
+    power = importlib.import_module("emolib.selftest.claim_power")  # the package has a function of that name
+    monkeypatch.setattr(power, "sizes_over_grid", lambda *given: grid)
     table = claim_power("llama", [0.0, 1.4], repeats=1)
     assert table["measured"].diff().iloc[1] > 0.7
     assert table["interval"].tolist() == [0, 1] and table["t_test"].tolist() == [0, 1]

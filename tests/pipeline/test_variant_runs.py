@@ -1,0 +1,49 @@
+"""Trying other values on the command line leaves the profile's results as they are."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+from smoke_run import MODEL, emolib
+
+from emolib.base import paths
+
+
+def everything(folder: Path, *, variants: bool) -> dict[str, bytes]:
+    """Every file of the profile's results and reports, or of its variants', except the lock."""
+    files = [p for kind in ("results", "executed") for p in (folder / kind / "baseline_smoke").rglob("*")]
+    files = [p for p in files if p.is_file() and p.name != ".lock" and ("variants" in p.parts) == variants]
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, tmp_path):
+    shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
+    profile = everything(tmp_path, variants=False)
+    run = ["run", "--profile", "baseline_smoke", "-p", "alphas=[0.25]", "-p", "n_controls=2", "--layers", "14"]
+    run += ["-p", "max_new_tokens=6", "-p", "n_resamples=60"]
+    first = emolib(tmp_path, *run)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("done already") == 3, "phases 1 to 3 are the profile's own"
+    assert everything(tmp_path, variants=False) == profile
+    (name,) = [path.name for path in (tmp_path / "executed/baseline_smoke/variants").iterdir()]
+    reports = tmp_path / "executed/baseline_smoke/variants" / name / MODEL
+    assert sorted(p.name for p in reports.glob("*.ipynb")) == [paths.NOTEBOOKS[p] for p in ("phase5", "phase7")]
+
+    listed = emolib(tmp_path, "variants", "--profile", "baseline_smoke").stdout
+    assert listed.startswith(name) and "alphas=[0.25]" in listed and f"{MODEL}: phase5 phase7" in listed
+    again = emolib(tmp_path, *run)
+    assert again.stdout.count("done already") == 5
+    assert emolib(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 5
+    assert emolib(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 5
+
+    timing = tmp_path / "results/baseline_smoke/variants" / name / "timing/phase_timings.jsonl"
+    commands = [json.loads(line)["command"] for line in timing.read_text().splitlines()]
+    made = {key: data for key, data in everything(tmp_path, variants=True).items() if key.endswith(".parquet")}
+    deleted = emolib(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", name)
+    assert deleted.stdout.count("removed") == 2 and everything(tmp_path, variants=True) == {}
+    words = shlex.split(commands[0])
+    assert words[:2] == ["emolib", "run"] and emolib(tmp_path, *words[1:]).returncode == 0
+    found = everything(tmp_path, variants=True)
+    assert made and {key: found[key] for key in made} == made
+    assert everything(tmp_path, variants=False) == profile
