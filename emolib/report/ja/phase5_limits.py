@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from IPython.display import Markdown
 
@@ -31,7 +33,7 @@ STYLE_LIMITS = {
 
 def criteria(run: Run) -> Markdown:
     """The measures, the bar and the rule of choice as this run's parameters and labels set them, and the scorers."""
-    params, known = run.params, _measures(run)
+    params, known = run.params, _measures(run.emotions)
     bar = rank_bar(params.n_controls, sum(len(names) for names in known.values()))
     lines = [f"- 指標: {'、'.join(_measured(emotion, names) for emotion, names in known.items())}。"]
     if any(len(names) < 2 for names in known.values()):
@@ -45,10 +47,10 @@ def criteria(run: Run) -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def _measures(run: Run) -> dict[str, list[str]]:
+def _measures(emotions: Sequence[str]) -> dict[str, list[str]]:
     columns = [f"keywords/{label}" for label in load_keywords().labels]
-    columns += [f"target/{emotion}" for emotion in run.emotions if matching_labels(emotion)]
-    return measures(pd.DataFrame(columns=columns), run.emotions)
+    columns += [f"target/{emotion}" for emotion in emotions if matching_labels(emotion)]
+    return measures(pd.DataFrame(columns=columns), emotions)
 
 
 def _measured(emotion: str, names: list[str]) -> str:

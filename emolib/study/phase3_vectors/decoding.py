@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from emolib.base import paths, store
+from emolib.base.parameters import VectorParameters
 from emolib.data.activations import Activations
 from emolib.directions.vectors import EmotionVectors
 from emolib.engine.extraction import extract_activations
@@ -77,8 +78,7 @@ def _sets(run: Run) -> list[Activations]:
     return [fitting.training(run, "mean"), *(fitting.split_of(run, "mean", split) for split in SPLITS[1:])]
 
 
-def _probe_settings(run: Run) -> dict:
-    params = run.params
+def _probe_settings(params: VectorParameters) -> dict[str, int]:
     return {"n_shuffles": params.n_shuffles, "n_resamples": params.n_bootstrap, "seed": params.seed}
 
 
@@ -88,9 +88,9 @@ def information(run: Run) -> pd.DataFrame:
     def compute() -> pd.DataFrame:
         sets = _sets(run)
         embedding = [acts.values["resid_pre"][0] for acts in sets]
-        return information_table(*sets, embedding=embedding, neutral=run.params.neutral, **_probe_settings(run))
+        return information_table(*sets, embedding=embedding, neutral=run.params.neutral, **_probe_settings(run.params))
 
-    matched = {**fitting.inputs(run, "mean"), **_probe_settings(run)}
+    matched = {**fitting.inputs(run, "mean"), **_probe_settings(run.params)}
     return run.artifacts.table(run.paths.vector_table("information"), matched, compute)
 
 
@@ -98,9 +98,9 @@ def cross_style(run: Run) -> pd.DataFrame:
     """Probes trained on explicit texts and tested on implicit ones, and the other way round."""
 
     def compute() -> pd.DataFrame:
-        return cross_style_table(*_sets(run), neutral=run.params.neutral, **_probe_settings(run))
+        return cross_style_table(*_sets(run), neutral=run.params.neutral, **_probe_settings(run.params))
 
-    matched = {**fitting.inputs(run, "mean"), **_probe_settings(run)}
+    matched = {**fitting.inputs(run, "mean"), **_probe_settings(run.params)}
     return run.artifacts.table(run.paths.vector_table("cross_style"), matched, compute)
 
 
@@ -150,9 +150,9 @@ def _standard_ranks(values: np.ndarray | pd.Series) -> np.ndarray:
     return centred / length if length else np.full(len(centred), np.nan)
 
 
-def corpus_folder(run: Run) -> Path | None:
+def corpus_folder(corpus: str) -> Path | None:
     """The folder with GoEmotions' dev split, where it is at hand; a relative name starts at the repository's root."""
-    folder = paths.repository_root() / run.params.corpus
+    folder = paths.repository_root() / corpus
     return folder if (folder / CORPUS).is_file() else None
 
 
@@ -163,7 +163,7 @@ def corpus_correlations(run: Run, chosen: pd.DataFrame) -> pd.DataFrame:
         As `projection_correlations`, and human_auc with human_low and human_high (texts resampled) and n_human (texts
         that people gave one of the emotion's labels); empty where the file is not at hand.
     """
-    folder = corpus_folder(run)
+    folder = corpus_folder(run.params.corpus)
     if folder is None:
         return pd.DataFrame()
     params = run.params

@@ -98,6 +98,6 @@ def _by_style(run: Run, test: Activations, emotion: str, direction: np.ndarray, 
         part = test.where(kept if style == "all" else kept & (test.texts["style"] == style))
         truth = (part.texts["emotion"] == emotion).to_numpy()
         if truth.sum() >= 2 and (~truth).sum() >= 2:
-            auc, low, high = interval(run, part.values["resid_pre"][layer] @ direction, truth, part)
+            auc, low, high = interval(part.values["resid_pre"][layer] @ direction, truth, part, params=run.params)
             rows.append({"tested_on": style, "auc": auc, "low": low, "high": high, "n": len(truth)})
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from emolib.base.parameters import VectorParameters
 from emolib.data.activations import Activations
 from emolib.directions.vector_tables import column_auc, separation_table
 from emolib.directions.vectors import VARIANTS, projection_direction
@@ -62,7 +63,7 @@ def _chosen_separation(run: Run) -> pd.DataFrame:
                 best = best_layer(table[(table["emotion"] == emotion) & (table["variant"] == variant)])
                 layer = int(best["layer"])
                 along = pair.values["resid_pre"][layer] @ projection_direction(vecs, emotion, layer, variant)
-                found = dict(zip(("auc", "low", "high"), interval(run, along, truth, pair), strict=True))
+                found = dict(zip(("auc", "low", "high"), interval(along, truth, pair, params=run.params), strict=True))
                 row = {"position": position, "emotion": emotion, "variant": variant, "layer": layer}
                 rows.append(
                     {**row, "validation_auc": float(best["auc"]), **found, **_nulls(run, pair, truth, orders, layer)}
@@ -76,9 +77,10 @@ def best_layer(table: pd.DataFrame) -> pd.Series:
     return validation.sort_values(["auc", "layer"], ascending=[False, True]).iloc[0]
 
 
-def interval(run: Run, scores: np.ndarray, truth: np.ndarray, acts: Activations) -> tuple[float, float, float]:
-    """AUC of scores with its 95 % interval, scenarios resampled as often as the run's parameters say."""
-    params = run.params
+def interval(
+    scores: np.ndarray, truth: np.ndarray, acts: Activations, *, params: VectorParameters
+) -> tuple[float, float, float]:
+    """AUC of scores with its 95 % interval, scenarios resampled as often as the parameters say."""
     return auc_interval(scores, truth, acts.texts["scenario"], n_resamples=params.n_bootstrap, seed=params.seed)
 
 

@@ -30,17 +30,17 @@ from emolib.study.run import Run, kept
 KIND = "other_style"
 
 
-def style(run: Run) -> str:
-    """`implicit`, or `explicit` where the sweep's own vectors are implicit."""
-    return "explicit" if run.params.vector_style == "implicit" else "implicit"
+def style(vector_style: str) -> str:
+    """`implicit`, or `explicit` where the vectors that steer are implicit."""
+    return "explicit" if vector_style == "implicit" else "implicit"
 
 
 def training(run: Run, part: Part) -> Activations:
     """Activations of the part's training texts of that style: as many scenarios as the profile asks for, or all."""
     if part.name:
-        return design.training(run, part, style(run))
+        return design.training(run, part, style(run.params.vector_style))
     acts = activations(run)
-    return acts.where(acts.texts["id"].isin(phase2_activations.of_style(run, style(run))["id"]))
+    return acts.where(acts.texts["id"].isin(phase2_activations.of_style(run, style(run.params.vector_style))["id"]))
 
 
 @kept

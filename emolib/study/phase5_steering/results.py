@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from emolib.base.parameters import PatchingParameters
 from emolib.directions.controls import FAMILIES
 from emolib.scoring.measures import measures
 from emolib.steering import alternatives, candidates, comparisons, robustness, summaries
@@ -18,8 +19,8 @@ from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run, kept
 
 
-def _resampling(run: Run) -> dict[str, int]:
-    return {"n_resamples": run.params.n_resamples, "seed": run.params.seed}
+def _resampling(params: PatchingParameters) -> dict[str, int]:
+    return {"n_resamples": params.n_resamples, "seed": params.seed}
 
 
 # validation
@@ -49,7 +50,7 @@ def claims(run: Run) -> pd.DataFrame:
         The columns of `emolib.steering.claims.claims_table` and of `emolib.steering.robustness.with_robustness`.
     """
     sweep = test_sweep(run)
-    known, given = measures(sweep, run.emotions), {"families": FAMILIES, **_resampling(run)}
+    known, given = measures(sweep, run.emotions), {"families": FAMILIES, **_resampling(run.params)}
     return robustness.with_robustness(claims_table(sweep, known, **given), sweep, known, **given)
 
 
@@ -62,7 +63,7 @@ def scorer_effects(run: Run) -> pd.DataFrame:
     """
     sweep = test_sweep(run)
     known = measures(sweep, run.emotions)
-    return robustness.single_scorers(sweep, known, families=FAMILIES, **_resampling(run))
+    return robustness.single_scorers(sweep, known, families=FAMILIES, **_resampling(run.params))
 
 
 @kept
@@ -134,7 +135,7 @@ def doses(run: Run) -> pd.DataFrame:
 def rivals(run: Run) -> pd.DataFrame:
     """See `emolib.steering.alternatives.rivals`."""
     others = alternatives_sweep(run, "test")
-    return alternatives.rivals(test_sweep(run), others, run.emotions, matching=matching(run), **_resampling(run))
+    return alternatives.rivals(test_sweep(run), others, run.emotions, matching=matching(run), **_resampling(run.params))
 
 
 @kept
@@ -147,7 +148,9 @@ def rival_findings(run: Run) -> pd.DataFrame:
 def equal_strength(run: Run) -> pd.DataFrame:
     """See `emolib.steering.alternatives.equal_strength`."""
     others = alternatives_sweep(run, "test")
-    return alternatives.equal_strength(test_sweep(run), dose_sweep(run), others, run.emotions, **_resampling(run))
+    return alternatives.equal_strength(
+        test_sweep(run), dose_sweep(run), others, run.emotions, **_resampling(run.params)
+    )
 
 
 @kept
