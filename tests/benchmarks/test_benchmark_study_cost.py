@@ -50,7 +50,7 @@ def test_rows_of_the_smoke_profile(benchmark: ModuleType) -> None:
     rows = benchmark.design_rows("baseline_smoke", "smollm2_135m", folds=0)
     # of five training scenarios of each style five are among the first; five neutral texts for the controls
     assert rows.extraction == 4 * (5 + 4 + 4) + 4 * 5 + 5
-    assert (rows.reference, rows.new_tokens, rows.parts) == (4 * 5, 12, 1)
+    assert (rows.reference, rows.new_tokens, rows.parts) == (4 * 5, 11, 1)
     assert rows.sweep == {
         "validation/baseline": 4,
         "validation/emotion": 4 * 2 * 2 * 3,
