@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 import yaml
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, one_line, shown
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="How do language models represent emotion, and can it be moved?",
+)
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+# the common base of what typer raises for a wrong option or argument; it has no public name
+MISUSE: type[typer.BadParameter] = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
 
 Profile = Annotated[str, typer.Option(help="A name in params/profiles/.")]
@@ -29,11 +35,11 @@ def _parsed(settings: list[str] | None, layers: str | None = None) -> dict[str, 
     for item in settings or []:
         key, equals, text = item.partition("=")
         if not equals or not key:
-            raise UserError(f"expected -p key=value, got {item!r}")
+            raise UserError(f"expected -p key=value, got {shown(item)}")
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UserError(f"expected a YAML value in -p {key}=…, got {text!r}") from error
+            raise UserError(f"expected a YAML value in -p {key}=…, got {shown(text)}") from error
     if layers is not None:
         values["layers"] = layers
     return values
@@ -209,17 +215,24 @@ def main() -> None:
     debug = len(arguments) < len(sys.argv) - 1
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        app(args=arguments, prog_name="emolib")
+        code = app(args=arguments or ["--help"], prog_name="emolib", standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code or 0)
+    except MISUSE as error:
+        _leave(error.format_message(), 2)
     except UserError as error:
         if debug:
             raise
-        print(f"emolib: {error}", file=sys.stderr)
-        sys.exit(2)
+        _leave(str(error), 2)
     except KeyboardInterrupt:
-        print("emolib: stopped; run the same command again to go on", file=sys.stderr)
-        sys.exit(1)
+        _leave("stopped; run the same command again to go on", INTERRUPTED)
     except Exception as error:
         if debug:
             raise
-        print(f"emolib: {type(error).__name__}: {error} (see the traceback with --debug)", file=sys.stderr)
-        sys.exit(1)
+        _leave(f"{type(error).__name__}: {error} (see the traceback with --debug)", 1)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    print(f"emolib: {one_line(message)}", file=sys.stderr)
+    sys.exit(code)

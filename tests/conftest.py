@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from refusals import Place
 from smoke_run import shared_folder, smoke_run
 from tiny import ARCHITECTURES, Case, plain_network, tiny_model
 from torch import nn
@@ -72,3 +73,14 @@ def case(request: pytest.FixtureRequest, tiny_models: dict[str, LanguageModel]) 
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """One undisturbed run of every phase of `baseline_smoke`, and what it printed; read, never written."""
     return smoke_run(shared_folder(tmp_path_factory))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Place:
+    """An empty working directory, with results and reports of its own, for commands that are to be refused."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("EMOLIB_RESULTS", str(folder / "results"))
+    monkeypatch.setenv("EMOLIB_EXECUTED", str(folder / "executed"))
+    return Place(folder, monkeypatch, capsys)

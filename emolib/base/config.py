@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emolib.base import paths
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -66,9 +66,9 @@ def _first_problem(error: ValidationError, kind: str, valid: list[str]) -> UserE
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return UserError(f"unknown {kind} {where!r}: {nearest(where, valid)}")
+        return UserError(f"unknown {kind} {shown(where)}: {nearest(where, valid)}")
     message = problem["msg"].removeprefix("Value error, ")
-    return UserError(f"{kind} {where!r}: {message} (got {problem['input']!r})")
+    return UserError(f"{kind} {shown(where)}: {message} (got {shown(problem['input'])})")
 
 
 def validated(model: type[M], values: Mapping[str, Any], kind: str) -> M:
@@ -114,5 +114,5 @@ def profile_names() -> list[str]:
 def load_profile(name: str) -> dict[str, Any]:
     """The mapping in `params/profiles/<name>.yaml`: common parameters, and one mapping per phase."""
     if name not in profile_names():
-        raise UserError(f"unknown profile {name!r}: {nearest(name, profile_names())}")
+        raise UserError(f"unknown profile {shown(name)}: {nearest(name, profile_names())}")
     return _read_yaml(paths.params_folder("profiles") / f"{name}.yaml")

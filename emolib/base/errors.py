@@ -2,17 +2,29 @@
 
 A `UserError` carries one line that says what was expected, what came and what to do. The command line prints that
 line and exits with code 2; anything else is a fault (exit code 1).
+
+What a line quotes may come from anywhere: a data set, a file of weights, a command line. `shown` is how a value is
+quoted, and every line is made printable and short here, so that no message can drive a terminal or bury its reader.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
+import reprlib
 from collections.abc import Iterable
 
 from rapidfuzz import process
 
+LONGEST_MESSAGE = 600
+LONGEST_VALUE = 80
+MOST_NAMES = 40
+_GAP = " … "
+_END = 150  # characters of a message's end that stay when it is cut: there it says what to do
+
 
 class UserError(ValueError):
-    """A mistake in what was asked for: one line, no traceback.
+    """A mistake in what was asked for: one printable line of at most `LONGEST_MESSAGE` characters, no traceback.
 
     Example:
         >>> import emolib
@@ -23,11 +35,50 @@ class UserError(ValueError):
         expected a data set at 'data/emotions.jsonl', found no such file; give a .jsonl or .csv file
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Ends an error about an unknown `name`: the most similar valid name, then all of them."""
+
+def one_line(message: object) -> str:
+    """A message on one printable line; of a long one the middle is left out.
+
+    >>> one_line("expected text,\\n  got \\x1b[2J")
+    'expected text, got \\\\x1b[2J'
+    """
+    short = _cut(str(message), 20 * LONGEST_MESSAGE, 2 * LONGEST_MESSAGE)  # before any work is spent on it
+    return _cut(_printable(re.sub(r"\s+", " ", short).strip()), LONGEST_MESSAGE, _END)
+
+
+def shown(value: object, longest: int = LONGEST_VALUE) -> str:
+    """A value that came from outside, as a message quotes it: printable, in quotes if it is text, and short.
+
+    >>> shown("a\\nb"), shown("x" * 100, 12), shown(3.5)
+    ("'a\\\\nb'", "'xxxx … xxx'", '3.5')
+    """
+    if isinstance(value, str):
+        return repr(_cut(value, longest - 2, longest // 3)) if len(value) > longest else repr(value)
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = longest
+    return _cut(_printable(re.sub(r"\s+", " ", short.repr(value))), longest, longest // 3)
+
+
+def nearest(name: object, valid: Iterable[str]) -> str:
+    """Ends an error about an unknown `name`: the most similar valid name, then all of them (the first of very many)."""
     names = sorted(valid)
     if not names:
         return "there are none"
-    best = process.extractOne(str(name), names)
-    return f"did you mean {best[0]!r}? Valid: {', '.join(names)}"
+    best = process.extractOne(str(name)[:LONGEST_MESSAGE], names)
+    listed = [_printable(_cut(other, LONGEST_VALUE, 20)) for other in itertools.islice(names, MOST_NAMES)]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"did you mean {shown(best[0])}? Valid: {', '.join(listed)}{more}"
+
+
+def _cut(text: str, longest: int, end: int) -> str:
+    if len(text) <= longest:
+        return text
+    return text[: longest - end - len(_GAP)] + _GAP + text[len(text) - end :]
+
+
+def _printable(text: str) -> str:
+    """Control and formatting characters (terminal escapes, text direction, lone surrogates) as their escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -13,7 +13,7 @@ from functools import lru_cache
 import yaml
 
 from emolib.base import paths
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 
 DEFAULT = "ja"
 READ_BY_NAME = ("labels", "styles")  # what `name` knows
@@ -43,12 +43,12 @@ def word(key: str, **values: object) -> str:
     """
     text = _entry(key)
     if not isinstance(text, str):
-        raise UserError(f"expected a word under {key!r} in {_place()}, got {type(text).__name__}")
+        raise UserError(f"expected a word under {shown(key)} in {_place()}, got {type(text).__name__}")
     try:
         return text.format(**values)
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(
-            f"expected only {sorted(values)} in braces under {key!r} in {_place()}, got {text!r}"
+            f"expected only {sorted(values)} in braces under {shown(key)} in {_place()}, got {shown(text)}"
         ) from error
 
 
@@ -60,7 +60,7 @@ def words(key: str) -> dict[str, str]:
     """
     found = _entry(key)
     if not isinstance(found, Mapping) or not all(isinstance(value, str) for value in found.values()):
-        raise UserError(f"expected words under {key!r} in {_place()}, got {type(found).__name__}")
+        raise UserError(f"expected words under {shown(key)} in {_place()}, got {type(found).__name__}")
     return {str(name): value for name, value in found.items()}
 
 
@@ -83,7 +83,9 @@ def _entry(key: str) -> object:
     for part in key.split("."):
         if not isinstance(found, Mapping) or part not in found:
             there = f"; {DEFAULT} has it" if current() != DEFAULT else ""
-            raise UserError(f"expected the word {key!r} in {_place()}, it is missing{there}; languages: {languages()}")
+            raise UserError(
+                f"expected the word {shown(key)} in {_place()}, it is missing{there}; languages: {languages()}"
+            )
         found = found[part]
     return found
 
@@ -96,7 +98,9 @@ def _place() -> str:
 def _file(language: str, root: str | None) -> object:
     """A language's words, read once per repository `root` (paths ask the environment for it): a table asks often."""
     if language not in languages():
-        raise UserError(f"no words in the language {language!r} (EMOLIB_LANGUAGE): {nearest(language, languages())}")
+        raise UserError(
+            f"no words in the language {shown(language)} (EMOLIB_LANGUAGE): {nearest(language, languages())}"
+        )
     path = paths.params_folder("wording") / f"{language}.yaml"
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))

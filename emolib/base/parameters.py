@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from emolib.base.config import Frozen, find_model, load_profile, validated
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 
 
 def _finite(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -46,7 +46,7 @@ def parse_layers(value: Any) -> Any:
         for part in value.split(","):
             match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
             if not match:
-                raise ValueError(f"expected layers such as 0-17, 3,5,8 or all, got {value!r}")
+                raise ValueError(f"expected layers such as 0-17, 3,5,8 or all, got {shown(value)}")
             first, last = int(match[1]), int(match[2] or match[1])
             layers.update(range(first, last + 1))
         return tuple(sorted(layers))
@@ -205,11 +205,13 @@ def _checked_profile(name: str) -> dict[str, Any]:
     valid = [*Parameters.model_fields, *PHASE_PARAMETERS]
     for key in values:
         if key not in valid:
-            raise UserError(f"unknown key {key!r} in profile {name!r}: {nearest(key, valid)}")
+            raise UserError(f"unknown key {shown(key)} in profile {shown(name)}: {nearest(key, valid)}")
     for phase, schema in PHASE_PARAMETERS.items():
         for key in values.get(phase) or {}:
             if key not in schema.model_fields:
-                raise UserError(f"unknown key {phase}.{key} in profile {name!r}: {nearest(key, schema.model_fields)}")
+                raise UserError(
+                    f"unknown key {phase}.{key} in profile {shown(name)}: {nearest(key, schema.model_fields)}"
+                )
     return values
 
 
@@ -228,11 +230,11 @@ def resolve(
         UserError: for an unknown profile, phase or parameter, or a value out of range.
     """
     if phase not in PHASE_PARAMETERS:
-        raise UserError(f"unknown phase {phase!r}: {nearest(phase, PHASE_PARAMETERS)}")
+        raise UserError(f"unknown phase {shown(phase)}: {nearest(phase, PHASE_PARAMETERS)}")
     valid = parameter_names(phase)
     for key in overrides or {}:
         if key not in valid:
-            raise UserError(f"unknown parameter {key!r} of {phase}: {nearest(key, valid)}")
+            raise UserError(f"unknown parameter {shown(key)} of {phase}: {nearest(key, valid)}")
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     resolved = _resolved(profile, model, phase, given)
     spec = find_model(model)

@@ -30,7 +30,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as save_tensors
 
 from emolib.base import paths
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 
 SCHEMA = 1
 VERSIONED = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "scikit-learn")
@@ -336,7 +336,7 @@ def _make_folder(folder: Path) -> None:
 
 def _not_writable(folder: Path, error: OSError) -> UserError:
     return UserError(
-        f"expected a folder that can be written, {paths.display(folder)!r} cannot ({error.strerror}); "
+        f"expected a folder that can be written, {shown(paths.display(folder))} cannot ({error.strerror}); "
         "free it or point EMOLIB_RESULTS elsewhere"
     )
 

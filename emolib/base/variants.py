@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from emolib.base import paths, store
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import PHASE_PARAMETERS, RESERVED, Parameters, StatisticsParameters, usual
 
 # where and how a phase runs, and what else it draws; not what it finds
@@ -130,7 +130,7 @@ def find(profile: str, name: str) -> Variant:
     """
     known = names(profile)
     if name not in known:
-        raise UserError(f"unknown variant {name!r} of profile {profile!r}: {nearest(name, known)}")
+        raise UserError(f"unknown variant {shown(name)} of profile {shown(profile)}: {nearest(name, known)}")
     return Variant(store.read_json(paths.variant_file(profile, name))["differs"])
 
 

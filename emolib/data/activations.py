@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from numpy.typing import DTypeLike
 
 from emolib.base import store
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 
 UNLABELLED = "unlabelled"
 TEXTS = "texts.parquet"
@@ -165,7 +165,8 @@ class StoredActivations:
             sites.setdefault(site, []).append(layer)
         if not sites:
             raise UserError(
-                f"expected activations at position {self.position!r} in {store.paths.display(self.folder)}, found none"
+                f"expected activations at position {shown(self.position)} in "
+                f"{store.paths.display(self.folder)}, found none"
             )
         return {site: tuple(layers) for site, layers in sites.items()}
 
@@ -174,7 +175,9 @@ class StoredActivations:
         sites = self.sites
         if (site, layer) not in self._files:
             have = "; ".join(f"{name} {_listed(layers)}" for name, layers in sites.items())
-            raise UserError(f"layer {layer} of {site} at position {self.position!r} is not stored; stored are {have}")
+            raise UserError(
+                f"layer {layer} of {site} at position {shown(self.position)} is not stored; stored are {have}"
+            )
         with store.open_tensors(self._files[site, layer]) as view:
             yield view
 
@@ -228,7 +231,7 @@ class StoredActivations:
             out = np.empty((len(layers), *values.shape), np.float32) if out is None else out
             out[i] = values
         if out is None:
-            raise UserError(f"expected stored layers of {site} at position {self.position!r}, found none")
+            raise UserError(f"expected stored layers of {site} at position {shown(self.position)}, found none")
         return out
 
     def _depth(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.problems import Problems
 
 FIELDS = ("id", "scenario", "topic", "emotion", "text", "lang", "style", "split")
@@ -28,7 +28,7 @@ def completed(
         if name not in rows:
             problems.raise_if_any()
             have = ", ".join(str(column) for column in rows if column != "_row")
-            raise UserError(f"{source}: expected a column {name!r}, found {have}; rename the column")
+            raise UserError(f"{source}: expected a column {shown(name)}, found {have}; rename the column")
     table = rows[["_row"]].copy()
     for name in FIELDS:
         column = rows[name] if name in rows else [None] * len(rows)
@@ -37,9 +37,9 @@ def completed(
     problems.raise_if_any()
     if neutral not in set(table["emotion"]):
         found = ", ".join(sorted(set(table["emotion"])))
-        raise UserError(f"{source}: no rows with the neutral label {neutral!r}, found {found}; give --neutral")
+        raise UserError(f"{source}: no rows with the neutral label {shown(neutral)}, found {found}; give --neutral")
     if table["emotion"].nunique() < 2:
-        raise UserError(f"{source}: expected at least one label beside {neutral!r}, found none")
+        raise UserError(f"{source}: expected at least one label beside {shown(neutral)}, found none")
     _fill(table, seed)
     _check_scenarios(table, problems)
     problems.raise_if_any()
@@ -51,11 +51,11 @@ def _clean(value: Any, name: str, row: int, problems: Problems) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
     if isinstance(value, list | dict) or (name == "text" and not isinstance(value, str)):
-        problems.add(row, f"expected text in the field {name!r}, got {value!r:.40}")
+        problems.add(row, f"expected text in the field {shown(name)}, got {shown(value)}")
         return ""
     text = str(value).strip()
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        problems.add(row, f"the field {name!r} holds half of a surrogate pair, which is no character")
+        problems.add(row, f"the field {shown(name)} holds half of a surrogate pair, which is no character")
         return ""
     return text
 
@@ -73,14 +73,14 @@ def _check_rows(table: pd.DataFrame, problems: Problems, labels: Sequence[str] |
         if not row["emotion"]:
             problems.add(number, "empty emotion")
         elif labels and row["emotion"] not in labels:
-            problems.add(number, f"label {row['emotion']!r} is not one of {', '.join(labels)}")
+            problems.add(number, f"label {shown(row['emotion'])} is not one of {', '.join(labels)}")
         if row["id"] and row["id"] in seen_ids:
-            problems.add(number, f"duplicate id {row['id']!r}, first in row {seen_ids[row['id']]}")
+            problems.add(number, f"duplicate id {shown(row['id'])}, first in row {seen_ids[row['id']]}")
         seen_ids.setdefault(row["id"], number)
         if row["split"] and row["split"] not in SPLITS:
-            problems.add(number, f"split {row['split']!r} is not one of {', '.join(SPLITS)}")
+            problems.add(number, f"split {shown(row['split'])} is not one of {', '.join(SPLITS)}")
         if row["style"] and row["style"] not in STYLES:
-            problems.add(number, f"style {row['style']!r} is not one of {', '.join(STYLES)}")
+            problems.add(number, f"style {shown(row['style'])} is not one of {', '.join(STYLES)}")
 
 
 def _fill(table: pd.DataFrame, seed: int) -> None:

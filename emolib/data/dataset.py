@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from emolib.base import paths
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.base.store import write_atomically
 from emolib.data.completion import FIELDS, SPLITS, completed
 from emolib.data.problems import Problems
@@ -57,7 +57,7 @@ def _locate(path: str | Path | None) -> Path:
     for candidate in (Path(path), paths.repository_root() / path):
         if candidate.is_file():
             return candidate
-    raise UserError(f"expected a data set at {str(path)!r}, found no such file; give a .jsonl or .csv file")
+    raise UserError(f"expected a data set at {shown(str(path))}, found no such file; give a .jsonl or .csv file")
 
 
 def paired(data: pd.DataFrame) -> bool:
@@ -86,7 +86,7 @@ def select_scenarios(data: pd.DataFrame, split: str, count: int) -> pd.DataFrame
     available = complete.drop_duplicates("scenario")
     if not 1 <= count <= len(available):
         raise UserError(
-            f"expected {count} scenarios with all {labels} labels in split {split!r}, the data set has "
+            f"expected {count} scenarios with all {labels} labels in split {shown(split)}, the data set has "
             f"{len(available)}; lower the number or add scenarios"
         )
     # styles take turns within a topic, and topics take turns in which style comes first
@@ -139,11 +139,11 @@ def build_dataset(
     """
     file = Path(source)
     if not file.is_file():
-        raise UserError(f"expected a .csv, .jsonl or .json file at {str(source)!r}, found no such file")
+        raise UserError(f"expected a .csv, .jsonl or .json file at {shown(str(source))}, found no such file")
     if Path(output).suffix.lower() != ".jsonl":
-        raise UserError(f"expected an output file that ends in .jsonl, got {Path(output).name!r}; rename it")
+        raise UserError(f"expected an output file that ends in .jsonl, got {shown(Path(output).name)}; rename it")
     if labels and neutral not in labels:
-        raise UserError(f"--labels must hold the neutral label {neutral!r}, got {', '.join(labels)}")
+        raise UserError(f"--labels must hold the neutral label {shown(neutral)}, got {', '.join(labels)}")
     problems = Problems(file.name)
     table = completed(read_rows(file, problems), problems, neutral=neutral, labels=labels, seed=seed)
     write_atomically(Path(output), jsonl_bytes(table))

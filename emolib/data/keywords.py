@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from emolib.base import paths, store
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 
 NEGATION_REACH = 3
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
@@ -42,7 +42,7 @@ class KeywordList:
     def find(self, text: str, label: str) -> list[tuple[int, int]]:
         """Character spans of the label's words in a text, negated ones left out."""
         if label not in self.patterns:
-            raise UserError(f"no keyword list for label {label!r}: {nearest(label, self.patterns)}")
+            raise UserError(f"no keyword list for label {shown(label)}: {nearest(label, self.patterns)}")
         text = straight_apostrophes(text)
         return [match.span() for match in self.patterns[label].finditer(text) if not self._negated(text, match)]
 
@@ -92,7 +92,7 @@ def load_keywords(language: str = "en") -> KeywordList:
     path = paths.params_folder("keywords") / f"{language}.yaml"
     if not path.is_file():
         known = [file.stem for file in paths.params_folder("keywords").glob("*.yaml")]
-        raise UserError(f"no keyword lists for language {language!r}: {nearest(language, known)}")
+        raise UserError(f"no keyword lists for language {shown(language)}: {nearest(language, known)}")
     lists = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(lists, dict) or not isinstance(lists.get("labels"), dict):
         raise UserError(f"expected `labels` with a list of words each in {paths.display(path)}, found none")
@@ -111,7 +111,7 @@ def _phrases(lists: dict[str, Any], name: str, path: Path) -> list[str]:
     phrases = lists.get(name, [])
     if not isinstance(phrases, list) or not all(isinstance(p, str) and p.strip() for p in phrases):
         raise UserError(
-            f"expected a list of words under {name!r} in {paths.display(path)}, got {phrases!r:.60}; "
+            f"expected a list of words under {shown(name)} in {paths.display(path)}, got {shown(phrases)}; "
             "put quotes around words such as no, on or yes"
         )
     return phrases

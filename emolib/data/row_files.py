@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.problems import Problems, ranges
 
 
@@ -18,7 +18,7 @@ def read_rows(path: Path, problems: Problems) -> pd.DataFrame:
     """The rows of a CSV, JSONL or JSON file as they stand there, with the row's number in `_row`."""
     readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".json": _json_rows}
     if path.suffix.lower() not in readers:
-        raise UserError(f"expected a .csv, .jsonl or .json file, got {path.name!r}")
+        raise UserError(f"expected a .csv, .jsonl or .json file, got {shown(path.name)}")
     content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
@@ -87,5 +87,5 @@ def _object(value: Any, number: int, problems: Problems) -> list[dict]:
     """The row in a list of its own, or nothing and a problem."""
     if isinstance(value, dict):
         return [{**value, "_row": number}]
-    problems.add(number, f"expected an object with text and emotion, got {value!r:.40}")
+    problems.add(number, f"expected an object with text and emotion, got {shown(value)}")
     return []

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import Activations
 from emolib.directions.vectors import scenario_cube
 
@@ -52,7 +52,7 @@ class ControlSource:
             if layer not in self.tokens:
                 raise UserError(f"expected the residual at tokens of layer {layer} for control directions, found none")
             return covariance_direction(self.tokens[layer], seed)
-        raise UserError(f"unknown family of controls {family!r}: {nearest(family, FAMILIES)}")
+        raise UserError(f"unknown family of controls {shown(family)}: {nearest(family, FAMILIES)}")
 
 
 def isotropic_direction(d_model: int, seed: int) -> Float[np.ndarray, " d_model"]:

@@ -10,7 +10,7 @@ from typing import cast
 
 import pandas as pd
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 
 
 def choose_k(table: pd.DataFrame, *, layer_of: Mapping[str, int] | int) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def choose_k(table: pd.DataFrame, *, layer_of: Mapping[str, int] | int) -> pd.Da
     emotions = list(dict.fromkeys(table["emotion"]))
     layer_of = layer_of if isinstance(layer_of, Mapping) else dict.fromkeys(emotions, layer_of)
     if unknown := [name for name in layer_of if name not in emotions]:
-        raise UserError(f"unknown emotion {unknown[0]!r} in layer_of: {nearest(unknown[0], emotions)}")
+        raise UserError(f"unknown emotion {shown(unknown[0])} in layer_of: {nearest(unknown[0], emotions)}")
     if without := [emotion for emotion in emotions if emotion not in layer_of]:
         raise UserError(f"expected a layer for every emotion, got none for {', '.join(without)}: add it to layer_of")
     return pd.DataFrame([_chosen_row(table, emotion, layer_of[emotion]) for emotion in emotions])
@@ -44,7 +44,7 @@ def _chosen_row(table: pd.DataFrame, emotion: str, layer: int) -> dict[str, obje
     rows = of_emotion[of_emotion["layer"] == layer].sort_values("k")
     if rows.empty:
         held = ", ".join(map(str, sorted(set(of_emotion["layer"]))))
-        raise UserError(f"no layer {layer} in the table for {emotion!r}: it has {held}")
+        raise UserError(f"no layer {layer} in the table for {shown(emotion)}: it has {held}")
     best = cast(pd.Series, rows.loc[cast(int, rows["excess"].idxmax())])
     pick = rows[rows["excess"] >= best["excess"] - best["se"]].iloc[0]
     return {

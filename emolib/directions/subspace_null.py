@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.activations import Activations
 from emolib.directions.subspaces import complete_cube, overlaps_from_gram, pair_gram, text_gram
 
@@ -100,13 +100,15 @@ def _matching_cubes(
         raise UserError(f"expected two sets of one model and position, got {mine} and {other}")
     if shared := sorted(set(train.texts["scenario"]) & set(validation.texts["scenario"]), key=str):
         raise UserError(
-            f"expected no scenario in both sets, got {len(shared)}, such as {shared[0]!r}: split by scenario"
+            f"expected no scenario in both sets, got {len(shared)}, such as {shown(shared[0])}: split by scenario"
         )
     (first, _, emotions), (second, _, names) = (complete_cube(part, neutral) for part in (train, validation))
     if set(emotions) != set(names):
         raise UserError(f"expected the same labels in both sets, got {', '.join(emotions)} and {', '.join(names)}")
     if len(emotions) < 2:
-        raise UserError(f"expected at least two labels beside {neutral!r}, got one: permuting two labels is no null")
+        raise UserError(
+            f"expected at least two labels beside {shown(neutral)}, got one: permuting two labels is no null"
+        )
     return [first, second[:, :, [0, *(1 + names.index(emotion) for emotion in emotions)]]], emotions
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import Activations
 from emolib.directions.vectors import scenario_cube
 
@@ -72,7 +72,7 @@ class Subspaces:
 
     def __getitem__(self, emotion: str) -> list[LayerSubspace]:
         if emotion not in self.bases:
-            raise UserError(f"unknown emotion {emotion!r}: {nearest(emotion, self.bases)}")
+            raise UserError(f"unknown emotion {shown(emotion)}: {nearest(emotion, self.bases)}")
         parts = (self.bases[emotion], self.targets[emotion], self.neutrals[emotion])
         return [LayerSubspace(*part) for part in zip(*parts, strict=True)]
 
@@ -149,9 +149,9 @@ def complete_cube(
     """
     names = set(acts.texts["emotion"])
     if neutral not in names:
-        raise UserError(f"no texts with the neutral label {neutral!r}: {nearest(neutral, names)}")
+        raise UserError(f"no texts with the neutral label {shown(neutral)}: {nearest(neutral, names)}")
     if len(names) == 1:
-        raise UserError(f"expected at least one label beside {neutral!r}, found none")
+        raise UserError(f"expected at least one label beside {shown(neutral)}, found none")
     cube, scenarios, emotions = scenario_cube(acts, neutral)
     if not np.isfinite(cube).all():
         raise UserError("the activations hold values that are not finite; extract them in float32")

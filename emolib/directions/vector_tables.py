@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.activations import Activations
 from emolib.directions.vectors import (
     VARIANTS,
@@ -126,13 +126,15 @@ def separation_table(
 def _check_held_out(vecs: EmotionVectors, acts: Activations, split: str, neutral: str) -> None:
     if (acts.model, acts.revision, acts.n_layers) != (vecs.model, vecs.revision, vecs.n_layers):
         raise UserError(
-            f"expected activations of {vecs.model} {vecs.revision[:12]} in {split!r}, got {acts.model} "
+            f"expected activations of {vecs.model} {vecs.revision[:12]} in {shown(split)}, got {acts.model} "
             f"{acts.revision[:12]}"
         )
     there = set(acts.texts["emotion"])
     for name in (neutral, *vecs):
         if name not in there:
-            raise UserError(f"no texts of {name!r} in {split!r}: a separation needs every emotion and {neutral!r}")
+            raise UserError(
+                f"no texts of {shown(name)} in {shown(split)}: a separation needs every emotion and {shown(neutral)}"
+            )
 
 
 def _layer_separation(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import Activations, LayerVectors
 from emolib.directions.covariance import fit_within_covariance
 from emolib.directions.covariates import fit_covariates, regress_out
@@ -54,7 +54,7 @@ class EmotionVectors:
 
     def __getitem__(self, emotion: str) -> LayerVectors:
         if emotion not in self.values:
-            raise UserError(f"unknown emotion {emotion!r}: {nearest(emotion, self.values)}")
+            raise UserError(f"unknown emotion {shown(emotion)}: {nearest(emotion, self.values)}")
         return LayerVectors(self.values[emotion], self.model, self.revision, self.position, self.neutral_norms)
 
     def __iter__(self) -> Iterator[str]:
@@ -109,7 +109,7 @@ def fit_emotion_vectors(
         if covariates is not None:
             raise UserError("covariates need neutral texts in the same activations; leave out covariates or reference")
     if not emotions:
-        raise UserError(f"expected at least one label beside {neutral!r}, found none")
+        raise UserError(f"expected at least one label beside {shown(neutral)}, found none")
     _check_finite(acts)
     if covariates is not None:
         acts = regress_out(acts, fit_covariates(acts, covariates), covariates)
@@ -139,7 +139,9 @@ def _checked_reference(acts: Activations, reference: Activations | None, neutral
     if reference is None:
         if acts.position == "trigger":
             raise UserError('trigger activations have no neutral texts: give reference=activations at position "mean"')
-        raise UserError(f"no texts with the neutral label {neutral!r}: {nearest(neutral, set(acts.texts['emotion']))}")
+        raise UserError(
+            f"no texts with the neutral label {shown(neutral)}: {nearest(neutral, set(acts.texts['emotion']))}"
+        )
     mine, theirs = (acts.model, acts.revision, acts.n_layers), (reference.model, reference.revision, reference.n_layers)
     if mine != theirs:
         raise UserError(f"expected a reference of {acts.model} {acts.revision[:12]}, got {reference.model}")
@@ -165,7 +167,8 @@ def _neutral_means(
         counts = is_neutral & reference.texts["scenario"].isin(own).to_numpy()
         if not counts.any():
             raise UserError(
-                f"the reference has no {neutral!r} texts in the scenarios of {emotion!r}; give activations of the same "
+                f"the reference has no {shown(neutral)} texts in the scenarios of {shown(emotion)}; "
+                f"give activations of the same "
                 "scenarios"
             )
         centres[emotion] = resid[:, counts].mean(axis=1, dtype=np.float64)
@@ -239,7 +242,7 @@ def projection_direction(
             raise UserError("these vectors have no whitened view: fit them with fit_emotion_vectors(…, whiten=True)")
         vector = vecs.discriminants[emotion][layer].astype(np.float64)
     elif variant != "raw":
-        raise UserError(f"unknown variant {variant!r}: {nearest(variant, VARIANTS)}")
+        raise UserError(f"unknown variant {shown(variant)}: {nearest(variant, VARIANTS)}")
     norm = np.linalg.norm(vector)
     return vector / norm if norm else vector
 
@@ -253,7 +256,7 @@ def scenario_cube(
     """
     texts = acts.texts.assign(row=np.arange(len(acts.texts)))
     if neutral not in set(texts["emotion"]):
-        raise UserError(f"no texts with the neutral label {neutral!r}: {nearest(neutral, set(texts['emotion']))}")
+        raise UserError(f"no texts with the neutral label {shown(neutral)}: {nearest(neutral, set(texts['emotion']))}")
     table = texts.pivot(index="scenario", columns="emotion", values="row").dropna()
     if len(table) < 4:
         raise UserError(f"expected at least 4 scenarios that have every label, found {len(table)}")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.base.progress import GenerationBar
 from emolib.engine.bridge import BridgeRunner
 from emolib.engine.halving import in_halves
@@ -149,7 +149,7 @@ def _workspace(lm: LanguageModel) -> Workspace:
 
 def _is_native(lm: LanguageModel, engine: Engine) -> bool:
     if engine not in ("auto", "native", "bridge"):
-        raise UserError(f"unknown engine {engine!r}: expected auto, native or bridge")
+        raise UserError(f"unknown engine {shown(engine)}: expected auto, native or bridge")
     if engine == "native" and lm.blueprint is None:
         raise UserError(f"the native engine does not know {type(lm.network).__name__}; use engine='bridge'")
     native = engine != "bridge" and lm.blueprint is not None
@@ -161,7 +161,7 @@ def _check_batch_size(batch_size: int | str) -> None:
     if batch_size == "auto":
         return
     if isinstance(batch_size, str):
-        raise UserError(f"expected batch_size of at least 1 or 'auto', got {batch_size!r}")
+        raise UserError(f"expected batch_size of at least 1 or 'auto', got {shown(batch_size)}")
     if batch_size < 1:
         raise UserError(f"expected batch_size of at least 1, got {batch_size}")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.engine.forward import ForwardPass
 from emolib.interventions import hooked
 from emolib.models.attention import attention, attention_pattern
@@ -31,7 +31,7 @@ def places_of(lm: LanguageModel, sites: Collection[str], layers: Collection[int]
     """
     for site in sites:
         if site not in SITES:
-            raise UserError(f"unknown site {site!r}: expected one of {', '.join(SITES)}")
+            raise UserError(f"unknown site {shown(site)}: expected one of {', '.join(SITES)}")
     depth = lm.n_layers + ("resid_pre" in sites)
     chosen = range(depth) if layers is None else sorted(set(layers))
     for layer in chosen:

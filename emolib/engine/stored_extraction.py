@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from emolib.base import store
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.activations import (
     TEXTS,
     StoredActivations,
@@ -58,7 +58,7 @@ def store_activations(
         UserError: as `extract_activations`; a value beyond float16's reach; a folder that cannot be written.
     """
     if storage not in STORAGE:
-        raise UserError(f"unknown storage {storage!r}: expected one of {', '.join(STORAGE)}")
+        raise UserError(f"unknown storage {shown(storage)}: expected one of {', '.join(STORAGE)}")
     for site in {site for _, site, _ in parts}:
         places_of(lm, [site], [layer for _, named, layer in parts if named == site])
     texts = Texts.of(lm, data, [position for position, _, _ in parts])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.activations import (
     row_offsets,
     texts_table,
@@ -40,7 +40,7 @@ class Texts:
     def of(cls, lm: LanguageModel, data: pd.DataFrame | Sequence[str], positions: Collection[str]) -> Texts:
         for position in positions:
             if position not in POSITIONS:
-                raise UserError(f"unknown position {position!r}: expected one of {', '.join(POSITIONS)}")
+                raise UserError(f"unknown position {shown(position)}: expected one of {', '.join(POSITIONS)}")
         table = texts_table(data)
         if "text" not in table or table.empty:
             raise UserError(

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from emolib.base import store
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.activations import TEXTS, layer_file, row_offsets
 from emolib.exchange.old_activations import SITES, Layout, OldActivations, read_old_pickle
 
@@ -39,10 +39,12 @@ def import_pickle(source: str | Path, output: str | Path, *, position: str = "al
         UserError: as `read_old_pickle`; an unknown position; `output` exists or cannot be written.
     """
     if position not in POSITIONS:
-        raise UserError(f"unknown position {position!r}: expected one of {', '.join(POSITIONS)}")
+        raise UserError(f"unknown position {shown(position)}: expected one of {', '.join(POSITIONS)}")
     folder = Path(output)
     if folder.exists() or folder.is_symlink():
-        raise UserError(f"expected a folder that does not exist yet, {str(output)!r} does; remove it or name another")
+        raise UserError(
+            f"expected a folder that does not exist yet, {shown(str(output))} does; remove it or name another"
+        )
     old = read_old_pickle(source)
     matched = {"step": LAYOUT, "source_sha256": store.sha256_of(Path(source)), "position": position}
     index = {
@@ -79,7 +81,9 @@ def _tensors(old: OldActivations, position: str) -> Iterator[tuple[str, int, dic
     """Site, layer and contents of every tensor file."""
     lengths = np.array(old.lengths)
     if position != "all" and old.residual_stream is None:
-        raise UserError(f"position {position!r} needs residual_stream, which was not saved; import with position 'all'")
+        raise UserError(
+            f"position {shown(position)} needs residual_stream, which was not saved; import with position 'all'"
+        )
     for site, layers in old.sites.items():
         for number, layer in enumerate(layers):
             tokens = np.concatenate(layer)
@@ -109,7 +113,8 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
         os.rename(place, folder)
     except OSError as error:
         raise UserError(
-            f"expected a folder that can be written, {str(folder)!r} cannot ({error.strerror}); free it or name another"
+            f"expected a folder that can be written, {shown(str(folder))} cannot ({error.strerror}); "
+            f"free it or name another"
         ) from error
     finally:
         if place is not None:
@@ -124,12 +129,14 @@ def export_pickle(folder: str | Path, target: str | Path) -> OldActivations:
     """
     place, file = Path(folder), Path(target)
     if not (place / "index.json").is_file():
-        raise UserError(f"expected a folder that `emolib import-pickle` wrote, {str(folder)!r} is none")
+        raise UserError(f"expected a folder that `emolib import-pickle` wrote, {shown(str(folder))} is none")
     if file.is_dir():
-        raise UserError(f"expected a file to write, {str(target)!r} is a folder; name a file in it")
+        raise UserError(f"expected a file to write, {shown(str(target))} is a folder; name a file in it")
     index = store.read_json(place / "index.json")
     if index["layout"] != LAYOUT or index["position"] != "all":
-        raise UserError(f"expected a folder imported with position 'all', got {index['position']!r}; import it anew")
+        raise UserError(
+            f"expected a folder imported with position 'all', got {shown(index['position'])}; import it anew"
+        )
     texts = store.read_table(place / TEXTS)
     named = {site: key for key, site in SITES.items()}
     value: dict[str, Any] = dict.fromkeys((*SITES, "tokens", "token_strings"))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.exchange import unpickling
 from emolib.exchange.pickle_walk import printable
 
@@ -86,7 +86,7 @@ def read_old_pickle(path: str | Path) -> OldActivations:
     """
     file = Path(path)
     if not file.is_file():
-        raise UserError(f"expected a pickle of the first study at {str(path)!r}, found no such file")
+        raise UserError(f"expected a pickle of the first study at {shown(str(path))}, found no such file")
     return Layout(file.name, SHARED * file.stat().st_size + 2**16).read(unpickling.load(file))
 
 

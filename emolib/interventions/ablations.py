@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.activations import LayerVector
 from emolib.interventions.checks import Site, Values, bare_values, check_site, checked_array
 from emolib.interventions.fingerprints import act_fingerprint
@@ -111,7 +111,7 @@ class AblateHead:
     def __post_init__(self) -> None:
         check_timing(self.window, self.schedule, self.steps)
         if self.how not in ("zero", "mean"):
-            raise UserError(f"unknown ablation {self.how!r}: expected zero or mean")
+            raise UserError(f"unknown ablation {shown(self.how)}: expected zero or mean")
         if (self.how == "mean") != (self.mean is not None):
             raise UserError("expected mean=[d_head] together with how='mean', and only then")
         if self.mean is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from emolib.base import store
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.base.parameters import check_layers
 from emolib.data.activations import LayerVector
 from emolib.interventions.ablations import AblateDirection, AblateHead
@@ -26,7 +26,7 @@ def acts_of(intervention: Intervention) -> tuple[Act, ...]:
     acts = intervention if isinstance(intervention, tuple | list) else (intervention,)
     for act in acts:
         if not isinstance(act, Act):
-            raise UserError(f"expected interventions (Steer, AblateHead, …), tuples of them or None, got {act!r:.80}")
+            raise UserError(f"expected interventions (Steer, AblateHead, …), tuples of them or None, got {shown(act)}")
     return tuple(acts)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.activations import LayerVector
 
 STREAM_SITES = ("resid_pre", "attn_out", "mlp_out")
@@ -17,7 +17,7 @@ Values = np.ndarray | Tensor
 
 def check_site(site: str, kind: str) -> None:
     if site not in STREAM_SITES:
-        raise UserError(f"unknown site {site!r} for {kind}: expected {', '.join(STREAM_SITES)}")
+        raise UserError(f"unknown site {shown(site)} for {kind}: expected {', '.join(STREAM_SITES)}")
 
 
 def bare_values(given: LayerVector | Values) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.head_records import HeadActivations
 from emolib.interventions.schedules import Schedule, check_timing
@@ -64,7 +64,7 @@ class PatchHead:
     def __post_init__(self) -> None:
         check_timing(self.window, self.schedule, self.steps)
         if self.mode not in PATCH_MODES:
-            raise UserError(f"unknown patch mode {self.mode!r}: expected {', '.join(PATCH_MODES)}")
+            raise UserError(f"unknown patch mode {shown(self.mode)}: expected {', '.join(PATCH_MODES)}")
         if not isinstance(self.source, HeadActivations):
             raise UserError(f"expected a source from record_heads, got {type(self.source).__name__}")
         self.source.check(self.layer, self.head)

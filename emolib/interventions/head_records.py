@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.interventions.hooks import hooked
 from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left, position_ids
@@ -58,7 +58,7 @@ def parse_heads(heads: str | Sequence[Head]) -> tuple[Head, ...]:
     Raises:
         UserError: another form, or no head at all.
     """
-    wrong = UserError(f"expected heads such as 3:5,7:2 (layer:head) or pairs (layer, head), got {heads!r}")
+    wrong = UserError(f"expected heads such as 3:5,7:2 (layer:head) or pairs (layer, head), got {shown(heads)}")
     if isinstance(heads, str):
         parts = [part.split(":") for part in heads.split(",")]
         if not all(number.strip().isdigit() for part in parts for number in part):

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def schedule_key(schedule: Schedule) -> str | list:
 def check_timing(window: int | None, schedule: Schedule, steps: int | None) -> None:
     """Raises `UserError` for a window, schedule or number of steps that means nothing."""
     if window is not None and not (isinstance(window, int) and window >= 1):
-        raise UserError(f"expected a window of at least 1 token, got {window!r}")
+        raise UserError(f"expected a window of at least 1 token, got {shown(window)}")
     if steps is not None and not (isinstance(steps, int) and steps >= 0):
-        raise UserError(f"expected steps of at least 0, got {steps!r}")
+        raise UserError(f"expected steps of at least 0, got {shown(steps)}")
     if schedule == "constant" or isinstance(schedule, Decay):
         return
     try:
@@ -67,4 +67,6 @@ def check_timing(window: int | None, schedule: Schedule, steps: int | None) -> N
     except (TypeError, ValueError):
         factors = None
     if factors is None or factors.ndim != 1 or not np.isfinite(factors).all():
-        raise UserError(f"expected schedule 'constant', Decay(rate) or a sequence of finite factors, got {schedule!r}")
+        raise UserError(
+            f"expected schedule 'constant', Decay(rate) or a sequence of finite factors, got {shown(schedule)}"
+        )

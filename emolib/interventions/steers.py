@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.activations import LayerVector
 from emolib.interventions.checks import Site, Values, bare_values, check_site, checked_array
 from emolib.interventions.fingerprints import act_fingerprint
@@ -64,7 +64,7 @@ class Steer:
         if not math.isfinite(self.alpha):
             raise UserError(f"expected a finite alpha, got {self.alpha}")
         if self.unit not in ("resid", "vector"):
-            raise UserError(f"unknown unit {self.unit!r}: expected resid or vector")
+            raise UserError(f"unknown unit {shown(self.unit)}: expected resid or vector")
         check_site(self.site, "Steer")
         check_timing(self.window, self.schedule, self.steps)
         if isinstance(self.vector, LayerVector) and self.vector.layer != self.layer:

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from emolib.base import paths
 from emolib.base.config import Bundled, ModelSpec
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.base.store import sha256_of
 from emolib.models.silence import quiet
 
@@ -54,7 +54,8 @@ def bundled_folder(spec: ModelSpec) -> tuple[Path, str]:
                 _convert(bundled_gguf(spec), folder)
     except OSError as error:
         raise UserError(
-            f"expected a cache folder that can be written ({error.strerror}: {folder.parent.name!r}); set EMOLIB_CACHE"
+            f"expected a cache folder that can be written ({error.strerror}: "
+            f"{shown(folder.parent.name)}); set EMOLIB_CACHE"
         ) from error
     expected = json.loads(record.read_text())["sha256"]
     if sha256_of(folder / "model.safetensors") != expected:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -15,7 +15,7 @@ def pick_device(device: str) -> str:
         try:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
-            raise UserError(f"expected a device torch can use here, got {device!r}; use auto or cpu") from error
+            raise UserError(f"expected a device torch can use here, got {shown(device)}; use auto or cpu") from error
         return device
     if torch.cuda.is_available():
         return "cuda"

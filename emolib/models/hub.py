@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 
 TIMEOUT = 5.0
 
@@ -32,7 +32,7 @@ def snapshot(repo: str, revision: str, wanted: Sequence[str], *, otherwise: str)
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise UserError(
-            f"the hub has no model {repo!r} at revision {revision!r} (or no access without login)"
+            f"the hub has no model {shown(repo)} at revision {shown(revision)} (or no access without login)"
         ) from error
     except (HfHubHTTPError, OSError, RuntimeError) as error:
         reason = type(error).__name__

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
 from emolib.base.config import ModelSpec, find_model, model_table
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.base.store import sha256_of
 from emolib.models import hub
 from emolib.models.bundled import BUNDLED, bundled_folder
@@ -74,7 +74,7 @@ def check_name(name: str) -> None:
 def _unknown(name: str) -> NoReturn:
     known = [*model_table(), *(alias for spec in model_table().values() for alias in spec.aliases)]
     raise UserError(
-        f"unknown model {name!r} (neither a table entry, a hub id nor a local folder): {nearest(name, known)}"
+        f"unknown model {shown(name)} (neither a table entry, a hub id nor a local folder): {nearest(name, known)}"
     )
 
 
@@ -83,7 +83,7 @@ def _from_folder(
 ) -> LanguageModel:
     precision = DTYPES[dtype or spec.dtype]
     if not list(folder.glob("*.safetensors")):
-        raise UserError(f"expected safetensors weights in {folder.name!r}, found none; convert the model first")
+        raise UserError(f"expected safetensors weights in {shown(folder.name)}, found none; convert the model first")
     with quiet():
         network = AutoModelForCausalLM.from_pretrained(
             folder, dtype=precision, attn_implementation="eager", use_safetensors=True, trust_remote_code=False

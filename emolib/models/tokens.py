@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.models.language_model import LanguageModel
 
 CHUNK = 2048  # texts tokenised at once: what a tokenizer keeps beside the ids is several times as large
@@ -20,7 +20,7 @@ def encode(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
     """
     for i, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
-            raise UserError(f"expected non-empty texts, text {i} is {text!r}")
+            raise UserError(f"expected non-empty texts, text {i} is {shown(text)}")
     rows: list[list[int]] = []
     for start in range(0, len(texts), CHUNK):
         rows += lm.tokenizer(list(texts[start : start + CHUNK]), add_special_tokens=True).input_ids

@@ -16,7 +16,7 @@ from typing import IO, Any
 import nbformat
 
 from emolib.base import paths
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.pipeline.notebook_parameters import OVERRIDES, RUN, assigned_names
 from emolib.study import Run
 
@@ -74,7 +74,7 @@ def _injected(source: Path, run: Run) -> dict[str, Any]:
         return injected
     if OVERRIDES not in names:
         raise UserError(
-            f"{source.name} has no parameter {next(iter(further))!r}: {nearest(next(iter(further)), names)}"
+            f"{source.name} has no parameter {shown(next(iter(further)))}: {nearest(next(iter(further)), names)}"
         )
     return {**injected, OVERRIDES: further}
 
@@ -93,7 +93,8 @@ def _check_untouched(source: Path, cell: str) -> None:
             if names and not _says_nothing(node.value):
                 raise UserError(
                     f"expected None for {', '.join(names)} in the parameters cell of {paths.display(source)}, got "
-                    f"{ast.unparse(node)!r}: set it back and give -p {names[0]}=…, or run the notebook in JupyterLab"
+                    f"{shown(ast.unparse(node))}: set it back and give -p {names[0]}=…, or run the "
+                    f"notebook in JupyterLab"
                 )
 
 

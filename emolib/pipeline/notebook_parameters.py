@@ -13,7 +13,7 @@ from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import PHASE_PARAMETERS, parameter_names
 
 OVERRIDES = "overrides"
@@ -47,13 +47,13 @@ def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     valid = _valid_names(cells[-1] if cells else "")
     for name in _listed(cells):
         if name not in (*valid, *RUN, OVERRIDES) and not name.startswith("_"):
-            raise UserError(f"unknown parameter {name!r} in the parameters cell: {nearest(name, valid)}")
+            raise UserError(f"unknown parameter {shown(name)} in the parameters cell: {nearest(name, valid)}")
     names = dict.fromkeys(name for source in cells for name in assigned_names(source) if name in valid)
     chosen = {name: namespace[name] for name in names if namespace.get(name) is not None}
     further = _overrides(namespace.get(OVERRIDES), valid)
     for name in further:
         if name in chosen:
-            raise UserError(f"{name!r} is given twice, in a cell and in overrides; keep one, or set one to None")
+            raise UserError(f"{shown(name)} is given twice, in a cell and in overrides; keep one, or set one to None")
     return chosen | further
 
 
@@ -92,7 +92,7 @@ def _overrides(given: Any, valid: Sequence[str]) -> dict[str, Any]:
         raise UserError(f"expected overrides = {{}} with parameters by name, got {type(given).__name__}")
     for name in given:
         if name not in valid:
-            raise UserError(f"unknown parameter {name!r} in overrides: {nearest(name, valid)}")
+            raise UserError(f"unknown parameter {shown(name)} in overrides: {nearest(name, valid)}")
     return {name: value for name, value in given.items() if value is not None}
 
 

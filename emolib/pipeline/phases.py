@@ -16,7 +16,7 @@ from typing import Any
 import nbformat
 
 from emolib.base import paths, store, variants
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import parameter_names
 from emolib.base.variants import PROFILE, READERS, Variant
 from emolib.pipeline.execution import execute
@@ -35,7 +35,7 @@ def phases_in_order(wanted: Sequence[str] | None = None) -> list[str]:
     """The wanted phases (all by default), each after what it needs."""
     for phase in wanted or ():
         if phase not in NEEDS:
-            raise UserError(f"unknown phase {phase!r}: {nearest(phase, NEEDS)}")
+            raise UserError(f"unknown phase {shown(phase)}: {nearest(phase, NEEDS)}")
     order = list(TopologicalSorter(NEEDS).static_order())
     return [phase for phase in order if not wanted or phase in wanted]
 
@@ -50,7 +50,7 @@ def check_parameters(phases: Sequence[str], given: Mapping[str, Any]) -> None:
     valid = {key for phase in phases for key in parameter_names(phase)}
     for key in given:
         if key not in valid:
-            raise UserError(f"unknown parameter {key!r}: {nearest(key, valid)}")
+            raise UserError(f"unknown parameter {shown(key)}: {nearest(key, valid)}")
 
 
 def open_runs(profile: str, model: str, phases: Sequence[str], given: Mapping[str, Any]) -> list[Run]:

@@ -24,7 +24,7 @@ import jinja2
 import nbformat
 
 from emolib.base import config, language, paths, variants
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.plots.house_style import HEIGHT
 from emolib.plots.plot_files import PLOTLY_MIME, script_json
 from emolib.plots.views import VIEW_MIME, circuitsvis_script, view_html
@@ -70,7 +70,7 @@ def build_site(profile: str, model: str | None = None, *, variant: str | None = 
         SiteError: Sphinx failed.
     """
     if profile not in config.profile_names():
-        raise UserError(f"unknown profile {profile!r}: {nearest(profile, config.profile_names())}")
+        raise UserError(f"unknown profile {shown(profile)}: {nearest(profile, config.profile_names())}")
     if variant is not None:
         variants.find(profile, variant)
     reports = executed_reports(profile, model, variant=variant)
@@ -80,7 +80,7 @@ def build_site(profile: str, model: str | None = None, *, variant: str | None = 
         work = Path(tempfile.mkdtemp(prefix=".site-", dir=site.parent))
     except OSError as error:
         raise UserError(
-            f"expected a folder that can be written, {paths.display(site.parent)!r} cannot ({error.strerror}); "
+            f"expected a folder that can be written, {shown(paths.display(site.parent))} cannot ({error.strerror}); "
             "free it or point EMOLIB_RESULTS elsewhere"
         ) from error
     try:

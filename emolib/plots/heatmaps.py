@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from emolib.base import language
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.plots.axes import Axes
 from emolib.plots.house_style import house_layout
 
@@ -38,7 +38,7 @@ def heatmap(matrix: pd.DataFrame, axes: Axes, *, zero_centred: bool = True, text
         return _nothing_to_draw(axes)
     values = matrix.to_numpy(dtype=float)
     if not np.isfinite(values).any():
-        raise UserError(f"expected a matrix with finite values for the heatmap {axes.title!r}, got none")
+        raise UserError(f"expected a matrix with finite values for the heatmap {shown(axes.title)}, got none")
     fig = go.Figure(
         go.Heatmap(
             z=values,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 
 BAND_OPACITY = 0.18
 
@@ -49,7 +49,7 @@ def _check(table: pd.DataFrame, keys: list[str], drawn: list[str]) -> None:
         raise UserError(f"expected a table with the columns {missing} too, got {list(table.columns)}")
     for column in drawn:
         if not pd.api.types.is_numeric_dtype(table[column]):
-            raise UserError(f"expected numbers to draw in the column {column!r}, got {table[column].dtype}")
+            raise UserError(f"expected numbers to draw in the column {shown(column)}, got {table[column].dtype}")
     repeated = table[table.duplicated(keys)]
     if len(repeated):
         first = repeated.iloc[0][keys].to_dict()

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emolib.base import language, paths
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.plots.plot_files import script_json, standalone_document
 from emolib.plots.view_fallbacks import (
     NEGATIVE,
@@ -213,7 +213,7 @@ def _reach(reach: float | None, numbers: Sequence[float | None]) -> float:
     if reach is None:
         return max((abs(number) for number in numbers if number is not None), default=0.0) or 1.0
     if not (np.isfinite(reach) and reach > 0):
-        raise UserError(f"expected a reach above 0, got {reach!r}; leave it out for the largest absolute value")
+        raise UserError(f"expected a reach above 0, got {shown(reach)}; leave it out for the largest absolute value")
     return _rounded(float(reach))
 
 

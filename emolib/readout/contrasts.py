@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.activations import Activations
 from emolib.readout.probes import against, swap_within
 
@@ -65,10 +65,12 @@ def contrast_of(
     truths = tuple((part.texts["emotion"] == emotion).to_numpy() for part in parts)
     for name, truth in zip(SETS, truths, strict=True):
         if truth.all() or not truth.any():
-            raise UserError(f"expected texts of {emotion!r} and {neutral!r} in the {name} set, one of them is absent")
+            raise UserError(
+                f"expected texts of {shown(emotion)} and {shown(neutral)} in the {name} set, one of them is absent"
+            )
     scenarios = parts[0].texts["scenario"]
     if not paired_scenarios(scenarios, truths[0]):  # else a shuffle could leave one label alone
-        raise UserError(f"expected a training scenario that has both {emotion!r} and {neutral!r}, found none")
+        raise UserError(f"expected a training scenario that has both {shown(emotion)} and {shown(neutral)}, found none")
     rng = np.random.default_rng(seed)
     shuffled = [swap_within(scenarios, truths[0], rng) for _ in range(n_shuffles)]
     tested = [swap_within(parts[-1].texts["scenario"], truths[-1], rng) for _ in range(n_shuffles)]

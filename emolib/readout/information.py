@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import Activations
 from emolib.readout.contrasts import MIN_SCENARIOS, SETS, Contrast, contrast_of, paired_scenarios
 from emolib.readout.probe_sources import SOURCES, ChosenProbe, chosen_probe
@@ -185,14 +185,16 @@ def _checked_sets(sets: Sequence[Activations], neutral: str, n_shuffles: int) ->
         raise UserError(f"expected at least 1 label shuffle, got {n_shuffles}")
     names = list(dict.fromkeys(sets[0].texts["emotion"]))
     if neutral not in names:
-        raise UserError(f"no training texts with the neutral label {neutral!r}: {nearest(neutral, names)}")
+        raise UserError(f"no training texts with the neutral label {shown(neutral)}: {nearest(neutral, names)}")
     if len(names) < 2:
-        raise UserError(f"expected at least one label beside {neutral!r}, found none")
+        raise UserError(f"expected at least one label beside {shown(neutral)}, found none")
     scenarios = [set(part.texts["scenario"]) for part in sets]
     for first, second in ((0, 1), (0, 2), (1, 2)):
         if shared := scenarios[first] & scenarios[second]:
             pair = f"{SETS[first]} and {SETS[second]}"
-            raise UserError(f"expected no scenario in two sets, {pair} share {len(shared)}, such as {min(shared)!r}")
+            raise UserError(
+                f"expected no scenario in two sets, {pair} share {len(shared)}, such as {shown(min(shared))}"
+            )
     if not all(np.isfinite(values).all() for part in sets for values in part.values.values()):
         raise UserError("the activations hold values that are not finite; extract them in float32")
     return [name for name in names if name != neutral]

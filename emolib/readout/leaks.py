@@ -15,7 +15,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.data.keywords import straight_apostrophes
 from emolib.readout.surface import keyword_counts, styles, word_parts, words
 
@@ -72,7 +72,7 @@ def leak_table(
     """
     if neutral not in set(data["emotion"]):
         raise UserError(
-            f"expected texts with the neutral label {neutral!r}, found {', '.join(sorted(set(data['emotion'])))}"
+            f"expected texts with the neutral label {shown(neutral)}, found {', '.join(sorted(set(data['emotion'])))}"
         )
     rows = []
     for style in styles(data):

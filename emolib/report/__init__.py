@@ -12,7 +12,7 @@ import pkgutil
 from types import ModuleType
 
 from emolib.base import language
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 
 
 def _folders() -> dict[str, pkgutil.ModuleInfo]:
@@ -23,7 +23,7 @@ def _reports(folder: str) -> list[str]:
     """The modules of a language."""
     if folder not in _folders():
         raise UserError(
-            f"expected reports in the language {folder!r} (the folder emolib/report/{folder}), found none; "
+            f"expected reports in the language {shown(folder)} (the folder emolib/report/{folder}), found none; "
             f"set EMOLIB_LANGUAGE to one of: {', '.join(_folders())}"
         )
     package = importlib.import_module(f"{__name__}.{folder}")
@@ -38,7 +38,9 @@ def __getattr__(name: str) -> ModuleType:
         return importlib.import_module(f"{__name__}.{chosen}.{name}")
     elsewhere = [folder for folder in _folders() if name in _reports(folder)]
     if elsewhere:
-        raise UserError(f"expected the report {name!r} in the language {chosen!r}, only {', '.join(elsewhere)} has it")
+        raise UserError(
+            f"expected the report {shown(name)} in the language {shown(chosen)}, only {', '.join(elsewhere)} has it"
+        )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from emolib.base import store
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.models.devices import pick_device
 from emolib.models.language_model import LanguageModel
 from emolib.scoring import goemotions, huggingface, keyword_counts, politeness, sentiment
@@ -92,7 +92,7 @@ def score_texts(
     table = pd.concat(parts, axis=1)
     repeated = table.columns[table.columns.duplicated()]
     if len(repeated):
-        raise UserError(f"expected scorers with columns of their own, {repeated[0]!r} comes from two of them")
+        raise UserError(f"expected scorers with columns of their own, {shown(repeated[0])} comes from two of them")
     return table
 
 
@@ -102,14 +102,16 @@ def scorers_of(backend: Backend | Sequence[Backend], device: str = "auto") -> li
         return [backend]
     if isinstance(backend, str):
         if backend not in BACKENDS:
-            raise UserError(f"unknown scoring backend {backend!r}: {nearest(backend, BACKENDS)}")
+            raise UserError(f"unknown scoring backend {shown(backend)}: {nearest(backend, BACKENDS)}")
         place = torch.device(pick_device(device))
         return [make(place) for make in BACKENDS[backend]]
     if callable(backend):
         name = getattr(backend, "__name__", type(backend).__name__)
         return [Scorer(name, None, backend)]
     if not isinstance(backend, Sequence) or not backend:
-        raise UserError(f"expected a scoring backend ({', '.join(BACKENDS)}), a function or a Scorer, got {backend!r}")
+        raise UserError(
+            f"expected a scoring backend ({', '.join(BACKENDS)}), a function or a Scorer, got {shown(backend)}"
+        )
     return [scorer for one in backend for scorer in scorers_of(one, device)]
 
 
@@ -137,13 +139,15 @@ def _checked(scorer: Scorer, texts: Sequence[str]) -> pd.DataFrame:
         table = pd.DataFrame(given).reset_index(drop=True)
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"expected the scorer {scorer.name!r} to give a table with {len(texts)} rows, got {type(given).__name__} "
+            f"expected the scorer {shown(scorer.name)} to give a table with {len(texts)} rows, got "
+            f"{type(given).__name__} "
             f"({' '.join(str(error).split()):.80})"
         ) from error
     numeric = all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes)
     if len(table) != len(texts) or not numeric or not len(table.columns):
         raise UserError(
-            f"expected the scorer {scorer.name!r} to give a table of numbers, {len(texts)} rows, got {len(table)} rows "
+            f"expected the scorer {shown(scorer.name)} to give a table of numbers, {len(texts)} rows, "
+            f"got {len(table)} rows "
             f"and columns {', '.join(f'{c} ({t})' for c, t in table.dtypes.items()) or 'none'}"
         )
     return table

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.scoring.goemotions import LABELS
 
 
@@ -31,7 +31,7 @@ def read_goemotions(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
         if not ids or not all(i in known for i in ids):
             raise UserError(
                 f"{split}.tsv, line {number}: expected text, label ids from 0 to {len(LABELS) - 1} and a comment id, "
-                f"separated by tabs; got {line!r:.60}"
+                f"separated by tabs; got {shown(line)}"
             )
         texts.append(fields[0])
         rows.append([known[i] for i in ids])

@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import load_file
 from scipy.special import erf, expit
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.base.paths import display, params_folder
 from emolib.base.store import digest, sha256_of
 from emolib.scoring.encoder import SentenceEncoder, encoder_folder, load_encoder
@@ -68,7 +68,7 @@ def _needed_labels(emotion: str) -> tuple[str, ...]:
     labels = matching_labels(emotion)
     if not labels:
         raise UserError(
-            f"no GoEmotions label stands for {emotion!r}; expected one of {', '.join((*MATCHING, *LABELS))}"
+            f"no GoEmotions label stands for {shown(emotion)}; expected one of {', '.join((*MATCHING, *LABELS))}"
         )
     return labels
 

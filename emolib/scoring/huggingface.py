@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from scipy.special import expit, softmax
 
 from emolib.base.config import scorer_settings
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.base.store import digest, sha256_of
 from emolib.models import hub
 from emolib.models.products import use_fast_products
@@ -77,14 +77,15 @@ def classifier_spec(name: str, labels: Sequence[str]) -> ClassifierSpec:
     """
     entries = scorer_settings("huggingface")
     if not isinstance(entries.get(name), dict):
-        raise UserError(f"no classifier {name!r} in params/scorers/huggingface.yaml: {nearest(name, entries)}")
+        raise UserError(f"no classifier {shown(name)} in params/scorers/huggingface.yaml: {nearest(name, entries)}")
     try:
         return ClassifierSpec(**entries[name], labels=tuple(labels))
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join([name, *(str(part) for part in problem["loc"])])
         raise UserError(
-            f"expected another value of {where!r} in params/scorers/huggingface.yaml, got {problem['input']!r:.80}: "
+            f"expected another value of {shown(where)} in params/scorers/huggingface.yaml, got "
+            f"{shown(problem['input'])}: "
             f"{problem['msg']}"
         ) from error
 
@@ -104,7 +105,7 @@ class Classifier:
             return digest({path.name: sha256_of(path) for path in paths if path.is_file()})
         if self.spec.revision is None:
             raise UserError(
-                f"expected a local model folder, or a repository with a revision, got {self.spec.repo!r} alone"
+                f"expected a local model folder, or a repository with a revision, got {shown(self.spec.repo)} alone"
             )
         return self.spec.revision
 

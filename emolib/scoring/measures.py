@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.scoring import evaluation, goemotions
 
 SINGLES = ("lexical", "encoder")
@@ -36,7 +36,8 @@ def measures(scores: pd.DataFrame, emotions: Sequence[str]) -> dict[str, list[st
     for emotion, names in found.items():
         if not names:
             raise UserError(
-                f"nothing measures {emotion!r}: expected words in params/keywords/ or a GoEmotions label of that name"
+                f"nothing measures {shown(emotion)}: expected words in params/keywords/ or a GoEmotions "
+                f"label of that name"
             )
     return found
 

@@ -29,7 +29,7 @@ from sklearn.model_selection import KFold
 from torch import nn
 
 from emolib.base.config import scorer_settings
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.scoring import evaluation
 from emolib.scoring.corpora import read_goemotions, read_tydip
 from emolib.scoring.encoder import load_encoder
@@ -91,7 +91,9 @@ def _check_enough(truth: np.ndarray, score: np.ndarray, settings: TrainingSettin
     """`UserError` where a part of the training comments may lack a label, or there are too few requests to split."""
     for label, n in zip(LABELS, truth.sum(0, dtype=int), strict=True):
         if n < settings.n_folds:
-            raise UserError(f"expected at least {settings.n_folds} comments labelled {label!r} in train.tsv, got {n}")
+            raise UserError(
+                f"expected at least {settings.n_folds} comments labelled {shown(label)} in train.tsv, got {n}"
+            )
     if len(score) < POLITENESS_FOLDS:
         raise UserError(f"expected at least {POLITENESS_FOLDS} requests to learn politeness from, got {len(score)}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.directions.controls import FAMILIES
 from emolib.selftest.claim_power import CONDITIONS, claim_power
 from emolib.selftest.false_claims import NULLS, null_table, share_of_small
@@ -46,7 +46,7 @@ def run_selftest(
     """
     for form in forms:
         if form not in WIDTHS:
-            raise UserError(f"unknown form {form!r}: {nearest(form, WIDTHS)}")
+            raise UserError(f"unknown form {shown(form)}: {nearest(form, WIDTHS)}")
     if repeats < FEWEST:
         raise UserError(f"expected at least {FEWEST} repeats, got {repeats}")
     if seed < 0:
@@ -72,7 +72,7 @@ def print_selftest(forms: Sequence[str] | None, *, repeats: int, seed: int, json
         UserError: also where the JSON file's folder does not exist, before anything is measured.
     """
     if json_file is not None and not Path(json_file).absolute().parent.is_dir():
-        raise UserError(f"expected --json in a folder that exists, got {json_file!r}; make the folder first")
+        raise UserError(f"expected --json in a folder that exists, got {shown(json_file)}; make the folder first")
     rows = []
     for row in run_selftest(forms or tuple(WIDTHS), repeats=repeats, seed=seed):
         print(row.line(), flush=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.statistics.intervals import CONFIDENCE, ROUNDING, paired_effects
 
 CONTROL_FAMILIES = ("isotropic", "covariance", "shuffled")
@@ -106,11 +106,11 @@ def effect_sizes(
 def _check(sweep: pd.DataFrame, metrics: Sequence[str], direction: str) -> None:
     for name in (*CELL, "scenario", *metrics):
         if name not in sweep:
-            raise UserError(f"expected a sweep with a column {name!r}, {nearest(name, map(str, sweep))}")
+            raise UserError(f"expected a sweep with a column {shown(name)}, {nearest(name, map(str, sweep))}")
     if not metrics or sweep[[*CELL, "scenario"]].isna().any(axis=None):
         raise UserError(f"expected at least one metric, and no missing values in {', '.join(CELL)}, scenario")
     if direction not in DIRECTIONS:
-        raise UserError(f"expected a known direction, got {direction!r}: {nearest(direction, DIRECTIONS)}")
+        raise UserError(f"expected a known direction, got {shown(direction)}: {nearest(direction, DIRECTIONS)}")
     for name in ("split", "unit"):
         if name in sweep and sweep[name].nunique() > 1:
             raise UserError(f"expected rows of one {name}, got {', '.join(map(str, sweep[name].unique()))}: choose one")
@@ -220,12 +220,12 @@ def correct(table: pd.DataFrame, *, family: str | Sequence[str], p: str = "p_t")
     keys = [family] if isinstance(family, str) else list(family)
     for name in (*keys, p):
         if name not in table:
-            raise UserError(f"expected a column {name!r} in the table, {nearest(name, map(str, table))}")
+            raise UserError(f"expected a column {shown(name)} in the table, {nearest(name, map(str, table))}")
     if not keys:
         raise UserError("expected at least one column that names the family")
     tests = table[p].astype(float)
     if not tests.dropna().between(0, 1).all():
-        raise UserError(f"expected p values from 0 to 1 in {p!r}, got {tests.min()} to {tests.max()}")
+        raise UserError(f"expected p values from 0 to 1 in {shown(p)}, got {tests.min()} to {tests.max()}")
     columns = [table[name].astype(str) if len(keys) == 1 else f"{name}=" + table[name].astype(str) for name in keys]
     names = columns[0].str.cat(columns[1:], sep=", ")  # type: ignore[arg-type]  # pandas takes lists of columns
     groups = tests.fillna(1.0).groupby(names, sort=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 
 CONFIDENCE = 0.95
 MIN_NONZERO = 5
@@ -270,7 +270,7 @@ def max_statistic_p(
     """
     signs = {"greater": 1, "less": -1, "two-sided": 1}
     if alternative not in signs:
-        raise UserError(f"expected a known alternative, got {alternative!r}: {nearest(alternative, signs)}")
+        raise UserError(f"expected a known alternative, got {shown(alternative)}: {nearest(alternative, signs)}")
     effects, nulls = np.asarray(effects, dtype=float), np.asarray(nulls, dtype=float)
     if effects.ndim != 1 or nulls.ndim != 2 or not len(nulls) or nulls.shape[1] != len(effects) or not len(effects):
         raise UserError(f"expected effects [cell] and nulls [null, cell], got {effects.shape} and {nulls.shape}")

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import LayerVector
 from emolib.directions.controls import FAMILIES, ControlSource, isotropic_direction
 from emolib.directions.subspaces import Subspaces
@@ -63,7 +63,7 @@ class SweepSettings:
         if self.n_samples > 1 and self.temperature == 0:
             raise UserError(f"expected one greedy text per prompt, got n_samples={self.n_samples}; set a temperature")
         if "{text}" not in self.template:
-            raise UserError(f"expected a template that holds {{text}}, got {self.template!r:.60}")
+            raise UserError(f"expected a template that holds {{text}}, got {shown(self.template)}")
 
     def factors(self) -> Schedule:
         """The schedule as an intervention takes it."""
@@ -121,7 +121,7 @@ class Controls:
     def __post_init__(self) -> None:
         for family in self.families if self.count else ():
             if family not in FAMILIES:
-                raise UserError(f"unknown family of controls {family!r}: {nearest(family, FAMILIES)}")
+                raise UserError(f"unknown family of controls {shown(family)}: {nearest(family, FAMILIES)}")
             if self.source is None and family != "isotropic":
                 raise UserError(f"expected source=ControlSource(…) for the control family {family}, got none")
 
@@ -241,4 +241,4 @@ def _cell_of_row(
     if kind in FAMILIES:
         cells = control_cells(vecs, int(layer), float(alpha), int(index), settings, kind, source)
         return next(cell for cell in cells if cell.emotion == emotion)
-    raise UserError(f"expected rows of {', '.join(('baseline', *STEERED, *FAMILIES))}, got one of {kind!r}")
+    raise UserError(f"expected rows of {', '.join(('baseline', *STEERED, *FAMILIES))}, got one of {shown(kind)}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.engine.bridge import BridgeRunner
 from emolib.engine.halving import in_halves
 from emolib.engine.memory import keep_freed_memory
@@ -99,7 +99,7 @@ def topic_kept(prompts: Sequence[str], texts: Sequence[str], *, device: str = "a
     for name, given in (("prompts", prompts), ("texts", texts)):
         for i, text in enumerate(given):
             if not isinstance(text, str) or (name == "prompts" and not text.strip()):
-                raise UserError(f"expected {name} that are texts, a prompt not empty; {name}[{i}] is {text!r}")
+                raise UserError(f"expected {name} that are texts, a prompt not empty; {name}[{i}] is {shown(text)}")
     kept = [i for i, text in enumerate(texts) if text.strip()]
     similarity = np.full(len(texts), np.nan)
     if not kept:
@@ -133,7 +133,7 @@ def _token_ids(lm: LanguageModel, row: int, tokens: Sequence[int]) -> tuple[int,
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or (ids.size and not 0 <= ids.min() <= ids.max() < n_known):
         raise UserError(
             f"expected continuations as lists of token ids from 0 to {n_known - 1} (a Generation's token_ids), "
-            f"continuation {row} is {str(tokens)!r:.60}"
+            f"continuation {row} is {shown(str(tokens))}"
         )
     return tuple(ids.tolist())
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.base.parameters import check_layers
 from emolib.directions.vectors import EmotionVectors
 from emolib.engine.generation import Generation, generate
@@ -139,7 +139,7 @@ def _as_table(prompts: pd.DataFrame | Sequence[str]) -> pd.DataFrame:
         prompts = pd.DataFrame({"scenario": names, "split": "unspecified", "text": list(prompts)})
     for name in ("scenario", "split", "text"):
         if name not in prompts:
-            raise UserError(f"expected prompts with a column {name!r}, got {', '.join(prompts)}")
+            raise UserError(f"expected prompts with a column {shown(name)}, got {', '.join(prompts)}")
     return prompts
 
 

@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import pandas as pd
 
 from emolib.base import store, variants
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.base.parameters import Parameters, StatisticsParameters, check_layers, resolve
 from emolib.base.paths import file_name, score_cache
 from emolib.base.progress import Progress
@@ -144,7 +144,7 @@ class Run:
         data = self.data if style == "all" else self.data[self.data["style"] == style]
         if data.empty:
             held = ", ".join(sorted(set(self.data["style"])))
-            raise UserError(f"expected texts of style {style!r}, the data set has {held}; use -p vector_style=all")
+            raise UserError(f"expected texts of style {shown(style)}, the data set has {held}; use -p vector_style=all")
         return select_scenarios(data, split, getattr(self.params, f"n_{split}") if count is None else count)
 
     def neutral_prompts(self, split: str) -> pd.DataFrame:

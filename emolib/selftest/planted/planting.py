@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base.errors import UserError, nearest
+from emolib.base.errors import UserError, nearest, shown
 from emolib.models.language_model import LanguageModel, wrap
 from emolib.models.loading import spec_of
 from emolib.selftest.planted import words
@@ -104,7 +104,7 @@ def plant(
     """
     kinds = _check(form, effect, noise, seed, distractors)
     if cut not in (True, False, "writer"):
-        raise UserError(f"expected cut=True, False or 'writer', got {cut!r}")
+        raise UserError(f"expected cut=True, False or 'writer', got {shown(cut)}")
     layout = Layout(WIDTHS[form] - 1)
     circuit = design(layout, effect=effect, noise=noise, seed=seed, distractors=kinds, cut=cut)
     basis = random_basis(WIDTHS[form], np.random.default_rng([seed, 6, list(WIDTHS).index(form)]))
@@ -118,7 +118,7 @@ def plant(
 def _check(form: str, effect: float, noise: float, seed: int, distractors: bool | Collection[str]) -> frozenset[str]:
     """The kinds of distractors wanted."""
     if form not in WIDTHS:
-        raise UserError(f"unknown form {form!r}: {nearest(form, WIDTHS)}")
+        raise UserError(f"unknown form {shown(form)}: {nearest(form, WIDTHS)}")
     for name, value in (("effect", effect), ("noise", noise), ("seed", seed)):
         if not (math.isfinite(value) and value >= 0):
             raise UserError(f"expected {name} of at least 0, got {value}")
@@ -126,7 +126,7 @@ def _check(form: str, effect: float, noise: float, seed: int, distractors: bool 
         return frozenset(KINDS if distractors else ())
     for kind in (distractors,) if isinstance(distractors, str) else distractors:
         if kind not in KINDS:
-            raise UserError(f"unknown distractor {kind!r}: {nearest(kind, KINDS)}")
+            raise UserError(f"unknown distractor {shown(kind)}: {nearest(kind, KINDS)}")
     return frozenset((distractors,) if isinstance(distractors, str) else distractors)
 
 
