@@ -1,7 +1,7 @@
 """Where things live: the repository's folders and the place of every artifact of a run.
 
-Nothing else in the package builds a path. `EMOLIB_ROOT`, `EMOLIB_RESULTS` and `EMOLIB_CACHE` move the repository
-root, the results and the cache of converted models.
+Nothing else in the package builds a path. `EMOLIB_ROOT`, `EMOLIB_RESULTS`, `EMOLIB_EXECUTED` and `EMOLIB_CACHE` move
+the repository root, the results, the executed reports and the cache of converted models.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 
 NOTEBOOKS = {
     "phase1": "phase1_dataset.ipynb",
@@ -23,21 +23,64 @@ NOTEBOOKS = {
     "phase7": "phase7_statistics.ipynb",
 }
 
+MOVED = ("EMOLIB_ROOT", "EMOLIB_RESULTS", "EMOLIB_EXECUTED", "EMOLIB_CACHE")  # every variable that names a folder
+
 VARIANTS = "variants"
 VARIANT_FILE = "variant.json"
 
 
 def repository_root() -> Path:
     """The folder that holds params/, data/ and notebooks/."""
-    candidates = [Path(os.environ["EMOLIB_ROOT"])] if "EMOLIB_ROOT" in os.environ else []
-    candidates += [Path(__file__).resolve().parents[2], Path.cwd(), *Path.cwd().parents]
-    for folder in candidates:
+    chosen = moved("EMOLIB_ROOT")
+    if chosen is not None:
+        if _is_folder(chosen / "params" / "profiles"):
+            return chosen
+        raise UserError(
+            f"expected a checkout of the repository (a folder with params/profiles) in EMOLIB_ROOT, "
+            f"{shown(os.environ['EMOLIB_ROOT'])} is none; set it to one or unset it"
+        )
+    here = Path.cwd()
+    for folder in (Path(__file__).resolve().parents[2], here, *here.parents):
         if (folder / "params" / "profiles").is_dir():
             return folder
     raise UserError(
         "expected a checkout of the repository (a folder with params/profiles), found none; "
         "install with `pip install -e .` inside the checkout or set EMOLIB_ROOT"
     )
+
+
+def moved(variable: str) -> Path | None:
+    """The folder that an environment variable of `MOVED` names, absolute; None where it is not set, or empty.
+
+    Raises:
+        UserError: something else than a folder is there, or there can be no folder of that name.
+    """
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    reason = "it is no folder"
+    try:
+        folder = Path(value).expanduser().resolve()
+        for part in (folder, *folder.parents):
+            if part.exists() or part.is_symlink():
+                if part.is_dir():
+                    return folder
+                break
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "there is no such name"
+    raise UserError(f"expected a folder in {variable}, got {shown(value)} ({reason}); set it to a folder or unset it")
+
+
+def moved_folders() -> dict[str, str]:
+    """What `MOVED` holds as absolute paths: for a process with another working directory."""
+    return {variable: str(folder) for variable in MOVED if (folder := moved(variable)) is not None}
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def params_folder(kind: str) -> Path:
@@ -64,13 +107,11 @@ def site_configuration() -> Path:
 
 
 def results_root() -> Path:
-    override = os.environ.get("EMOLIB_RESULTS")
-    return Path(override).resolve() if override else repository_root() / "results"
+    return moved("EMOLIB_RESULTS") or repository_root() / "results"
 
 
 def executed_root() -> Path:
-    override = os.environ.get("EMOLIB_EXECUTED")
-    return Path(override).resolve() if override else repository_root() / "executed"
+    return moved("EMOLIB_EXECUTED") or repository_root() / "executed"
 
 
 def executed_folder(profile: str, variant: str | None = None) -> Path:
@@ -102,7 +143,7 @@ def file_name(model: str) -> str:
 
 def cache_root() -> Path:
     """Where converted models are kept between runs."""
-    return Path(os.environ.get("EMOLIB_CACHE") or platformdirs.user_cache_dir("emolib"))
+    return moved("EMOLIB_CACHE") or Path(platformdirs.user_cache_dir("emolib"))
 
 
 def score_cache() -> Path:
@@ -120,7 +161,7 @@ def display(path: Path) -> str:
     for base, prefix in ((results_root(), "results"), (repository_root(), "")):
         try:
             return (Path(prefix) / Path(path).resolve().relative_to(base.resolve())).as_posix()
-        except ValueError:
+        except (ValueError, OSError, RuntimeError):  # elsewhere, or no name that the system knows
             continue
     return Path(path).name
 

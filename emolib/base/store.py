@@ -13,10 +13,11 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -29,17 +30,22 @@ import pandas as pd
 from safetensors import safe_open
 from safetensors.numpy import save as save_tensors
 
-from emolib.base import paths
-from emolib.base.errors import UserError, shown
+from emolib.base import files, paths
+from emolib.base.errors import UserError, one_line, shown
 
 SCHEMA = 1
+AGAIN = "delete it and its manifest, then run the phase again"
 VERSIONED = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "scikit-learn")
 
 
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes, read in one pass."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    files.require_file(path)
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise files.not_readable(path, error) from error
 
 
 def digest(value: Any) -> str:
@@ -72,12 +78,29 @@ def manifest_path(path: Path) -> Path:
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest of an artifact; None where there is none or it cannot be read."""
-    try:
-        found = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # not UTF-8, or not JSON
+    """The manifest of an artifact: `matched` and `recorded`, which holds a sha256.
+
+    None where there is none or it is no manifest, as after a kill: the artifact counts as missing and is made anew.
+
+    Raises:
+        UserError: something is in its place that a new one could not be written over.
+    """
+    place = manifest_path(path)
+    if files.kind_of(place) == "missing":
         return None
-    return found if isinstance(found, dict) and {"matched", "recorded"} <= found.keys() else None
+    data = files.read_bytes(place, advice="remove it")
+    try:
+        found = files.parse_json(data.decode("utf-8"), place.name, kind=dict, finite=False)
+    except ValueError:  # not UTF-8, or no JSON
+        return None
+    parts = [found.get(name) for name in ("matched", "recorded")]
+    if not all(isinstance(part, dict) for part in parts):
+        return None
+    return found if _is_sha256(found["recorded"].get("sha256")) else None
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 @lru_cache(maxsize=1)
@@ -139,7 +162,7 @@ def _write_manifest(path: Path, sha256: str, matched: Mapping[str, Any], recorde
 def state(path: Path, matched: Mapping[str, Any]) -> str:
     """`done` (present and matching), `stale` (made from something else) or `missing`."""
     manifest = read_manifest(path)
-    if not path.exists() or manifest is None:
+    if manifest is None or files.kind_of(path) == "missing":
         return "missing"
     same = manifest.get("schema") == SCHEMA and manifest["matched"] == _plain(matched)
     return "done" if same else "stale"
@@ -147,11 +170,10 @@ def state(path: Path, matched: Mapping[str, Any]) -> str:
 
 def check(path: Path) -> None:
     """Raises `UserError` unless the file is there and its bytes are those its manifest recorded."""
-    manifest = read_manifest(path)
-    if manifest is None or not path.exists():
-        raise UserError(f"expected the artifact {paths.display(path)}, found none; run the phase that makes it")
+    expected = recorded_sha256(path)
+    if files.kind_of(path) == "missing":
+        raise _absent(path)
     found = sha256_of(path)
-    expected = manifest["recorded"]["sha256"]
     if found != expected:
         raise UserError(
             f"corrupted artifact {paths.display(path)}: expected sha256 {expected[:12]}…, found {found[:12]}…; "
@@ -167,8 +189,12 @@ def recorded_sha256(path: Path) -> str:
     """
     manifest = read_manifest(path)
     if manifest is None:
-        raise UserError(f"expected the artifact {paths.display(path)}, found none; run the phase that makes it")
+        raise _absent(path)
     return manifest["recorded"]["sha256"]
+
+
+def _absent(path: Path) -> UserError:
+    return UserError(f"expected the artifact {paths.display(path)}, found none; run the phase that makes it")
 
 
 def _plain(value: Any) -> Any:
@@ -181,14 +207,41 @@ def table_bytes(table: pd.DataFrame) -> bytes:
     return table.to_parquet(None, index=False, engine="pyarrow", compression="zstd")
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, *, needs: Collection[str] = (), rows: bool = False) -> pd.DataFrame:
+    """A table artifact, its hash checked.
+
+    Args:
+        needs: columns without which it is of no use.
+        rows: whether a table without rows is of no use.
+
+    Raises:
+        UserError: it is not there, has changed, is no table, or lacks what is needed.
+    """
     check(path)
-    return pd.read_parquet(path)
+    try:
+        table = pd.read_parquet(path, engine="pyarrow")
+    except Exception as error:  # what the machinery says to a broken file has no common type
+        raise unusable(path, "a table", one_line(error) or "no reason given") from error
+    missing = [name for name in needs if name not in table]
+    if missing or (rows and not len(table)):
+        reason = f"it has no column {shown(missing[0])}" if missing else "it has no row"
+        raise unusable(path, "a table", reason)
+    return table
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, kind: type | None = None) -> Any:
+    """A JSON artifact, its hash checked; of a `kind` (`dict` or `list`) if given.
+
+    Raises:
+        UserError: it is not there, has changed, or is no JSON of that kind.
+    """
     check(path)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return files.read_json(path, kind=kind, advice=AGAIN)
+
+
+def unusable(path: Path, wanted: str, reason: str) -> UserError:
+    """The error about an artifact with the right hash and the wrong content."""
+    return UserError(f"expected {wanted} in {paths.display(path)}, got something else ({reason:.200}); {AGAIN}")
 
 
 def json_bytes(value: Any) -> bytes:
@@ -341,12 +394,55 @@ def _not_writable(folder: Path, error: OSError) -> UserError:
     )
 
 
+class TensorView:
+    """An open safetensors file; what it lacks is a `UserError` that names the file."""
+
+    def __init__(self, path: Path, view: Any) -> None:
+        self._path, self._view = path, view
+
+    def keys(self) -> list[str]:
+        """The tensors' names."""
+        return list(self._view.keys())
+
+    def get_tensor(self, name: str, axes: int | None = None) -> np.ndarray:
+        """A tensor alone, of a number of `axes` if given."""
+        try:
+            values = self._view.get_tensor(name)
+        except Exception as error:  # see `read_table`
+            raise unusable(self._path, f"the tensor {shown(name)}", one_line(error)) from error
+        if axes is not None and values.ndim != axes:
+            raise unusable(self._path, f"the tensor {shown(name)} of {axes} axes", f"shape {list(values.shape)}")
+        return values
+
+    def get_slice(self, name: str) -> Any:
+        """A tensor of which only what is asked for is read."""
+        try:
+            return self._view.get_slice(name)
+        except Exception as error:  # see `read_table`
+            raise unusable(self._path, f"the tensor {shown(name)}", one_line(error)) from error
+
+    def said(self, name: str) -> str:
+        """What the file's header says beside the tensors, such as `model`."""
+        about = self._view.metadata() or {}
+        if name not in about:
+            raise unusable(self._path, f"{shown(name)} in the header", "it has " + (", ".join(about) or "none"))
+        return about[name]
+
+
 @contextlib.contextmanager
-def open_tensors(path: Path) -> Iterator[Any]:
-    """A lazy view of a safetensors file: `view.get_tensor(key)` reads that tensor alone."""
+def open_tensors(path: Path) -> Iterator[TensorView]:
+    """A lazy view of a safetensors file: `view.get_tensor(key)` reads that tensor alone.
+
+    Raises:
+        UserError: it is not there, has changed, or is no such file.
+    """
     check(path)
-    with safe_open(path, framework="numpy") as view:
-        yield view
+    try:
+        opened = safe_open(path, framework="numpy")
+    except Exception as error:  # see `read_table`
+        raise unusable(path, "tensors", one_line(error)) from error
+    with opened as view:
+        yield TensorView(path, view)
 
 
 def obtain(

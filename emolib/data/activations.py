@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -145,7 +144,7 @@ class StoredActivations:
 
     @property
     def texts(self) -> pd.DataFrame:
-        return store.read_table(self.folder / TEXTS)
+        return store.read_table(self.folder / TEXTS, needs=("n_tokens",), rows=True)
 
     @cached_property
     def _files(self) -> dict[tuple[str, int], Path]:
@@ -171,7 +170,7 @@ class StoredActivations:
         return {site: tuple(layers) for site, layers in sites.items()}
 
     @contextlib.contextmanager
-    def _opened(self, site: str, layer: int) -> Iterator[Any]:
+    def _opened(self, site: str, layer: int) -> Iterator[store.TensorView]:
         sites = self.sites
         if (site, layer) not in self._files:
             have = "; ".join(f"{name} {_listed(layers)}" for name, layers in sites.items())
@@ -210,7 +209,7 @@ class StoredActivations:
             with self._opened("resid_pre", number) as view:
                 norms.append(view.get_tensor("token_norms"))
                 present = np.diff(view.get_tensor("offsets")) > 0
-                about = view.metadata() or {}
+                about = {name: view.said(name) for name in ("model", "revision")}
         offsets = np.concatenate([[0], np.cumsum(texts["n_tokens"])]).astype(np.int64)
         everything = numbers == tuple(range(depth + 1))
         return Activations(
@@ -238,7 +237,7 @@ class StoredActivations:
         """Blocks of the model, as every file says."""
         path = next(iter(self._files.values()))
         with store.open_tensors(path) as view:
-            return int(view.metadata()["n_layers"])
+            return int(view.said("n_layers"))
 
 
 def layer_file(folder: Path, position: str, site: str, layer: int) -> Path:

@@ -43,8 +43,7 @@ def cross_model(run: Run) -> pd.DataFrame:
 
 def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     with store.open_tensors(path) as view:
-        about = view.metadata()
-        return about["model"], {e: view.get_tensor(f"vector/{e}") for e in about["emotions"].split(",")}
+        return view.said("model"), {e: view.get_tensor(f"vector/{e}") for e in view.said("emotions").split(",")}
 
 
 def _pair(a: tuple[str, dict[str, np.ndarray]], b: tuple[str, dict[str, np.ndarray]]) -> list[dict]:
