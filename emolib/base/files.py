@@ -19,7 +19,7 @@ from typing import Any
 from emolib.base import paths
 from emolib.base.errors import UserError, shown
 
-KINDS = {dict: "an object", list: "a list"}  # what a JSON file may have to hold
+KINDS: dict[type, str] = {dict: "an object", list: "a list"}  # what a JSON file may have to hold
 LONGEST_NAME = 255  # bytes, on every usual file system
 TEMPORARY = "." * 16
 _NO_SUCH_NAME = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL}
@@ -137,7 +137,7 @@ def parse_json(text: str, name: str, *, kind: type | None = None, advice: str = 
     emolib.base.errors.UserError: expected JSON in the record, got the number NaN; delete it
     """
     try:
-        numbers = {"parse_constant": _no_number, "parse_float": _finite} if finite else {}
+        numbers: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite} if finite else {}
         value = json.loads(text, object_pairs_hook=_object, **numbers)
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode()
@@ -161,8 +161,8 @@ def parse_json(text: str, name: str, *, kind: type | None = None, advice: str = 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        keys = [key for key, _ in pairs]
+        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
         raise _Unfit(f"the key {shown(twice)} twice")
     return found
 
