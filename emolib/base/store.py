@@ -15,7 +15,6 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -32,6 +31,18 @@ from safetensors.numpy import save as save_tensors
 
 from emolib.base import files, paths
 from emolib.base.errors import UserError, one_line, shown
+from emolib.base.writing import (
+    PARTIAL,
+    held,
+    make_folder,
+    not_writable,
+    put,
+    staged,
+    write_all,
+    writing,
+)
+from emolib.base.writing import append_line as append_line
+from emolib.base.writing import write_atomically as write_atomically
 
 SCHEMA = 1
 AGAIN = "delete it and its manifest, then run the phase again"
@@ -51,26 +62,6 @@ def sha256_of(path: Path) -> str:
 def digest(value: Any) -> str:
     """Hex digest of any JSON-like value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes to a temporary file in the same folder, syncs it to disk, then renames it into place."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise _not_writable(path.parent, error) from error
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
 
 
 def manifest_path(path: Path) -> Path:
@@ -125,11 +116,33 @@ def environment() -> dict[str, Any]:
 
 
 def write(path: Path, data: bytes, matched: Mapping[str, Any], *, recorded: Mapping[str, Any] | None = None) -> None:
-    """Writes an artifact and then its manifest; a kill between the two leaves a file that counts as missing."""
-    with contextlib.suppress(FileNotFoundError):
-        manifest_path(path).unlink()
-    write_atomically(path, data)
-    _write_manifest(path, hashlib.sha256(data).hexdigest(), matched, recorded)
+    """Writes an artifact and its manifest; a kill between the two leaves a file that counts as missing.
+
+    Raises:
+        UserError: the system refuses to write; what was there stays.
+    """
+    manifest = _manifest_bytes(hashlib.sha256(data).hexdigest(), matched, recorded)
+    with staged(path, data) as temporary, staged(manifest_path(path), manifest) as described:
+        _put_both(temporary, path, described)
+
+
+def _put_both(temporary: Path, path: Path, described: Path) -> None:
+    """Gives an artifact and its manifest their names; in between none is there, never one that is not the file's."""
+    manifest = manifest_path(path)
+    before = described.with_name(f"{described.name.removesuffix(PARTIAL)}.before{PARTIAL}")
+    with writing(manifest), contextlib.suppress(FileNotFoundError):
+        os.replace(manifest, before)
+    try:
+        put(temporary, path)
+        put(described, manifest)
+    except BaseException:
+        if temporary.exists():  # the old file still stands
+            with contextlib.suppress(OSError):
+                os.replace(before, manifest)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            before.unlink()
 
 
 def copy(source: Path, target: Path) -> None:
@@ -144,7 +157,7 @@ def copy(source: Path, target: Path) -> None:
     write(target, source.read_bytes(), manifest["matched"], recorded={**made, "copied_from": paths.display(source)})
 
 
-def _write_manifest(path: Path, sha256: str, matched: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> None:
+def _manifest_bytes(sha256: str, matched: Mapping[str, Any], recorded: Mapping[str, Any] | None) -> bytes:
     manifest = {
         "schema": SCHEMA,
         "matched": _plain(matched),
@@ -155,8 +168,7 @@ def _write_manifest(path: Path, sha256: str, matched: Mapping[str, Any], recorde
             **(recorded or {}),
         },
     }
-    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
-    write_atomically(manifest_path(path), text.encode())
+    return json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
 def state(path: Path, matched: Mapping[str, Any]) -> str:
@@ -266,16 +278,6 @@ def _in_order(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
-def append_line(path: Path, values: Mapping[str, Any]) -> None:
-    """Adds one JSON line to a log; lines of several processes do not mix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(descriptor, (json.dumps(values, ensure_ascii=False) + "\n").encode())
-    finally:
-        os.close(descriptor)
-
-
 class TensorFile:
     """A safetensors file of known shapes that is filled in any order, so that it never has to fit into memory."""
 
@@ -300,9 +302,21 @@ class TensorFile:
         }
         # a fixed name: what a killed run left is overwritten by the next one
         self._temporary = path.with_name(f".{path.name}.partial")
-        self._file: int | None = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        self._put(len(text).to_bytes(8, "little") + text, 0)
-        os.ftruncate(self._file, 8 + len(text) + place)
+        self._file: int | None = None
+        self._made = False
+        try:
+            self._begin(len(text).to_bytes(8, "little") + text, 8 + len(text) + place)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _begin(self, header: bytes, size: int) -> None:
+        with writing(self.path):
+            self._file = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+            self._made = True
+            held(self._file)
+            os.ftruncate(self._file, size)
+        self._put(header, 0)
 
     def put(self, name: str, row: int, values: np.ndarray) -> None:
         """Writes rows of the tensor `name`, from `row` on.
@@ -321,24 +335,30 @@ class TensorFile:
         self._put(stored.tobytes(), self._starts[name] + row * self._widths[name])
 
     def _put(self, data: bytes, place: int) -> None:
-        while data:
-            written = os.pwrite(self._descriptor(), data, place)
-            data, place = data[written:], place + written
+        with writing(self.path):
+            write_all(self._descriptor(), data, place)
 
-    def finish(self, matched: Mapping[str, Any], recorded: Mapping[str, Any] | None = None) -> None:
-        """Syncs the file to disk, puts it in its place and writes its manifest."""
-        os.fsync(self._descriptor())
-        self._close()
-        with contextlib.suppress(FileNotFoundError):
-            manifest_path(self.path).unlink()
-        os.replace(self._temporary, self.path)
-        _write_manifest(self.path, sha256_of(self.path), matched, recorded)
+    @contextlib.contextmanager
+    def finished(self, matched: Mapping[str, Any], recorded: Mapping[str, Any] | None = None) -> Iterator[Path]:
+        """Syncs the file to disk and writes its manifest beside it; `appear` puts both in place."""
+        with writing(self.path):
+            os.fsync(self._descriptor())
+            sha256 = sha256_of(self._temporary)
+        self._close()  # a model's many files would need too many descriptors at once
+        with staged(manifest_path(self.path), _manifest_bytes(sha256, matched, recorded)) as described:
+            yield described
+
+    def appear(self, described: Path) -> None:
+        """Puts the finished file and its manifest in place."""
+        _put_both(self._temporary, self.path, described)
+        self._made = False
 
     def discard(self) -> None:
         """Leaves nothing behind."""
         self._close()
-        with contextlib.suppress(FileNotFoundError):
-            self._temporary.unlink()
+        with contextlib.suppress(OSError):
+            if self._made:
+                self._temporary.unlink()
 
     def _descriptor(self) -> int:
         if self._file is None:
@@ -347,7 +367,8 @@ class TensorFile:
 
     def _close(self) -> None:
         if self._file is not None:
-            os.close(self._file)
+            with contextlib.suppress(OSError):  # what was synced needs no news of closing
+                os.close(self._file)
             self._file = None
 
 
@@ -370,28 +391,19 @@ def tensor_files(
     files: dict[Path, TensorFile] = {}
     try:
         for path, tensors in shapes.items():
-            _make_folder(path.parent)
+            make_folder(path.parent)
             files[path] = TensorFile(path, tensors, (metadata or {}).get(path, {}))
         yield files
-        for path, file in files.items():
-            file.finish(matched[path], recorded() if recorded else None)
+        with contextlib.ExitStack() as manifests:
+            described = {
+                path: manifests.enter_context(file.finished(matched[path], recorded() if recorded else None))
+                for path, file in files.items()
+            }
+            for path, file in files.items():
+                file.appear(described[path])
     finally:
         for file in files.values():
             file.discard()
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-
-
-def _not_writable(folder: Path, error: OSError) -> UserError:
-    return UserError(
-        f"expected a folder that can be written, {shown(paths.display(folder))} cannot ({error.strerror}); "
-        "free it or point EMOLIB_RESULTS elsewhere"
-    )
 
 
 class TensorView:
@@ -479,7 +491,7 @@ def lock(path: Path, *, timeout: float = 5.0) -> Iterator[None]:
             f"another run holds {paths.display(path)}; wait until it has ended (or stop it), then start again"
         ) from error
     except OSError as error:
-        raise _not_writable(path.parent, error) from error
+        raise not_writable(path, error) from error
     try:
         yield
     finally:

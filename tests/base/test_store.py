@@ -62,7 +62,7 @@ def test_nothing_half_written_stays_when_computing_or_writing_fails(tmp_path, mo
     with pytest.raises(RuntimeError):
         store.obtain(path, {}, broken)
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"expected to write .*t\.parquet.* disk full"):
         store.write_atomically(path, b"abc")
     assert list(tmp_path.iterdir()) == []
 
