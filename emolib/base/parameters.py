@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from emolib.base.config import Frozen, find_model, load_profile, validated
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.paths import model_name
 
 
 def _finite(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -267,7 +268,7 @@ def _resolved(profile: str, model: str, phase: str, given: Mapping[str, Any]) ->
     inherited.update(settings.get(phase) or {})
     spec = find_model(model)
     values = {**common, **inherited, **given, "profile": profile, "phase": phase}
-    values["model"] = spec.name if spec else model
+    values["model"] = spec.name if spec else model_name(model)
     return validated(schema, values, "parameter")
 
 

@@ -6,7 +6,10 @@ the repository root, the results, the executed reports and the cache of converte
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +30,8 @@ MOVED = ("EMOLIB_ROOT", "EMOLIB_RESULTS", "EMOLIB_EXECUTED", "EMOLIB_CACHE")  # 
 
 VARIANTS = "variants"
 VARIANT_FILE = "variant.json"
+PLACE_DIGITS = 12  # of the hash in the name of a local model's places
+LABEL_BYTES = 60
 
 
 def repository_root() -> Path:
@@ -134,11 +139,54 @@ def variant_file(profile: str, name: str) -> Path:
     return variants_folder(profile) / name / VARIANT_FILE
 
 
+def model_name(model: str) -> str:
+    """What a model that is no entry of the table is called from here on: a local folder by its absolute path, with
+    links followed, so that every spelling of it is one model; a hub id as it is.
+
+    >>> model_name("EleutherAI/pythia-70m")
+    'EleutherAI/pythia-70m'
+    >>> model_name("./runA/../runA/checkpoint-500/") == str(Path("runA/checkpoint-500").resolve())
+    True
+    """
+    if means_folder(model):
+        try:
+            return str(Path(model).expanduser().resolve())
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a home that is unknown, NUL
+            raise UserError(f"expected a model folder, {shown(model)} leads nowhere; give another path") from error
+    return model
+
+
+def means_folder(model: str) -> bool:
+    """Whether a model's name is a folder's: by its form, or because there is such a model folder."""
+    if model.startswith(("/", ".", "~")) or model.endswith("/") or model.count("/") > 1 or os.path.isabs(model):
+        return True
+    try:
+        return (Path(model) / "config.json").is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def file_name(model: str) -> str:
-    """A model's name as part of a file name; a local folder gives its last part."""
-    if (Path(model) / "config.json").is_file():
-        return Path(model).resolve().name
+    """The name of a model's places, unlike every other model's.
+
+    Args:
+        model: the name of a table entry, a hub id, or a folder's absolute path; the latter gives its last part and a
+            hash of the path, after an @ that neither the table nor the hub allows in a name.
+
+    >>> file_name("smollm2_135m"), file_name("EleutherAI/pythia-70m"), file_name("/runs/a/checkpoint 500")
+    ('smollm2_135m', 'EleutherAI--pythia-70m', 'checkpoint-500@0b8374b09a36')
+    """
+    if os.path.isabs(model):
+        digest = hashlib.sha256(os.fsencode(model)).hexdigest()
+        return f"{folder_label(model)}@{digest[:PLACE_DIGITS]}"
     return model.replace("/", "--")
+
+
+def folder_label(folder: str) -> str:
+    """The last part of a folder's path, short and with nothing in it that a file name or a text minds."""
+    words = unicodedata.normalize("NFC", Path(folder).name)
+    label = re.sub(r"[^\w.]+", "-", words).strip("-.")
+    return label.encode()[:LABEL_BYTES].decode(errors="ignore") or "model"
 
 
 def cache_root() -> Path:
@@ -154,6 +202,12 @@ def score_cache() -> Path:
 def fluency_reference(model: str, version: str) -> Path:
     """A model's reference for broken text, where no run keeps its own."""
     return cache_root() / "fluency" / f"{model.replace('/', '--')}-{version[:16]}.parquet"
+
+
+def content_hashes(folder: Path) -> Path:
+    """What the files of a model folder hashed to when they were last read."""
+    place = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    return cache_root() / "content" / f"{place[:32]}.json"
 
 
 def display(path: Path) -> str:

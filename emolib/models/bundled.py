@@ -43,9 +43,8 @@ def bundled_gguf(spec: ModelSpec) -> Path:
 
 
 def bundled_folder(spec: ModelSpec) -> tuple[Path, str]:
-    """The folder with the bundled model as safetensors, made at the first call, and its revision (the GGUF's hash)."""
-    revision = _source(spec).sha256
-    folder = paths.cache_root() / "bundled" / f"{spec.name}-{revision[:12]}-v{CONVERSION}"
+    """The folder with the bundled model as safetensors, made at the first call, and its revision."""
+    folder = paths.cache_root() / "bundled" / f"{spec.name}-{_source(spec).sha256[:12]}-v{CONVERSION}"
     record = folder / "emolib.json"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +61,13 @@ def bundled_folder(spec: ModelSpec) -> tuple[Path, str]:
         raise UserError(
             f"the converted weights in the cache folder {folder} were altered; delete that folder and retry"
         )
-    return folder, revision
+    return folder, bundled_revision(spec)
+
+
+def bundled_revision(spec: ModelSpec) -> str:
+    """What decides the bundled model: the GGUF's hash and, from the second one on, the way of converting it."""
+    gguf = _source(spec).sha256
+    return gguf if CONVERSION == 1 else f"{gguf}-v{CONVERSION}"
 
 
 def _source(spec: ModelSpec) -> Bundled:

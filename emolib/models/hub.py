@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from emolib.base.errors import UserError, shown
 
 TIMEOUT = 5.0
+COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def snapshot(repo: str, revision: str, wanted: Sequence[str], *, otherwise: str) -> tuple[Path, str]:
@@ -20,12 +23,52 @@ def snapshot(repo: str, revision: str, wanted: Sequence[str], *, otherwise: str)
     Raises:
         UserError: the repository is gated or unknown, or no hub answers and the local cache does not hold it.
     """
-    from huggingface_hub import HfApi, snapshot_download
+
+    def fetch(api: Any) -> Path:
+        api.model_info(repo, revision=revision, timeout=TIMEOUT)
+        # by the revision's own name, so that the local cache knows which commit it was when no hub answers
+        return _downloaded(repo, revision, wanted)
+
+    # the same patterns: a cache that holds what was wanted then lacks other files of the repository
+    folder = _asked(repo, revision, fetch, lambda: _downloaded(repo, revision, wanted, offline=True), otherwise)
+    return folder, folder.name
+
+
+def commit(repo: str, revision: str, *, otherwise: str) -> str:
+    """The commit that a revision is now, as the hub says, or as the local cache says where no hub answers.
+
+    Args:
+        otherwise: the end of the error's line.
+
+    Raises:
+        UserError: as `snapshot`.
+
+    >>> commit("owner/model", "0123456789abcdef0123456789abcdef01234567", otherwise="")
+    '0123456789abcdef0123456789abcdef01234567'
+    """
+    if COMMIT.fullmatch(revision):  # which never moves
+        return revision
+
+    def ask(api: Any) -> str:
+        return api.model_info(repo, revision=revision, timeout=TIMEOUT).sha or revision
+
+    return _asked(
+        repo, revision, ask, lambda: _downloaded(repo, revision, ["config.json"], offline=True).name, otherwise
+    )
+
+
+def _downloaded(repo: str, revision: str, wanted: Sequence[str], *, offline: bool = False) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(repo, revision=revision, allow_patterns=list(wanted), local_files_only=offline))
+
+
+def _asked(repo: str, revision: str, online: Callable[[Any], Any], offline: Callable[[], Any], otherwise: str) -> Any:
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        commit = HfApi().model_info(repo, revision=revision, timeout=TIMEOUT).sha or revision
-        return Path(snapshot_download(repo, revision=commit, allow_patterns=list(wanted))), commit
+        return online(HfApi())
     except GatedRepoError as error:
         raise UserError(
             f"{repo} is gated: accept its licence on its hub page, then run `hf auth login` (or set HF_TOKEN)"
@@ -41,10 +84,7 @@ def snapshot(repo: str, revision: str, wanted: Sequence[str], *, otherwise: str)
             raise
         reason = type(error).__name__
     try:
-        # the same patterns: a cache that holds what was wanted then lacks other files of the repository
-        cached = snapshot_download(repo, revision=revision, allow_patterns=list(wanted), local_files_only=True)
-        folder = Path(cached)
-        return folder, folder.name
+        return offline()
     except Exception as error:
         raise UserError(
             f"no hub answered ({reason}) and {repo} is not in the local cache; connect, or pass a local folder, "

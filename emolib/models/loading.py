@@ -5,24 +5,20 @@ Nothing else in the package knows how weights are found.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
-from emolib.base.config import ModelSpec, find_model, model_table
-from emolib.base.errors import UserError, nearest, shown
-from emolib.base.store import sha256_of
+from emolib.base.config import ModelSpec, model_table, validated
+from emolib.base.errors import UserError, shown
 from emolib.models import hub
 from emolib.models.bundled import BUNDLED, bundled_folder
+from emolib.models.content import content_hash
 from emolib.models.devices import DTYPES, pick_device
 from emolib.models.language_model import LanguageModel, wrap
 from emolib.models.silence import quiet
-
-WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
-OTHERWISE = f"use the bundled {BUNDLED}, or random_weights=true for the architecture alone"
+from emolib.models.sources import OTHERWISE, WANTED, random_revision, source_of
 
 
 def load_model(
@@ -45,37 +41,35 @@ def load_model(
     >>> lm.n_layers, lm.d_model, lm.n_heads, lm.n_kv_heads
     (30, 576, 9, 3)
     """
-    spec = find_model(name)
+    source = source_of(name, random_weights=random_weights)
     place = torch.device(pick_device(device))
-    if random_weights or (spec is not None and spec.random_weights):
-        return _random_model(spec or _unknown(name), place, dtype, seed)
-    if spec is not None and spec.bundled is not None:
+    spec = source.spec
+    if source.kind == "random" and spec is not None:
+        return _random_model(spec, place, dtype, seed)
+    if source.kind == "bundled" and spec is not None:
         folder, revision = bundled_folder(spec)
-    elif (Path(name) / "config.json").is_file():
-        folder = Path(name)
-        spec, revision = _spec_of_folder(folder, Path(name).resolve().name), _weights_hash(folder)
-    elif spec is not None or "/" in name:
-        repo = spec.hub_id if spec else name
-        folder, revision = hub.snapshot(repo, spec.revision if spec else "main", WANTED, otherwise=OTHERWISE)
-        spec = spec or _spec_of_folder(folder, name.replace("/", "--"), hub_id=name)
+    elif source.kind == "folder":
+        folder = Path(source.place)
+        revision = content_hash(folder)
+        spec = _spec_of_folder(folder, source.name)
     else:
-        _unknown(name)
+        folder, revision = hub.snapshot(source.place, source.repository_revision, WANTED, otherwise=OTHERWISE)
+        spec = spec or _spec_of_folder(folder, source.name, hub_id=name)
     if spec.quantization == "int8":
         raise UserError(f"{spec.name} asks for int8 weights, which this version cannot load; set quantization: none")
-    return _from_folder(folder, spec, revision, place, dtype)
+    lm = _from_folder(folder, spec, revision, place, dtype)
+    if source.kind == "folder" and content_hash(folder) != revision:
+        raise UserError(
+            f"the model folder {shown(str(folder))} changed while it was read; run again when it is written"
+        )
+    return lm
 
 
 def check_name(name: str) -> None:
     """Raises `UserError` unless `name` is a table entry, a local model folder or has the form of a hub id."""
-    if find_model(name) is None and not (Path(name) / "config.json").is_file() and "/" not in name:
-        _unknown(name)
-
-
-def _unknown(name: str) -> NoReturn:
-    known = [*model_table(), *(alias for spec in model_table().values() for alias in spec.aliases)]
-    raise UserError(
-        f"unknown model {shown(name)} (neither a table entry, a hub id nor a local folder): {nearest(name, known)}"
-    )
+    source = source_of(name)
+    if source.kind == "folder" and not (Path(source.place) / "config.json").is_file():
+        content_hash(Path(source.place))
 
 
 def _from_folder(
@@ -106,19 +100,13 @@ def _dimensions(config: PretrainedConfig) -> dict[str, int]:
 
 def spec_of(config: PretrainedConfig, name: str, hub_id: str | None = None) -> ModelSpec:
     """The specification of a model outside the table, read off its configuration."""
-    return ModelSpec(name=name, hub_id=hub_id or name, **_dimensions(config))
+    given = {"name": name, "hub_id": hub_id or name, **_dimensions(config)}
+    return validated(ModelSpec, given, f"size of the model {shown(name)}:")
 
 
 def _spec_of_folder(folder: Path, name: str, hub_id: str | None = None) -> ModelSpec:
     with quiet():
         return spec_of(AutoConfig.from_pretrained(folder, trust_remote_code=False), name, hub_id)
-
-
-def _weights_hash(folder: Path) -> str:
-    total = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        total.update(sha256_of(path).encode())
-    return total.hexdigest()
 
 
 def _random_model(spec: ModelSpec, device: torch.device, dtype: str | None, seed: int) -> LanguageModel:
@@ -132,4 +120,4 @@ def _random_model(spec: ModelSpec, device: torch.device, dtype: str | None, seed
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(folder)
     marked = spec.model_copy(update={"random_weights": True, "quantization": "none"})
-    return wrap(network, tokenizer, marked, f"random-seed{seed}", device)
+    return wrap(network, tokenizer, marked, random_revision(spec, seed), device)

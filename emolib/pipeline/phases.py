@@ -21,6 +21,7 @@ from emolib.base.parameters import parameter_names
 from emolib.base.variants import PROFILE, READERS, Variant
 from emolib.pipeline.execution import execute
 from emolib.study import NEEDS, Run
+from emolib.study.identity import ModelContents
 from emolib.study.run import prepared
 
 
@@ -60,15 +61,15 @@ def open_runs(profile: str, model: str, phases: Sequence[str], given: Mapping[st
     tries are not those that Phase 2 extracts beside it, which would make a part of the profile's own.
     """
     check_parameters(phases, given)
-    runs, read = [], PROFILE
+    runs, read, contents = [], PROFILE, ModelContents()
     elsewhere = set().union(*(variants.counted(phase) for phase in phases))
     for phase in phases:
         partial = variants.NOT_COUNTED_OF.get(phase, set()) & elsewhere
         own = {key: value for key, value in overrides_for(phase, given).items() if key not in partial}
         if phase in READERS and read.name and "variant" not in own:
-            runs.append(prepared(profile, model, phase, {**own, "variant": read.name}, read=read))
+            runs.append(prepared(profile, model, phase, {**own, "variant": read.name}, read=read, contents=contents))
         else:
-            runs.append(prepared(profile, model, phase, own))
+            runs.append(prepared(profile, model, phase, own, contents=contents))
             read = read if phase in READERS else read.joined(runs[-1].variant)
     return runs
 
@@ -76,7 +77,10 @@ def open_runs(profile: str, model: str, phases: Sequence[str], given: Mapping[st
 def runs_of_variant(profile: str, model: str, variant: Variant) -> list[Run]:
     """One checked `Run` per phase, each with what differs in it."""
     read = {phase: variant.read_by(phase) if phase in READERS else None for phase in phases_in_order()}
-    return [prepared(profile, model, phase, variant.overrides(phase), read=read[phase]) for phase in read]
+    contents = ModelContents()
+    return [
+        prepared(profile, model, phase, variant.overrides(phase), read=read[phase], contents=contents) for phase in read
+    ]
 
 
 def status(

@@ -1,30 +1,78 @@
 """A run's identity: what decides whether a finished phase is still current.
 
-It is made of the resolved parameters (less those that change no value), the content of the data set and the version of
-the scorers. The model's content, and whatever else an artifact is made from, stands in the manifest of each artifact; a
-phase whose artifacts are others now is stale, too (`emolib.study.record`).
+It is made of the resolved parameters (less those that change no value), the content of the model, of the data set and
+of the other files that the phase reads, and the version of the scorers. Whatever else an artifact is made from stands
+in its manifest; a phase whose artifacts are others now is stale, too (`emolib.study.record`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from emolib.base.parameters import Parameters, StatisticsParameters
-from emolib.base.paths import ResultPaths
+from emolib.base import store
+from emolib.base.errors import UserError
+from emolib.base.parameters import Parameters, PatchingParameters, StatisticsParameters, VectorParameters
+from emolib.base.paths import ResultPaths, prompting_file
+from emolib.models.sources import model_identity
 from emolib.scoring import version_of
+from emolib.scoring.corpora import CORPUS, corpus_folder
 from emolib.study.artifacts import STEP
 
 NOT_MATCHED = ("device", "generation_batch")
+READ_BY_PHASE7 = ("phase3", "phase5")
+
+ModelContent = dict[str, str]
 
 
-def identity(params: Parameters | StatisticsParameters, paths: ResultPaths, *, dataset: str) -> dict[str, Any]:
+class ModelContents:
+    """What the models of one command are made of, each asked for once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple, ModelContent | UserError] = {}
+
+    def __call__(self, given: Mapping[str, Any]) -> ModelContent:
+        """See `emolib.models.sources.model_identity`.
+
+        Args:
+            given: parameters of a phase that runs the model.
+
+        Raises:
+            UserError: a folder that is gone, or a hub model of which nothing is known here.
+        """
+        key = tuple(given[name] for name in ("model", "dtype", "random_weights", "seed"))
+        if key not in self._known:
+            name, dtype, random_weights, seed = key
+            try:
+                self._known[key] = model_identity(name, dtype=dtype, random_weights=random_weights, seed=seed)
+            except UserError as error:
+                self._known[key] = error
+        found = self._known[key]
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+
+def identity(
+    params: Parameters | StatisticsParameters,
+    paths: ResultPaths,
+    *,
+    dataset: Callable[[], str],
+    model: Callable[[Mapping[str, Any]], ModelContent],
+) -> dict[str, Any]:
     """What a finished phase's record must say for the phase to count as done.
 
     Args:
-        dataset: the digest of the data set.
+        dataset: gives the digest of the data set.
+        model: gives what the model of a phase with these parameters is made of.
     """
     values = {key: value for key, value in parameters(params, paths).items() if key not in NOT_MATCHED}
-    return {"step": STEP, "parameters": values, "dataset": dataset, "scorers": version_of(params.backend)}
+    found: dict[str, Any] = {"step": STEP, "parameters": values, "scorers": version_of(params.backend)}
+    found["dataset"] = dataset()
+    if isinstance(params, StatisticsParameters):
+        return {**found, "read": _records(paths, model)}
+    return {**found, "model": model(values), **_files(params)}
 
 
 def parameters(params: Parameters | StatisticsParameters, paths: ResultPaths) -> dict[str, Any]:
@@ -32,6 +80,40 @@ def parameters(params: Parameters | StatisticsParameters, paths: ResultPaths) ->
     finds: with a new one it is stale."""
     values = params.model_dump(mode="json")
     if isinstance(params, StatisticsParameters):
-        finished = paths.finished_models
-        values["records"] = [f"{model}_{phase}" for phase in ("phase3", "phase5") for model in finished(phase)]
+        values["records"] = [f"{model}_{phase}" for phase, model in _finished(paths)]
     return values
+
+
+def _finished(paths: ResultPaths) -> list[tuple[str, str]]:
+    return [(phase, model) for phase in READ_BY_PHASE7 for model in paths.finished_models(phase)]
+
+
+def _records(paths: ResultPaths, content: Callable[[Mapping[str, Any]], ModelContent]) -> dict[str, str]:
+    """What the phases whose tables are read stood on when they finished, as a digest of each; of the own model also
+    whether it still holds that."""
+    found = {}
+    for phase, model in _finished(paths):
+        manifest = store.read_manifest(paths.of_model(model).record(phase)) or {}
+        matched = manifest.get("matched")
+        current = model != paths.model or _still_holds(matched, content)
+        found[f"{model}_{phase}"] = store.digest(matched) if current else "of another model"
+    return found
+
+
+def _still_holds(matched: Any, content: Callable[[Mapping[str, Any]], ModelContent]) -> bool:
+    """Whether nothing speaks against the model being the one of the record."""
+    try:
+        return content(matched["parameters"]) == matched["model"]
+    except (UserError, KeyError, TypeError):  # out of reach, or a record of another version
+        return True
+
+
+def _files(params: Parameters) -> dict[str, str | None]:
+    """What the other files hold that a phase's parameters, or the phase itself, name."""
+    files: dict[str, Path | None] = {}
+    if isinstance(params, VectorParameters):
+        folder = corpus_folder(params.corpus)
+        files["corpus"] = folder / CORPUS if folder else None
+    if isinstance(params, PatchingParameters):
+        files["prompting"] = prompting_file()
+    return {name: store.sha256_of(file) if file else None for name, file in files.items()}

@@ -10,7 +10,7 @@ from typing import Any
 from emolib.base import store
 from emolib.base.parameters import Parameters, StatisticsParameters
 from emolib.base.paths import ResultPaths, display
-from emolib.study.identity import identity, parameters
+from emolib.study.identity import ModelContent, identity, parameters
 
 
 class Record:
@@ -21,32 +21,44 @@ class Record:
     """
 
     def __init__(
-        self, params: Parameters | StatisticsParameters, paths: ResultPaths, *, dataset: Callable[[], str]
+        self,
+        params: Parameters | StatisticsParameters,
+        paths: ResultPaths,
+        *,
+        dataset: Callable[[], str],
+        model: Callable[[Mapping[str, Any]], ModelContent],
     ) -> None:
         """Nothing is read or written yet.
 
         Args:
             dataset: gives the digest of the data set; called when it is needed.
+            model: gives what the model of a phase with these parameters is made of; called when it is needed.
         """
         self.path = paths.record(params.phase)
         self._params = params
         self._paths = paths
         self._dataset = dataset
+        self._model = model
 
     def identity(self) -> dict[str, Any]:
         """What decides whether a finished phase is still current."""
-        return identity(self._params, self._paths, dataset=self._dataset())
+        return identity(self._params, self._paths, dataset=self._dataset, model=self._model)
 
     def parameters(self) -> dict[str, Any]:
         """Every resolved parameter, see `emolib.study.identity.parameters`."""
         return parameters(self._params, self._paths)
 
     def state(self) -> str:
-        """`done`, `stale` or `missing`: whether the phase has finished with just these parameters and data.
+        """`done`, `stale` or `missing`: whether the phase has finished with just these parameters, model and data.
 
         It is stale, too, once an artifact that it made or read (another phase's, for example) is gone or was made anew
         with other content.
+
+        Raises:
+            UserError: there is a record, but the model's folder is gone, or nothing is known of the hub's model.
         """
+        if store.read_manifest(self.path) is None:  # nothing to hold the model against
+            return "missing"
         found = store.state(self.path, self.identity())
         return "stale" if found == "done" and self._behind() else found
 

@@ -28,6 +28,7 @@ from emolib.models.loading import check_name, load_model
 from emolib.scoring import score_texts
 from emolib.scoring.cache import ScoreCache
 from emolib.study.artifacts import Artifacts, SweepShards
+from emolib.study.identity import ModelContent, ModelContents
 from emolib.study.record import Record
 
 P = ParamSpec("P")
@@ -73,6 +74,7 @@ class Run:
         variant: what differs from the profile.
         paths: where its artifacts live.
         artifacts: finds them or has them computed.
+        contents: tells what models are made of.
         record: what the phase leaves when it has finished.
         progress: how far a long computation is.
         kept_values: what functions marked `@kept` have given in this run.
@@ -85,6 +87,7 @@ class Run:
         overrides: Mapping[str, Any] | None = None,
         force: bool = False,
         variant: Variant = PROFILE,
+        contents: Callable[[Mapping[str, Any]], ModelContent] | None = None,
     ) -> None:
         """Nothing is read, loaded or written yet.
 
@@ -92,13 +95,15 @@ class Run:
             overrides: those of the parameters that the caller gave.
             force: compute every artifact anew.
             variant: what differs from the profile: decides where artifacts are kept and found.
+            contents: tells what models are made of; runs of one command share it.
         """
         self.params = params
         self.overrides = dict(overrides or {})
         self.variant = variant
         self.paths = result_paths(params.profile, file_name(params.model), params.phase, variant)
         self.artifacts = Artifacts(self.paths, lambda: self.lm, begun=self._note_variant, force=force, png=params.png)
-        self.record = Record(params, self.paths, dataset=lambda: self.dataset_digest)
+        self.contents = contents or ModelContents()
+        self.record = Record(params, self.paths, dataset=lambda: self.dataset_digest, model=self.model_content)
         self.progress = Progress(params.phase)
         self.kept_values: dict[Hashable, Any] = {}
         self._started = time.perf_counter()
@@ -138,6 +143,11 @@ class Run:
         if layers is not None:
             check_layers(layers, lm.n_layers)
         return lm
+
+    def model_content(self, given: Mapping[str, Any]) -> ModelContent:
+        """What the model of a phase with these parameters is made of: the one in memory, or else what a load would
+        give now."""
+        return self.lm.identity if "lm" in self.__dict__ else self.contents(given)
 
     def texts(self, split: str, *, style: str = "all", count: int | None = None) -> pd.DataFrame:
         """The profile's texts of a split: `count` scenarios, or as many as the profile says, of one style or all."""
@@ -236,9 +246,12 @@ def prepared(
     *,
     force: bool = False,
     read: Variant | None = None,
+    contents: Callable[[Mapping[str, Any]], ModelContent] | None = None,
 ) -> Run:
-    """`open_run`, told which variant a phase reads rather than looking it up (one that will only be made by then)."""
+    """`open_run`, told which variant a phase reads rather than looking it up (one that will only be made by then), and
+    what models are made of rather than asking again."""
     check_name(model)
     given = {key: value for key, value in params.items() if value is not None}
     resolved = resolve(profile, model, phase, params)
-    return Run(resolved, overrides=given, force=force, variant=variant_of(resolved, read=read))
+    variant = variant_of(resolved, read=read)
+    return Run(resolved, overrides=given, force=force, variant=variant, contents=contents)

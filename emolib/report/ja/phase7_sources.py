@@ -17,7 +17,7 @@ from emolib.study.phase7_claims import sources as reading
 from emolib.study.run import Run
 
 STATES = {
-    "other": "は、今とは異なるデータ・採点器、またはこのフェーズの別の版による記録なので、読まない。",
+    "other": "は、今とは異なるデータ・モデル・採点器、またはこのフェーズの別の版による記録なので、読まない。",
     "behind": "は、用いた成果物の一部が記録の後で作り直されたか失われている。**結果が古い可能性がある。**",
 }
 BOTH_NEEDED = "Phase 3 と Phase 5 の両方の読める記録があるモデルがない"

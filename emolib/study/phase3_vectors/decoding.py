@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from emolib.base import paths, store
+from emolib.base import store
 from emolib.base.parameters import VectorParameters
 from emolib.data.activations import Activations
 from emolib.directions.vectors import EmotionVectors
@@ -20,7 +20,7 @@ from emolib.readout.information import cross_style_table, information_table
 from emolib.readout.leaks import shuffled_within
 from emolib.readout.probes import probe_table
 from emolib.scoring import goemotions, version_of
-from emolib.scoring.corpora import read_goemotions
+from emolib.scoring.corpora import CORPUS, corpus_folder, read_goemotions
 from emolib.scoring.measures import with_targets
 from emolib.statistics.auc import auc_interval
 from emolib.study import phase2_activations
@@ -28,7 +28,6 @@ from emolib.study.phase3_vectors import fitting
 from emolib.study.run import Run
 
 N_PERMUTATIONS = 1000
-CORPUS = "dev.tsv"
 SPLITS = ("train", "validation", "test")
 N_EXAMPLES = 2  # texts per label whose tokens are coloured
 
@@ -148,12 +147,6 @@ def _standard_ranks(values: np.ndarray | pd.Series) -> np.ndarray:
     centred = rankdata(values) - (len(values) + 1) / 2
     length = np.linalg.norm(centred)
     return centred / length if length else np.full(len(centred), np.nan)
-
-
-def corpus_folder(corpus: str) -> Path | None:
-    """The folder with GoEmotions' dev split, where it is at hand; a relative name starts at the repository's root."""
-    folder = paths.repository_root() / corpus
-    return folder if (folder / CORPUS).is_file() else None
 
 
 def corpus_correlations(run: Run, chosen: pd.DataFrame) -> pd.DataFrame:

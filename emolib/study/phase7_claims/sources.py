@@ -18,10 +18,10 @@ from emolib.base.errors import UserError
 from emolib.base.parameters import PHASE_PARAMETERS
 from emolib.base.paths import ResultPaths
 from emolib.steering.effects import control_counts
+from emolib.study.identity import READ_BY_PHASE7 as READ
+from emolib.study.identity import ModelContent
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
 from emolib.study.run import Run, kept
-
-READ = ("phase3", "phase5")  # the phases whose results are read
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Source:
     Attributes:
         parameters: what the phase ran with.
         state: `current`; `behind` (an artifact that it made or read is gone, or was made anew since: read, and told);
-            `other` (made from other data, by other scorers or by another version of the phase: not read).
+            `other` (made from other data or another model, by other scorers or another version: not read).
     """
 
     model: str
@@ -62,8 +62,15 @@ def _source(run: Run, model: str, phase: str) -> Source:
     """A record beside what the phase would leave now, run with the same parameters."""
     manifest = store.read_manifest(places(run, model).record(phase)) or {"matched": {}}
     given = manifest["matched"].get("parameters", {})
+
+    def content(params: Mapping[str, Any]) -> ModelContent:
+        try:
+            return run.contents(params)
+        except UserError:  # a folder or a hub out of reach: nothing says that the tables are of another model
+            return manifest["matched"].get("model", {})
+
     try:
-        now = Run(PHASE_PARAMETERS[phase](**given), variant=run.variant.of_phase(phase))
+        now = Run(PHASE_PARAMETERS[phase](**given), variant=run.variant.of_phase(phase), contents=content)
         same = now.paths.model == model and store.state(now.record.path, now.record.identity()) == "done"
         state = ("current" if now.record.state() == "done" else "behind") if same else "other"
     except (UserError, ValidationError):  # parameters of another version, or a data set that is gone
