@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emolib.base import paths
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.model_entries import checked_table
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -85,12 +86,15 @@ def validated(model: type[M], values: Mapping[str, Any], kind: str) -> M:
 
 @lru_cache(maxsize=1)
 def model_table() -> dict[str, ModelSpec]:
-    """Every model of `params/models/`, by name."""
-    table = {}
+    """Every model of `params/models/`, by name.
+
+    Raises:
+        UserError: an entry that is no model's, or two that one name may mean.
+    """
+    entries = {}
     for path in sorted(paths.params_folder("models").glob("*.yaml")):
-        spec = validated(ModelSpec, _read_yaml(path), f"key in {paths.display(path)}")
-        table[spec.name] = spec
-    return table
+        entries[path] = validated(ModelSpec, _read_yaml(path), f"key in {paths.display(path)}")
+    return checked_table(entries)
 
 
 @lru_cache(maxsize=8)
@@ -100,11 +104,17 @@ def scorer_settings(name: str) -> dict[str, Any]:
 
 
 def find_model(name: str) -> ModelSpec | None:
-    """The table's entry called `name`, by its name, an alias or its hub id; None if the table has none."""
-    for spec in model_table().values():
-        if name in (spec.name, spec.hub_id, *spec.aliases):
-            return spec
-    return None
+    """The table's entry called `name`, by its name, an alias or its hub id; None if the table has none.
+
+    Raises:
+        UserError: a hub id that several entries have, for several revisions for example.
+    """
+    entries = model_table().values()
+    named = [spec for spec in entries if name in (spec.name, *spec.aliases)]
+    found = named or [spec for spec in entries if name == spec.hub_id]
+    if len(found) > 1:
+        raise UserError(f"{shown(name)} is the hub_id of several models; name one: {', '.join(s.name for s in found)}")
+    return found[0] if found else None
 
 
 def profile_names() -> list[str]:

@@ -1,12 +1,18 @@
-"""Scores that were worked out before, by scorer, its version and the text's hash."""
+"""Scores that were worked out before, by scorer, its version and the text's hash.
+
+Every row carries a checksum over what it is (scorer's version, text, columns, numbers). One that was altered or cut
+since it was written is scored anew and told; a NaN comes back only where the scorer itself gave it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +22,16 @@ from emolib.base import paths
 from emolib.base.errors import UserError
 from emolib.scoring.scorer import Scorer
 
+log = logging.getLogger(__name__)
+
 WAIT_SECONDS = 60.0  # for another process that writes
 ASKED_AT_ONCE = 500
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS checked_versions (version TEXT PRIMARY KEY, columns TEXT NOT NULL, checksum BLOB)",
+    "CREATE TABLE IF NOT EXISTS checked_scores "
+    "(version TEXT, text BLOB, row BLOB, checksum BLOB, PRIMARY KEY (version, text))",
+)
+OLDER = ("versions", "scores")  # of a layout without checksums: nothing in them can be believed
 
 
 class ScoreCache:
@@ -34,7 +48,12 @@ class ScoreCache:
         """One row per text (repeats allowed); only texts that are not known yet are scored."""
         distinct = list(dict.fromkeys(texts))
         with self._open(scorer) as connection:
-            columns, known = _find(connection, scorer.version, [_key(text) for text in distinct])
+            found = _find(connection, scorer.version, [_key(text) for text in distinct])
+        columns, known = found.columns, found.rows
+        if found.altered:
+            log.warning(
+                "emolib: %d altered rows of the score cache %s are scored anew", found.altered, self._path(scorer).name
+            )
         missing = [text for text in distinct if _key(text) not in known]
         if missing:
             fresh = scorer.score(missing)
@@ -51,9 +70,12 @@ class ScoreCache:
             raise ValueError("expected at least one text")
         return pd.DataFrame([known[_key(text)] for text in texts], columns=list(columns)).astype(columns)
 
+    def _path(self, scorer: Scorer) -> Path:
+        return self.folder / f"{scorer.name}.sqlite"
+
     @contextlib.contextmanager
     def _open(self, scorer: Scorer) -> Iterator[sqlite3.Connection]:
-        path = self.folder / f"{scorer.name}.sqlite"
+        path = self._path(scorer)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=WAIT_SECONDS)
@@ -72,26 +94,66 @@ def _key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _find(
-    connection: sqlite3.Connection, version: str, keys: Sequence[bytes]
-) -> tuple[dict[str, str] | None, dict[bytes, np.ndarray]]:
-    connection.execute("CREATE TABLE IF NOT EXISTS versions (version TEXT PRIMARY KEY, columns TEXT NOT NULL)")
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS scores (version TEXT, text BLOB, row BLOB NOT NULL, PRIMARY KEY (version, text))"
-    )
-    row = connection.execute("SELECT columns FROM versions WHERE version = ?", (version,)).fetchone()
+@dataclass(frozen=True)
+class _Found:
+    """What the cache knows of some texts.
+
+    Attributes:
+        columns: the version's columns with their dtypes; None for a version of which nothing can be believed.
+        rows: by key of the text; those alone whose checksum is right.
+        altered: how many others there are.
+    """
+
+    columns: dict[str, str] | None
+    rows: dict[bytes, np.ndarray]
+    altered: int = 0
+
+
+def _find(connection: sqlite3.Connection, version: str, keys: Sequence[bytes]) -> _Found:
+    for table in OLDER:
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
+    for statement in TABLES:
+        connection.execute(statement)
+    query = "SELECT columns, checksum FROM checked_versions WHERE version = ?"
+    row = connection.execute(query, (version,)).fetchone()
     if row is None:
-        return None, {}
-    found: dict[bytes, np.ndarray] = {}
+        return _Found(None, {})
+    text, checksum = row
+    if not isinstance(text, str) or checksum != _checksum(version, text):
+        connection.execute("DELETE FROM checked_versions WHERE version = ?", (version,))
+        removed = connection.execute("DELETE FROM checked_scores WHERE version = ?", (version,)).rowcount
+        return _Found(None, {}, removed)
+    columns = json.loads(text)
+    rows: dict[bytes, np.ndarray] = {}
+    altered: list[bytes] = []
     for start in range(0, len(keys), ASKED_AT_ONCE):
         part = keys[start : start + ASKED_AT_ONCE]
         marks = ",".join("?" * len(part))
-        query = f"SELECT text, row FROM scores WHERE version = ? AND text IN ({marks})"
-        found |= {key: np.frombuffer(value) for key, value in connection.execute(query, (version, *part))}
-    return json.loads(row[0]), found
+        query = f"SELECT text, row, checksum FROM checked_scores WHERE version = ? AND text IN ({marks})"
+        for key, values, checksum in connection.execute(query, (version, *part)):
+            whole = isinstance(values, bytes) and len(values) == 8 * len(columns)
+            if whole and checksum == _checksum(version, text, key, values):
+                rows[key] = np.frombuffer(values)
+            else:
+                altered.append(key)
+    for key in altered:
+        connection.execute("DELETE FROM checked_scores WHERE version = ? AND text = ?", (version, key))
+    return _Found(columns, rows, len(altered))
 
 
 def _add(connection: sqlite3.Connection, version: str, columns: dict[str, str], rows: dict[bytes, np.ndarray]) -> None:
-    connection.execute("INSERT OR IGNORE INTO versions VALUES (?, ?)", (version, json.dumps(columns)))
-    given = [(version, key, np.ascontiguousarray(row).tobytes()) for key, row in rows.items()]
-    connection.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?)", given)
+    text = json.dumps(columns)
+    given = (version, text, _checksum(version, text))
+    connection.execute("INSERT OR IGNORE INTO checked_versions VALUES (?, ?, ?)", given)
+    stored = [(key, np.ascontiguousarray(row).tobytes()) for key, row in rows.items()]
+    made = [(version, key, values, _checksum(version, text, key, values)) for key, values in stored]
+    connection.executemany("INSERT OR IGNORE INTO checked_scores VALUES (?, ?, ?, ?)", made)
+
+
+def _checksum(*parts: str | bytes) -> bytes:
+    """Over the parts and where each ends."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(len(data).to_bytes(8, "little") + data)
+    return total.digest()

@@ -193,7 +193,7 @@ def test_a_failing_scorer_keeps_nothing(cache: ScoreCache):
 def rows_in(cache: ScoreCache) -> int:
     connection = sqlite3.connect(cache.folder / "made.sqlite")
     try:
-        return connection.execute("SELECT count(*) FROM scores").fetchone()[0]
+        return connection.execute("SELECT count(*) FROM checked_scores").fetchone()[0]
     finally:
         connection.close()
 
