@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -98,18 +99,24 @@ def variants(
 
 @app.command("build-dataset")
 def build_dataset(
-    source: Annotated[str, typer.Argument(help="A .csv, .jsonl or .json file with text and emotion.")],
+    source: Annotated[str, typer.Argument(help="A .csv, .tsv, .jsonl or .json file with text and emotion.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The JSONL file to write.")],
-    labels: Annotated[str | None, typer.Option(help="The allowed labels, separated by commas.")] = None,
+    labels: Annotated[str | None, typer.Option(help='The allowed labels: joy,"calm, quiet",neutral.')] = None,
     neutral: Annotated[str, typer.Option(help="The label the others are compared with.")] = "neutral",
     seed: Annotated[int, typer.Option(help="Of the split, where the file gives none.")] = 0,
+    on_conflict: Annotated[
+        str, typer.Option(help="A text under several labels: error refuses it, drop leaves it out.")
+    ] = "error",
 ) -> None:
     """Convert your own texts to the project's layout."""
-    from emolib.data.dataset import build_dataset as convert
+    from emolib.data.dataset import convert, labels_of
 
-    allowed = [name.strip() for name in labels.split(",") if name.strip()] if labels else None
-    table = convert(source, output, labels=allowed, neutral=neutral, seed=seed)
-    counts = ", ".join(f"{name} {count}" for name, count in table["emotion"].value_counts(sort=False).items())
+    allowed = None if labels is None else labels_of(labels)
+    given = {"labels": allowed, "neutral": neutral, "seed": seed, "on_conflict": on_conflict}
+    table, notes = convert(source, output, **given)
+    _tell(notes)
+    counted = [f"{name} {count}" for name, count in table["emotion"].value_counts(sort=False).items()]
+    counts = one_line(", ".join([*counted[:40], *(["…"] if len(counted) > 40 else [])]))
     print(f"{len(table)} texts of {table['scenario'].nunique()} scenarios written ({counts})")
 
 
@@ -207,6 +214,12 @@ def site(
     from emolib.pipeline.site import build_site
 
     print(build_site(profile, model, variant=variant) / "index.html")
+
+
+def _tell(notes: Sequence[str]) -> None:
+    """What was done beside what was asked for, on stderr."""
+    for note in notes:
+        print(f"emolib: {one_line(note)}", file=sys.stderr)
 
 
 def main() -> None:

@@ -121,22 +121,22 @@ def executed_root() -> Path:
 
 def executed_folder(profile: str, variant: str | None = None) -> Path:
     """The executed reports of a profile's models, or of one of its variants."""
-    folder = executed_root() / profile
-    return folder if variant is None else folder / VARIANTS / variant
+    folder = inside(executed_root(), profile)
+    return folder if variant is None else inside(folder, VARIANTS, variant)
 
 
 def executed_file(profile: str, model: str, phase: str, variant: str | None = None) -> Path:
-    return executed_folder(profile, variant) / model / NOTEBOOKS[phase]
+    return inside(executed_folder(profile, variant), model, NOTEBOOKS[phase])
 
 
 def variants_folder(profile: str) -> Path:
     """Results with other values than the profile's, a folder for each variant."""
-    return results_root() / profile / VARIANTS
+    return inside(results_root(), profile, VARIANTS)
 
 
 def variant_file(profile: str, name: str) -> Path:
     """What differs from the profile in a variant."""
-    return variants_folder(profile) / name / VARIANT_FILE
+    return inside(variants_folder(profile), name, VARIANT_FILE)
 
 
 def model_name(model: str) -> str:
@@ -189,6 +189,42 @@ def folder_label(folder: str) -> str:
     return label.encode()[:LABEL_BYTES].decode(errors="ignore") or "model"
 
 
+_ORDINARY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_HASHED = re.compile(r".*-[0-9a-f]{8}")  # as `name_part` makes them
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # no files on some systems
+LONGEST_PART = 60  # of a name from outside inside a file's name
+LONGEST_NAME = 200  # bytes of a file's name, which leaves room for the endings of its companions
+
+
+def name_part(name: str) -> str:
+    """What stands for a label, or for any name from outside, in the name of an artifact.
+
+    An ordinary ASCII name stands for itself; any other gives its letters and a hash of the whole, so that no two names
+    share one and none can name another folder.
+
+    >>> name_part("gratitude"), name_part("../../evil"), name_part("calm, quiet")
+    ('gratitude', 'evil-0fbfd372', 'calm-quiet-c175bfde')
+    """
+    ordinary = _ORDINARY.fullmatch(name) and len(name) <= LONGEST_PART
+    if ordinary and not _HASHED.fullmatch(name) and not _DEVICES.fullmatch(name):
+        return name
+    letters = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30].strip("-")
+    return f"{letters or 'name'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def inside(root: Path, *parts: str) -> Path:
+    """The place of every artifact: a path below `root`, each part of it one plain name.
+
+    Raises:
+        UserError: a part is empty, too long, names another folder or cannot be printed.
+    """
+    for part in parts:
+        plain = part.isprintable() and not set(part) & set("/\\") and part not in ("", ".", "..")
+        if not plain or len(part.encode()) > LONGEST_NAME:
+            raise UserError(f"expected a plain name of a file or folder in the results, got {shown(part)}; rename it")
+    return root.joinpath(*parts)
+
+
 def cache_root() -> Path:
     """Where converted models are kept between runs."""
     return moved("EMOLIB_CACHE") or Path(platformdirs.user_cache_dir("emolib"))
@@ -239,7 +275,7 @@ class ResultPaths:
     @property
     def root(self) -> Path:
         """The folder of the profile with all its variants."""
-        return self.results / self.profile
+        return inside(self.results, self.profile)
 
     @property
     def own(self) -> Path:
@@ -247,10 +283,11 @@ class ResultPaths:
         return self._folder(self.variant)
 
     def _folder(self, variant: str | None) -> Path:
-        return self.root if variant is None else self.root / VARIANTS / variant
+        return self.root if variant is None else inside(self.root, VARIANTS, variant)
 
-    def _of(self, phase: str) -> Path:
-        return self._folder(self.sources.get(phase, self.variant))
+    def _of(self, phase: str, *parts: str) -> Path:
+        """A place among a phase's artifacts."""
+        return inside(self._folder(self.sources.get(phase, self.variant)), *parts)
 
     def of_model(self, model: str) -> ResultPaths:
         """The same places for another model."""
@@ -261,67 +298,67 @@ class ResultPaths:
         return replace(self, variant=None, sources={})
 
     def dataset(self, name: str) -> Path:
-        return self._of("phase1") / "dataset" / name
+        return self._of("phase1", "dataset", name)
 
     def activations(self) -> Path:
         """The folder of a model's activations; `emolib.data.activations.StoredActivations` says what lies in it."""
-        return self._of("phase2") / "activations" / self.model
+        return self._of("phase2", "activations", self.model)
 
     def cross_model_table(self) -> Path:
-        return self._of("phase3") / "emotion_vectors" / "cross_model_similarity.csv"
+        return self._of("phase3", "emotion_vectors", "cross_model_similarity.csv")
 
     def vector_files(self) -> list[Path]:
         """The vectors at the mean position of every model of this profile."""
-        return sorted((self._of("phase3") / "emotion_vectors").glob("*_vectors_mean.safetensors"))
+        return sorted(self._of("phase3", "emotion_vectors").glob("*_vectors_mean.safetensors"))
 
     def subspaces(self, position: str) -> Path:
-        return self._of("phase3") / "emotion_subspaces" / f"{self.model}_subspaces_{position}.safetensors"
+        return self._of("phase3", "emotion_subspaces", f"{self.model}_subspaces_{position}.safetensors")
 
     def subspace_table(self, name: str) -> Path:
-        return self._of("phase3") / "emotion_subspaces" / f"{self.model}_{name}.parquet"
+        return self._of("phase3", "emotion_subspaces", f"{self.model}_{name}.parquet")
 
     def plot(self, name: str, kind: str) -> Path:
         """A figure as a file of its own; `kind` is html or png. What compares models has no model in its name."""
         prefix = "" if name.startswith("cross_model") else f"{self.model}_"
-        return self.own / "plots" / self.model / f"{prefix}{name}.{kind}"
+        return inside(self.own, "plots", self.model, f"{prefix}{name}.{kind}")
 
     def vectors(self, position: str) -> Path:
-        return self._of("phase3") / "emotion_vectors" / f"{self.model}_vectors_{position}.safetensors"
+        return self._of("phase3", "emotion_vectors", f"{self.model}_vectors_{position}.safetensors")
 
     def vector_table(self, name: str) -> Path:
-        return self._of("phase3") / "emotion_vectors" / f"{self.model}_{name}.parquet"
+        return self._of("phase3", "emotion_vectors", f"{self.model}_{name}.parquet")
 
     def sweep(self, name: str) -> Path:
-        return self._of("phase5") / "patching" / "residual" / f"{self.model}_residual_sweep_{name}.parquet"
+        return self._of("phase5", "patching", "residual", f"{self.model}_residual_sweep_{name}.parquet")
 
     def random_sweep(self, name: str) -> Path:
-        return self._of("phase5") / "patching_random" / f"{self.model}_random_sweep_{name}.parquet"
+        return self._of("phase5", "patching_random", f"{self.model}_random_sweep_{name}.parquet")
 
     def fluency_reference(self, prefix: str = "") -> Path:
-        return self._of("phase5") / "patching" / "residual" / f"{self.model}_{prefix}fluency_reference.parquet"
+        return self._of("phase5", "patching", "residual", f"{self.model}_{prefix}fluency_reference.parquet")
 
     def statistics(self, name: str) -> Path:
         """Statistics of all models of the profile."""
-        return self._of("phase7") / "statistics" / name
+        return self._of("phase7", "statistics", name)
 
     def record(self, phase: str) -> Path:
         """What the finished phase of this model leaves behind."""
-        return self._of(phase) / "status" / f"{self.model}_{phase}.json"
+        return self._of(phase, "status", f"{self.model}_{phase}.json")
 
     def finished_models(self, phase: str) -> list[str]:
         """The models of this profile on which the phase has finished, by their file names."""
         ending = f"_{phase}.json"
-        return sorted(path.name.removesuffix(ending) for path in (self._of(phase) / "status").glob(f"*{ending}"))
+        return sorted(path.name.removesuffix(ending) for path in self._of(phase, "status").glob(f"*{ending}"))
 
     def timing(self) -> Path:
-        return self.own / "timing" / "phase_timings.jsonl"
+        return inside(self.own, "timing", "phase_timings.jsonl")
 
     def batch_size(self) -> Path:
-        return self.own / "timing" / f"{self.model}_batch_size.json"
+        return inside(self.own, "timing", f"{self.model}_batch_size.json")
 
     def site(self) -> Path:
-        return self.own / "site"
+        return inside(self.own, "site")
 
     def lock(self) -> Path:
         """One for the profile and its variants, which share what earlier phases made."""
-        return self.root / ".lock"
+        return inside(self.root, ".lock")

@@ -11,18 +11,32 @@ import numpy as np
 import pandas as pd
 
 from emolib.base.errors import UserError, shown
+from emolib.base.labels import cleaned, fault_of, folded, is_visible
 from emolib.data.problems import Problems
+from emolib.data.spellings import one_spelling
 
 FIELDS = ("id", "scenario", "topic", "emotion", "text", "lang", "style", "split")
 REQUIRED = ("text", "emotion")
 SPLITS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 STYLES = ("explicit", "implicit", "unspecified")
+ON_CONFLICT = ("error", "drop")
+DROP = "`emolib build-dataset … --on-conflict drop` leaves such texts out"
 
 
 def completed(
-    rows: pd.DataFrame, problems: Problems, *, neutral: str, labels: Sequence[str] | None, seed: int = 0
+    rows: pd.DataFrame,
+    problems: Problems,
+    *,
+    neutral: str,
+    labels: Sequence[str] | None,
+    seed: int = 0,
+    on_conflict: str = "error",
 ) -> pd.DataFrame:
-    """Checks every row and fills the optional fields."""
+    """Checks every row, gives every label one spelling, and fills the optional fields.
+
+    Args:
+        on_conflict: what is done with a text that stands under several labels, or several times under one.
+    """
     source = problems.source
     for name in REQUIRED:
         if name not in rows:
@@ -33,13 +47,16 @@ def completed(
     for name in FIELDS:
         column = rows[name] if name in rows else [None] * len(rows)
         table[name] = [_clean(v, name, n, problems) for v, n in zip(column, rows["_row"], strict=True)]
+    table["emotion"], problems.merges = one_spelling(table["emotion"].tolist(), neutral)
+    if on_conflict == "drop":
+        table = _without_conflicts(table, problems)
     _check_rows(table, problems, labels)
     problems.raise_if_any()
+    found = ", ".join(sorted(set(table["emotion"]))) or "none"
     if neutral not in set(table["emotion"]):
-        found = ", ".join(sorted(set(table["emotion"])))
         raise UserError(f"{source}: no rows with the neutral label {shown(neutral)}, found {found}; give --neutral")
     if table["emotion"].nunique() < 2:
-        raise UserError(f"{source}: expected at least one label beside {shown(neutral)}, found none")
+        raise UserError(f"{source}: expected at least one label beside {shown(neutral)}, found none; add texts of one")
     _fill(table, seed)
     _check_scenarios(table, problems)
     problems.raise_if_any()
@@ -50,30 +67,60 @@ def _clean(value: Any, name: str, row: int, problems: Problems) -> str:
     """A field as text; empty where there is none, or where it is something that cannot be text."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
-    if isinstance(value, list | dict) or (name == "text" and not isinstance(value, str)):
+    infinite = isinstance(value, float) and np.isinf(value)
+    if isinstance(value, list | dict) or infinite or (name == "text" and not isinstance(value, str)):
         problems.add(row, f"expected text in the field {shown(name)}, got {shown(value)}")
         return ""
     text = str(value).strip()
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         problems.add(row, f"the field {shown(name)} holds half of a surrogate pair, which is no character")
         return ""
-    return text
+    if "\x00" in text:
+        problems.add(row, f"the field {shown(name)} holds a NUL character; take it out")
+        return ""
+    if not is_visible(text):
+        return ""
+    return _clean_label(text, row, problems) if name == "emotion" else text
+
+
+def _clean_label(text: str, row: int, problems: Problems) -> str:
+    label = cleaned(text)
+    if fault := fault_of(label):
+        problems.add(row, f"the label {shown(label, 40)} {fault}")
+    return label
+
+
+def _without_conflicts(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
+    """The rows without texts that stand under several labels, and of the same text and label the first."""
+    filled = table[(table["text"] != "") & (table["emotion"] != "")]
+    labels = filled.groupby("text")["emotion"].transform("nunique")
+    several = (labels > 1).reindex(table.index, fill_value=False)
+    again = filled.duplicated(["text", "emotion"]).reindex(table.index, fill_value=False) & ~several
+    if several.any():
+        texts = table.loc[several, "text"].nunique()
+        problems.dropped.append(f"{several.sum()} rows dropped: {texts} text(s) stood under several labels")
+    if again.any():
+        problems.dropped.append(f"{again.sum()} rows dropped: their text stood under the same label before")
+    return table[~(several | again)].reset_index(drop=True)
 
 
 def _check_rows(table: pd.DataFrame, problems: Problems, labels: Sequence[str] | None) -> None:
     seen_ids: dict[str, int] = {}
-    seen_texts: dict[str, int] = {}
+    seen_texts: dict[str, tuple[int, str]] = {}
+    allowed = {folded(label) for label in labels or ()}
     for row in table.to_dict("records"):
-        number = int(row["_row"])
-        if not row["text"]:
+        number, text, label = int(row["_row"]), row["text"], row["emotion"]
+        if not text:
             problems.add(number, "empty text")
-        elif row["text"] in seen_texts:
-            problems.add(number, f"the same text as row {seen_texts[row['text']]}")
-        seen_texts.setdefault(row["text"], number)
-        if not row["emotion"]:
+        elif text in seen_texts:
+            first, under = seen_texts[text]
+            other = "" if under == label else f" under another label ({shown(under, 40)})"
+            problems.add(number, f"the same text as row {first}{other}", DROP)
+        seen_texts.setdefault(text, (number, label))
+        if not label:
             problems.add(number, "empty emotion")
-        elif labels and row["emotion"] not in labels:
-            problems.add(number, f"label {shown(row['emotion'])} is not one of {', '.join(labels)}")
+        elif allowed and folded(label) not in allowed:
+            problems.add(number, f"label {shown(label)} is not one of {', '.join(labels or ())}")
         if row["id"] and row["id"] in seen_ids:
             problems.add(number, f"duplicate id {shown(row['id'])}, first in row {seen_ids[row['id']]}")
         seen_ids.setdefault(row["id"], number)

@@ -7,29 +7,42 @@ stand in for scenarios (`paired`). What is checked and filled in stands in `comp
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from emolib.base import paths
-from emolib.base.errors import UserError, shown
+from emolib.base.errors import UserError, nearest, shown
+from emolib.base.labels import cleaned, folded
 from emolib.base.store import write_atomically
-from emolib.data.completion import FIELDS, SPLITS, completed
+from emolib.data.completion import FIELDS, ON_CONFLICT, SPLITS, completed
 from emolib.data.problems import Problems
-from emolib.data.row_files import read_rows
+from emolib.data.row_files import existing_file, read_rows
+from emolib.data.spellings import Merge
 
 BLOCK = re.compile(rf"unpaired-({'|'.join(SPLITS)})-\d{{4,}}")  # how `completion` names a block
+
+
+class DatasetWarning(UserWarning):
+    """What was changed in a file's rows: spellings read as one label, texts left out."""
 
 
 def load_dataset(path: str | Path | None = None, *, neutral: str = "neutral") -> pd.DataFrame:
     """Reads and validates a data set.
 
+    Labels are one and the same without regard to case and Unicode form: the first spelling is kept (of the neutral
+    label the one that is asked for), and a `DatasetWarning` tells what was merged.
+
     Args:
-        path: a JSONL or CSV file; None takes the project's own. A relative path is looked up from the working
-            directory, then from the repository.
+        path: a CSV, TSV, JSONL or JSON file; None takes the project's own. A relative path is looked up from the
+            working directory, then from the repository.
         neutral: the label the others are compared with.
 
     Returns:
@@ -46,18 +59,44 @@ def load_dataset(path: str | Path | None = None, *, neutral: str = "neutral") ->
         {'anger': 225, 'apology': 225, 'gratitude': 225, 'neutral': 225}
         >>> train = data[(data["split"] == "train") & (data["style"] == "explicit")]
     """
+    table, problems = _read(path, neutral)
+    _tell(problems.notes)
+    return table
+
+
+def read_dataset(path: str | Path | None = None, *, neutral: str = "neutral") -> tuple[pd.DataFrame, list[Merge]]:
+    """`load_dataset` for a caller who tells by himself which spellings were merged."""
+    table, problems = _read(path, neutral)
+    return table, problems.merges
+
+
+def _read(path: str | Path | None, neutral: str) -> tuple[pd.DataFrame, Problems]:
     file = _locate(path)
     problems = Problems(file.name)
-    return completed(read_rows(file, problems), problems, neutral=neutral, labels=None)
+    return completed(read_rows(file, problems), problems, neutral=_label(neutral), labels=None), problems
+
+
+def _label(neutral: str) -> str:
+    if not isinstance(neutral, str) or not cleaned(neutral):
+        raise UserError(f"expected the name of the neutral label, got {shown(neutral)}; give one that the texts have")
+    return cleaned(neutral)
+
+
+def _tell(notes: Sequence[str]) -> None:
+    for note in notes:
+        warnings.warn(note, DatasetWarning, stacklevel=3)
 
 
 def _locate(path: str | Path | None) -> Path:
     if path is None:
         return paths.data_file()
-    for candidate in (Path(path), paths.repository_root() / path):
-        if candidate.is_file():
-            return candidate
-    raise UserError(f"expected a data set at {shown(str(path))}, found no such file; give a .jsonl or .csv file")
+    try:
+        return existing_file(path, "a data set")
+    except UserError:
+        beside = paths.repository_root() / path
+        if os.path.isfile(beside):
+            return beside
+        raise
 
 
 def paired(data: pd.DataFrame) -> bool:
@@ -106,10 +145,12 @@ def build_dataset(
     labels: Sequence[str] | None = None,
     neutral: str = "neutral",
     seed: int = 0,
+    on_conflict: Literal["error", "drop"] = "error",
 ) -> pd.DataFrame:
-    """Converts a CSV, JSONL or JSON file with `text` and `emotion` to the project's layout.
+    """Converts a CSV, TSV, JSONL or JSON file with `text` and `emotion` to the project's layout.
 
     Any set of labels will do. A file that names no scenario is put into blocks of one text per label (`paired`).
+    Labels are compared as in `load_dataset`; a `DatasetWarning` tells what was merged or left out.
 
     Args:
         source: the user's file.
@@ -117,6 +158,8 @@ def build_dataset(
         labels: the allowed labels; None takes whatever the file has.
         neutral: the label the others are compared with.
         seed: of the blocks and of the splits, where the file gives none.
+        on_conflict: `error` refuses a text that stands under several labels, or twice under one; `drop` leaves out all
+            rows of a text with several labels, and of equal rows all but the first.
 
     Returns:
         The table that was written, one row per text, in the file's order.
@@ -137,17 +180,48 @@ def build_dataset(
         >>> emolib.load_dataset(folder / "mine.jsonl").equals(data)
         True
     """
-    file = Path(source)
-    if not file.is_file():
-        raise UserError(f"expected a .csv, .jsonl or .json file at {shown(str(source))}, found no such file")
+    table, notes = convert(source, output, labels=labels, neutral=neutral, seed=seed, on_conflict=on_conflict)
+    _tell(notes)
+    return table
+
+
+def convert(
+    source: str | Path,
+    output: str | Path,
+    *,
+    labels: Sequence[str] | None,
+    neutral: str,
+    seed: int,
+    on_conflict: str,
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """`build_dataset` for a caller who tells the notes by himself."""
+    file, neutral = existing_file(source, "a data set"), _label(neutral)
     if Path(output).suffix.lower() != ".jsonl":
         raise UserError(f"expected an output file that ends in .jsonl, got {shown(Path(output).name)}; rename it")
-    if labels and neutral not in labels:
-        raise UserError(f"--labels must hold the neutral label {shown(neutral)}, got {', '.join(labels)}")
+    if isinstance(labels, str) or (labels is not None and not any(cleaned(str(label)) for label in labels)):
+        raise UserError(f"expected a list of allowed labels, got {shown(labels)}; name the labels or leave it out")
+    if labels and folded(neutral) not in {folded(label) for label in labels}:
+        raise UserError(f"--labels must hold the neutral label {shown(neutral)}, got {', '.join(labels)}; add it")
+    if on_conflict not in ON_CONFLICT:
+        raise UserError(f"unknown --on-conflict {shown(on_conflict)}: {nearest(on_conflict, ON_CONFLICT)}")
     problems = Problems(file.name)
-    table = completed(read_rows(file, problems), problems, neutral=neutral, labels=labels, seed=seed)
+    rows = read_rows(file, problems)
+    table = completed(rows, problems, neutral=neutral, labels=labels, seed=seed, on_conflict=on_conflict)
     write_atomically(Path(output), jsonl_bytes(table))
-    return table
+    return table, problems.notes
+
+
+def labels_of(text: str) -> list[str]:
+    """The labels of a comma-separated line; one that holds a comma stands in double quotes.
+
+    >>> labels_of('joy, "calm, quiet",neutral')
+    ['joy', 'calm, quiet', 'neutral']
+    """
+    try:
+        (names,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"expected labels separated by commas, got {shown(text)}; correct the quotes") from error
+    return [cleaned(name) for name in names if cleaned(name)]
 
 
 def jsonl_bytes(table: pd.DataFrame) -> bytes:
@@ -156,10 +230,10 @@ def jsonl_bytes(table: pd.DataFrame) -> bytes:
 
 
 def prompt_files(table: pd.DataFrame) -> dict[str, bytes]:
-    """`<label>_prompts.json` for every label: the texts of that label with scenario and split."""
+    """`<label>_prompts.json` for every label (see `paths.name_part`): its texts with scenario and split."""
     files = {}
     for label, part in table.groupby("emotion", sort=False):
         prompts = part[["id", "scenario", "split", "text"]].to_dict("records")
         body = json.dumps({"label": label, "prompts": prompts}, indent=1, ensure_ascii=False)
-        files[f"{label}_prompts.json"] = (body + "\n").encode()
+        files[f"{paths.name_part(str(label))}_prompts.json"] = (body + "\n").encode()
     return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from emolib.base import store
+from emolib.base.errors import UserError, shown
 from emolib.base.paths import ResultPaths
 from emolib.base.progress import Progress
 from emolib.directions.controls import FAMILIES
@@ -64,6 +66,7 @@ class Artifacts:
             matched: what it is made from, beside the model.
             model: whether the model's content decides it, too.
         """
+        self._below_the_root(path)
         recorded = {"device": str(self._model().device)} if model else {}
         described = self._described(matched, model=model)
         self._take_over(path, described)
@@ -86,6 +89,7 @@ class Artifacts:
         """
         described = {path: self._described(matched, model=True) for path, matched in wanted.items()}
         for path in described:
+            self._below_the_root(path)
             self._take_over(path, described[path])
         again = {path for path in wanted if self._forced(path)}
         missing = {p: d for p, d in described.items() if p in again or store.state(p, d) != "done"}
@@ -137,6 +141,12 @@ class Artifacts:
         path = self.paths.plot(name, "html")
         matched = {"view": store.digest(view)}
         self.obtain(path, matched, lambda: views.standalone_view_html(view, path.stem), model=False)
+
+    def _below_the_root(self, path: Path) -> None:
+        """The second gate, whoever made the path: `paths.inside` makes none that leaves the results."""
+        root, place = (Path(os.path.normpath(one)) for one in (self.paths.results, path))
+        if not place.is_relative_to(root):
+            raise UserError(f"expected a place below the results for an artifact, got {shown(str(path))}; not written")
 
     def _described(self, matched: Matched, *, model: bool) -> dict[str, Any]:
         return {"step": STEP, **matched, **({"model": self._model().identity} if model else {})}

@@ -336,7 +336,7 @@ def test_invalid_json_is_named_with_every_line_beside_the_other_problems(tmp_pat
         ("text,emotion\nWell, thanks,joy\nA day.,flat\n", "row 2: more fields than the header"),
         ('text,emotion\n"two\nlines",joy\n\nA day.\nB day.,flat\n', "row 5: empty emotion"),
         ('text,emotion\nA day.,flat\n"never closed,joy\nB day.,flat\n', "row 3: not valid CSV"),
-        ("text;emotion\nA day.;flat\n", "found text;emotion"),
+        ("text|emotion\nA day.|flat\n", "found text|emotion"),
     ],
 )
 def test_a_csv_row_that_would_be_misread_is_named(tmp_path, body, expected):

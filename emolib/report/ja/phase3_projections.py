@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.paths import name_part
 from emolib.data.activations import Activations
 from emolib.plots import figures, views
 from emolib.plots.figures import Axes
@@ -116,7 +117,7 @@ def sentence_corpus(table: pd.DataFrame, folder: str) -> Markdown:
 def figure_tokens(run: Run, texts: Sequence[TokenProjections], emotion: str) -> None:
     """Every token of a few test texts coloured by its projection on an emotion's direction."""
     rows = [(f"{emotion_name(t.emotion)}・{style_name(t.style)}", t.tokens, t.along) for t in texts]
-    show_view(run, views.coloured_tokens_many(rows), f"token_projections_{emotion}")
+    show_view(run, views.coloured_tokens_many(rows), f"token_projections_{name_part(emotion)}")
 
 
 def table_tokens(table: pd.DataFrame) -> pd.DataFrame | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.paths import name_part
 from emolib.plots import figures
 from emolib.plots.figures import Axes
 from emolib.report.ja.names import MOST_DRAWN, emotion_name, emotion_names
@@ -136,7 +137,7 @@ def figure_cross_model(run: Run, table: pd.DataFrame) -> None:
     for emotion in list(dict.fromkeys(pairs["emotion"]))[:MOST_DRAWN]:
         part = pairs[pairs["emotion"] == emotion]
         axes = Axes(f"モデルどうしの生のコサイン（{emotion_name(emotion)}、座標をそろえていない）", y="コサイン")
-        show(run, figures.lines_by_layer(part, "cosine", "pair", axes), f"cross_model_{emotion}")
+        show(run, figures.lines_by_layer(part, "cosine", "pair", axes), f"cross_model_{name_part(emotion)}")
 
 
 def sentence_cross_model(table: pd.DataFrame) -> Markdown:
