@@ -13,6 +13,7 @@ import yaml
 
 from emolib.base import paths, store
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.labels import spelled
 
 NEGATION_REACH = 3
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
@@ -39,12 +40,17 @@ class KeywordList:
     def labels(self) -> tuple[str, ...]:
         return tuple(self.patterns)
 
+    def label_of(self, label: str) -> str | None:
+        """The label whose list stands for this one, however it is spelled; None where there is none."""
+        return spelled(label, self.patterns)
+
     def find(self, text: str, label: str) -> list[tuple[int, int]]:
         """Character spans of the label's words in a text, negated ones left out."""
-        if label not in self.patterns:
+        name = label if label in self.patterns else self.label_of(label)
+        if name is None:
             raise UserError(f"no keyword list for label {shown(label)}: {nearest(label, self.patterns)}")
         text = straight_apostrophes(text)
-        return [match.span() for match in self.patterns[label].finditer(text) if not self._negated(text, match)]
+        return [match.span() for match in self.patterns[name].finditer(text) if not self._negated(text, match)]
 
     def digest(self) -> str:
         """Hash of every list: what is counted with other lists is another result."""

@@ -50,8 +50,8 @@ def trigger_tokens(lm: LanguageModel, texts: pd.DataFrame) -> Int[np.ndarray, " 
 def _words(text: str, emotion: str, language: str) -> list[tuple[int, int]]:
     """Character spans of the words of the emotion's list (of any list, for a text without a label), in order."""
     lists = load_keywords(language)
-    labels = lists.labels if emotion == UNLABELLED else [emotion] if emotion in lists.labels else []
-    return sorted(span for label in labels for span in lists.find(text, label))
+    labels = lists.labels if emotion == UNLABELLED else [lists.label_of(emotion)]
+    return sorted(span for label in labels if label is not None for span in lists.find(text, label))
 
 
 def _last_token(tokens: list[tuple[int, int]], span: tuple[int, int]) -> int:

@@ -5,6 +5,9 @@ The word lists here are English: on other languages the pronouns and function wo
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -84,8 +87,9 @@ def leak_table(
         labels = part["emotion"].to_numpy(dtype=object)
         rng = np.random.default_rng(seed)
         shuffles = [shuffled_within(labels, part["scenario"], rng) for _ in range(n_shuffles)]
+        others = _rest(labels)
         for positive, other in comparisons(labels, neutral):
-            named = {"comparison": f"{positive} vs {other}", "style": style}
+            named = {"comparison": f"{positive} vs {other or others}", "style": style}
             for name, values in features.items():
                 auc, n = _compared(values, labels, positive, other, folds)
                 rows.append({**named, "features": name, "auc": auc, "n": n})
@@ -94,10 +98,42 @@ def leak_table(
     return pd.DataFrame(rows)[["comparison", "features", "style", "auc", "n"]]
 
 
-def comparisons(labels: np.ndarray, neutral: str) -> list[tuple[str, str]]:
-    """Every emotion against neutral, then every label against the `rest`."""
+def comparisons(labels: np.ndarray, neutral: str) -> list[tuple[str, str | None]]:
+    """Every emotion against neutral, then every label against all others (None)."""
     names = list(dict.fromkeys(labels))
-    return [(name, neutral) for name in names if name != neutral] + [(name, "rest") for name in names]
+    return [(name, neutral) for name in names if name != neutral] + [(name, None) for name in names]
+
+
+def _rest(labels: Iterable[str]) -> str:
+    """What all other labels together are called: `rest`, which gets a mark where a label is called so."""
+    name, taken = "rest", list(labels)
+    while any(label == name or label.endswith(f" vs {name}") for label in taken):
+        name += "'"
+    return name
+
+
+def sides(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with both sides of every comparison in the columns `emotion` and `other` (None for all others).
+
+    What a name says is told by the names together, whatever the labels hold (`calm vs tense` may be one of them): the
+    second half of the comparisons are those with all others, and in the first half the neutral label is the same.
+
+    Args:
+        table: of `leak_table`, or some rows of it.
+    """
+    names = list(dict.fromkeys(table["comparison"]))
+    pairs, against_all = names[: len(names) // 2], names[len(names) // 2 :]
+    last = re.search(r" vs rest'*$", against_all[0] if against_all else " vs rest")
+    if last is None:
+        raise UserError(f"expected comparisons as leak_table gives them, got {shown(names)}; give all of its rows")
+    labels = [name.removesuffix(last[0]) for name in against_all]
+    found: dict[str, tuple[str, str | None]] = {n: (e, None) for n, e in zip(against_all, labels, strict=True)}
+    ways = [{name[len(e) + 4 :]: e for e in labels if name.startswith(f"{e} vs ")} for name in pairs]
+    common = [other for other in ways[0] if all(other in way for way in ways)] if ways else []
+    neutral = next((other for other in common if other in labels), common[0] if common else None)
+    found |= {name: (way[neutral], neutral) for name, way in zip(pairs, ways, strict=True) if neutral is not None}
+    both = [found[name] for name in table["comparison"]]
+    return table.assign(emotion=[one for one, _ in both], other=pd.Series([o for _, o in both], table.index, object))
 
 
 def feature_sets(data: pd.DataFrame) -> dict[str, np.ndarray | sparse.csr_matrix]:
@@ -152,9 +188,9 @@ def shuffled_within(labels: np.ndarray, scenarios: pd.Series, rng: np.random.Gen
 
 
 def _compared(
-    values: np.ndarray | sparse.csr_matrix, labels: np.ndarray, positive: str, other: str, folds: np.ndarray
+    values: np.ndarray | sparse.csr_matrix, labels: np.ndarray, positive: str, other: str | None, folds: np.ndarray
 ) -> tuple[float, int]:
-    kept = np.ones(len(labels), dtype=bool) if other == "rest" else np.isin(labels, [positive, other])
+    kept = np.ones(len(labels), dtype=bool) if other is None else np.isin(labels, [positive, other])
     return held_out_auc(values[kept], labels[kept] == positive, folds[kept]), int(kept.sum())
 
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 from scipy.special import erf, expit
 
 from emolib.base.errors import UserError, shown
+from emolib.base.labels import spelled
 from emolib.base.paths import display, params_folder
 from emolib.base.store import digest, sha256_of
 from emolib.scoring.encoder import SentenceEncoder, encoder_folder, load_encoder
@@ -37,8 +38,13 @@ COMPUTATION = 1  # raised when the same files would give other numbers
 
 
 def matching_labels(emotion: str) -> tuple[str, ...]:
-    """The GoEmotions labels that stand for an emotion; none where there are none."""
-    return MATCHING.get(emotion, (emotion,) if emotion in LABELS else ())
+    """The GoEmotions labels that stand for an emotion, however it is spelled; none where there are none.
+
+    >>> matching_labels("Anger"), matching_labels("boredom")
+    (('anger', 'annoyance'), ())
+    """
+    known = spelled(emotion, (*MATCHING, *LABELS))
+    return () if known is None else MATCHING.get(known, (known,))
 
 
 def on_target(table: pd.DataFrame, emotion: str, family: str = "goemotions") -> pd.Series:

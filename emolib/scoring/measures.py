@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from emolib.base.errors import UserError, shown
+from emolib.base.labels import spelled
+from emolib.data.keywords import load_keywords
 from emolib.scoring import evaluation, goemotions
 
 SINGLES = ("lexical", "encoder")
@@ -17,13 +19,50 @@ FEWEST_PRESENT = 10  # below it κ is about a handful of texts
 
 def with_targets(scores: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     """The table with `target/<emotion>`, the highest probability of the emotion's GoEmotions labels (and, where the
-    backend gives each model's, `target_lexical/…` and `target_encoder/…`), and `valence`, P(POSITIVE) − P(NEGATIVE)."""
+    backend gives each model's, `target_lexical/…` and `target_encoder/…`), and `valence`, P(POSITIVE) − P(NEGATIVE).
+    The counts of the emotions' words are named as the emotions are spelled here."""
     added = {"valence": scores["sentiment/POSITIVE"] - scores["sentiment/NEGATIVE"]}
+    named = {name: f"keywords/{emotion}" for emotion in emotions if (name := _keywords_of(scores, emotion))}
     for emotion in emotions:
         if goemotions.matching_labels(emotion):
             for suffix in ("", *(f"_{way}" for way in SINGLES if f"goemotions_{way}/neutral" in scores)):
                 added[f"target{suffix}/{emotion}"] = goemotions.on_target(scores, emotion, f"goemotions{suffix}")
-    return pd.concat([scores, pd.DataFrame(added).astype(float)], axis=1)
+    return pd.concat([scores.rename(columns=named), pd.DataFrame(added).astype(float)], axis=1)
+
+
+def _keywords_of(scores: pd.DataFrame, emotion: str) -> str | None:
+    """The column with the emotion's word counts, which are named as the lists spell it."""
+    lists = (name for name in scores if str(name).startswith("keywords/"))
+    return spelled(f"keywords/{emotion}", lists)
+
+
+def expected_measures(emotions: Iterable[str]) -> dict[str, list[str]]:
+    """Per emotion the columns that will measure it, by any backend of the table: known before anything is scored.
+
+    >>> expected_measures(["Anger", "joy", "boredom"])
+    {'Anger': ['keywords/Anger', 'target/Anger'], 'joy': ['target/joy'], 'boredom': []}
+    """
+    lists, found = load_keywords(), {}
+    for emotion in emotions:
+        has = {"keywords": lists.label_of(emotion) is not None, "target": bool(goemotions.matching_labels(emotion))}
+        found[emotion] = [f"{family}/{emotion}" for family, there in has.items() if there]
+    return found
+
+
+def require_measures(emotions: Iterable[str]) -> None:
+    """Told before anything is computed.
+
+    Raises:
+        UserError: nothing measures one of the emotions.
+    """
+    silent = [emotion for emotion, names in expected_measures(emotions).items() if not names]
+    if silent:
+        named = ", ".join(shown(emotion, 40) for emotion in silent[:5]) + (" and more" if len(silent) > 5 else "")
+        raise UserError(
+            f"nothing measures {named}, which Phase 5 needs: there are neither words under labels in "
+            f"params/keywords/en.yaml nor a GoEmotions label of that name; add words there, rename the label, or run "
+            f"what needs no measure: --phase phase1 --phase phase2 --phase phase3"
+        )
 
 
 def measures(scores: pd.DataFrame, emotions: Sequence[str]) -> dict[str, list[str]]:

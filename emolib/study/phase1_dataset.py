@@ -15,7 +15,7 @@ import pandas as pd
 
 from emolib.data.keywords import keyword_digest
 from emolib.readout import surface
-from emolib.readout.leaks import leak_table
+from emolib.readout.leaks import leak_table, sides
 from emolib.scoring import goemotions, version_of
 from emolib.scoring.evaluation import auc
 from emolib.scoring.measures import agreement as scores_agreement
@@ -25,7 +25,6 @@ from emolib.study.run import Run
 LEAK_LIMIT = 0.65
 N_SWAPS = 1000
 FAMILIES = ("keywords", "target_lexical", "target_encoder", "target")
-REST = " vs rest"  # ends the name of a comparison with all other labels together
 
 
 def counts(run: Run) -> pd.DataFrame:
@@ -192,17 +191,17 @@ class SurfaceLeak:
 
 def surface_leak(table: pd.DataFrame) -> SurfaceLeak:
     """The largest AUC of the surface features in any comparison and style of `leaks`."""
-    surface_rows = table[table["features"] == "surface"]
+    known = sides(table)
+    surface_rows = known[known["features"] == "surface"]
     worst = surface_rows.loc[surface_rows["auc"].idxmax()]
-    emotion, other = worst["comparison"].split(" vs ")
     found = float(worst["auc"])
-    return SurfaceLeak(found, emotion, None if other == "rest" else other, worst["style"], found > LEAK_LIMIT)
+    return SurfaceLeak(found, worst["emotion"], worst["other"], worst["style"], found > LEAK_LIMIT)
 
 
 def against_neutral(table: pd.DataFrame) -> pd.DataFrame:
     """The comparisons of `leaks` with the neutral label, with the emotion's name in `emotion`."""
-    kept = table[~table["comparison"].str.endswith(REST)]
-    return kept.assign(emotion=[name.split(" vs ")[0] for name in kept["comparison"]])
+    known = sides(table)
+    return known[known["other"].notna()].drop(columns="other")
 
 
 def wording_leaks(table: pd.DataFrame) -> pd.DataFrame:

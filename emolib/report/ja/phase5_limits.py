@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 from IPython.display import Markdown
 
 from emolib.base.parameters import PatchingParameters
-from emolib.data.keywords import load_keywords
 from emolib.directions.controls import FAMILIES
 from emolib.report.ja.frame import scorers
 from emolib.report.ja.names import metric_name
 from emolib.report.ja.phase5_words import share
 from emolib.scoring.goemotions import matching_labels
-from emolib.scoring.measures import measures
+from emolib.scoring.measures import expected_measures
 from emolib.steering.claims import rank_bar
 from emolib.steering.summaries import baseline_broken
 from emolib.study.run import Run
@@ -33,7 +30,7 @@ STYLE_LIMITS = {
 
 def criteria(run: Run) -> Markdown:
     """The measures, the bar and the rule of choice as this run's parameters and labels set them, and the scorers."""
-    params, known = run.params, _measures(run.emotions)
+    params, known = run.params, expected_measures(run.emotions)
     bar = rank_bar(params.n_controls, sum(len(names) for names in known.values()))
     lines = [f"- 指標: {'、'.join(_measured(emotion, names) for emotion, names in known.items())}。"]
     if any(len(names) < 2 for names in known.values()):
@@ -45,12 +42,6 @@ def criteria(run: Run) -> Markdown:
         f"- {scorers(run).data}",
     ]
     return Markdown("\n".join(lines))
-
-
-def _measures(emotions: Sequence[str]) -> dict[str, list[str]]:
-    columns = [f"keywords/{label}" for label in load_keywords().labels]
-    columns += [f"target/{emotion}" for emotion in emotions if matching_labels(emotion)]
-    return measures(pd.DataFrame(columns=columns), emotions)
 
 
 def _measured(emotion: str, names: list[str]) -> str:

@@ -20,6 +20,7 @@ from emolib.study.run import Run
 WARNING = (
     "raw coordinates of two models are not comparable: a cosine near 0 does not say that they lack a shared direction"
 )
+VECTOR = "vector/"
 COLUMNS = ["model_a", "model_b", "emotion", "layer_a", "layer_b", "cosine", "chance", "warning"]
 
 
@@ -43,7 +44,9 @@ def cross_model(run: Run) -> pd.DataFrame:
 
 def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     with store.open_tensors(path) as view:
-        return view.said("model"), {e: view.get_tensor(f"vector/{e}") for e in view.said("emotions").split(",")}
+        named = [name for name in list(view.keys()) if name.startswith(VECTOR)]
+        emotions = fitting.parted(view.said("emotions"), [name.removeprefix(VECTOR) for name in named])
+        return view.said("model"), {e: view.get_tensor(f"{VECTOR}{e}") for e in emotions}
 
 
 def _pair(a: tuple[str, dict[str, np.ndarray]], b: tuple[str, dict[str, np.ndarray]]) -> list[dict]:

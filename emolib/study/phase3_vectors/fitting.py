@@ -5,6 +5,9 @@ Needs Phase 2. Makes `emotion_vectors/<model>_vectors_<position>.safetensors` an
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -18,6 +21,27 @@ from emolib.study.run import Run, kept
 
 FEWEST_TRIGGERS = 2  # texts of every emotion with an emotion word, for vectors at the trigger
 _KINDS = ("vector", "whitened", "discriminant")
+
+
+def joined(labels: Sequence[str]) -> str:
+    """The labels as one line, in their order: with commas between them, or as JSON where one of them holds a comma."""
+    return json.dumps(list(labels)) if any("," in label for label in labels) else ",".join(labels)
+
+
+def parted(line: str, labels: Collection[str]) -> list[str]:
+    """What `joined` made a line of; `labels` are the same ones, in any order.
+
+    >>> parted(joined(["calm, quiet", "joy"]), {"joy", "calm, quiet"})
+    ['calm, quiet', 'joy']
+    """
+    names = line.split(",")
+    if set(names) == set(labels):
+        return names
+    try:
+        names = json.loads(line)
+    except ValueError:
+        names = []
+    return names if set(names) == set(labels) else sorted(labels)  # an older file says no order
 
 
 # activations of the splits
@@ -69,7 +93,7 @@ def vectors(run: Run, position: str, *, style: str = "all") -> EmotionVectors:
     tensors |= {f"whitened/{e}": fitted.whitened[e].astype(np.float32) for e in fitted}
     tensors |= {f"discriminant/{e}": fitted.discriminants[e].astype(np.float32) for e in fitted}
     tensors |= {"neutral_norms": fitted.neutral_norms.astype(np.float32), "pooled_sd": fitted.pooled_sd}
-    about = {"model": fitted.model, "revision": fitted.revision, "emotions": ",".join(fitted.emotions)}
+    about = {"model": fitted.model, "revision": fitted.revision, "emotions": joined(fitted.emotions)}
     path = run.artifacts.obtain(run.paths.vectors(name), matched, lambda: store.tensor_bytes(tensors, about))
     with store.open_tensors(path) as view:
         read = {kind: {e: view.get_tensor(f"{kind}/{e}") for e in fitted} for kind in _KINDS}

@@ -16,6 +16,7 @@ from emolib.directions.controls import ControlSource
 from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors
 from emolib.engine.extraction import extract_activations
 from emolib.readout.leaks import scenario_folds
+from emolib.scoring.measures import require_measures
 from emolib.study import phase2_activations
 from emolib.study.phase3_vectors import fitting
 from emolib.study.run import Run, kept
@@ -43,8 +44,10 @@ def parts(run: Run) -> list[Part]:
     """The design: one part, or one per fold of scenarios, each prompt being in the test of exactly one.
 
     Raises:
-        UserError: fewer than three folds, which leave nothing to train on, or more than there are scenarios.
+        UserError: a label that nothing measures; fewer than three folds, which leave nothing to train on, or more than
+            there are scenarios.
     """
+    require_measures(run.emotions)
     split = {name: frozenset(run.texts(name)["scenario"]) for name in ("train", "validation", "test")}
     if not run.params.folds:
         return [Part("", **split)]

@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from emolib.base import paths
+from emolib.base.labels import spelled
 from emolib.directions.rivals import KINDS as ALTERNATIVES
 from emolib.directions.rivals import alternative_vectors
 from emolib.directions.subspaces import Subspaces, fit_subspaces
@@ -135,7 +136,7 @@ def prompting_templates(run: Run, part: Part) -> tuple[dict[str, str], str]:
     if is_chat(run):
         asked = {}
         for emotion in run.emotions:
-            tone = wording["tones"].get(emotion) or wording["other"].format(label=emotion)
+            tone = wording["tones"].get(spelled(emotion, wording["tones"])) or wording["other"].format(label=emotion)
             asked[emotion] = prompt_template(run, "\n\n" + wording["instruction"].format(tone=tone))
         return asked, prompt_template(run)
     data = run.data
