@@ -426,7 +426,7 @@ def copy_of(source: Path, target: Path, model: str, turn: np.ndarray) -> None:
     with store.open_tensors(source) as view:
         names = view.keys()
         tensors = {name: view.get_tensor(name) for name in names}
-        about = {**view.metadata(), "model": model}
+        about = {"revision": view.said("revision"), "emotions": view.said("emotions"), "model": model}
     turned = {k: (v @ turn).astype(np.float32) if k.startswith("vector/") else v for k, v in tensors.items()}
     store.write(target, store.tensor_bytes(turned, about), {"step": 1})
 
