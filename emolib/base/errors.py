@@ -32,7 +32,7 @@ class UserError(ValueError):
         ...     emolib.load_dataset("data/emotions.jsonl")
         ... except emolib.UserError as error:
         ...     print(error)
-        expected a data set at 'data/emotions.jsonl', found no such file; give a .jsonl or .csv file
+        expected a data set at 'data/emotions.jsonl', found no such file; give a .csv, .tsv, .jsonl or .json file
     """
 
     def __init__(self, message: str) -> None:
@@ -53,7 +53,7 @@ def shown(value: object, longest: int = LONGEST_VALUE) -> str:
     """A value that came from outside, as a message quotes it: printable, in quotes if it is text, and short.
 
     >>> shown("a\\nb"), shown("x" * 100, 12), shown(3.5)
-    ("'a\\\\nb'", "'xxxx … xxx'", '3.5')
+    ("'a\\\\nb'", "'xxx … xxxx'", '3.5')
     """
     if isinstance(value, str):
         return repr(_cut(value, longest - 2, longest // 3)) if len(value) > longest else repr(value)

@@ -65,7 +65,7 @@ def spelled(label: str, known: Iterable[str]) -> str | None:
 def fault_of(label: str) -> str | None:
     """Why a (cleaned) label cannot be one; None where it can.
 
-    >>> fault_of("calm, quiet / 静か"), fault_of("a\\nb")
+    >>> fault_of("calm, quiet / \u611f\u60c5"), fault_of("a\\nb")
     (None, "holds the control character '\\\\n'")
     """
     if len(label) > LONGEST_LABEL:

@@ -91,7 +91,7 @@ def _locate(path: str | Path | None) -> Path:
     if path is None:
         return paths.data_file()
     try:
-        return existing_file(path, "a data set")
+        return existing_file(path)
     except UserError:
         beside = paths.repository_root() / path
         if os.path.isfile(beside):
@@ -195,7 +195,7 @@ def convert(
     on_conflict: str,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """`build_dataset` for a caller who tells the notes by himself."""
-    file, neutral = existing_file(source, "a data set"), _label(neutral)
+    file, neutral = existing_file(source), _label(neutral)
     if Path(output).suffix.lower() != ".jsonl":
         raise UserError(f"expected an output file that ends in .jsonl, got {shown(Path(output).name)}; rename it")
     if isinstance(labels, str) or (labels is not None and not any(cleaned(str(label)) for label in labels)):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from emolib.base import files
 from emolib.base.errors import UserError, shown
 from emolib.base.labels import folded
 from emolib.data.completion import FIELDS, REQUIRED
@@ -41,32 +42,18 @@ def read_rows(path: Path, problems: Problems) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)  # as object, or a missing value would turn whole numbers into 1.0
 
 
-def existing_file(path: str | Path, what: str) -> Path:
-    """The path, where a regular file lies there.
+def existing_file(path: str | Path) -> Path:
+    """The path of a data set, where a regular file lies there.
 
     Raises:
         UserError: none does: says whether there is nothing, a folder, or something else that cannot be read.
     """
-    given = shown(str(path))
-    try:
-        found, there, folder = Path(path).is_file(), Path(path).exists(), Path(path).is_dir()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"expected {what} at {given}, which is no name of a file ({reason}); correct it") from error
-    if folder:
-        raise UserError(f"expected {what}, {given} is a folder; name a file in it")
-    if there and not found:
-        raise UserError(f"expected {what}, {given} is a pipe, socket or device; write its content to a file first")
-    if not found:
-        raise UserError(f"expected {what} at {given}, found no such file; give a {SUFFIXES} file")
+    files.require_file(Path(path), name=f"a data set at {shown(str(path))}", advice=f"give a {SUFFIXES} file")
     return Path(path)
 
 
 def _text_of(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path.name}: the file cannot be read ({error.strerror}); make it readable") from error
+    content = files.read_bytes(path, name=f"a data set at {shown(path.name)}")
     if content.startswith(_WIDE) or b"\x00" in content[:1000]:
         raise UserError(
             f"{path.name}: not valid UTF-8 (it looks like UTF-16, or holds NUL bytes); save the file as UTF-8"

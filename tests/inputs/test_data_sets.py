@@ -448,14 +448,12 @@ REFUSED = [
     Refusal("open quotes in --labels", build("mine.csv", "--labels", '"joy,neutral'), ["labels", "quotes"], put(GOOD)),
     Refusal("an unknown choice", build("mine.csv", "--on-conflict", "skip"), ["skip", "drop, error"], put(GOOD)),
     Refusal("no neutral label", build("mine.csv", "--neutral", "\u200b"), ["neutral"], put(GOOD)),
-    Refusal(
-        "a folder", build("mine.csv"), ["'mine.csv'", "is a folder", "name a file"], lambda f: (f / "mine.csv").mkdir()
-    ),
-    Refusal("a pipe", build("mine.csv"), ["'mine.csv'", "pipe", "to a file"], lambda f: os.mkfifo(f / "mine.csv")),
+    Refusal("a folder", build("mine.csv"), ["'mine.csv'", "is a folder", ".jsonl"], lambda f: (f / "mine.csv").mkdir()),
+    Refusal("a pipe", build("mine.csv"), ["'mine.csv'", "pipe", "a device"], lambda f: os.mkfifo(f / "mine.csv")),
     Refusal("a device", build("/dev/null"), ["'/dev/null'", "device"]),
     Refusal("nothing there", build("mine.csv"), ["'mine.csv'", "no such file"]),
     Refusal("no name", build(""), ["folder"]),
-    Refusal("a name of 5000 characters", build("x" * 5000 + ".csv"), ["xxx", "no name of a file"]),
+    Refusal("a name of 5000 characters", build("x" * 5000 + ".csv"), ["xxx", "no such file"]),
     Refusal("a link to itself", build("mine.csv"), ["'mine.csv'"], lambda f: (f / "mine.csv").symlink_to("mine.csv")),
     Refusal(
         "another kind of file",
@@ -484,9 +482,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytes
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", denied)
-    refused_call(
-        lambda: emolib.load_dataset(tmp_path / "mine.csv"), ["mine.csv", "Permission denied", "make it readable"]
-    )
+    refused_call(lambda: emolib.load_dataset(tmp_path / "mine.csv"), ["mine.csv", "Permission denied", "rights"])
 
 
 def test_the_field_limit_of_other_readers_stays(tmp_path: Path) -> None:

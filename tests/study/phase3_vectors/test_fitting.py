@@ -483,7 +483,7 @@ def test_two_runs_of_models_of_one_width_are_compared_and_others_are_not(alone, 
 def test_layers_of_models_of_unlike_depth_are_paired_by_relative_depth(alone, planted):
     with store.open_tensors(alone.paths.vectors("mean")) as view:
         tensors = {f"vector/{e}": view.get_tensor(f"vector/{e}")[::2] for e in words.EMOTIONS}
-        about = {**view.metadata(), "model": "shallow"}
+        about = {"revision": view.said("revision"), "emotions": view.said("emotions"), "model": "shallow"}
     store.write(beside(alone, "shallow"), store.tensor_bytes(tensors, about), {"step": 1})
     table = cross_model.cross_model(alone)
     assert table.drop_duplicates("layer_a")[["layer_a", "layer_b"]].to_numpy().tolist() == [
