@@ -61,13 +61,21 @@ def find_browser() -> str:
     return found
 
 
-def opened(browser: str, page: Path, profile: Path) -> tuple[str, dict]:
-    """The page's DOM after its scripts ran, without any network, and what the probe told."""
+def opened(browser: str, page: Path, profile: Path, *, reachable: str | None = None) -> tuple[str, dict]:
+    """The page's DOM after its scripts ran, without any network, and what the probe told.
+
+    Args:
+        reachable: a host that can be reached all the same.
+    """
     (page.parent / "probe.js").write_text(PROBE)
     # Before the page's policy, which would refuse the probe.
     page.write_text(page.read_text().replace("<head>", '<head><script src="probe.js"></script>', 1))
     flags = ["--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    flags += [
+        "--disable-component-update",
+        "--disable-sync",
+        f"--host-resolver-rules=MAP * ~NOTFOUND{f', EXCLUDE {reachable}' if reachable else ''}",
+    ]
     flags += ["--no-sandbox"] if os.geteuid() == 0 else []
     flags += [f"--user-data-dir={profile}", "--virtual-time-budget=10000", "--dump-dom"]
     done = subprocess.run([browser, *flags, page.as_uri()], capture_output=True, text=True, timeout=180, check=True)

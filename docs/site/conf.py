@@ -18,10 +18,10 @@ from emolib.base import language as reader
 project = "emolib"
 author = "emolib"
 language = reader.current()
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "emolib.pipeline.page_markdown"]
 exclude_patterns = ["**.ipynb_checkpoints"]
 
-nb_render_markdown_format = "myst"  # tables in Markdown outputs
+nb_render_markdown_format = "myst"  # Markdown outputs are read as cells are: see emolib.pipeline.page_markdown
 nb_execution_mode = "off"
 nb_merge_streams = True
 nb_ipywidgets_js = {}

@@ -7,7 +7,7 @@ script are in the site once.
 
 from __future__ import annotations
 
-import html
+import hashlib
 import json
 import logging
 import re
@@ -18,22 +18,19 @@ import tempfile
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import nbformat
 
 from emolib.base import config, language, paths, variants
 from emolib.base.errors import UserError, nearest, shown
-from emolib.plots.house_style import HEIGHT
-from emolib.plots.plot_files import PLOTLY_MIME, script_json
-from emolib.plots.views import VIEW_MIME, circuitsvis_script, view_html
+from emolib.base.escaping import code, escape, visible
+from emolib.pipeline.page_contents import page_copy
+from emolib.plots.views import circuitsvis_script
 
 log = logging.getLogger(__name__)
 
-# What a page may hold of a MIME bundle; scripts and widget states are left out.
-PAGE_MIMES = ("text/html", "text/markdown", "image/png", "image/jpeg", "image/svg+xml", "text/plain")
-NUMBER = r"\s*(?:[-+−–]?[\d.,]*(?:e[-+]?\d+)?\s*%?|NaN|None|-?inf)\s*"
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class SiteError(RuntimeError):
@@ -50,9 +47,26 @@ class Report:
     notebook: nbformat.NotebookNode
 
     @property
+    def stem(self) -> str:
+        """The notebook's name without its ending."""
+        return Path(self.file).stem
+
+    @property
     def document(self) -> str:
-        """Sphinx's name of the page."""
-        return f"{self.group}/{Path(self.file).stem}"
+        """Sphinx's name of the page, which is its address, too."""
+        return "/".join(page_name(part) for part in (*self.group.split("/"), self.stem))
+
+
+def page_name(name: str) -> str:
+    """A folder's or file's name as part of an address: itself if it is plain, else what is plain in it and a number.
+
+    >>> page_name("smollm2_135m"), page_name("a<b>")
+    ('smollm2_135m', 'a-b-8aadf8f4')
+    """
+    if PLAIN_NAME.fullmatch(name) and not name.endswith("."):
+        return name
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:60] or "page"
+    return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
 def build_site(profile: str, model: str | None = None, *, variant: str | None = None) -> Path:
@@ -105,6 +119,7 @@ def executed_reports(profile: str, model: str | None = None, *, variant: str | N
     inside = folder.resolve().is_relative_to(root.resolve())
     files = sorted(folder.rglob("*.ipynb")) if inside else []
     files = [file for file in files if not _hidden(file.relative_to(root)) and file.parent != root]
+    files = [file for file in files if file.resolve().is_relative_to(root.resolve())]  # a link may lead elsewhere
     if not files:
         where = paths.display(folder)
         raise UserError(
@@ -146,22 +161,29 @@ def write_sources(folder: Path, profile: str, reports: list[Report]) -> None:
     for report in reports:
         target = folder / f"{report.document}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(page_copy(report), ensure_ascii=False), encoding="utf-8")
+        target.write_text(json.dumps(page_copy(report.notebook, report.stem), ensure_ascii=False), encoding="utf-8")
     (folder / "index.md").write_text(index_page(profile, reports), encoding="utf-8")
 
 
 def index_page(profile: str, reports: list[Report]) -> str:
     """The page that lists the reports, as Markdown."""
     groups = [
-        {"name": name, "title": _group_title(name), "reports": list(members)}
-        for name, members in groupby(sorted(reports, key=lambda r: r.document), key=lambda r: r.group)
+        {
+            "name": code(name),
+            "title": _group_title(name),
+            "caption": json.dumps(visible(name), ensure_ascii=False),
+            "reports": list(members),
+        }
+        for name, members in groupby(sorted(reports, key=lambda r: (r.group, r.document)), key=lambda r: r.group)
     ]
     template = (paths.site_configuration() / "index.md.jinja").read_text(encoding="utf-8")
     return jinja2.Template(template, undefined=jinja2.StrictUndefined).render(
         word=lambda key, **values: language.word(f"site.index.{key}", **values),
         states=language.words("site.states"),
         show_code=language.word("site.page.show_code"),
+        code=code,
         profile=profile,
+        shown_profile=escape(profile),
         models=language.word("site.index.listed_by").join(group["title"] for group in groups),
         groups=groups,
     )
@@ -171,66 +193,8 @@ def _group_title(name: str) -> str:
     """A model with the name that its weights have on the hub; a pair of models as it is."""
     spec = config.find_model(name)
     if spec is None or not spec.hub_id:
-        return language.word("site.index.other_group", name=name)
-    return language.word("site.index.model", name=name, hub_id=spec.hub_id)
-
-
-def page_copy(report: Report) -> dict[str, Any]:
-    """The notebook as it goes onto a page: code folded, figures as JSON in the page, metadata left out."""
-    cells = []
-    for cell in report.notebook.cells:
-        copy = {"cell_type": cell.cell_type, "metadata": {}, "source": cell.source, "id": cell.get("id", "")}
-        if cell.cell_type == "code":
-            tags = [*cell.metadata.get("tags", []), "hide-input"]
-            outputs = [page_output(output) for output in cell.outputs]
-            copy |= {"metadata": {"tags": tags}, "outputs": outputs, "execution_count": cell.execution_count}
-        elif "attachments" in cell:
-            copy["attachments"] = cell.attachments
-        cells.append(copy)
-    if not _has_title(cells):
-        title = {"cell_type": "markdown", "metadata": {}, "source": f"# {Path(report.file).stem}", "id": "title"}
-        cells.insert(0, title)
-    language = {"name": "python", "pygments_lexer": "ipython3"}
-    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"language_info": language}, "cells": cells}
-
-
-def _has_title(cells: list[dict[str, Any]]) -> bool:
-    prose = [cell["source"] for cell in cells if cell["cell_type"] == "markdown"]
-    return any(re.search(r"^#{1,6}\s+\S", source, flags=re.MULTILINE) for source in prose)
-
-
-def page_output(output: nbformat.NotebookNode) -> dict[str, Any]:
-    """One output of a cell: `figure_html` for plotly, `view_html` for CircuitsVis, else only what a page shows."""
-    if output.output_type not in ("display_data", "execute_result"):
-        return dict(output)
-    if PLOTLY_MIME in output.data:
-        data = {"text/html": figure_html(output.data[PLOTLY_MIME])}
-    elif VIEW_MIME in output.data:
-        data = {"text/html": view_html(output.data[VIEW_MIME], output.data.get("text/html", ""))}
-    else:
-        data = {mime: value for mime, value in output.data.items() if mime in PAGE_MIMES}
-        if "text/html" in data:
-            data["text/html"] = mark_text_cells(data["text/html"])
-    return {"output_type": "display_data", "metadata": {}, "data": data}
-
-
-def mark_text_cells(table: str) -> str:
-    """Gives the cells of a pandas table that hold no number the class `text`, which the style sets flush left."""
-    if 'class="dataframe' not in table:
-        return table
-    return re.sub(rf"<td>(?!{NUMBER}</td>)", '<td class="text">', table)
-
-
-def figure_html(figure: dict[str, Any]) -> str:
-    """The figure's JSON in a `<div>` with its place reserved; `static/figures.js` draws it."""
-    layout = figure.get("layout", {})
-    height = int(layout.get("height") or HEIGHT)
-    title = layout.get("title", {}).get("text") or language.word("figures.untitled")
-    data = script_json({"data": figure["data"], "layout": layout})
-    return (
-        f'<div class="emolib-figure" role="img" aria-label="{html.escape(title)}" style="min-height:{height}px">'
-        f'<script type="application/json">{data}</script></div>'
-    )
+        return language.word("site.index.other_group", name=code(name))
+    return language.word("site.index.model", name=code(name), hub_id=code(spec.hub_id))
 
 
 # ── Sphinx ────────────────────────────────────────────────────────────────────────────────────────────────────────

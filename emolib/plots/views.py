@@ -229,6 +229,30 @@ def view_html(view: View, fallback: str) -> str:
     )
 
 
+def bundle_of(view: object) -> View:
+    """The whole bundle of a view that a notebook holds, made anew from its texts and numbers alone.
+
+    Raises:
+        UserError: it is no view of this module.
+    """
+    try:
+        parts = view["elements"] if "elements" in view else [view]  # type: ignore[index, operator]
+        caption, kinds = str(view.get("caption", "")), {part["element"] for part in parts}  # type: ignore[attr-defined]
+        if kinds == {"ColoredTokens"}:
+            rows = [(str(part.get("label", "")), part["props"]["tokens"], part["props"]["values"]) for part in parts]
+            reach = parts[0]["props"]["maxValue"]
+            if "elements" in view:  # type: ignore[operator]
+                return coloured_tokens_many(rows, reach, caption=caption)
+            return coloured_tokens(*rows[0][1:], reach=reach, caption=caption)
+        if kinds == {"AttentionHeads"} and len(parts) == 1:
+            props = parts[0]["props"]
+            names = list(map(str, props["attentionHeadNames"]))
+            return attention_patterns(props["tokens"], props["attention"], names, caption=caption)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"expected a view of emolib.plots.views, got one that is broken: {error}") from error
+    raise UserError(f"expected a view of emolib.plots.views, got {shown(sorted(map(str, kinds)))}")
+
+
 def circuitsvis_script() -> str:
     """CircuitsVis' script (it makes the global `CircuitsVis`) as installed, without the address of its source map.
 

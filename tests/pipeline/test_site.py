@@ -21,11 +21,11 @@ from traitlets.config import Config
 
 from emolib.base import paths, variants
 from emolib.base.errors import UserError
-from emolib.pipeline import site
+from emolib.pipeline import page_contents, site
 from emolib.plots import figures, plot_files
 
 HOSTILE = "<script>window.hacked=1</script>"
-# What escaping would have to be forgotten for: a script that lies raw in an output.
+# A script that lies raw in an output.
 RAW = "<script>window.hacked=3</script><img src='x.png' onerror='window.hacked=4'>"
 # CircuitsVis replaces white space in tokens, and a tag with white space dies of that.
 RAW_TOKEN = "<img/src='x.png'/onerror='window.hacked=5'>"
@@ -184,7 +184,7 @@ def test_every_figure_is_drawn_offline_and_nothing_is_fetched_or_run(
     dom, told = opened(browser, report_page, tmp_path / "profile")
     assert drawn(dom) == [True] * N_FIGURES
     assert told["hacked"] is None
-    assert set(told["refused"]) == {"inline"}  # the raw script and handler; no address of another machine
+    assert told["refused"] == []  # the raw script and handler of the notebook never came here
     assert "Download plot" in dom
     assert "Share chart" not in dom
 
@@ -195,7 +195,13 @@ def test_an_attempt_to_fetch_from_elsewhere_is_refused_and_told(
     address = "https://example.com/x.png"
     report_page.write_text(report_page.read_text().replace("</body>", f'<img src="{address}"></body>'))
     _, told = opened(browser, report_page, tmp_path / "profile")
-    assert set(told["refused"]) == {"inline", address}
+    assert told["refused"] == [address]
+
+
+def test_the_policy_refuses_a_raw_script_and_handler(browser: str, report_page: Path, tmp_path: Path) -> None:
+    report_page.write_text(report_page.read_text().replace("</body>", f"{RAW}</body>"))
+    _, told = opened(browser, report_page, tmp_path / "profile")
+    assert told["hacked"] is None and set(told["refused"]) == {"inline"}
 
 
 def test_without_plotly_no_figure_is_drawn_and_the_page_says_so(
@@ -230,7 +236,7 @@ def test_without_circuitsvis_the_fallbacks_stay(browser: str, report_page: Path,
 
 
 def test_without_its_policy_the_page_would_run_a_raw_script(browser: str, report_page: Path, tmp_path: Path) -> None:
-    page = report_page.read_text()
+    page = report_page.read_text().replace("</body>", f"{RAW}</body>")
     report_page.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page))
     _, told = opened(browser, report_page, tmp_path / "profile")
     assert told["hacked"] in (3, 4)
@@ -313,19 +319,21 @@ def test_run_state_tells_failed_incomplete_and_whole_runs() -> None:
     assert site.run_state(failed_report()) == "failed"
 
 
-def test_a_figures_json_cannot_end_its_script_and_comes_back_unchanged() -> None:
+def test_a_figures_json_cannot_end_its_script_and_comes_back_with_its_tags_as_signs() -> None:
     figure = {"data": [{"type": "scatter", "text": ["</script><b>&\u2028"]}], "layout": {"title": {"text": '"><i>'}}}
-    page = site.figure_html(figure)
+    page = page_contents.figure_html(figure)
     assert page.count("</script") == 1
     assert "<i>" not in page
-    assert json.loads(re.search(r'json">(.*)</script>', page)[1]) == figure
+    read = json.loads(re.search(r'json">(.*)</script>', page)[1])
+    assert read["data"] == [{"type": "scatter", "text": ["&lt;/script>&lt;b>&\u2028"]}]
+    assert read["layout"] == {"title": {"text": '">&lt;i>'}}
 
 
 def test_text_cells_of_pandas_tables_are_marked_and_numbers_are_not() -> None:
     table = pd.DataFrame({"text": ["ありがとう", "1 apple"], "value": [0.5, np.nan], "share": ["12.5 %", "-1e-05"]})
-    marked = site.mark_text_cells(table._repr_html_())
+    marked = page_contents.mark_text_cells(table._repr_html_())
     assert re.findall(r'<td class="text">([^<]*)</td>', marked) == ["ありがとう", "1 apple"]
-    assert site.mark_text_cells("<td>x</td>") == "<td>x</td>"
+    assert page_contents.mark_text_cells("<td>x</td>") == "<td>x</td>"
 
 
 # ── languages ─────────────────────────────────────────────────────────────────────────────────────────────────────
