@@ -74,8 +74,8 @@ def opened(browser: str, page: Path, profile: Path, *, reachable: str | None = N
     flags += [
         "--disable-component-update",
         "--disable-sync",
-        f"--host-resolver-rules=MAP * ~NOTFOUND{f', EXCLUDE {reachable}' if reachable else ''}",
     ]
+    flags += ["--host-resolver-rules=MAP * ~NOTFOUND" + (f", EXCLUDE {reachable}" if reachable else "")]
     flags += ["--no-sandbox"] if os.geteuid() == 0 else []
     flags += [f"--user-data-dir={profile}", "--virtual-time-budget=10000", "--dump-dom"]
     done = subprocess.run([browser, *flags, page.as_uri()], capture_output=True, text=True, timeout=180, check=True)

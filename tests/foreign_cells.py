@@ -1,7 +1,7 @@
 """Cells of a notebook that somebody else made: each tries something that a page must not do.
 
-`{host}` stands for the address of a server that counts who asks it, `{secret}` for a file of the machine, `{up}` for the
-way from a page to the folder that holds it.
+`{host}` stands for the address of a server that counts who asks it, `{secret}` for a file of the machine, `{up}` for
+the way from a page to the folder that holds it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="9" height="9">'
+XHTML = "http://www.w3.org/1999/xhtml"
 PLOTLY = "application/vnd.plotly.v1+json"
 VIEW = "application/vnd.emolib.circuitsvis+json"
 LINE = {"type": "scatter", "x": [1, 2], "y": [3, 4]}
@@ -117,7 +118,7 @@ HTML = [
     ("mutation", "<math><mtext><table><mglyph><style><img src=x onerror=window.hacked=1></style></table>kept", ""),
     (
         "mutation-noscript",
-        '<noscript><p title="</noscript><img src=x onerror=window.hacked=1>"></noscript>kept',
+        '<noscript><p title="</noscript><img src=x onerror=window.hacked=1>">kept',
         "kept",
     ),
     ("breaks-out", "</div></div></body></html><p>kept</p><div>", "kept"),
@@ -131,12 +132,12 @@ FIGURES = [
     ("image-in-the-layout", {"data": [LINE], "layout": {"images": [{"source": "{host}/i.png", "x": 0, "y": 1}]}}),
     (
         "image-in-the-template",
-        {"data": [LINE], "layout": {"template": {"layout": {"images": [{"source": "{host}/i"}]}}}},
+        {"data": [LINE], "layout": {"template": {"layout": {"images": [{"source": "x"}]}}}},
     ),
     ("link-in-the-title", {"data": [LINE], "layout": {"title": {"text": "<a href='{host}/t'>kept</a>"}}}),
     (
         "script-in-the-title",
-        {"data": [LINE], "layout": {"title": {"text": "</script><script>window.hacked=1</script>"}}},
+        {"data": [LINE], "layout": {"title": {"text": "</script><script>window.hacked=1"}}},
     ),
     ("quote-in-the-title", {"data": [LINE], "layout": {"title": {"text": '" onload="window.hacked=1'}}}),
     ("height-that-is-css", {"data": [LINE], "layout": {"height": "1px;background:url({host}/h)"}}),
@@ -160,7 +161,7 @@ DRAWINGS = [
     ("handler", SVG.replace("<svg", '<svg onload="window.hacked=1"') + "</svg>"),
     (
         "foreign-object",
-        SVG + "<foreignObject><iframe xmlns='http://www.w3.org/1999/xhtml' src='{host}/f'/></foreignObject></svg>",
+        SVG + f"<foreignObject><iframe xmlns='{XHTML}' src='{{host}}/f'/></foreignObject></svg>",
     ),
     ("image", SVG + "<image href='{host}/i.png' xlink:href='{host}/j.png'/></svg>"),
     ("use", SVG + "<use href='{host}/u.svg#a'/><a href='javascript:window.hacked=1'><text>x</text></a></svg>"),

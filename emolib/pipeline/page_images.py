@@ -10,19 +10,8 @@ SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 HREFS = ("href", f"{{{XLINK}}}href")
 DRAWN = {
     *("svg", "g", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "title", "desc"),
-    *(
-        "defs",
-        "clipPath",
-        "use",
-        "marker",
-        "linearGradient",
-        "radialGradient",
-        "stop",
-        "symbol",
-        "mask",
-        "style",
-        "image",
-    ),
+    *("defs", "clipPath", "use", "marker", "linearGradient", "radialGradient", "stop", "symbol", "mask"),
+    *("style", "image"),
 }
 # In a value or a style sheet: another address than a part of the same drawing, or an escape that could hide one.
 LEADING_OUT = re.compile(r"url\(\s*['\"]?(?!#)|@|\\|expression|javascript:", re.IGNORECASE)

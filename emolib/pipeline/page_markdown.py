@@ -1,8 +1,8 @@
 """The Markdown of a report's page: CommonMark, tables and formulas, and nothing that acts.
 
-A notebook's Markdown, its cells as well as its outputs, may come from anybody. It has headings, lists, tables, emphasis,
-quotations, code and formulas. It has no HTML, no directives and roles (which read files), no images and no links: these
-stand on the page as they were typed. `docs/site/conf.py` gives this dialect to Sphinx as an extension.
+A notebook's Markdown, its cells as well as its outputs, may come from anybody. It has headings, lists, tables,
+emphasis, quotations, code and formulas. It has no HTML, no directives and roles (which read files), no images and no
+links: these stand on the page as they were typed. `docs/site/conf.py` gives this dialect to Sphinx as an extension.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import nbformat
@@ -167,15 +168,8 @@ def write_sources(folder: Path, profile: str, reports: list[Report]) -> None:
 
 def index_page(profile: str, reports: list[Report]) -> str:
     """The page that lists the reports, as Markdown."""
-    groups = [
-        {
-            "name": code(name),
-            "title": _group_title(name),
-            "caption": json.dumps(visible(name), ensure_ascii=False),
-            "reports": list(members),
-        }
-        for name, members in groupby(sorted(reports, key=lambda r: (r.group, r.document)), key=lambda r: r.group)
-    ]
+    ordered = sorted(reports, key=lambda report: (report.group, report.document))
+    groups = [_group(name, list(members)) for name, members in groupby(ordered, key=lambda report: report.group)]
     template = (paths.site_configuration() / "index.md.jinja").read_text(encoding="utf-8")
     return jinja2.Template(template, undefined=jinja2.StrictUndefined).render(
         word=lambda key, **values: language.word(f"site.index.{key}", **values),
@@ -184,9 +178,15 @@ def index_page(profile: str, reports: list[Report]) -> str:
         code=code,
         profile=profile,
         shown_profile=escape(profile),
-        models=language.word("site.index.listed_by").join(group["title"] for group in groups),
+        models=language.word("site.index.listed_by").join(str(group["title"]) for group in groups),
         groups=groups,
     )
+
+
+def _group(name: str, members: list[Report]) -> dict[str, Any]:
+    """A model's part of the index: names as Markdown, the caption as a directive's option reads it."""
+    caption = json.dumps(visible(name), ensure_ascii=False)
+    return {"name": code(name), "title": _group_title(name), "caption": caption, "reports": members}
 
 
 def _group_title(name: str) -> str:

@@ -235,22 +235,24 @@ def bundle_of(view: object) -> View:
     Raises:
         UserError: it is no view of this module.
     """
+    if not isinstance(view, Mapping):
+        raise UserError(f"expected a view of emolib.plots.views, got {shown(view)}")
+    parts = view.get("elements", [view])
     try:
-        parts = view["elements"] if "elements" in view else [view]  # type: ignore[index, operator]
-        caption, kinds = str(view.get("caption", "")), {part["element"] for part in parts}  # type: ignore[attr-defined]
+        caption, kinds = str(view.get("caption", "")), {str(part["element"]) for part in parts}
         if kinds == {"ColoredTokens"}:
             rows = [(str(part.get("label", "")), part["props"]["tokens"], part["props"]["values"]) for part in parts]
             reach = parts[0]["props"]["maxValue"]
-            if "elements" in view:  # type: ignore[operator]
+            if "elements" in view:
                 return coloured_tokens_many(rows, reach, caption=caption)
-            return coloured_tokens(*rows[0][1:], reach=reach, caption=caption)
+            return coloured_tokens(rows[0][1], rows[0][2], reach=reach, caption=caption)
         if kinds == {"AttentionHeads"} and len(parts) == 1:
             props = parts[0]["props"]
             names = list(map(str, props["attentionHeadNames"]))
             return attention_patterns(props["tokens"], props["attention"], names, caption=caption)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"expected a view of emolib.plots.views, got one that is broken: {error}") from error
-    raise UserError(f"expected a view of emolib.plots.views, got {shown(sorted(map(str, kinds)))}")
+    raise UserError(f"expected a view of emolib.plots.views, got {shown(sorted(kinds))}")
 
 
 def circuitsvis_script() -> str:
