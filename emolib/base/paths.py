@@ -30,6 +30,7 @@ MOVED = ("EMOLIB_ROOT", "EMOLIB_RESULTS", "EMOLIB_EXECUTED", "EMOLIB_CACHE")  # 
 
 VARIANTS = "variants"
 VARIANT_FILE = "variant.json"
+VECTORS_OF_A_MODEL = "_vectors_mean.safetensors"
 PLACE_DIGITS = 12  # of the hash in the name of a local model's places
 LABEL_BYTES = 60
 
@@ -309,7 +310,11 @@ class ResultPaths:
 
     def vector_files(self) -> list[Path]:
         """The vectors at the mean position of every model of this profile."""
-        return sorted(self._of("phase3", "emotion_vectors").glob("*_vectors_mean.safetensors"))
+        return sorted(self._of("phase3", "emotion_vectors").glob(f"*{VECTORS_OF_A_MODEL}"))
+
+    def model_of(self, vector_file: Path) -> str:
+        """Whose vectors one of `vector_files` holds, by the name of the model's places (a label may be that of two)."""
+        return vector_file.name.removesuffix(VECTORS_OF_A_MODEL)
 
     def subspaces(self, position: str) -> Path:
         return self._of("phase3", "emotion_subspaces", f"{self.model}_subspaces_{position}.safetensors")

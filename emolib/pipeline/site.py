@@ -114,7 +114,7 @@ def build_site(profile: str, model: str | None = None, *, variant: str | None = 
 def executed_reports(profile: str, model: str | None = None, *, variant: str | None = None) -> list[Report]:
     """The executed notebooks of a profile or of one of its variants, by folder and file name."""
     spec = config.find_model(model) if model else None
-    name = spec.name if spec else model
+    name = paths.file_name(spec.name if spec else paths.model_name(model)) if model else None
     root = paths.executed_folder(profile, variant)
     folder = root / name if name else root
     inside = folder.resolve().is_relative_to(root.resolve())
@@ -125,7 +125,7 @@ def executed_reports(profile: str, model: str | None = None, *, variant: str | N
         where = paths.display(folder)
         raise UserError(
             f"expected executed notebooks under {where}, found none; make them with "
-            f"`emolib run --profile {profile} --model {name or 'MODEL'}`"
+            f"`emolib run --profile {profile} --model {model or 'MODEL'}`"
         )
     return [_report(file, file.parent.relative_to(root).as_posix()) for file in files]
 

@@ -16,11 +16,13 @@ from refusals import Place, Refusal, one_good_line, refused, refused_call
 
 from emolib.base import paths, store
 from emolib.base.errors import UserError
+from emolib.base.parameters import resolve
 from emolib.models import content, hub
 from emolib.models.content import content_hash, deciding_files
 from emolib.models.loading import load_model
 from emolib.models.sources import model_identity, source_of
 from emolib.pipeline import phases
+from emolib.pipeline.site import executed_reports
 from emolib.study.identity import ModelContents
 from emolib.study.run import Run, open_run
 
@@ -469,6 +471,17 @@ def test_every_spelling_of_a_folder_is_one_place(place: Place) -> None:
     names = spellings(save_model(place.folder / "mine"))
     assert len({open_run("quick", name, "phase2").paths.model for name in names}) == 1
     assert len({open_run("quick", name, "phase2").params.model for name in names}) == 1
+
+
+def test_reports_of_a_folder_or_hub_model_are_found_by_every_name_of_it(place: Place) -> None:
+    save_model(place.folder / "mine")
+    for given, names in (("mine/", ["mine", "./mine", str(place.folder / "mine")]), ("o/m", ["o/m", "o--m"])):
+        run = Run(resolve("quick", given, "phase1"), contents=lambda given: {"revision": COMMIT})
+        finish(run)
+        for name in (*names, run.paths.model):
+            (report,) = executed_reports("quick", name)
+            assert report.group == run.paths.model
+    assert len(executed_reports("quick")) == 2
 
 
 def test_a_folder_called_like_a_known_model_is_another_model(place: Place) -> None:

@@ -33,7 +33,7 @@ def cross_model(run: Run) -> pd.DataFrame:
     fitting.vectors(run, "mean")
     # one without a manifest is what a killed run left: its own model's next run makes it anew
     files = [path for path in run.paths.vector_files() if store.read_manifest(path) is not None]
-    held = {path: _read(path) for path in files}
+    held = {path: (run.paths.model_of(path), _read(path)) for path in files}
     rows = [row for a, b in combinations(held.values(), 2) for row in _pair(a, b)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     matched = {"vectors": {path.name: store.read_manifest(path)["recorded"]["sha256"] for path in files}}
@@ -42,11 +42,11 @@ def cross_model(run: Run) -> pd.DataFrame:
     return table
 
 
-def _read(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+def _read(path: Path) -> dict[str, np.ndarray]:
     with store.open_tensors(path) as view:
         named = [name for name in list(view.keys()) if name.startswith(VECTOR)]
         emotions = fitting.parted(view.said("emotions"), [name.removeprefix(VECTOR) for name in named])
-        return view.said("model"), {e: view.get_tensor(f"{VECTOR}{e}") for e in emotions}
+        return {e: view.get_tensor(f"{VECTOR}{e}") for e in emotions}
 
 
 def _pair(a: tuple[str, dict[str, np.ndarray]], b: tuple[str, dict[str, np.ndarray]]) -> list[dict]:
