@@ -16,11 +16,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from emolib.base import paths
 from emolib.base.config import Bundled, ModelSpec
 from emolib.base.errors import UserError, shown
+from emolib.base.files import read_json
 from emolib.base.store import sha256_of
+from emolib.models.content import content_hash
 from emolib.models.silence import quiet
 
 BUNDLED = "smollm2_135m"
 CONVERSION = 1
+RECORD = 2  # what emolib.json says: the hash of the weights, and of everything that decides the model
 
 
 def bundled_gguf(spec: ModelSpec) -> Path:
@@ -44,7 +47,7 @@ def bundled_gguf(spec: ModelSpec) -> Path:
 
 def bundled_folder(spec: ModelSpec) -> tuple[Path, str]:
     """The folder with the bundled model as safetensors, made at the first call, and its revision."""
-    folder = paths.cache_root() / "bundled" / f"{spec.name}-{_source(spec).sha256[:12]}-v{CONVERSION}"
+    folder = paths.cache_root() / "bundled" / f"{spec.name}-{_source(spec).sha256[:12]}-v{CONVERSION}-{RECORD}"
     record = folder / "emolib.json"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -56,11 +59,10 @@ def bundled_folder(spec: ModelSpec) -> tuple[Path, str]:
             f"expected a cache folder that can be written ({error.strerror}: "
             f"{shown(folder.parent.name)}); set EMOLIB_CACHE"
         ) from error
-    expected = json.loads(record.read_text())["sha256"]
-    if sha256_of(folder / "model.safetensors") != expected:
-        raise UserError(
-            f"the converted weights in the cache folder {folder} were altered; delete that folder and retry"
-        )
+    expected = read_json(record, kind=dict, advice=f"delete the folder {shown(str(folder))} and retry")
+    found = {"sha256": sha256_of(folder / "model.safetensors"), "content": content_hash(folder)}
+    if any(expected.get(key) != value for key, value in found.items()):
+        raise UserError(f"the converted model in the cache folder {folder} was altered; delete that folder and retry")
     return folder, bundled_revision(spec)
 
 
@@ -91,6 +93,6 @@ def _convert(gguf: Path, folder: Path) -> None:
         fresh.tie_weights()
         fresh.save_pretrained(work)
         tokenizer.save_pretrained(work)
-        record = {"sha256": sha256_of(work / "model.safetensors"), "source": gguf.name}
+        record = {"sha256": sha256_of(work / "model.safetensors"), "source": gguf.name, "content": content_hash(work)}
         (work / "emolib.json").write_text(json.dumps(record))
         os.replace(work, folder)

@@ -1,6 +1,7 @@
 """The bundled model: found in its package, converted once, refused where it was altered."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -41,12 +42,26 @@ def test_altered_converted_weights_are_refused(spec, tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_CACHE", str(tmp_path))
     copy = tmp_path / "bundled" / folder.name
     copy.mkdir(parents=True)
-    shutil.copy(folder / "emolib.json", copy)
+    for name in ("emolib.json", "config.json"):
+        shutil.copy(folder / name, copy)
     (copy / "model.safetensors").write_bytes(b"not the weights")
-    with pytest.raises(UserError, match="were altered; delete that folder"):
+    with pytest.raises(UserError, match="was altered; delete that folder"):
         bundling.bundled_folder(spec)
     recorded = json.loads((folder / "emolib.json").read_text())["sha256"]
     assert recorded == bundling.sha256_of(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_an_altered_configuration_or_tokenizer_is_refused(spec, tmp_path, monkeypatch, name):
+    folder, _ = bundling.bundled_folder(spec)
+    monkeypatch.setenv("EMOLIB_CACHE", str(tmp_path))
+    copy = tmp_path / "bundled" / folder.name
+    shutil.copytree(folder, copy, copy_function=os.symlink)
+    assert bundling.bundled_folder(spec)[0] == copy
+    (copy / name).unlink()
+    (copy / name).write_text((folder / name).read_text().replace("{", '{"added": 1, ', 1))
+    with pytest.raises(UserError, match="was altered; delete that folder"):
+        bundling.bundled_folder(spec)
 
 
 def test_a_model_without_a_package_has_no_bundled_folder():
