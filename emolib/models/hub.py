@@ -90,3 +90,17 @@ def _asked(repo: str, revision: str, online: Callable[[Any], Any], offline: Call
             f"no hub answered ({reason}) and {repo} is not in the local cache; connect, or pass a local folder, "
             f"or {otherwise}"
         ) from error
+
+
+def holds(repo: str) -> bool:
+    """Whether the hub, or its local cache where no hub answers, has a repository of that name."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError
+
+    try:
+        HfApi().model_info(repo, timeout=TIMEOUT)
+    except GatedRepoError:
+        return True
+    except Exception:  # whatever kept it from answering
+        return isinstance(try_to_load_from_cache(repo, "config.json"), str)
+    return True

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from emolib.base.config import ModelSpec
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.models.architectures import blueprint_of
 from emolib.models.blueprint import Blueprint
 from emolib.models.silence import quiet
@@ -119,12 +119,20 @@ class LanguageModel:
         """The model's own chat format around one message of the user, up to where the answer begins.
 
         Raises:
-            UserError: the tokenizer has no chat format.
+            UserError: the tokenizer has no chat format, or one that does not work.
         """
         if not self.tokenizer.chat_template:
             raise UserError(f"expected a model with a chat format, {self.spec.name} has none; use prompt_format=raw")
         message = [{"role": "user", "content": content}]
-        return self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        broken = f"the chat format of {self.spec.name} (chat_template) does not work"
+        mend = "copy the one that belongs to the model, or use prompt_format=raw"
+        try:
+            text = self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template is a foreign program: whatever stops it is its own fault
+            raise UserError(f"{broken} ({type(error).__name__}: {shown(str(error))}); {mend}") from error
+        if content.strip() not in text:
+            raise UserError(f"{broken}: the message is not in what it makes, {shown(text)}; {mend}")
+        return text
 
     def describe(self) -> str:
         """One line: name, id, revision, kind of weights and number type."""

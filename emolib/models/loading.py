@@ -8,15 +8,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
-from emolib.base.config import ModelSpec, model_table, validated
-from emolib.base.errors import UserError, shown
+from emolib.base.config import ModelSpec, find_model, model_table, validated
+from emolib.base.errors import UserError, nearest, shown
 from emolib.models import hub
 from emolib.models.bundled import BUNDLED, bundled_folder
 from emolib.models.content import content_hash
 from emolib.models.devices import DTYPES, pick_device
+from emolib.models.folder import ModelFolder, load_tokenizer, load_weights, read_folder
 from emolib.models.language_model import LanguageModel, wrap
+from emolib.models.model_names import local_alternative, local_folder
 from emolib.models.silence import quiet
 from emolib.models.sources import OTHERWISE, WANTED, random_revision, source_of
 
@@ -46,49 +48,86 @@ def load_model(
     spec = source.spec
     if source.kind == "random" and spec is not None:
         return _random_model(spec, place, dtype, seed)
-    if source.kind == "bundled" and spec is not None:
-        folder, revision = bundled_folder(spec)
-    elif source.kind == "folder":
-        folder = Path(source.place)
-        revision = content_hash(folder)
-        spec = _spec_of_folder(folder, source.name)
-    else:
-        folder, revision = hub.snapshot(source.place, source.repository_revision, WANTED, otherwise=OTHERWISE)
-        spec = spec or _spec_of_folder(folder, source.name, hub_id=name)
-    if spec.quantization == "int8":
+    if spec is not None and spec.quantization == "int8":
         raise UserError(f"{spec.name} asks for int8 weights, which this version cannot load; set quantization: none")
+    if source.kind == "bundled" and spec is not None:
+        path, revision = bundled_folder(spec)
+        folder = read_folder(path, spec.name, verified=True)
+    elif source.kind == "folder":
+        local_folder(name)
+        folder = read_folder(Path(source.place), name)
+        revision = content_hash(folder.path)
+        spec = spec_of(folder.config, source.name)
+    else:
+        path, revision = hub.snapshot(
+            source.place, source.repository_revision, WANTED, otherwise=_otherwise(source.place)
+        )
+        folder = read_folder(path, source.place)
+        spec = spec or spec_of(folder.config, source.name, hub_id=name)
     lm = _from_folder(folder, spec, revision, place, dtype)
-    if source.kind == "folder" and content_hash(folder) != revision:
+    if source.kind == "folder" and content_hash(folder.path) != revision:
         raise UserError(
-            f"the model folder {shown(str(folder))} changed while it was read; run again when it is written"
+            f"the model folder {shown(str(folder.path))} changed while it was read; run again when it is written"
         )
     return lm
 
 
 def check_name(name: str) -> None:
-    """Raises `UserError` unless `name` is a table entry, a local model folder or has the form of a hub id."""
+    """Looks at everything about a model that can be seen without loading it.
+
+    Raises:
+        UserError: `name` is no table entry, no model folder that can be loaded, and no hub id.
+    """
+    folder = local_folder(name) if find_model(name) is None else None
     source = source_of(name)
-    if source.kind == "folder" and not (Path(source.place) / "config.json").is_file():
-        content_hash(Path(source.place))
+    if folder is not None:
+        read_folder(folder, name)
+    elif source.spec is None and (beside := local_alternative(name)) and not hub.holds(name):
+        raise UserError(f"no model folder {shown(name)}, and no such model on the hub or in its cache; {beside}")
+
+
+def _otherwise(repo: str) -> str:
+    beside = local_alternative(repo)
+    return f"{OTHERWISE}; {beside}" if beside else OTHERWISE
 
 
 def _from_folder(
-    folder: Path, spec: ModelSpec, revision: str, device: torch.device, dtype: str | None
+    folder: ModelFolder, spec: ModelSpec, revision: str, device: torch.device, dtype: str | None
 ) -> LanguageModel:
-    precision = DTYPES[dtype or spec.dtype]
-    if not list(folder.glob("*.safetensors")):
-        raise UserError(f"expected safetensors weights in {shown(folder.name)}, found none; convert the model first")
-    with quiet():
-        network = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=precision, attn_implementation="eager", use_safetensors=True, trust_remote_code=False
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    _check_agreement(spec, folder)
+    network = load_weights(folder, DTYPES[dtype or spec.dtype])
+    tokenizer = load_tokenizer(folder)
+    _check_bridge(network, folder.called)
     return wrap(network, tokenizer, spec, revision, device)
+
+
+def _check_agreement(spec: ModelSpec, folder: ModelFolder) -> None:
+    """Raises `UserError` where the table says another size than the files."""
+    for key, found in _dimensions(folder.config).items():
+        if found != getattr(spec, key):
+            raise UserError(
+                f"expected {key} = {getattr(spec, key)} in the files of {spec.name}, as params/models says, found "
+                f"{found}; correct the entry, or take the revision it was written for"
+            )
+
+
+def _check_bridge(network: PreTrainedModel, called: str) -> None:
+    """Raises `UserError` for an architecture whose hook points transformer_lens does not know."""
+    from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
+
+    kind = type(network).__name__
+    if kind not in SUPPORTED_ARCHITECTURES:
+        raise UserError(
+            f"expected an architecture that transformer_lens has hook points for, {shown(called)} is {kind}; take "
+            f"another model ({nearest(kind, SUPPORTED_ARCHITECTURES).partition(' Valid:')[0]})"
+        )
 
 
 def _dimensions(config: PretrainedConfig) -> dict[str, int]:
     text = config.get_text_config()
-    heads = text.num_attention_heads
+    heads = getattr(text, "num_attention_heads", None)
+    if not isinstance(heads, int):
+        raise UserError(f"expected a model with attention heads, got {config.model_type}; give one such as Llama")
     return {
         "n_layers": text.num_hidden_layers,
         "d_model": text.hidden_size,
@@ -102,11 +141,6 @@ def spec_of(config: PretrainedConfig, name: str, hub_id: str | None = None) -> M
     """The specification of a model outside the table, read off its configuration."""
     given = {"name": name, "hub_id": hub_id or name, **_dimensions(config)}
     return validated(ModelSpec, given, f"size of the model {shown(name)}:")
-
-
-def _spec_of_folder(folder: Path, name: str, hub_id: str | None = None) -> ModelSpec:
-    with quiet():
-        return spec_of(AutoConfig.from_pretrained(folder, trust_remote_code=False), name, hub_id)
 
 
 def _random_model(spec: ModelSpec, device: torch.device, dtype: str | None, seed: int) -> LanguageModel:

@@ -13,6 +13,7 @@ from emolib.base.paths import folder_label, means_folder, model_name
 from emolib.models import hub
 from emolib.models.bundled import BUNDLED, bundled_revision
 from emolib.models.content import content_hash
+from emolib.models.model_names import models_here
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
 OTHERWISE = f"use the bundled {BUNDLED}, or random_weights=true for the architecture alone"
@@ -93,7 +94,7 @@ def random_revision(spec: ModelSpec, seed: int) -> str:
 
 def unknown_model(name: str) -> NoReturn:
     """Raises `UserError` with the nearest names of the table."""
-    known = [*model_table(), *(alias for spec in model_table().values() for alias in spec.aliases)]
+    known = [*model_table(), *(alias for spec in model_table().values() for alias in spec.aliases), *models_here()]
     raise UserError(
         f"unknown model {shown(name)} (neither a table entry, a hub id nor a local folder): {nearest(name, known)}"
     )

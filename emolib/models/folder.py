@@ -1,0 +1,258 @@
+"""The one reader of model folders: a user's own, or what the hub sent.
+
+Everything that can be wrong with a folder is found here, before anything is allocated and before a notebook starts:
+paths, JSON files, sizes, headers of weights, the names of all tensors (by transformers itself, on a device without
+memory), and the tokenizer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+
+from emolib.base.errors import UserError, nearest, shown
+from emolib.models.model_names import CONFIG
+from emolib.models.settings_files import OPTIONAL, one_of, read_settings
+from emolib.models.silence import quiet
+from emolib.models.sizes import check_sizes
+from emolib.models.stored_names import refuse_not_finite, refuse_strays, refuse_two_heads
+from emolib.models.weight_files import Stored, stored_tensors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+VOCABULARIES = (
+    ("tokenizer.json",),
+    ("vocab.json", "merges.txt"),
+    ("vocab.txt",),
+    ("*.model",),
+    ("*.tiktoken",),
+    ("tekken.json",),
+)
+COPY_TOKENIZER = "copy tokenizer.json and tokenizer_config.json of the base model into the folder"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that was looked through.
+
+    Attributes:
+        path: where it lies.
+        called: the model as its user called it.
+        config: what `config.json` makes of it.
+        stored: what its files of weights hold.
+    """
+
+    path: Path
+    called: str
+    config: PretrainedConfig
+    stored: Stored
+
+
+def read_folder(path: Path, called: str, *, verified: bool = False) -> ModelFolder:
+    """Looks a model folder through; a folder that has not changed since is not looked through again.
+
+    Args:
+        path: a folder with a `config.json`.
+        called: the model as its user called it, for messages.
+        verified: a hash has shown that the files are as they were made; names of tensors and tokenizer are looked at
+            when they are loaded.
+
+    Raises:
+        UserError: anything in the folder that would keep it from being loaded, or make another model of it.
+    """
+    return _read(path.absolute(), called, _state(path, called), verified)
+
+
+def load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
+    """The model in memory, on the CPU, with eager attention.
+
+    Raises:
+        UserError: a weight that is missing, left over, of another shape or not finite.
+    """
+    network = _loaded(folder, dtype)
+    refuse_not_finite(network, folder.stored, folder.called)
+    # a model's class decides how it is run; what config.json calls it may be its base model
+    network.config.architectures = [type(network).__name__]
+    return network
+
+
+def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
+    """The tokenizer.
+
+    Raises:
+        UserError: there is none, it is damaged, or it has tokens that the model has no embedding for.
+    """
+    called = shown(folder.called)
+    if not one_of(folder.path, VOCABULARIES):
+        raise UserError(f"expected a tokenizer in {called}, found none; {COPY_TOKENIZER}")
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False)
+            vocabulary = tokenizer.get_vocab()
+            ids = tokenizer("A text, to see.").input_ids
+    except BaseException as error:  # the tokenizers library panics with an exception of its own
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        if "custom code" in str(error) or "trust_remote_code" in str(error):
+            raise UserError(
+                f"the tokenizer of {called} is code of its own, which is not run; {COPY_TOKENIZER}"
+            ) from error
+        raise UserError(f"cannot read the tokenizer of {called} ({_reason(error)}); {COPY_TOKENIZER}") from error
+    if not ids:
+        raise UserError(
+            f"the tokenizer of {called} makes no token of a text, its vocabulary is missing; {COPY_TOKENIZER}"
+        )
+    _check_vocabulary(folder, vocabulary, tokenizer)
+    return tokenizer
+
+
+def _check_vocabulary(folder: ModelFolder, vocabulary: Mapping[str, int], tokenizer: PreTrainedTokenizerBase) -> None:
+    called, n_rows = shown(folder.called), folder.config.get_text_config().vocab_size
+    last = max(vocabulary, key=lambda token: vocabulary[token])
+    if vocabulary[last] >= n_rows:
+        raise UserError(
+            f"the tokenizer of {called} has ids up to {vocabulary[last]} ({shown(last, 30)}), the embedding only "
+            f"{n_rows} rows; copy the tokenizer that belongs to the weights, or save the model again after "
+            f"resize_token_embeddings({vocabulary[last] + 1})"
+        )
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is None:
+        raise UserError(
+            f"the tokenizer of {called} names no eos_token and no pad_token; name one in its tokenizer_config.json"
+        )
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, called: str, state: tuple[Any, ...], verified: bool) -> ModelFolder:
+    settings = read_settings(path / CONFIG, called)
+    for name in OPTIONAL:
+        if os.path.lexists(path / name):
+            found = read_settings(path / name, called)
+            if name == "generation_config.json":
+                _check_end(found, settings, called)
+    check_sizes(settings, called)
+    _check_kind(settings, called)
+    config = _configuration(path, called)
+    folder = ModelFolder(path, called, config, stored_tensors(path, called, settings))
+    if not verified:
+        refuse_two_heads(_loaded(folder, torch.float32, device="meta"), folder.stored, called)
+        load_tokenizer(folder)
+    return folder
+
+
+def _state(path: Path, called: str) -> tuple[Any, ...]:
+    """What changes when a file of the folder does."""
+    try:
+        found = [(entry.name, os.stat(entry.path)) for entry in os.scandir(path) if os.path.exists(entry.path)]
+    except OSError as error:
+        raise UserError(f"cannot read the folder {shown(called)} ({error.strerror}); allow reading it") from error
+    return tuple(sorted((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found))
+
+
+def _check_kind(settings: Mapping[str, Any], called: str) -> None:
+    """Raises `UserError` unless transformers' own code runs it, forwards, one token after the other."""
+    kind, of = settings.get("model_type"), f"in config.json of {shown(called)}"
+    has_code = isinstance(settings.get("auto_map"), dict)
+    if not isinstance(kind, str) or not kind:
+        raise UserError(f"expected model_type {of} (such as llama), got {shown(kind)}; fetch the file again")
+    if kind not in CONFIG_MAPPING_NAMES:
+        if has_code:
+            raise UserError(
+                f"model_type {shown(kind)} {of} is run by code of its own (auto_map), which is never run here; take a "
+                "model whose architecture transformers has"
+            )
+        known = nearest(kind, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES).partition(" Valid:")[0]
+        raise UserError(f"unknown model_type {shown(kind)} {of} (transformers {_version()}): {known}")
+    if settings.get("is_encoder_decoder") is True or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UserError(f"expected a causal language model, got model_type {shown(kind)} {of}, which is none; {OTHER}")
+    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and settings.get("is_decoder") is not True:
+        raise UserError(
+            f"expected a causal language model, got model_type {shown(kind)} {of}, an encoder that reads both ways; "
+            f"{OTHER}"
+        )
+    if settings.get("quantization_config"):
+        raise UserError(
+            f"expected full weights, got quantization_config {of}: quantised models are not read; take the original, "
+            "or save it again after dequantize()"
+        )
+
+
+OTHER = "give one such as GPT-2, Llama or Qwen"
+
+
+def _check_end(generation: Mapping[str, Any], settings: Mapping[str, Any], called: str) -> None:
+    """Raises `UserError` where no text could ever end by the ids in `generation_config.json`."""
+    ends = generation.get("eos_token_id")
+    size = settings.get("vocab_size")
+    for end in ends if isinstance(ends, list) else [ends]:
+        whole = isinstance(end, int) and not isinstance(end, bool)
+        if end is not None and (not whole or (isinstance(size, int) and end >= size)):
+            raise UserError(
+                f"expected eos_token_id in generation_config.json of {shown(called)} to be ids of the vocabulary, got "
+                f"{shown(end)}; correct it, or fetch it again"
+            )
+
+
+def _configuration(path: Path, called: str) -> PretrainedConfig:
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except Exception as error:  # a foreign file: whatever the library makes of it is the file's fault
+        raise _unloadable(called, error) from error
+
+
+def _loaded(folder: ModelFolder, dtype: torch.dtype, device: str | None = None) -> PreTrainedModel:
+    """What transformers makes of the folder; on device `meta` names and shapes alone, without memory."""
+    try:
+        with quiet():
+            network, report = AutoModelForCausalLM.from_pretrained(
+                folder.path,
+                dtype=dtype,
+                attn_implementation="eager",
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # they are told by name below
+                output_loading_info=True,
+                **({"device_map": {"": device}} if device else {}),
+            )
+    except Exception as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            raise UserError(
+                f"not enough memory to load {shown(folder.called)}; take dtype=bfloat16, or a smaller model"
+            ) from error
+        raise _unloadable(folder.called, error) from error
+    refuse_strays(report, folder.stored, folder.called)
+    return network
+
+
+def _unloadable(called: str, error: BaseException) -> UserError:
+    return UserError(
+        f"transformers makes no model of config.json of {shown(called)} ({_reason(error)}); correct it, or fetch it "
+        "again"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of a library's message says what was wrong; what comes before says where in the library."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "trust_remote_code" not in line]
+    text = re.sub(r"^(?:\w+Error|\w+Exception): ", "", lines[-1] if lines else "")
+    return f"{type(error).__name__}: {shown(text, 200)[1:-1]}" if text else type(error).__name__
+
+
+def _version() -> str:
+    from transformers import __version__
+
+    return __version__
