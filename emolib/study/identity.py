@@ -7,14 +7,22 @@ in its manifest; a phase whose artifacts are others now is stale, too (`emolib.s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emolib.base import store
+from emolib.base.config import find_model
 from emolib.base.errors import UserError
-from emolib.base.parameters import Parameters, PatchingParameters, StatisticsParameters, VectorParameters
-from emolib.base.paths import ResultPaths, prompting_file
+from emolib.base.parameters import (
+    DatasetParameters,
+    ExtractionParameters,
+    Parameters,
+    PatchingParameters,
+    StatisticsParameters,
+    VectorParameters,
+)
+from emolib.base.paths import ResultPaths, params_folder, prompting_file
 from emolib.models.sources import model_identity
 from emolib.scoring import version_of
 from emolib.scoring.corpora import CORPUS, corpus_folder
@@ -59,12 +67,14 @@ def identity(
     paths: ResultPaths,
     *,
     dataset: Callable[[], str],
+    languages: Callable[[], Sequence[str]],
     model: Callable[[Mapping[str, Any]], ModelContent],
 ) -> dict[str, Any]:
     """What a finished phase's record must say for the phase to count as done.
 
     Args:
         dataset: gives the digest of the data set.
+        languages: gives those of its texts.
         model: gives what the model of a phase with these parameters is made of.
     """
     values = {key: value for key, value in parameters(params, paths).items() if key not in NOT_MATCHED}
@@ -72,7 +82,7 @@ def identity(
     found["dataset"] = dataset()
     if isinstance(params, StatisticsParameters):
         return {**found, "read": _records(paths, model)}
-    return {**found, "model": model(values), **_files(params)}
+    return {**found, "model": model(values), **_files(params, languages)}
 
 
 def parameters(params: Parameters | StatisticsParameters, paths: ResultPaths) -> dict[str, Any]:
@@ -108,12 +118,18 @@ def _still_holds(matched: Any, content: Callable[[Mapping[str, Any]], ModelConte
         return True
 
 
-def _files(params: Parameters) -> dict[str, str | None]:
-    """What the other files hold that a phase's parameters, or the phase itself, name."""
+def _files(params: Parameters, languages: Callable[[], Sequence[str]]) -> dict[str, Any]:
+    """What is read besides, by content: files that a parameter or the phase itself names, the table's word on chat."""
     files: dict[str, Path | None] = {}
+    if isinstance(params, DatasetParameters | ExtractionParameters):
+        lists = {file.stem: file for file in params_folder("keywords").glob("*.yaml")}
+        files = {f"keywords/{language}": lists.get(language) for language in languages()}
     if isinstance(params, VectorParameters):
         folder = corpus_folder(params.corpus)
         files["corpus"] = folder / CORPUS if folder else None
+    found: dict[str, Any] = {}
     if isinstance(params, PatchingParameters):
         files["prompting"] = prompting_file()
-    return {name: store.sha256_of(file) if file else None for name, file in files.items()}
+        spec = find_model(params.model)
+        found["chat"] = spec is not None and spec.chat
+    return found | {name: store.sha256_of(file) if file else None for name, file in files.items()}

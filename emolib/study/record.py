@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,23 +26,26 @@ class Record:
         paths: ResultPaths,
         *,
         dataset: Callable[[], str],
+        languages: Callable[[], Sequence[str]],
         model: Callable[[Mapping[str, Any]], ModelContent],
     ) -> None:
         """Nothing is read or written yet.
 
         Args:
             dataset: gives the digest of the data set; called when it is needed.
+            languages: gives those of its texts; called when they are needed.
             model: gives what the model of a phase with these parameters is made of; called when it is needed.
         """
         self.path = paths.record(params.phase)
         self._params = params
         self._paths = paths
         self._dataset = dataset
+        self._languages = languages
         self._model = model
 
     def identity(self) -> dict[str, Any]:
         """What decides whether a finished phase is still current."""
-        return identity(self._params, self._paths, dataset=self._dataset, model=self._model)
+        return identity(self._params, self._paths, dataset=self._dataset, languages=self._languages, model=self._model)
 
     def parameters(self) -> dict[str, Any]:
         """Every resolved parameter, see `emolib.study.identity.parameters`."""
@@ -57,7 +60,7 @@ class Record:
         Raises:
             UserError: there is a record, but the model's folder is gone, or nothing is known of the hub's model.
         """
-        if store.read_manifest(self.path) is None:  # nothing to hold the model against
+        if not self.path.exists() or store.read_manifest(self.path) is None:  # nothing to hold the model against
             return "missing"
         found = store.state(self.path, self.identity())
         return "stale" if found == "done" and self._behind() else found

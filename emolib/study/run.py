@@ -103,7 +103,13 @@ class Run:
         self.paths = result_paths(params.profile, file_name(params.model), params.phase, variant)
         self.artifacts = Artifacts(self.paths, lambda: self.lm, begun=self._note_variant, force=force, png=params.png)
         self.contents = contents or ModelContents()
-        self.record = Record(params, self.paths, dataset=lambda: self.dataset_digest, model=self.model_content)
+        self.record = Record(
+            params,
+            self.paths,
+            dataset=lambda: self.dataset_digest,
+            languages=lambda: sorted(set(self.data["lang"])),
+            model=self.model_content,
+        )
         self.progress = Progress(params.phase)
         self.kept_values: dict[Hashable, Any] = {}
         self._started = time.perf_counter()

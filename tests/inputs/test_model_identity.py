@@ -14,7 +14,7 @@ import pytest
 from model_folders import flip, save_model, set_key
 from refusals import Place, Refusal, one_good_line, refused, refused_call
 
-from emolib.base import paths, store
+from emolib.base import config, paths, store
 from emolib.base.errors import UserError
 from emolib.base.parameters import resolve
 from emolib.models import content, hub
@@ -422,6 +422,33 @@ def test_prompting_words_are_part_of_what_phase_5_stands_on(
     assert found["phase5"] == "stale" and found["phase3"] == "done"
 
 
+def test_word_lists_of_the_data_sets_languages_are_part_of_what_it_stands_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = str(save_model(place.folder / "mine"))
+    finish_all(model)
+    lists = shutil.copytree(paths.params_folder("keywords"), tmp_path / "keywords")
+    monkeypatch.setattr("emolib.study.identity.params_folder", lambda kind: lists)
+    (lists / "xx.yaml").write_text("labels: {}")  # a language of no text
+    assert set(states(model).values()) == {"done"}
+    (lists / "en.yaml").write_text((lists / "en.yaml").read_text() + "\n# changed\n")
+    assert states(model)["phase1"] == "stale"
+
+
+def test_the_tables_word_on_type_and_chat_counts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeHub(monkeypatch, COMMIT)
+    finish_all("gpt2_small")
+    spec = config.model_table()["gpt2_small"]
+    changed = {"chat": spec.model_copy(update={"chat": True}), "dtype": spec.model_copy(update={"dtype": "bfloat16"})}
+    changed["quantization"] = spec.model_copy(update={"quantization": "int8"})
+    found = {}
+    for name, other in changed.items():
+        monkeypatch.setattr("emolib.base.config.model_table", lambda other=other: {other.name: other})
+        found[name] = list(states("gpt2_small").values())
+    assert found["chat"] == ["done", "done", "done", "stale", "stale"]
+    assert found["dtype"] == found["quantization"] == ["stale"] * 5
+
+
 def test_another_corpus_in_the_same_place_makes_phase_3_stale(place: Place) -> None:
     model = str(save_model(place.folder / "mine"))
     corpus = place.folder / "corpus"
@@ -432,6 +459,38 @@ def test_another_corpus_in_the_same_place_makes_phase_3_stale(place: Place) -> N
     assert open_run("quick", model, "phase3", corpus=str(corpus)).record.state() == "done"
     (corpus / "dev.tsv").write_text("two")
     assert open_run("quick", model, "phase3", corpus=str(corpus)).record.state() == "stale"
+
+
+ROW = {"scenario": "s1", "topic": "t", "lang": "en", "style": "explicit", "split": "train"}
+
+
+def save_texts(file: Path, word: str) -> str:
+    rows = [
+        {**ROW, "id": f"{split}{i}{label}", "scenario": f"{split}{i}", "split": split, "emotion": label}
+        | {"text": f"{word} {label} {i} in {split}."}
+        for split in ("train", "validation", "test")
+        for i in range(4)
+        for label in ("neutral", "joy")
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return str(file)
+
+
+def test_data_sets_of_one_name_have_places_of_their_own_and_follow_their_content(place: Place) -> None:
+    model = str(save_model(place.folder / "mine"))
+    one, other = (save_texts(place.folder / name / "x.jsonl", name) for name in ("a", "b"))
+    runs = [
+        open_run("quick", model, "phase1", dataset=file, n_train=4, n_validation=2, n_test=2) for file in (one, other)
+    ]
+    assert len({run.paths.dataset("label_counts") for run in runs}) == len({phases.report_of(run) for run in runs}) == 2
+    for run in runs:
+        finish(run)
+    given = {"dataset": one, "n_train": 4, "n_validation": 2, "n_test": 2}
+    assert phases.status("quick", model, given)[0].state == "done"
+    save_texts(Path(other), "changed")
+    assert phases.status("quick", model, given)[0].state == "done"
+    assert phases.status("quick", model, {**given, "dataset": other})[0].state == "stale"
 
 
 # places: one for each model, whatever it is called
