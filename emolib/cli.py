@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
-import yaml
 
 from emolib.base.errors import UserError, one_line, shown
 
@@ -28,20 +27,22 @@ MISUSE: type[typer.BadParameter] = next(
 Profile = Annotated[str, typer.Option(help="A name in params/profiles/.")]
 Model = Annotated[str, typer.Option(help="A name in params/models/, a hub id, or a local folder.")]
 VariantName = Annotated[str | None, typer.Option(help="A name that `emolib variants` lists, in place of the profile.")]
-Settings = Annotated[list[str] | None, typer.Option("-p", "--param", help="key=value (YAML); may be repeated.")]
+Settings = Annotated[list[str] | None, typer.Option("-p", "--param", help="key=value (lists: 1,2); repeatable.")]
 
 
 def _parsed(settings: list[str] | None, layers: str | None = None) -> dict[str, Any]:
+    """Each parameter's text as it was given: what it means is for the parameter's type to say."""
     values: dict[str, Any] = {}
     for item in settings or []:
         key, equals, text = item.partition("=")
         if not equals or not key:
             raise UserError(f"expected -p key=value, got {shown(item)}")
-        try:
-            values[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"expected a YAML value in -p {key}=…, got {shown(text)}") from error
+        if key in values:
+            raise UserError(f"{shown(key)} is given twice; keep one -p {shown(key)[1:-1]}=…")
+        values[key] = text
     if layers is not None:
+        if "layers" in values:
+            raise UserError("layers are given twice, by --layers and by -p layers=…; keep one")
         values["layers"] = layers
     return values
 

@@ -4,23 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from emolib.base import paths
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.model_entries import checked_table
+from emolib.base.parameter_types import MOST_LAYERS
+from emolib.base.reading import field_type, read_as
+from emolib.base.yaml_files import read_mapping
 
 M = TypeVar("M", bound=BaseModel)
 
 
 class Frozen(BaseModel):
-    """Checked when it is made, never changed, and refusing keys that it does not know."""
+    """Checked when it is made, never changed, and refusing keys that it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    A text is read as its field's type says, whatever else is given must be of that type (`emolib.base.reading`).
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), strict=True, allow_inf_nan=False, regex_engine="python-re"
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read(cls, value: Any, info: ValidationInfo) -> Any:
+        return read_as(field_type(cls, info.field_name or ""), value)
+
+
+def _bounded(config: dict[str, Any]) -> dict[str, Any]:
+    """No count of layers that a library would expand before anybody looked at it, and no number beyond any model's."""
+    for name, value in config.items():
+        limit = MOST_LAYERS if "layer" in name else 10**9
+        if isinstance(value, int | float) and abs(value) > limit:
+            raise ValueError(f"expected {name} of at most {limit:,}, got {shown(value)}")
+    return config
+
+
+Width = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Bundled(Frozen):
@@ -44,31 +67,31 @@ class ModelSpec(Frozen):
     gated: bool = False
     chat: bool = False
     bundled: Bundled | None = None
-    n_layers: int
-    d_model: int
-    n_heads: int
-    n_kv_heads: int
-    d_vocab: int
+    n_layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)]
+    d_model: Width
+    n_heads: Width
+    n_kv_heads: Width
+    d_vocab: Annotated[int, Field(ge=1, le=10_000_000)]
     random_weights: bool = False
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: Annotated[dict[str, Any], AfterValidator(_bounded)] = Field(default_factory=dict)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"expected YAML in {paths.display(path)}: {' '.join(str(error).split())}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"expected a mapping in {paths.display(path)}, got {type(value).__name__}")
-    return value
-
-
-def _first_problem(error: ValidationError, kind: str, valid: list[str]) -> UserError:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
+def _first_problem(error: ValidationError, kind: str, model: type[BaseModel]) -> UserError:
+    valid = list(model.model_fields)
+    named = {name for part in (model, Bundled) for name in part.model_fields}
+    # a value that may be of several types has a problem with each: what tells most is the limit that it passed
+    problems = error.errors()
+    problem = next((p for p in problems if not p["type"].endswith(("_type", "literal_error"))), problems[0])
+    first, *rest = problem["loc"] or ("",)
+    where = ".".join([str(first), *(part for part in rest if isinstance(part, str) and part in named)])
     if problem["type"] == "extra_forbidden":
-        return UserError(f"unknown {kind} {shown(where)}: {nearest(where, valid)}")
-    message = problem["msg"].removeprefix("Value error, ")
+        unknown = ".".join(map(str, problem["loc"]))
+        return UserError(f"unknown {kind} {shown(unknown)}: {nearest(unknown, valid)}")
+    if problem["type"] == "missing":
+        return UserError(f"{kind} {shown(where)}: expected a value, it is missing")
+    if problem["type"] == "too_short":
+        return UserError(f"{kind} {shown(where)}: expected at least one value, got none")
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected a value")
     return UserError(f"{kind} {shown(where)}: {message} (got {shown(problem['input'])})")
 
 
@@ -81,7 +104,7 @@ def validated(model: type[M], values: Mapping[str, Any], kind: str) -> M:
     try:
         return model(**values)
     except ValidationError as error:
-        raise _first_problem(error, kind, list(model.model_fields)) from error
+        raise _first_problem(error, kind, model) from error
 
 
 @lru_cache(maxsize=1)
@@ -93,14 +116,14 @@ def model_table() -> dict[str, ModelSpec]:
     """
     entries = {}
     for path in sorted(paths.params_folder("models").glob("*.yaml")):
-        entries[path] = validated(ModelSpec, _read_yaml(path), f"key in {paths.display(path)}")
+        entries[path] = validated(ModelSpec, read_mapping(path, as_written=True), f"key in {paths.display(path)}")
     return checked_table(entries)
 
 
 @lru_cache(maxsize=8)
 def scorer_settings(name: str) -> dict[str, Any]:
     """What `params/scorers/<name>.yaml` says."""
-    return _read_yaml(paths.params_folder("scorers") / f"{name}.yaml")
+    return read_mapping(paths.params_folder("scorers") / f"{name}.yaml")
 
 
 def find_model(name: str) -> ModelSpec | None:
@@ -121,8 +144,12 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in paths.params_folder("profiles").glob("*.yaml"))
 
 
-def load_profile(name: str) -> dict[str, Any]:
-    """The mapping in `params/profiles/<name>.yaml`: common parameters, and one mapping per phase."""
+def load_profile(name: str, *, as_written: bool = False) -> dict[str, Any]:
+    """The mapping in `params/profiles/<name>.yaml`: common parameters, and one mapping per phase.
+
+    Args:
+        as_written: see `emolib.base.yaml_files.read_mapping`.
+    """
     if name not in profile_names():
         raise UserError(f"unknown profile {shown(name)}: {nearest(name, profile_names())}")
-    return _read_yaml(paths.params_folder("profiles") / f"{name}.yaml")
+    return read_mapping(paths.params_folder("profiles") / f"{name}.yaml", as_written=as_written)

@@ -10,10 +10,9 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 
-import yaml
-
 from emolib.base import paths
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.yaml_files import read_mapping
 
 DEFAULT = "ja"
 READ_BY_NAME = ("labels", "styles")  # what `name` knows
@@ -101,8 +100,4 @@ def _file(language: str, root: str | None) -> object:
         raise UserError(
             f"no words in the language {shown(language)} (EMOLIB_LANGUAGE): {nearest(language, languages())}"
         )
-    path = paths.params_folder("wording") / f"{language}.yaml"
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"expected YAML in {paths.display(path)}, got {' '.join(str(error).split())}") from error
+    return read_mapping(paths.params_folder("wording") / f"{language}.yaml")

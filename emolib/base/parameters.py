@@ -6,67 +6,43 @@ names the nearest valid one.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from emolib.base.config import Frozen, find_model, load_profile, validated
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.given_paths import Place
+from emolib.base.parameter_types import (
+    Alphas,
+    Ascending,
+    CorpusFolder,
+    Count,
+    DataFile,
+    Folds,
+    Inside,
+    Layers,
+    Mode,
+    Position,
+    Rows,
+    Schedule,
+    Seed,
+    Several,
+    Site,
+    Size,
+    Text,
+    Tokens,
+    VectorPosition,
+)
 from emolib.base.paths import model_name
+from emolib.base.reading import as_given, field_type, is_nothing, read_as
 
 
-def _finite(values: tuple[float, ...]) -> tuple[float, ...]:
-    for value in values:
-        if not math.isfinite(value):
-            raise ValueError(f"expected finite alphas, got {value}")
-    return values
-
-
-def _added(values: tuple[float, ...]) -> tuple[float, ...]:
-    for value in values:
-        if value < 0:
-            raise ValueError(
-                f"expected alphas of at least 0, got {value:g}; the opposite of the chosen one is measured beside it"
-            )
-    return values
-
-
-def parse_layers(value: Any) -> Any:
-    """`"0-3,8"` or `5` or a list becomes a sorted tuple of layers; `"all"` the empty tuple; None stays None."""
-    if value is None:
-        return None
-    if value == "all":
-        return ()
-    if isinstance(value, int):
-        return (value,)
-    if isinstance(value, str):
-        layers: set[int] = set()
-        for part in value.split(","):
-            match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
-            if not match:
-                raise ValueError(f"expected layers such as 0-17, 3,5,8 or all, got {shown(value)}")
-            first, last = int(match[1]), int(match[2] or match[1])
-            layers.update(range(first, last + 1))
-        return tuple(sorted(layers))
-    return tuple(value)
-
-
-def _listed(value: Any) -> Any:
-    """`"effect,k"` becomes a tuple, as a command line gives it."""
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(parse_layers)]
-Alphas = Annotated[tuple[float, ...], AfterValidator(_finite), AfterValidator(_added), Field(min_length=1)]
-Position = Literal["last", "mean", "trigger", "all"]
-Schedule = Literal["constant"] | Annotated[float, Field(gt=0, le=1)] | tuple[float, ...]
-VectorPosition = Literal["last", "mean"]  # at the trigger there are no neutral texts for the controls
-Mode = Literal["effect", "power", "k"]
-Modes = Annotated[tuple[Mode, ...], BeforeValidator(_listed), Field(min_length=1)]
-Site = Literal["resid_pre", "resid_post", "attn_out", "mlp_out", "z", "pattern"]
+def _crossed(folds: int) -> int:
+    if folds == 1:
+        raise ValueError("expected 0 (the data set's own split) or at least 2 folds")
+    return folds
 
 
 class Parameters(Frozen):
@@ -75,51 +51,53 @@ class Parameters(Frozen):
     profile: str
     model: str
     phase: str
-    dataset: str = "data/emotion_dataset.jsonl"
-    neutral: str = "neutral"
-    n_train: int = Field(40, ge=4, description="training scenarios (each gives one text per label)")
-    n_validation: int = Field(24, ge=2, description="validation scenarios")
-    n_test: int = Field(24, ge=2, description="test scenarios")
-    seed: int = Field(0, ge=0)
-    device: str = "auto"
+    dataset: DataFile = "data/emotion_dataset.jsonl"
+    neutral: Text = "neutral"
+    n_train: Count = Field(40, ge=4, description="training scenarios (each gives one text per label)")
+    n_validation: Count = Field(24, ge=2, description="validation scenarios")
+    n_test: Count = Field(24, ge=2, description="test scenarios")
+    seed: Seed = Field(0, ge=0)
+    device: Text = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     random_weights: bool = False
     png: bool = Field(False, description="write every figure as PNG too; needs the extra `png` and a Chrome")
-    backend: str = Field("bundled", description="which scorers, a key of emolib.scoring.BACKENDS")
+    backend: Text = Field("bundled", description="which scorers, a key of emolib.scoring.BACKENDS")
 
 
 class DatasetParameters(Parameters):
     """Phase 1."""
 
     near_duplicate: float = Field(85.0, gt=0, le=100, description="token-set ratio that counts as near-duplicate")
-    n_folds: int = Field(5, ge=2)
+    n_folds: Folds = Field(5, ge=2)
 
 
 class ActivationParameters(Parameters):
     """What everything that reads activations needs to know."""
 
-    sites: tuple[Site, ...] = ("resid_pre", "mlp_out")
+    sites: Several[Site] = ("resid_pre", "mlp_out")
     storage: Literal["float32", "float16"] = Field("float32", description="how activations are stored")
-    extraction_batch: int = Field(32, ge=1)
+    extraction_batch: Rows = Field(32, ge=1)
 
 
 class ExtractionParameters(ActivationParameters):
     """Phase 2."""
 
-    positions: tuple[Position, ...] = Field(("last", "mean", "trigger"), min_length=1)
+    positions: Several[Position] = ("last", "mean", "trigger")
     layers: Layers = Field(None, description="those extracted; a shard makes the same files as a whole run")
 
 
 class VectorParameters(ActivationParameters):
     """Phase 3."""
 
-    n_halves: int = Field(50, ge=2, description="random splits for the split-half stability")
-    n_shuffles: int = Field(20, ge=1, description="label shuffles for the null of probes and subspaces")
-    n_bootstrap: int = Field(1000, ge=50, description="resamples of scenarios for intervals")
-    n_folds: int = Field(5, ge=2, description="folds of Phase 1's leak table, which decides what is regressed out")
-    k_max: int = Field(8, ge=1, description="largest dimension of the emotion subspaces")
-    corpus: str = Field("data/goemotions", description="folder of GoEmotions' TSV files; dev is read where at hand")
-    n_corpus: int = Field(1500, ge=100, description="texts drawn from the corpus")
+    n_halves: Count = Field(50, ge=2, description="random splits for the split-half stability")
+    n_shuffles: Count = Field(20, ge=1, description="label shuffles for the null of probes and subspaces")
+    n_bootstrap: Count = Field(1000, ge=50, description="resamples of scenarios for intervals")
+    n_folds: Folds = Field(5, ge=2, description="folds of Phase 1's leak table, which decides what is regressed out")
+    k_max: Count = Field(8, ge=1, description="largest dimension of the emotion subspaces")
+    corpus: CorpusFolder = Field(
+        "data/goemotions", description="folder of GoEmotions' TSV files; dev is read if at hand"
+    )
+    n_corpus: Count = Field(1500, ge=100, description="texts drawn from the corpus")
 
 
 class PatchingParameters(ActivationParameters):
@@ -130,26 +108,28 @@ class PatchingParameters(ActivationParameters):
         "explicit", description="style of the training texts that the steering vectors are fitted on"
     )
     layers: Layers = Field(None, description="layers tried; all: every one; not given: a spread over the middle third")
-    n_layer_points: int = Field(6, ge=1, description="layers tried when `layers` is not given")
+    n_layer_points: Count = Field(6, ge=1, description="layers tried when `layers` is not given")
     alphas: Alphas = (0.2, 0.3, 0.4)
     unit: Literal["resid", "vector"] = "resid"
-    window: int = Field(3, ge=1)
+    window: Count = Field(3, ge=1)
     schedule: Schedule = Field("constant", description="constant, a rate of decay per step, or a factor per step")
     prompt_format: Literal["raw", "chat"] = Field("raw", description="chat: prompts go into the model's chat format")
     bos: Literal["model", "always"] = Field(
         "model", description="always: prompts begin with the beginning-of-sequence token though the tokenizer adds none"
     )
-    max_new_tokens: int = Field(30, ge=5)
-    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    max_new_tokens: Tokens = Field(30, ge=5)
+    temperature: Size = Field(0.0, ge=0, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1)
-    n_samples: int = Field(1, ge=1, description="texts per prompt and setting, when sampling")
-    n_controls: int = Field(59, ge=1, description="directions per family of controls")
-    subspace_k: int = Field(1, ge=1, description="directions of the subspace steers")
-    folds: int = Field(0, ge=0, description="0: the data set's split; k: cross-fitted over k folds of scenarios")
-    smallest_d: float = Field(0.5, gt=0, description="smallest d_z of interest; decides what counts as underpowered")
+    n_samples: Count = Field(1, ge=1, description="texts per prompt and setting, when sampling")
+    n_controls: Count = Field(59, ge=1, description="directions per family of controls")
+    subspace_k: Count = Field(1, ge=1, description="directions of the subspace steers")
+    folds: Annotated[Folds, AfterValidator(_crossed)] = Field(
+        0, ge=0, description="0: the data set's split; k: cross-fitted over k folds of scenarios"
+    )
+    smallest_d: Size = Field(0.5, gt=0, description="smallest d_z of interest; decides what counts as underpowered")
     broken_margin: float = Field(0.1, ge=0, le=1, description="broken share allowed above the baseline's")
-    n_resamples: int = Field(2000, ge=50)
-    generation_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+    n_resamples: Count = Field(2000, ge=50)
+    generation_batch: Annotated[Rows, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="rows at once; auto measures it at the start of a run and keeps to it"
     )
 
@@ -172,15 +152,15 @@ class StatisticsParameters(Frozen):
     model: str
     phase: str
     png: bool = Field(False, description="write every figure as PNG too; needs the extra `png` and a Chrome")
-    variant: str | None = Field(None, description="variant of the profile whose tables are read (`emolib variants`)")
-    modes: Modes = Field(("effect", "power", "k"), description="which of its tables are written")
-    n_bootstrap: Annotated[int, Field(ge=50)] | None = Field(
+    variant: Text | None = Field(None, description="variant of the profile whose tables are read (`emolib variants`)")
+    modes: Several[Mode] = Field(("effect", "power", "k"), description="which of its tables are written")
+    n_bootstrap: Annotated[Count, Field(ge=50)] | None = Field(
         None, description="resamples of scenarios for the intervals; None: as many as the model's Phase 5 took"
     )
-    ds: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.2, 0.3, 0.5), min_length=1, description="assumed d_z")
-    powers: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field((0.8, 0.85), min_length=1)
+    ds: Ascending[Annotated[Size, Field(gt=0)]] = Field((0.2, 0.3, 0.5), description="assumed d_z")
+    powers: Ascending[Inside] = (0.8, 0.85)
     significance: float = Field(0.05, gt=0, lt=1, description="level of the two-sided tests")
-    smallest_d: float = Field(0.5, gt=0, description="smallest d_z of interest; what a design must be able to detect")
+    smallest_d: Size = Field(0.5, gt=0, description="smallest d_z of interest; what a design must be able to detect")
 
     @model_validator(mode="before")
     @classmethod
@@ -202,18 +182,28 @@ PHASE_PARAMETERS: dict[str, type[Parameters | StatisticsParameters]] = {
 
 def _checked_profile(name: str) -> dict[str, Any]:
     """What the profile's file says; every key one that some phase knows."""
-    values = load_profile(name)
-    valid = [*Parameters.model_fields, *PHASE_PARAMETERS]
+    values = load_profile(name, as_written=True)
+    common = [key for key in Parameters.model_fields if key not in RESERVED]
     for key in values:
-        if key not in valid:
-            raise UserError(f"unknown key {shown(key)} in profile {shown(name)}: {nearest(key, valid)}")
-    for phase, schema in PHASE_PARAMETERS.items():
-        for key in values.get(phase) or {}:
-            if key not in schema.model_fields:
-                raise UserError(
-                    f"unknown key {phase}.{key} in profile {shown(name)}: {nearest(key, schema.model_fields)}"
-                )
+        if key not in (*common, *PHASE_PARAMETERS):
+            raise _unknown_key(key, name, [*common, *PHASE_PARAMETERS])
+    for phase in PHASE_PARAMETERS:
+        own, valid = values.get(phase, {}), parameter_names(phase)
+        if not isinstance(own, Mapping):
+            raise UserError(
+                f"expected parameters by name under {phase} in profile {shown(name)}, got {shown(own)}; "
+                f"write {phase}: {{name: value}} or leave it out"
+            )
+        for key in own:
+            if key not in valid:
+                raise _unknown_key(f"{phase}.{key}", name, valid)
     return values
+
+
+def _unknown_key(key: str, profile: str, valid: list[str]) -> UserError:
+    if key.rpartition(".")[2] in RESERVED:
+        return UserError(f"profile {shown(profile)} cannot set {shown(key)}: the command line says that; remove it")
+    return UserError(f"unknown key {shown(key)} in profile {shown(profile)}: {nearest(key, valid)}")
 
 
 def resolve(
@@ -236,13 +226,50 @@ def resolve(
     for key in overrides or {}:
         if key not in valid:
             raise UserError(f"unknown parameter {shown(key)} of {phase}: {nearest(key, valid)}")
-    given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    resolved = _resolved(profile, model, phase, given)
+    resolved = _resolved(profile, model, phase, read_overrides(phase, overrides or {}))
     spec = find_model(model)
     layers = getattr(resolved, "layers", None)
     if spec is not None and layers is not None:
         check_layers(layers, spec.n_layers)
     return resolved
+
+
+def read_overrides(phase: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A caller's values as their types have them; None and `null`, "as the profile says", left out.
+
+    What names a file or a folder is found here, where the caller stands, and named so that a notebook finds it, too.
+
+    Raises:
+        UserError: a value of another type, or a file that is not there.
+
+    >>> read_overrides("phase5", {"alphas": "0.2,0.3", "neutral": "no", "unit": None})
+    {'alphas': (0.2, 0.3), 'neutral': 'no'}
+    """
+    schema = PHASE_PARAMETERS[phase]
+    kinds = {key: field_type(schema, key) for key in given}
+    read = {}
+    for key, value in given.items():
+        if not is_nothing(kinds[key], value):
+            read[key] = _read(key, kinds[key], value)
+    return read
+
+
+def as_overrides(phase: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that JSON holds (a dump, a variant's file) as a caller gives them."""
+    return {key: as_given(field_type(PHASE_PARAMETERS[phase], key), value) for key, value in values.items()}
+
+
+def _read(key: str, kind: Any, value: Any) -> Any:
+    try:
+        if isinstance(value, list | tuple) and not value:
+            raise ValueError("expected at least one value, got none")
+        read = read_as(kind, value)
+    except ValueError as error:
+        raise UserError(f"parameter {shown(key)}: {error} (got {shown(value)})") from None
+    for place in getattr(kind, "__metadata__", ()):
+        if isinstance(place, Place):
+            return place.named(read)
+    return read
 
 
 def parameter_names(phase: str) -> list[str]:
@@ -263,9 +290,9 @@ def _resolved(profile: str, model: str, phase: str, given: Mapping[str, Any]) ->
     for name, other in PHASE_PARAMETERS.items():
         shared = next(base for base in schema.__mro__ if issubclass(base, Frozen) and issubclass(other, base))
         if name != phase:  # what both phases read must be the same for both, such as the sites
-            own = settings.get(name) or {}
+            own = settings.get(name, {})
             inherited.update({key: value for key, value in own.items() if key in shared.model_fields})
-    inherited.update(settings.get(phase) or {})
+    inherited.update(settings.get(phase, {}))
     spec = find_model(model)
     values = {**common, **inherited, **given, "profile": profile, "phase": phase}
     values["model"] = spec.name if spec else model_name(model)

@@ -16,7 +16,14 @@ from typing import Any
 
 from emolib.base import paths, store
 from emolib.base.errors import UserError, nearest, shown
-from emolib.base.parameters import PHASE_PARAMETERS, RESERVED, Parameters, StatisticsParameters, usual
+from emolib.base.parameters import (
+    PHASE_PARAMETERS,
+    RESERVED,
+    Parameters,
+    StatisticsParameters,
+    as_overrides,
+    usual,
+)
 
 # where and how a phase runs, and what else it draws; not what it finds
 NOT_COUNTED = {"device", "generation_batch", "png", "variant", *RESERVED}
@@ -59,7 +66,7 @@ class Variant:
     def overrides(self, phase: str) -> dict[str, Any]:
         """The parameters to open the phase with."""
         if phase not in READERS:
-            return dict(self.of_phase(phase).differs)
+            return as_overrides(phase, self.of_phase(phase).differs)
         own = {key.partition(".")[2]: value for key, value in self.differs.items() if key.startswith(f"{phase}.")}
         read = self.read_by(phase).name
         return own | ({"variant": read} if read else {})

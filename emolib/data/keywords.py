@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from emolib.base import paths, store
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.labels import spelled
+from emolib.base.yaml_files import read_mapping
 
 NEGATION_REACH = 3
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
@@ -99,8 +99,8 @@ def load_keywords(language: str = "en") -> KeywordList:
     if not path.is_file():
         known = [file.stem for file in paths.params_folder("keywords").glob("*.yaml")]
         raise UserError(f"no keyword lists for language {shown(language)}: {nearest(language, known)}")
-    lists = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(lists, dict) or not isinstance(lists.get("labels"), dict):
+    lists = read_mapping(path)
+    if not isinstance(lists.get("labels"), dict):
         raise UserError(f"expected `labels` with a list of words each in {paths.display(path)}, found none")
     negations = [word for word in _phrases(lists, "negations", path) if word != "n't"]
     return KeywordList(
@@ -113,12 +113,12 @@ def load_keywords(language: str = "en") -> KeywordList:
 
 
 def _phrases(lists: dict[str, Any], name: str, path: Path) -> list[str]:
-    """A list of the file. Checked, since YAML reads a bare `no` as false."""
+    """A list of the file. Checked: a number, for example, is no word."""
     phrases = lists.get(name, [])
     if not isinstance(phrases, list) or not all(isinstance(p, str) and p.strip() for p in phrases):
         raise UserError(
             f"expected a list of words under {shown(name)} in {paths.display(path)}, got {shown(phrases)}; "
-            "put quotes around words such as no, on or yes"
+            "put quotes around numbers and true or false"
         )
     return phrases
 

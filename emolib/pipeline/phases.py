@@ -19,6 +19,7 @@ from emolib.base import paths, store, variants
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import parameter_names
 from emolib.base.variants import PROFILE, READERS, Variant
+from emolib.models.devices import pick_device
 from emolib.pipeline.execution import execute
 from emolib.study import NEEDS, Run
 from emolib.study.identity import ModelContents
@@ -132,7 +133,8 @@ def run_phases(
     order = phases_in_order(phases)
     runs = open_runs(profile, model, order, given)
     for run in runs[:1]:
-        _ = run.data  # a broken data set is told before any kernel starts
+        _ = run.data  # a broken data set is told before any kernel starts, and so is a device that is not there
+        pick_device(getattr(run.params, "device", "auto"))
     done = []
     with store.lock(runs[0].paths.lock()):
         for number, run in enumerate(runs, start=1):

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emolib.base import paths
 from emolib.base.errors import UserError, shown
+from emolib.base.given_paths import located
 from emolib.scoring.goemotions import LABELS
 
 CORPUS = "dev.tsv"  # the split of GoEmotions that Phase 3 reads
@@ -17,7 +17,7 @@ CORPUS = "dev.tsv"  # the split of GoEmotions that Phase 3 reads
 
 def corpus_folder(corpus: str) -> Path | None:
     """The folder with GoEmotions' dev split, where it is at hand; a relative name starts at the repository's root."""
-    folder = paths.repository_root() / corpus
+    folder = located(corpus)
     return folder if (folder / CORPUS).is_file() else None
 
 

@@ -18,7 +18,8 @@ import pandas as pd
 
 from emolib.base import store, variants
 from emolib.base.errors import UserError, shown
-from emolib.base.parameters import Parameters, StatisticsParameters, check_layers, resolve
+from emolib.base.given_paths import located
+from emolib.base.parameters import Parameters, StatisticsParameters, as_overrides, check_layers, read_overrides, resolve
 from emolib.base.paths import file_name, score_cache
 from emolib.base.progress import Progress
 from emolib.base.variants import PROFILE, Variant, result_paths, variant_of
@@ -125,7 +126,7 @@ class Run:
     @cached_property
     def data(self) -> pd.DataFrame:
         """The whole data set."""
-        return load_dataset(self.params.dataset, neutral=self.params.neutral)
+        return load_dataset(located(self.params.dataset), neutral=self.params.neutral)
 
     @cached_property
     def dataset_digest(self) -> str:
@@ -257,7 +258,8 @@ def prepared(
     """`open_run`, told which variant a phase reads rather than looking it up (one that will only be made by then), and
     what models are made of rather than asking again."""
     check_name(model)
-    given = {key: value for key, value in params.items() if value is not None}
     resolved = resolve(profile, model, phase, params)
+    values = resolved.model_dump(mode="json")  # as they were understood: a notebook must not read them otherwise
+    given = as_overrides(phase, {key: values[key] for key in read_overrides(phase, params)})
     variant = variant_of(resolved, read=read)
     return Run(resolved, overrides=given, force=force, variant=variant, contents=contents)

@@ -4,7 +4,8 @@ import pytest
 
 from emolib.base import config
 from emolib.base.errors import UserError
-from emolib.base.parameters import PHASE_PARAMETERS, parse_layers, resolve, spread_layers
+from emolib.base.parameter_types import parse_layers
+from emolib.base.parameters import PHASE_PARAMETERS, resolve, spread_layers
 
 
 @pytest.mark.parametrize("profile", ["baseline_smoke", "quick", "baseline"])
@@ -66,7 +67,7 @@ def test_an_unknown_key_in_a_profile_file_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "layers"),
-    [("0-3", (0, 1, 2, 3)), ("8,2", (2, 8)), ("1-2,2-4", (1, 2, 3, 4)), (5, (5,)), ([3, 1], (3, 1)), ("all", ())],
+    [("0-3", (0, 1, 2, 3)), ("8,2", (2, 8)), ("1-2,2-4", (1, 2, 3, 4)), (5, (5,)), ([3, 1], (1, 3)), ("all", ())],
 )
 def test_layers_are_parsed(text, layers):
     assert parse_layers(text) == layers

@@ -37,7 +37,8 @@ def test_a_profile_as_it_is_is_no_variant(profile: str, phase: str) -> None:
 
 def test_the_profiles_own_values_are_no_variant_however_they_are_written() -> None:
     assert variant("phase5", alphas=[0.2, 0.3, 0.4], n_controls=59, window="3", seed=0, layers=None) == PROFILE
-    assert variant("phase5", "baseline", layers="all") == variant("phase5", "baseline", layers=[]) == PROFILE
+    assert variant("phase5", "baseline", layers="all") == PROFILE
+    assert variant("phase5", alphas="[0.4, 0.3, 0.2]", n_controls="59", generation_batch="auto") == PROFILE
 
 
 @pytest.mark.parametrize("given", [{"device": "cpu"}, {"generation_batch": 7}, {"png": True}])

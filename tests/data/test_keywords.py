@@ -154,7 +154,12 @@ def test_a_new_language_needs_one_file_and_an_empty_list_matches_nothing(write_l
     assert german.count("Vielen Dank, danke!", "none") == 0
 
 
-@pytest.mark.parametrize("body", ["labels: {anger: [no, angry]}", "labels: {anger: angry}", "words: [angry]", "[]"])
+def test_no_and_on_are_words_and_labels_like_any_other(write_lists):
+    lists = write_lists("labels: {no: [no, on], 3: [three]}\nnegations: [nicht]")
+    assert lists.labels == ("no", "3") and lists.count("No, on you go", "no") == 2
+
+
+@pytest.mark.parametrize("body", ["labels: {anger: [3, angry]}", "labels: {anger: angry}", "words: [angry]", "[]"])
 def test_a_list_that_holds_no_words_is_refused_in_one_line(write_lists, body):
     with pytest.raises(UserError, match=r"xx\.yaml") as caught:
         write_lists(body)

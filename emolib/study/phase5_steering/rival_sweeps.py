@@ -7,12 +7,15 @@ the emotion, each at the share of broken texts nearest the vector's (`matched_al
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import pandas as pd
-import yaml
+from pydantic import Field
 
 from emolib.base import paths
+from emolib.base.config import Frozen, validated
 from emolib.base.labels import spelled
+from emolib.base.yaml_files import read_mapping
 from emolib.directions.rivals import KINDS as ALTERNATIVES
 from emolib.directions.rivals import alternative_vectors
 from emolib.directions.subspaces import Subspaces, fit_subspaces
@@ -132,18 +135,37 @@ def prompting_templates(run: Run, part: Part) -> tuple[dict[str, str], str]:
     A chat model gets an instruction in its own chat format; a base model the first few training texts of the emotion
     (of neutral, without asking) before the prompt.
     """
-    wording = yaml.safe_load(paths.prompting_file().read_text(encoding="utf-8"))
+    wording = prompting_words()
     if is_chat(run):
         asked = {}
         for emotion in run.emotions:
-            tone = wording["tones"].get(spelled(emotion, wording["tones"])) or wording["other"].format(label=emotion)
-            asked[emotion] = prompt_template(run, "\n\n" + wording["instruction"].format(tone=tone))
+            tone = wording.tones.get(spelled(emotion, wording.tones)) or wording.other.replace("{label}", emotion)
+            asked[emotion] = prompt_template(run, "\n\n" + wording.instruction.replace("{tone}", tone))
         return asked, prompt_template(run)
     data = run.data
     first = data[data["scenario"].isin(part.train)]
-    texts = {e: rows["text"].head(wording["examples"]).tolist() for e, rows in first.groupby("emotion")}
+    texts = {e: rows["text"].head(wording.examples).tolist() for e, rows in first.groupby("emotion")}
     written = {e: "\n\n".join([*shown, "{text}"]) for e, shown in texts.items()}
     return {e: written[e] for e in run.emotions}, written[run.params.neutral]
+
+
+class PromptingWords(Frozen):
+    """What `params/prompting.yaml` says: how an emotion is asked for."""
+
+    instruction: Annotated[str, Field(pattern=r"\{tone\}")]
+    tones: dict[str, str]
+    other: Annotated[str, Field(pattern=r"\{label\}")]
+    examples: Annotated[int, Field(ge=0, le=1_000)]
+
+
+def prompting_words() -> PromptingWords:
+    """The file's words.
+
+    Raises:
+        UserError: a word that is missing, unknown or of another kind.
+    """
+    file = paths.prompting_file()
+    return validated(PromptingWords, read_mapping(file, as_written=True), f"key in {paths.display(file)}")
 
 
 def is_chat(run: Run) -> bool:

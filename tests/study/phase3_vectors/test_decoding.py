@@ -204,7 +204,8 @@ def test_the_corpus_table_is_made_anew_where_layers_change_hands_or_the_interval
 
 
 def test_without_the_corpus_nothing_is_measured_and_the_report_says_so(planted, saved, run, tmp_path):
-    away = vectors_run(planted.lm, saved, corpus=str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    away = vectors_run(planted.lm, saved, corpus=str(tmp_path / "empty"))
     table = decoding.corpus_correlations(away, at_layer(3))
     assert table.empty and decoding.corpus_folder(away.params.corpus) is None
     assert "がこの計算機にないため" in phase3.sentence_corpus(table, "data/goemotions").data
