@@ -4,7 +4,7 @@ Labels, texts, model names, paths and messages come from outside. What a report 
 
 - a sentence is an f-string, and a `Name` in it escapes itself; in a table's cell, as a key and in a figure a `Name` is
   plain text (pandas escapes its cells, `figure_text` guards every string of a figure);
-- `code` for what stands in a code span, `escape` for any other text.
+- `code_span` for what stands in a code span, `escape` for any other text.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ from typing import Any
 LONGEST_NAME = 120
 # What Markdown (CommonMark, GFM, MyST, JupyterLab) reads as more than text. Inside a word `_` means nothing; a word
 # before a colon and two strokes, or `www.`, becomes a link; at the start of a line a few more characters speak.
-ACTIVE = re.compile(
-    r"[\\`*|\[\]~$<>&{}@^]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.|^[#+=:%!(-]|(?<=^\d)[.)]"
-    r"|(?<=^\d\d)[.)]|(?<=^\d{3})[.)]",
-    re.IGNORECASE,
-)
+ACTIVE = re.compile(r"[\\`*|\[\]~$<>&{}@^]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE)
+FIRST = re.compile(r"^[#+=:%!(-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]|(?<=^\d{3})[.)]")
 HTML = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 # Tags that plotly reads and that our figures use; every other `<` in a figure is a sign.
 FIGURE_TAG = re.compile(r"<(?!br>|/?extra>)", re.IGNORECASE)
@@ -32,10 +29,29 @@ TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  #
 def escape(text: object) -> str:
     """Text from outside, harmless in a Markdown sentence, heading or table, and in HTML between tags.
 
-    >>> escape("<b>|"), escape("a_b, c. d"), escape("[x](http://y)")
-    ('&lt;b&gt;&#124;', 'a_b, c. d', '&#91;x&#93;(http&#58;//y)')
+    >>> escape("<b>|"), escape("a, b. c"), escape("[x](http://y)")
+    ('&lt;b&gt;&#124;', 'a, b. c', '&#91;x&#93;(http&#58;//y)')
     """
-    return ACTIVE.sub(lambda found: HTML.get(found[0]) or f"&#{ord(found[0])};", visible(text))
+    return name_text(text).replace("_", "&#95;")
+
+
+def name_text(text: object) -> str:
+    """The same for a name, in which `_` between letters is no mark.
+
+    >>> name_text("smollm2_135m"), name_text("_x_")
+    ('smollm2_135m', '&#95;x&#95;')
+    """
+    line = visible(text)
+    begins = FIRST.search(line)
+    if begins is None:
+        return escape_inside(line)
+    at = begins.start()
+    return f"{escape_inside(line[:at])}&#{ord(line[at])};{escape_inside(line[at + 1 :])}"
+
+
+def escape_inside(line: str) -> str:
+    """The same for text that no line begins with."""
+    return ACTIVE.sub(lambda found: HTML.get(found[0]) or f"&#{ord(found[0])};", line)
 
 
 def visible(text: object) -> str:
@@ -50,14 +66,14 @@ def visible(text: object) -> str:
     return "".join("\ufffd" if c in TURNING or unicodedata.category(c) in SPOILING else c for c in line)
 
 
-def code(text: object) -> str:
+def code_span(text: object) -> str:
     """Text from outside as a code span; what would end the span or its table's cell is escaped without one.
 
-    >>> code("runs/a_b"), code("a`b")
+    >>> code_span("runs/a_b"), code_span("a`b")
     ('`runs/a_b`', 'a&#96;b')
     """
     line = visible(text)
-    return escape(line) if not line or re.search(r"[`|<>]", line) else f"`{line}`"
+    return escape(line) if re.search(r"[`|<>]", line) else f"`{line}`"
 
 
 class Name(str):
@@ -71,7 +87,7 @@ class Name(str):
     __slots__ = ()
 
     def __format__(self, spec: str) -> str:
-        return format(escape(shortened(self)), spec)
+        return format(name_text(shortened(self)), spec)
 
 
 def shortened(text: str, longest: int = LONGEST_NAME) -> str:
@@ -84,6 +100,20 @@ def shortened(text: str, longest: int = LONGEST_NAME) -> str:
         return text
     half = (longest - 3) // 2
     return f"{text[:half]} … {text[-half:]}"
+
+
+# Numbers as a report prints them: an interval, what is smaller than a number; and signs at their beginning.
+NUMERIC = re.compile(r"(^[+\-(=%]?|\[[-+−–\d., —]*\](?!\()|<(?= ?\d))")
+
+
+def cell(value: object) -> str:
+    """A finished table's cell in a Markdown table: numbers and intervals as they are, anything else escaped.
+
+    >>> cell("0.50 [0.25, 0.75]"), cell("a|b"), cell("< 0.001")
+    ('0.50 [0.25, 0.75]', 'a&#124;b', '< 0.001')
+    """
+    parts = NUMERIC.split(visible(value))
+    return "".join(part if odd % 2 else escape_inside(part) for odd, part in enumerate(parts))
 
 
 def figure_text(value: Any) -> Any:

@@ -25,7 +25,7 @@ import nbformat
 
 from emolib.base import config, language, paths, variants
 from emolib.base.errors import UserError, nearest, shown
-from emolib.base.escaping import code, escape, visible
+from emolib.base.escaping import code_span, escape, visible
 from emolib.pipeline.page_contents import page_copy
 from emolib.plots.views import circuitsvis_script
 
@@ -175,7 +175,7 @@ def index_page(profile: str, reports: list[Report]) -> str:
         word=lambda key, **values: language.word(f"site.index.{key}", **values),
         states=language.words("site.states"),
         show_code=language.word("site.page.show_code"),
-        code=code,
+        code=code_span,
         profile=profile,
         shown_profile=escape(profile),
         models=language.word("site.index.listed_by").join(str(group["title"]) for group in groups),
@@ -186,15 +186,15 @@ def index_page(profile: str, reports: list[Report]) -> str:
 def _group(name: str, members: list[Report]) -> dict[str, Any]:
     """A model's part of the index: names as Markdown, the caption as a directive's option reads it."""
     caption = json.dumps(visible(name), ensure_ascii=False)
-    return {"name": code(name), "title": _group_title(name), "caption": caption, "reports": members}
+    return {"name": code_span(name), "title": _group_title(name), "caption": caption, "reports": members}
 
 
 def _group_title(name: str) -> str:
     """A model with the name that its weights have on the hub; a pair of models as it is."""
     spec = config.find_model(name)
     if spec is None or not spec.hub_id:
-        return language.word("site.index.other_group", name=code(name))
-    return language.word("site.index.model", name=code(name), hub_id=code(spec.hub_id))
+        return language.word("site.index.other_group", name=code_span(name))
+    return language.word("site.index.model", name=code_span(name), hub_id=code_span(spec.hub_id))
 
 
 # ── Sphinx ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,9 +1,8 @@
-"""Tables, numbers and text as a report prints them, in no language: rounding, dashes, Markdown, what untrusted text
-has to be rid of, and figures shown and kept."""
+"""Tables, numbers and text as a report prints them, in no language: rounding, dashes, Markdown, and figures shown and
+kept. How untrusted text is printed stands in `emolib.base.escaping`."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,16 +14,6 @@ from emolib.plots import figures, views
 from emolib.study.run import Run
 
 NOTHING = "—"
-
-
-def escape(text: object) -> str:
-    """Text made by a model or a user, harmless inside Markdown tables and HTML.
-
-    >>> escape("<b>|")
-    '&lt;b&gt;&#124;'
-    """
-    plain = html.escape(" ".join(str(text).split()), quote=False)
-    return plain.translate({ord(mark): f"&#{ord(mark)};" for mark in "\\`*_|[]~$"})
 
 
 def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str:
@@ -71,15 +60,15 @@ def tidy(table: pd.DataFrame, *, digits: int = 3, names: dict[str, str] | None =
 
 
 def markdown_table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> str:
-    """Rows as a Markdown table; cells that a model or a user wrote go through `escape` first.
+    """Rows as a Markdown table; what a model or a user wrote is a `Name`, or goes through `escape` first.
 
     >>> print(markdown_table([[1, 2]], ["a", "b"]))
     | a | b |
     |---|---|
     | 1 | 2 |
     """
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
+    lines = ["| " + " | ".join(f"{name}" for name in header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(f"{cell}" for cell in row) + " |" for row in rows])
 
 
 def plain(value: Any, *, unset: str = NOTHING) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name, code_span
 from emolib.report.ja.names import BACKEND_NAMES, SPLIT_NAMES
 from emolib.report.markup import NOTHING, markdown_table, plain
 from emolib.scoring import version_of
@@ -35,22 +36,22 @@ def environment(run: Run) -> Markdown:
     lm = run.lm
     weights = "シード付き乱数重み（事前学習なし）" if lm.spec.random_weights else "事前学習済みの重み"
     return Markdown(
-        f"モデル `{lm.spec.name}`（{lm.spec.hub_id}、{weights}、改訂 `{lm.revision[:12]}`、"
-        f"{lm.identity['dtype']}、デバイス `{lm.device}`）、プロファイル `{run.params.profile}`。"
+        f"モデル {code_span(lm.spec.name)}（{Name(lm.spec.hub_id)}、{weights}、改訂 {code_span(lm.revision[:12])}、"
+        f"{lm.identity['dtype']}、デバイス `{lm.device}`）、プロファイル {code_span(run.params.profile)}。"
     )
 
 
 def scorers(run: Run) -> Markdown:
     """Which scorers gave the numbers, and their version."""
     backend = run.params.backend
-    shown = BACKEND_NAMES.get(backend, backend)
-    return Markdown(f"採点器 `{backend}`: {shown}。版 `{version_of(backend)[:12]}`。")
+    shown = BACKEND_NAMES.get(backend) or Name(backend)
+    return Markdown(f"採点器 {code_span(backend)}: {shown}。版 {code_span(version_of(backend)[:12])}。")
 
 
 def settings(run: Run, *, unset: str = NOTHING, counted: str = "シナリオ数は {}。") -> Markdown:
     """実行設定: every resolved parameter, and the counts of scenarios (in `counted`) where the phase has them."""
     values = run.params.model_dump(mode="json", include=set(type(run.params).model_fields))
-    cells = [[f"`{key}`", f"`{plain(value, unset=unset)}`"] for key, value in values.items() if key != "device"]
+    cells = [[code_span(key), code_span(plain(value, unset=unset))] for key, value in values.items() if key != "device"]
     table = markdown_table(_side_by_side(cells), ["パラメータ", "値"] * SIDE_BY_SIDE)
     if not all(f"n_{split}" in values for split in SPLIT_NAMES):
         return Markdown(table)
@@ -74,8 +75,11 @@ def summary(facts: Mapping[str, Any]) -> Markdown:
     shown = {key: facts[key] for key in FACTS}
     if os.environ.get("EMOLIB_REFERENCE") or "PYTEST_VERSION" in os.environ:  # the committed copies and nbval's re-run
         shown |= dict.fromkeys(OF_THIS_TIME, OMITTED)
-    rows = [[FACTS[key], f"`{value}`" if key in ("timing_log", "command") else value] for key, value in shown.items()]
-    metadata = "\n".join(f"- `{key}`: `{plain(value)}`" for key, value in facts["parameters"].items())
+    rows = [
+        [FACTS[key], code_span(value) if key in ("timing_log", "command") else Name(value)]
+        for key, value in shown.items()
+    ]
+    metadata = "\n".join(f"- {code_span(key)}: {code_span(plain(value))}" for key, value in facts["parameters"].items())
     return Markdown(f"{markdown_table(rows, ['項目', '値'])}\n\n**メタデータ**\n\n{metadata}")
 
 

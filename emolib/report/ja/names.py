@@ -1,10 +1,14 @@
-"""What labels, styles, splits, metrics and scorers are called in Japanese, the same in every report."""
+"""What labels, styles, splits, metrics and scorers are called in Japanese, the same in every report.
+
+These are `Name`s: plain text in a table's cell and in a figure (put together by `+`), escaped in a sentence (an f-string).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from emolib.base import language
+from emolib.base.escaping import Name
 
 STYLE_NAMES = language.names("labels", "styles", "style_choices")
 SPLIT_NAMES = language.names("splits")
@@ -24,26 +28,31 @@ BACKEND_NAMES = {
 MOST_DRAWN = 6  # lines that a figure can hold, and figures that a page can hold, and still be read
 
 
-def emotion_name(label: str) -> str:
+def emotion_name(label: str) -> Name:
     """A label's Japanese name; other labels keep their own."""
-    return language.name(label)
+    return Name(language.name(label))
 
 
 def emotion_names(labels: Iterable[str]) -> str:
     """Several labels in one breath."""
-    return "・".join(emotion_name(label) for label in labels)
+    return named(map(emotion_name, labels))
 
 
-def style_name(style: str) -> str:
+def named(names: Iterable[object]) -> str:
+    """Names from outside in one breath, as part of a sentence."""
+    return "・".join(f"{Name(name)}" for name in names)
+
+
+def style_name(style: str) -> Name:
     """A style's Japanese name; styles of a user's own keep theirs."""
-    return STYLE_NAMES.get(style, style)
+    return Name(STYLE_NAMES.get(style, style))
 
 
-def metric_name(metric: str) -> str:
+def metric_name(metric: str) -> Name:
     """A metric column's name in Japanese."""
     family, _, name = metric.partition("/")
     if family == "keywords":
-        return f"{emotion_name(name)}の語数"
+        return Name(language.name(name) + "の語数")
     if family == "target":
-        return f"{emotion_name(name)}の確率"
-    return {"valence": "感情価", "politeness/score": "丁寧さ"}.get(metric, metric)
+        return Name(language.name(name) + "の確率")
+    return Name({"valence": "感情価", "politeness/score": "丁寧さ"}.get(metric, metric))

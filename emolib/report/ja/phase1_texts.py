@@ -75,7 +75,7 @@ def table_keywords(table: pd.DataFrame) -> pd.DataFrame:
     shown = table[table["style"] != "all"].assign(
         emotion=table["emotion"].map(emotion_name),
         style=table["style"].map(style_name),
-        keywords=table["keywords"].map(lambda name: f"{emotion_name(name)}の語"),
+        keywords=table["keywords"].map(lambda name: emotion_name(name) + "の語"),
     )
     wide = shown.pivot_table(index=["style", "emotion"], columns="keywords", values="share", sort=False)
     wide.index.names, wide.columns.name = ["表現", "ラベル"], None

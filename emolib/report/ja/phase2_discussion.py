@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.report.ja.frame import three_lines
-from emolib.report.ja.names import emotion_name, metric_name
+from emolib.report.ja.names import emotion_name, metric_name, named
 from emolib.report.markup import number
 from emolib.study.activation_findings import Dominance, Findings, FirstTokens, Growth, LargestDimension, NormAndScores
 
@@ -135,7 +135,7 @@ def _norm_and_scores(found: NormAndScores) -> str:
     )
     if found.code == "by_chance":
         return text + "採点器の得点はどれも、入れ替えたときの最大値の範囲にあり、ノルムを感情の指標とする根拠はない。"
-    text += f"{'・'.join(metric_name(name) for name in found.beyond)}は入れ替えたときの最大値の 97.5 % 点を超える"
+    text += f"{named(map(metric_name, found.beyond))}は入れ替えたときの最大値の 97.5 % 点を超える"
     if found.code == "weak":
         return text + "が、相関は弱く、ノルムを感情の指標とはみなさない。"
     return text + "。ただし層を選んだ値であり、テキストの長さや話題の違いによる相関も除いていない。"

@@ -157,6 +157,6 @@ def sentence_cross_style(table: pd.DataFrame) -> Markdown:
 
 
 def _crossed(row: dict) -> str:
-    way = "→".join(style_name(row[key]) for key in ("trained_on", "tested_on"))
+    way = "→".join(f"{style_name(row[key])}" for key in ("trained_on", "tested_on"))
     found = f"AUC {with_interval(row['auc'], row['low'], row['high'])}、bag of words {number(row['words'])}"
     return f"{emotion_name(row['emotion'])}（{way}、{row['n']} 文、{found}）"

@@ -39,7 +39,7 @@ def figure_norms(run: Run, table: pd.DataFrame) -> None:
 def table_positions(table: pd.DataFrame) -> pd.DataFrame:
     """L2 as a share of the residual norm at every position."""
     pairs = zip(table["position"], table["emotion"], strict=True)
-    shown = table.assign(label=[f"{POSITION_NAMES[position]}・{emotion_name(emotion)}" for position, emotion in pairs])
+    shown = table.assign(label=[POSITION_NAMES[position] + "・" + emotion_name(emotion) for position, emotion in pairs])
     return _layers_across(shown, "label", "位置・感情", {"l2_share": "L2 / 残差"}, digits=3)
 
 
@@ -90,7 +90,7 @@ def _most_alike(table: pd.DataFrame, count: int) -> list[str]:
 
 
 def _pair_names(table: pd.DataFrame) -> list[str]:
-    return [f"{emotion_name(a)}–{emotion_name(b)}" for a, b in zip(table["first"], table["second"], strict=True)]
+    return [emotion_name(a) + "–" + emotion_name(b) for a, b in zip(table["first"], table["second"], strict=True)]
 
 
 def table_similarity(table: pd.DataFrame) -> pd.DataFrame | None:

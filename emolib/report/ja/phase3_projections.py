@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import code_span
 from emolib.base.paths import name_part
 from emolib.data.activations import Activations
 from emolib.plots import figures, views
@@ -37,7 +38,7 @@ def _own_and_highest(table: pd.DataFrame, targets: list[str]) -> pd.DataFrame:
     """The table with two columns for all targets: an emotion's own, and the highest of the others with its name."""
     found = projection_codes(table)
     highest = [
-        NOTHING if other is None else f"{metric_name(other)} {number(value)}"
+        NOTHING if other is None else metric_name(other) + " " + number(value)
         for other, value in zip(found["other"], found["other_value"], strict=True)
     ]
     kept = table.drop(columns=targets)
@@ -94,7 +95,7 @@ def sentence_corpus(table: pd.DataFrame, folder: str) -> Markdown:
     """What the corpus says, or that it is not at hand."""
     if table.empty:
         return Markdown(
-            f"`{folder}/dev.tsv` がこの計算機にないため、GoEmotions での相関は測っていない（代わりの値は出さない）。"
+            f"{code_span(f'{folder}/dev.tsv')} がこの計算機にないため、GoEmotions での相関は測っていない（代わりの値は出さない）。"
         )
     said = {"above_chance": "AUC は 0.5 を上回る", "chance": "AUC は 0.5 と区別できない"}
     lines = []
@@ -116,7 +117,7 @@ def sentence_corpus(table: pd.DataFrame, folder: str) -> Markdown:
 
 def figure_tokens(run: Run, texts: Sequence[TokenProjections], emotion: str) -> None:
     """Every token of a few test texts coloured by its projection on an emotion's direction."""
-    rows = [(f"{emotion_name(t.emotion)}・{style_name(t.style)}", t.tokens, t.along) for t in texts]
+    rows = [(emotion_name(t.emotion) + "・" + style_name(t.style), t.tokens, t.along) for t in texts]
     show_view(run, views.coloured_tokens_many(rows), f"token_projections_{name_part(emotion)}")
 
 

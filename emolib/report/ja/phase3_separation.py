@@ -82,7 +82,7 @@ def table_restricted(table: pd.DataFrame) -> pd.DataFrame | Markdown:
     if (sentence := all_one(table, "これらのベクトルのテスト AUC")) is not None:
         return sentence
     cells = [with_interval(*v) for v in table[["auc", "low", "high"]].to_numpy()]
-    tested = [f"テスト: {style_name(style)}" for style in table["tested_on"]]
+    tested = ["テスト: " + style_name(style) for style in table["tested_on"]]
     shown = table.assign(cell=cells, tested=tested, emotion=table["emotion"].map(emotion_name))
     shown["fitted_on"] = shown["fitted_on"].map(FITTED_ON)
     keys = ["emotion", "fitted_on", "layer", "cosine"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name
 from emolib.report.ja.names import FAMILIES, emotion_name, emotion_names, metric_name
 from emolib.report.ja.phase5_choice import rule
 from emolib.report.ja.phase5_other_style import other_style_lines
@@ -225,8 +226,8 @@ def label_lines(found: pd.DataFrame) -> list[str]:
         found: see `emolib.steering.comparisons.other_labels`.
     """
     listed = "、".join(
-        f"{emotion_name(row['emotion'])}ベクトル（{row['label']} {number(row['change'], signed=True)}、"
-        f"当該感情の {row['own_label']} は {number(row['own_change'], signed=True)}）"
+        f"{emotion_name(row['emotion'])}ベクトル（{Name(row['label'])} {number(row['change'], signed=True)}、"
+        f"当該感情の {Name(row['own_label'])} は {number(row['own_change'], signed=True)}）"
         for row in found.to_dict("records")
     )
     return [f"- 最も増えたラベルが当該感情のものでないのは、{listed}である。"] if listed else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name
 from emolib.plots import figures
 from emolib.report.ja.names import emotion_name, metric_name
 from emolib.report.ja.phase5_words import KINDS, families_of, of_family
@@ -86,7 +87,7 @@ def figure_specificity(run: Run, matrix: pd.DataFrame) -> None:
 def family_matrix(matrix: pd.DataFrame, family: str) -> pd.DataFrame:
     """The columns of one kind of measure, with Japanese names."""
     kept = matrix[[column for column in matrix if column.startswith(f"{family}/")]]
-    return kept.rename(index=lambda e: f"{emotion_name(e)}ベクトル", columns=metric_name)
+    return kept.rename(index=lambda e: emotion_name(e) + "ベクトル", columns=metric_name)
 
 
 # the 28 labels
@@ -102,7 +103,7 @@ def table_labels(changes: pd.DataFrame, count: int = 5) -> Markdown:
     for emotion, row in changes.iterrows():
         ordered = row.sort_values(ascending=False, kind="stable")
         ends = (ordered.head(count), ordered.tail(count).iloc[::-1])
-        listed = [", ".join(f"{k} {v:+.2f}" for k, v in end.items() if abs(v) >= TOLD) or NOTHING for end in ends]
+        listed = [", ".join(f"{Name(k)} {v:+.2f}" for k, v in end.items() if abs(v) >= TOLD) or NOTHING for end in ends]
         rows.append([emotion_name(str(emotion)), *listed])
     header = ["操作した感情", f"最も増えた {count} ラベル", f"最も減った {count} ラベル"]
     return Markdown(markdown_table(rows, header))
@@ -110,7 +111,7 @@ def table_labels(changes: pd.DataFrame, count: int = 5) -> Markdown:
 
 def figure_labels(run: Run, changes: pd.DataFrame) -> None:
     """The changes of all 28 labels."""
-    shown = changes.rename(index=lambda e: f"{emotion_name(e)}ベクトル")
+    shown = changes.rename(index=lambda e: emotion_name(e) + "ベクトル")
     names = {label: label for label in changes.columns}
     show(run, figures.heatmap(shown, figures.Axes("28 ラベルの確率の変化", z="Δ確率", names=names)), "labels")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import code_span
 from emolib.base.parameters import PatchingParameters
 from emolib.directions.controls import FAMILIES
 from emolib.report.ja.frame import scorers
-from emolib.report.ja.names import metric_name
+from emolib.report.ja.names import metric_name, named
 from emolib.report.ja.phase5_words import share
 from emolib.scoring.goemotions import matching_labels
 from emolib.scoring.measures import expected_measures
@@ -47,7 +48,7 @@ def criteria(run: Run) -> Markdown:
 def _measured(emotion: str, names: list[str]) -> str:
     labels = matching_labels(emotion)
     which = f"（GoEmotions の {' と '.join(labels)}{' の大きい方' if len(labels) > 1 else ''}）"
-    parts = [metric_name(name) + (which if name.startswith("target/") else "") for name in names]
+    parts = [f"{metric_name(name)}{which if name.startswith('target/') else ''}" for name in names]
     return "と".join(parts)
 
 
@@ -58,9 +59,9 @@ def limits(run: Run, sweep: pd.DataFrame) -> Markdown:
         sweep: the test rows, for the broken share of the unpatched texts.
     """
     params = run.params
-    languages = "・".join({"en": "英語"}.get(name, name) for name in sorted(set(run.data["lang"])))
+    languages = named({"en": "英語"}.get(name, name) for name in sorted(set(run.data["lang"])))
     lines = [
-        f"- 一つのモデル（`{run.lm.spec.name}`）、{languages}、{_decoding(params)}についての結果である。"
+        f"- 一つのモデル（{code_span(run.lm.spec.name)}）、{languages}、{_decoding(params)}についての結果である。"
         f"テストでのパッチなしの破綻率は {share(baseline_broken(sweep))} である。語数は、一つのテキストの中の繰り返しも数える。",
         f"- ベクトルは{STYLES[params.vector_style]}から作った。{STYLE_LIMITS[params.vector_style]}",
         f"- 対照方向は各群 {params.n_controls} 本であり、順位 p は {1 / (1 + params.n_controls):.4f} より小さくならない。",

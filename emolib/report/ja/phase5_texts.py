@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import escape
 from emolib.report.ja.names import emotion_name
 from emolib.report.ja.phase5_words import share
-from emolib.report.markup import escape, markdown_table, number
+from emolib.report.markup import markdown_table, number
 from emolib.steering.robustness import OPENING, PHRASE
 
 RULES = {"best": "最良", "median": "中央", "worst": "最悪", "broken": "破綻"}

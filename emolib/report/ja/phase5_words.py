@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.report.ja.names import emotion_names, metric_name
+from emolib.base.escaping import cell
+from emolib.report.ja.names import emotion_names, metric_name, named
 from emolib.report.markup import markdown_table, number
 from emolib.steering.comparisons import decimals
 
@@ -77,7 +78,7 @@ def points(gap: float) -> str:
 
 def metric_names(metrics: Iterable[str]) -> str:
     """Several measures in one breath."""
-    return "・".join(metric_name(metric) for metric in metrics)
+    return named(map(metric_name, metrics))
 
 
 def per_verdict(verdicts: pd.Series) -> str:
@@ -107,7 +108,7 @@ def as_markdown(table: pd.DataFrame) -> str:
             ["" if i < last and keys[: i + 1] == before[: i + 1] else k for i, k in enumerate(keys)] + [*values]
         )
         before = keys
-    return markdown_table(rows, [*index, *map(str, table.columns)])
+    return markdown_table([[cell(value) for value in row] for row in rows], [*map(cell, [*index, *table.columns])])
 
 
 def together(*parts: str | Markdown | pd.DataFrame | tuple[str, pd.DataFrame]) -> Markdown:

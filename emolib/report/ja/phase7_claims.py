@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import code_span
 from emolib.report.ja.names import emotion_name
 from emolib.report.ja.phase5_words import VERDICTS
 from emolib.report.ja.phase7_words import BARS, CLAIMS, REASONS, measure_name, nothing_of
@@ -17,7 +18,7 @@ def table_bars(claims: pd.DataFrame) -> Markdown:
     for claim, part in claims.groupby("claim", sort=False):
         counts = part["verdict"].value_counts()
         found = [str(int(counts.get(code, 0))) for code in VERDICTS]
-        artifacts = "、".join(f"`{path}`" for path in dict.fromkeys(part["artifact"]))
+        artifacts = "、".join(code_span(path) for path in dict.fromkeys(part["artifact"]))
         rows.append([CLAIMS[claim], BARS[claim], artifacts, *found])
     return Markdown(markdown_table(rows, ["主張", "事前に定めた基準", "根拠の表", *VERDICTS.values()]))
 

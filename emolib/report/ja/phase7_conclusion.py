@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name
 from emolib.base.parameters import StatisticsParameters
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import emotion_name, emotion_names
@@ -46,7 +47,7 @@ def _found(model: str, rows: pd.DataFrame) -> str:
             if held
             else "操作の主張（Phase 5）が支持された感情はない"
         )
-    return f"{model}: {'。'.join(parts)}。"
+    return f"{Name(model)}: {'。'.join(parts)}。"
 
 
 def _supported_of(rows: pd.DataFrame) -> str:
@@ -123,7 +124,7 @@ def discussion(
 
 def _model_lines(model: str, rows: pd.DataFrame, grounds: pd.DataFrame) -> list[str]:
     """Per claim: how many of each verdict, about which emotions (and measures), and what qualifies it."""
-    lines = [f"- **{model}**"]
+    lines = [f"- **{Name(model)}**"]
     for claim, part in rows.groupby("claim", sort=False):
         column, shown = ("measure", measure_name) if claim == "steering" else ("emotion", emotion_name)
         texts = [
@@ -191,7 +192,7 @@ def _correction_lines(steering: pd.DataFrame, significance: float) -> list[str]:
 def _maximum_lines(steering: pd.DataFrame) -> list[str]:
     """One model: what took no part in the maximum, and where the largest control lies."""
     left_out, kept = (steering[steering["max_left_out"].astype(bool) == out] for out in (True, False))
-    text = f"- {steering['model'].iloc[0]} の最大統計量: "
+    text = f"- {Name(steering['model'].iloc[0])} の最大統計量: "
     if len(left_out):
         text += (
             f"縮退した{listed(left_out['measure'].map(measure_name))}は最大から除き、残る {len(kept)} 組でとった"
@@ -239,11 +240,11 @@ def _missed_lines(missed: pd.DataFrame) -> list[str]:
     return lines
 
 
-def claim_name(row: dict[str, Any]) -> str:
+def claim_name(row: dict[str, Any]) -> Name:
     """A claim in one breath: its measure, or the emotion and what is claimed."""
     if row["claim"] == "steering":
         return measure_name(row["measure"])
-    return f"{emotion_name(row['emotion'])}: {CLAIMS[row['claim']]}"
+    return Name(emotion_name(row["emotion"]) + ": " + CLAIMS[row["claim"]])
 
 
 def _blind_lines(supported: pd.DataFrame, smallest_d: float) -> list[str]:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name
 from emolib.base.parameters import StatisticsParameters
+from emolib.report.ja.names import named
 from emolib.report.ja.phase7_conclusion import claim_name
 from emolib.report.ja.phase7_words import listed
 from emolib.statistics.power import required_scenarios
@@ -46,10 +48,10 @@ def _source_lines(sources: Sequence[Source]) -> list[str]:
     every = sorted(set().union(*read.values()))
     lines, without = [], [model for model in every if model not in read["phase5"]]
     if without:
-        lines.append(f"- {'・'.join(without)} では Phase 5 を走らせ、操作についての主張を判定する。")
+        lines.append(f"- {named(without)} では Phase 5 を走らせ、操作についての主張を判定する。")
     if len(every) == 1:
         lines.append("- 一つのモデルの結果である。他のモデルで Phase 5 まで走らせ、この表に加える。")
-    old = [f"{source.model} の Phase {source.phase[-1]}" for source in sources if source.state != "current"]
+    old = [f"{Name(source.model)} の Phase {source.phase[-1]}" for source in sources if source.state != "current"]
     if old:
         lines.append(f"- {'、'.join(old)} は記録が今の成果物と合わない。走らせ直す。")
     return lines

@@ -7,6 +7,7 @@ import math
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name
 from emolib.report.ja.names import metric_name
 from emolib.report.ja.phase7_words import nothing_of, unless_blank
 from emolib.report.markup import number, tidy
@@ -61,7 +62,7 @@ def sentence_power(detectable: pd.DataFrame, smallest_d: float) -> Markdown:
         reach = f"d_z = {found:.2f}" if math.isfinite(found) else "計算できないほど大きい"
         told = "検出できる。" if row["detects"] else f"検出するには {row['n_required']} シナリオが要る。"
         lines.append(
-            f"- {row['model']}: n = {row['n']} で t 検定の検出力が {POWER:g} となる最小の効果は {reach}。"
+            f"- {Name(row['model'])}: n = {row['n']} で t 検定の検出力が {POWER:g} となる最小の効果は {reach}。"
             f"関心のある最小の効果 {smallest_d:g} を{told}"
         )
     lines.append(

@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name, code_span
 from emolib.report.ja import frame
-from emolib.report.ja.names import emotion_name
+from emolib.report.ja.names import emotion_name, style_name
 from emolib.report.ja.phase5_words import KINDS
-from emolib.report.ja.phase7_words import nothing, quoted, texts_named
+from emolib.report.ja.phase7_words import POSITIONS, nothing, quoted, texts_named
 from emolib.report.markup import NOTHING, number, with_interval
 from emolib.statistics.effect_sizes import CONTROL_FAMILIES
 from emolib.study.phase7_claims import sources as reading
@@ -27,9 +28,11 @@ def environment(run: Run) -> Markdown:
     """Whose results are read and in what state they are; no model is loaded."""
     read = {"Phase 3": reading.vector_models(run), "Phase 5": reading.steered_models(run)}
     named = "、".join(f"{phase} は {quoted(models) or 'なし'}" for phase, models in read.items())
-    lines = [f"プロファイル `{run.params.profile}` で読める記録: {named}。モデルは読み込まず、保存された表だけを読む。"]
+    lines = [
+        f"プロファイル {code_span(run.params.profile)} で読める記録: {named}。モデルは読み込まず、保存された表だけを読む。"
+    ]
     if run.paths.model not in reading.every_model(run):
-        lines.append(f"この報告を作ったモデル `{run.paths.model}` 自身の読める記録はない。")
+        lines.append(f"この報告を作ったモデル {code_span(run.paths.model)} 自身の読める記録はない。")
     without = [model for model in read["Phase 5"] if model not in read["Phase 3"]]
     if without:
         lines.append(f"Phase 3 の読める記録がない {quoted(without)} では、Phase 3 の主張と k を扱わない。")
@@ -43,7 +46,9 @@ def _state_lines(sources: list[reading.Source]) -> list[str]:
     """Which records do not stand for the present data and artifacts."""
     lines = []
     for state, text in STATES.items():
-        names = [f"`{source.model}` の Phase {source.phase[-1]}" for source in sources if source.state == state]
+        names = [
+            f"{code_span(source.model)} の Phase {source.phase[-1]}" for source in sources if source.state == state
+        ]
         if names:
             lines.append(f"{'、'.join(names)} {text}")
     return lines
@@ -124,15 +129,15 @@ def _vector_line(row: dict[str, Any], places: pd.DataFrame) -> str:
         own, steered = ("・".join(map(str, row[name])) for name in ("probe_layers", "layers"))
         differs.append(f"層（Phase 3 のプローブは {own}、操作は {steered}）")
     if not row["same_style"]:
-        name = texts_named(row["style"], "mean").partition("・")[0]
+        name = style_name(row["style"])
         differs.append(f"文（Phase 3 は全体、操作は{name}の文だけ）")
     if not row["same_position"]:
-        name = texts_named("all", row["position"]).partition("・")[2]
+        name = Name(POSITIONS.get(row["position"], row["position"]))
         differs.append(f"位置（Phase 3 は平均、操作は{name}）")
     if not differs:
-        return f"- {row['model']}: Phase 3 の主張と Phase 5 の操作は、同じ層・文・位置のベクトルについてである。"
+        return f"- {Name(row['model'])}: Phase 3 の主張と Phase 5 の操作は、同じ層・文・位置のベクトルについてである。"
     text = (
-        f"- {row['model']}: Phase 3 の主張のベクトルと、Phase 5 で操作に用いたベクトルは、{'と'.join(differs)}が違う。"
+        f"- {Name(row['model'])}: Phase 3 の主張のベクトルと、Phase 5 で操作に用いたベクトルは、{'と'.join(differs)}が違う。"
         "安定性・分離・部分空間の判定を、操作に用いたベクトルの性質とは読まない。"
     )
     known = places.dropna(subset=["stability"])

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name
 from emolib.plots import figures
 from emolib.report.ja.names import emotion_name, emotion_names
 from emolib.report.ja.phase7_words import nothing
@@ -104,7 +105,7 @@ def sentence_k(directions: pd.DataFrame) -> Markdown:
         if not row["found"]:
             text = f"規則は k = {row['chosen_k']} を選ぶが、超過は帰無の範囲を出ず、k に意味はない。"
         said.setdefault((row["model"], text), []).append(row["emotion"])
-    lines += [f"- {model}・{emotion_names(emotions)}: {text}" for (model, text), emotions in said.items()]
+    lines += [f"- {Name(model)}・{emotion_names(emotions)}: {text}" for (model, text), emotions in said.items()]
     return Markdown("\n".join(lines))
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.report.ja.names import FAMILIES, STYLE_NAMES, metric_name
+from emolib.base.escaping import Name, code_span
+from emolib.report.ja.names import FAMILIES, metric_name, named, style_name
 from emolib.report.markup import NOTHING
 from emolib.steering.claims import FEWEST_SCENARIOS
 
@@ -51,24 +52,24 @@ DEGENERATE = "縮退"
 
 
 def quoted(models: Iterable[str]) -> str:
-    return "、".join(f"`{model}`" for model in models)
+    return "、".join(map(code_span, models))
 
 
 def listed(values: Iterable[str]) -> str:
     """Names in one breath, each once."""
-    return "・".join(dict.fromkeys(values))
+    return named(dict.fromkeys(values))
 
 
-def measure_name(name: str) -> str:
+def measure_name(name: str) -> Name:
     """A claim's measure as printed: a metric, a layer, a k, or an AUC."""
     if name in ("auc", "auc_difference"):
-        return {"auc": "AUC", "auc_difference": "AUC の差"}[name]
-    return name.replace("layer", "層") if name.startswith("layer") else metric_name(name)
+        return Name({"auc": "AUC", "auc_difference": "AUC の差"}[name])
+    return Name(name.replace("layer", "層")) if name.startswith("layer") else metric_name(name)
 
 
-def texts_named(style: str, position: str) -> str:
+def texts_named(style: str, position: str) -> Name:
     """Which texts, and which position in them, vectors are fitted on."""
-    return f"{STYLE_NAMES.get(style, style)}・{POSITIONS.get(position, position)}"
+    return Name(style_name(style) + "・" + POSITIONS.get(position, position))
 
 
 def of_total(count: int, total: int) -> str:
