@@ -103,7 +103,7 @@ def shortened(text: str, longest: int = LONGEST_NAME) -> str:
 
 
 # Numbers as a report prints them: an interval, what is smaller than a number; and signs at their beginning.
-NUMERIC = re.compile(r"(^[+\-(=%]?|\[[-+−–\d., —]*\](?!\()|<(?= ?\d))")
+NUMERIC = re.compile(r"(^[+\-(=%]?|\[(?:[-+−–\d., —]*|95 % \w[\w ]{0,9})\](?![(\[:])|<(?= ?\d))")
 
 
 def cell(value: object) -> str:
