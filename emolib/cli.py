@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from emolib.base.errors import UserError, one_line, shown
+from emolib.base.errors import LONGEST_MESSAGE, UserError, one_line, shown
+from emolib.base.interrupts import stoppable
+from emolib.base.shell import command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +21,9 @@ app = typer.Typer(
     help="How do language models represent emotion, and can it be moved?",
 )
 
+DEBUG = "--debug"
 INTERRUPTED = 130  # what typer makes of Ctrl-C
+READ_NO_FURTHER = 141  # as a shell has it of a program whose reader has gone
 # the common base of what typer raises for a wrong option or argument; it has no public name
 MISUSE: type[typer.BadParameter] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
@@ -224,29 +229,59 @@ def _tell(notes: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2; a fault is exit code 1, a traceback with --debug."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    """Entry point: a user's mistake is one line and exit code 2; a fault is exit code 1, a traceback with --debug.
+
+    A signal is one line, too, that says how to go on; the exit code is 128 and the signal's number.
+    """
+    with stoppable(_how_to_go_on) as stop:
+        try:
+            code = _answered()
+        except (Exception, KeyboardInterrupt) as error:
+            if stop.signal is None and not isinstance(error, KeyboardInterrupt):
+                code = _explained(error)
+            else:  # whatever a library made of it
+                stop.leave()
+                code = INTERRUPTED
+        sys.exit(code)
+
+
+def _answered() -> int:
+    """Does what the command line asks for and returns the exit code."""
+    arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    try:
-        code = app(args=arguments or ["--help"], prog_name="emolib", standalone_mode=False)
-        if code == INTERRUPTED:
-            raise KeyboardInterrupt
-        sys.exit(code or 0)
-    except MISUSE as error:
-        _leave(error.format_message(), 2)
-    except UserError as error:
-        if debug:
-            raise
-        _leave(str(error), 2)
-    except KeyboardInterrupt:
-        _leave("stopped; run the same command again to go on", INTERRUPTED)
-    except Exception as error:
-        if debug:
-            raise
-        _leave(f"{type(error).__name__}: {error} (see the traceback with --debug)", 1)
+    code = app(args=arguments or ["--help"], prog_name="emolib", standalone_mode=False)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return code or 0
 
 
-def _leave(message: str, code: int) -> NoReturn:
-    print(f"emolib: {one_line(message)}", file=sys.stderr)
-    sys.exit(code)
+def _explained(error: Exception) -> int:
+    """Prints what went wrong and returns the exit code."""
+    if isinstance(error, MISUSE):
+        return _told(error.format_message(), 2)
+    if isinstance(error, BrokenPipeError):  # whoever read along has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+        return READ_NO_FURTHER
+    if DEBUG in sys.argv[1:]:
+        raise error
+    if isinstance(error, UserError):
+        return _told(str(error), 2)
+    return _told(f"{type(error).__name__}: {error} (see the traceback with --debug)", 1)
+
+
+def _told(message: str, code: int) -> int:
+    with contextlib.suppress(OSError):  # nobody is there to read it
+        print(f"emolib: {one_line(message)}", file=sys.stderr)
+    return code
+
+
+def _how_to_go_on() -> str:
+    """What to say when a command was stopped: the very command to run again."""
+    again = command(["emolib", *sys.argv[1:]])
+    again = again if len(again) < LONGEST_MESSAGE - 100 else "the same command"
+    if "run" in sys.argv[1:2]:
+        kept = "; --force computes everything anew" if "--force" in sys.argv else ", what is finished is kept"
+        return f"emolib: stopped{kept}; go on with: {again}"
+    return f"emolib: stopped; start again with: {again}"

@@ -6,56 +6,111 @@ import ast
 import contextlib
 import json
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import nbformat
 
 from emolib.base import paths
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.interrupts import before_leaving
+from emolib.base.own_folders import own_folder
+from emolib.base.writing import OWN, make_folder, write_atomically, writing
 from emolib.pipeline.notebook_parameters import OVERRIDES, RUN, assigned_names
 from emolib.study import Run
 
+if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
+
 KERNEL = "python3"
+LONGEST_SOCKET = 100  # bytes of a socket's path; systems take 104 to 108
 
 
 def execute(run: Run, output: Path, *, force: bool = False) -> None:
     """Executes one phase's notebook into `output`, with that folder as the working directory."""
-    import papermill
     from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
 
     source = paths.notebook_file(run.params.phase)
     injected = _injected(source, run)
+    make_folder(output.parent)
+    with own_folder(_short_folder(), OWN + "run-") as folder:
+        copy = folder / "notebook.ipynb"
+        try:
+            with _followed_progress(folder / "progress.jsonl", force):
+                _run_notebook(source, copy, injected, output.parent)
+        except PapermillExecutionError as error:
+            message = f"{run.params.phase} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
+            if error.ename == "UserError":
+                with contextlib.suppress(UserError):  # of a disk that is full the message tells already
+                    write_atomically(output, _tidied(copy))
+                raise UserError(message) from error
+            write_atomically(output, _tidied(copy))
+            raise RuntimeError(f"{message} (the partial report is {paths.display(output)})") from error
+        write_atomically(output, _tidied(copy))
+
+
+def _run_notebook(source: Path, copy: Path, injected: Mapping[str, Any], working_directory: Path) -> None:
+    """Runs the notebook in a kernel of its own, whose connection file and sockets lie beside the copy."""
+    import papermill
+    from jupyter_client.manager import AsyncKernelManager
+    from traitlets.config import Config
+
+    kernels: list[AsyncKernelManager] = []
+    connection = copy.with_name("kernel.json")
+
+    class Kernel(AsyncKernelManager):
+        """A kernel that is known here from the moment it is to be started."""
+
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            kernels.append(self)
+
+        async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:
+            """Asks an idle kernel to end; without the interrupt before, of which it would complain on stderr."""
+            await self.request_shutdown(restart=restart)
+            await self.finish_shutdown(restart=restart)
+            await self.cleanup_resources(restart=restart)
+
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"expected a folder for reports that can be written: {error.strerror}") from error
-    partial = output.with_name(f".{output.name}")
-    try:
-        with _followed_progress(force):
+        with before_leaving(lambda: _kill(kernels)), writing(copy):
             papermill.execute_notebook(
                 str(source),
-                str(partial),
+                str(copy),
                 parameters=injected,
                 kernel_name=KERNEL,
                 progress_bar=False,
-                cwd=str(output.parent),
+                cwd=str(working_directory),
                 request_save_on_cell_execute=True,
-                config=Config({"KernelManager": {"transport": "ipc"}}),
+                kernel_manager_class=Kernel,
+                config=Config({"KernelManager": {"transport": "ipc", "connection_file": str(connection)}}),
             )
-    except PapermillExecutionError as error:
-        os.replace(partial, output)
-        message = f"{run.params.phase} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
-        if error.ename == "UserError":
-            raise UserError(message) from error
-        raise RuntimeError(f"{message} (the partial report is {paths.display(output)})") from error
-    _tidy(partial)
-    os.replace(partial, output)
+    finally:
+        _kill(kernels)
+
+
+def _kill(kernels: Sequence[AsyncKernelManager]) -> None:
+    """Ends kernels that still live, and what they have started, at once; their files are whole at any moment."""
+    for kernel in kernels:
+        process = getattr(kernel.provisioner, "process", None)
+        if process is not None and process.poll() is None:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)  # a kernel leads a group of its own
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=1)
+
+
+def _short_folder() -> Path:
+    """The system's temporary folder, or another where the names of sockets are short enough."""
+    for folder in (Path(tempfile.gettempdir()), Path("/tmp")):
+        if len(os.fsencode(folder / OWN)) <= LONGEST_SOCKET - len("run-12345678/kernel-ipc-5"):
+            return folder
+    raise UserError(f"expected a temporary folder with a shorter name, got {shown(tempfile.gettempdir())}; set TMPDIR")
 
 
 def _injected(source: Path, run: Run) -> dict[str, Any]:
@@ -105,23 +160,25 @@ def _says_nothing(value: ast.expr | None) -> bool:
     return value is None or ast.unparse(value) in ("None", "{}")
 
 
-def _tidy(path: Path) -> None:
-    """Takes out what papermill notes about itself: times, paths and versions belong to the timing log."""
+def _tidied(path: Path) -> bytes:
+    """The copy without what papermill notes about itself: times, paths and versions belong to the timing log."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
-    nbformat.write(notebook, path)
+    return (nbformat.writes(notebook).rstrip("\n") + "\n").encode()
 
 
 @contextlib.contextmanager
-def _followed_progress(force: bool) -> Iterator[None]:
-    """Lets the notebook's process tell how far it is, and prints that while it runs."""
+def _followed_progress(file: Path, force: bool) -> Iterator[None]:
+    """Lets the notebook's process tell in `file` how far it is, and prints that while it runs."""
     saved = {key: os.environ.get(key) for key in ("EMOLIB_PROGRESS", "EMOLIB_FORCE")}
     finished = threading.Event()
-    with tempfile.NamedTemporaryFile("r", prefix="emolib-progress-", suffix=".jsonl", encoding="utf-8") as stream:
-        os.environ["EMOLIB_PROGRESS"] = stream.name
+    with writing(file):
+        stream = open(file, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
+    with stream:
+        os.environ["EMOLIB_PROGRESS"] = str(file)
         os.environ["EMOLIB_FORCE"] = "1" if force else ""
         follower = threading.Thread(target=_follow, args=(stream, finished), daemon=True)
         follower.start()

@@ -6,8 +6,9 @@ their finished shards in the store, so a killed run goes on where it stopped.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -19,6 +20,7 @@ from emolib.base import paths, store, variants
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import parameter_names
 from emolib.base.variants import PROFILE, READERS, Variant
+from emolib.base.writing import sweep
 from emolib.models.devices import pick_device
 from emolib.pipeline.execution import execute
 from emolib.study import NEEDS, Run
@@ -136,7 +138,8 @@ def run_phases(
         _ = run.data  # a broken data set is told before any kernel starts, and so is a device that is not there
         pick_device(getattr(run.params, "device", "auto"))
     done = []
-    with store.lock(runs[0].paths.lock()):
+    lock = runs[0].paths.lock()
+    with store.lock(lock), _swept(lock.parent, *{report_of(run).parent for run in runs}):
         for number, run in enumerate(runs, start=1):
             phase, output = run.params.phase, report_of(run)
             if not force and run.record.state() == "done" and _is_complete(output) and run.record.artifacts_are_there():
@@ -150,6 +153,18 @@ def run_phases(
                 print(f"[{number}/{len(runs)}] {phase}: done in {time.perf_counter() - started:.0f} s", flush=True)
             done.append(output)
     return done
+
+
+@contextlib.contextmanager
+def _swept(*folders: Path) -> Iterator[None]:
+    """Removes half-written files that a kill left there, before and after the block."""
+    for folder in folders:
+        sweep(folder)
+    try:
+        yield
+    finally:
+        for folder in folders:
+            sweep(folder)
 
 
 def _named(variant: Variant) -> str:
