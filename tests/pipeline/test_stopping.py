@@ -191,7 +191,7 @@ def interrupted(*_: object, **__: object) -> None:
 
 INTERRUPTED = {
     "site": ("emolib.pipeline.site.build_site", ["site", "--profile", "quick"]),
-    "build-dataset": ("emolib.data.dataset.build_dataset", ["build-dataset", "my texts.csv", "-o", "out.jsonl"]),
+    "build-dataset": ("emolib.data.dataset.convert", ["build-dataset", "my texts.csv", "-o", "out.jsonl"]),
     "import-pickle": ("emolib.exchange.first_study.import_pickle", ["import-pickle", "a.pkl", "-o", "new"]),
     "export-pickle": ("emolib.exchange.first_study.export_pickle", ["export-pickle", "new", "-o", "a.pkl"]),
     "train-scorers": ("emolib.scoring.training.train_scorers", ["train-scorers", "--goemotions", "g", "--tydip", "t"]),
