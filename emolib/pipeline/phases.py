@@ -7,6 +7,7 @@ their finished shards in the store, so a killed run goes on where it stopped.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from typing import Any
 import nbformat
 
 from emolib.base import paths, store, variants
+from emolib.base.config import find_model
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import parameter_names
 from emolib.base.variants import PROFILE, READERS, Variant
 from emolib.base.writing import sweep
+from emolib.models import hub
 from emolib.models.devices import pick_device
 from emolib.pipeline.execution import execute
 from emolib.study import NEEDS, Run
@@ -64,6 +67,7 @@ def open_runs(profile: str, model: str, phases: Sequence[str], given: Mapping[st
     tries are not those that Phase 2 extracts beside it, which would make a part of the profile's own.
     """
     check_parameters(phases, given)
+    _check_not_gone(profile, model)
     runs, read, contents = [], PROFILE, ModelContents()
     elsewhere = set().union(*(variants.counted(phase) for phase in phases))
     for phase in phases:
@@ -77,10 +81,28 @@ def open_runs(profile: str, model: str, phases: Sequence[str], given: Mapping[st
     return runs
 
 
+def _check_not_gone(profile: str, model: str) -> None:
+    """Raises `UserError` for what has a hub id's form, where a model folder of that path was run here and is gone.
+
+    Such a name must not turn into a hub model, of which nothing is found, without a word.
+    """
+    if find_model(model) is not None or "/" not in model or paths.means_folder(model):
+        return
+    place = paths.file_name(os.path.realpath(model))
+    root = paths.ResultPaths(profile, place).root
+    left = [found for where in ("", f"{paths.VARIANTS}/*/") for found in root.glob(f"{where}status/{place}_*.json")]
+    if left and not hub.holds(model):
+        raise UserError(
+            f"expected the model folder {shown(model)}, it is gone ({paths.display(left[0])} tells of a run of it); "
+            "put it back, or name the folder that it is now"
+        )
+
+
 def runs_of_variant(profile: str, model: str, variant: Variant) -> list[Run]:
     """One checked `Run` per phase, each with what differs in it."""
     read = {phase: variant.read_by(phase) if phase in READERS else None for phase in phases_in_order()}
     contents = ModelContents()
+    _check_not_gone(profile, model)
     return [
         prepared(profile, model, phase, variant.overrides(phase), read=read[phase], contents=contents) for phase in read
     ]

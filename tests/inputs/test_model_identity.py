@@ -185,8 +185,9 @@ def test_a_spoilt_memory_of_hashes_does_not_matter(
 def test_without_a_cache_folder_hashes_are_right_all_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("EMOLIB_CACHE", str(tmp_path / "file" / "below"))
+    (tmp_path / "unwritable").mkdir()
+    (tmp_path / "unwritable" / "content").write_text("where a folder would be made")
+    monkeypatch.setenv("EMOLIB_CACHE", str(tmp_path / "unwritable"))
     first = content_hash(folder)
     assert content_hash(folder) == first
     flip(folder / "model.safetensors")
@@ -408,6 +409,17 @@ def test_a_folder_that_is_gone_is_one_line(place: Place, name: str) -> None:
     shutil.rmtree(model)
     for command in ("status", "run"):
         refused(place, Refusal("gone", [command, "--model", name], ["mine"]))
+
+
+def test_a_folder_that_is_gone_is_one_line_also_where_its_name_could_be_a_hub_models(place: Place) -> None:
+    save_model(place.folder / "runA" / "checkpoint-5")
+    FakeHub(place.monkeypatch, None)
+    place.monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place.folder.parent / "hub"))
+    finish_all("runA/checkpoint-5")
+    assert place.ask(["status", "--model", "runB/checkpoint-5"]).code == 0
+    shutil.rmtree(place.folder / "runA")
+    for command in ("status", "run"):
+        refused(place, Refusal("gone", [command, "--model", "runA/checkpoint-5"], ["runA/checkpoint-5", "gone"]))
 
 
 def test_prompting_words_are_part_of_what_phase_5_stands_on(
