@@ -76,6 +76,32 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
+BRIDGED: dict[str, dict[str, Any]] = {  # architectures that run through their own code
+    "opt": {
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "ffn_dim": 96,
+        "max_position_embeddings": 64,
+        "word_embed_proj_dim": 48,
+    },
+    "gptj": {"n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 64, "rotary_dim": 8},
+    "falcon": {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 64},
+    "mistral": {
+        "hidden_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "intermediate_size": 96,
+        "max_position_embeddings": 64,
+    },
+    "gpt_bigcode": {"n_embd": 48, "n_layer": 3, "n_head": 4, "n_positions": 64},
+    "mpt": {"d_model": 48, "n_heads": 4, "n_layers": 3, "max_seq_len": 64},
+    "bloom": {"hidden_size": 48, "n_layer": 3, "n_head": 4},
+}
+
+
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """One token per byte, and an end-of-text token: 257 ids, nothing added to a text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -86,17 +112,20 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END)
 
 
-def plain_network(architecture: str, seed: int = 0) -> nn.Module:
-    """The Hugging Face model alone, in float32 with eager attention; the same weights at every call."""
+def plain_network(architecture: str, seed: int = 0, **changed: Any) -> nn.Module:
+    """The Hugging Face model alone, in float32 with eager attention; the same weights at every call.
+
+    Args:
+        changed: settings of the configuration in place of the table's.
+    """
     tokenizer = byte_tokenizer()
+    end = tokenizer.eos_token_id
+    marks = {"bos_token_id": None, "eos_token_id": end, "pad_token_id": end}
     config = AutoConfig.for_model(
         architecture,
         vocab_size=len(tokenizer),
         initializer_range=0.2,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.eos_token_id,
-        **ARCHITECTURES[architecture],
+        **{**marks, **{**ARCHITECTURES, **BRIDGED}[architecture], **changed},
     )
     return _seeded(config, seed)
 

@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import DTypeLike
 
-from emolib.base import store
+from emolib.base import arguments, store
 from emolib.base.errors import UserError, shown
 
 UNLABELLED = "unlabelled"
@@ -79,6 +79,8 @@ class Activations:
 
     def layer(self, site: str, number: int) -> Float[np.ndarray, " row *width"]:
         """One layer of a site, by its number in the model."""
+        arguments.one_of("site", site, self.values)
+        number = arguments.whole_number("layer", number)
         numbers = self.layer_numbers[: len(self.values[site])]
         if number not in numbers:
             raise UserError(f"layer {number} of {site} is not among these activations ({_listed(numbers)})")
@@ -187,6 +189,7 @@ class StoredActivations:
 
     def of_text(self, site: str, layer: int, text: int) -> Float[np.ndarray, " row *width"]:
         """The rows of one text (by its place in `texts`) at a layer of a site, float32; the rest is not read."""
+        text = arguments.whole_number("text", text, least=0, most=len(self.texts) - 1)
         with self._opened(site, layer) as view:
             first, stop = (int(place) for place in view.get_tensor("offsets")[text : text + 2])
             values = view.get_slice("values")
@@ -271,6 +274,13 @@ class LayerVector:
     position: str
     neutral_norm: float
 
+    def __post_init__(self) -> None:
+        values = arguments.real_array("the values of a LayerVector", self.values)
+        if values.ndim != 1 or not values.size:
+            raise UserError(f"expected the values of a LayerVector [d_model], got shape {values.shape}")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "layer", arguments.whole_number("layer", self.layer, least=0))
+
     @property
     def norm(self) -> float:
         return float(np.linalg.norm(self.values))
@@ -281,6 +291,8 @@ class LayerVector:
         return self.values / self.norm
 
     def _same_place(self, other: LayerVector) -> None:
+        if not isinstance(other, LayerVector):
+            raise UserError(f"expected two vectors (LayerVector), got a {type(other).__name__}")
         mine = (self.model, self.revision, self.layer, self.position)
         theirs = (other.model, other.revision, other.layer, other.position)
         if mine != theirs:
@@ -295,7 +307,7 @@ class LayerVector:
         return replace(self, values=self.values - other.values)
 
     def __mul__(self, factor: float) -> LayerVector:
-        return replace(self, values=self.values * np.float32(factor))
+        return replace(self, values=self.values * np.float32(arguments.number("factor", factor)))
 
     __rmul__ = __mul__
 
@@ -315,6 +327,7 @@ class LayerVectors:
     neutral_norms: Float[np.ndarray, " layer"]
 
     def __getitem__(self, layer: int) -> LayerVector:
+        layer = arguments.whole_number("layer", layer)
         if not 0 <= layer < len(self.values):
             raise UserError(f"layer {layer} is out of range: these vectors have layers 0-{len(self.values) - 1}")
         norm = float(self.neutral_norms[layer])
@@ -337,6 +350,12 @@ class LayerVectors:
 
 def texts_table(texts: pd.DataFrame | Sequence[str]) -> pd.DataFrame:
     """A table with at least id, text and emotion, from a data set or from bare strings."""
-    if isinstance(texts, pd.DataFrame):
-        return texts.reset_index(drop=True)
-    return pd.DataFrame({"id": [f"text-{i}" for i in range(len(texts))], "text": list(texts), "emotion": UNLABELLED})
+    if not isinstance(texts, pd.DataFrame):
+        given = arguments.texts(texts)
+        return pd.DataFrame({"id": _names(len(given)), "text": given, "emotion": UNLABELLED})
+    added = {"id": _names(len(texts)), "emotion": UNLABELLED}
+    return texts.reset_index(drop=True).assign(**{name: added[name] for name in added if name not in texts})
+
+
+def _names(count: int) -> list[str]:
+    return [f"text-{i}" for i in range(count)]

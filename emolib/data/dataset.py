@@ -18,7 +18,7 @@ from typing import Literal
 
 import pandas as pd
 
-from emolib.base import paths
+from emolib.base import arguments, paths
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.labels import cleaned, folded
 from emolib.base.store import write_atomically
@@ -71,7 +71,7 @@ def read_dataset(path: str | Path | None = None, *, neutral: str = "neutral") ->
 
 
 def _read(path: str | Path | None, neutral: str) -> tuple[pd.DataFrame, Problems]:
-    file = _locate(path)
+    file = _locate(None if path is None else arguments.path("a data set's file", path))
     problems = Problems(file.name)
     return completed(read_rows(file, problems), problems, neutral=_label(neutral), labels=None), problems
 
@@ -195,10 +195,12 @@ def convert(
     on_conflict: str,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """`build_dataset` for a caller who tells the notes by himself."""
-    file, neutral = existing_file(source), _label(neutral)
-    if Path(output).suffix.lower() != ".jsonl":
-        raise UserError(f"expected an output file that ends in .jsonl, got {shown(Path(output).name)}; rename it")
-    if isinstance(labels, str) or (labels is not None and not any(cleaned(str(label)) for label in labels)):
+    file, output = existing_file(arguments.path("source", source)), arguments.path("output", output)
+    labels = None if labels is None else arguments.texts(labels, "labels")
+    neutral, seed = _label(neutral), arguments.whole_number("seed", seed, least=0)
+    if output.suffix.lower() != ".jsonl":
+        raise UserError(f"expected an output file that ends in .jsonl, got {shown(output.name)}; rename it")
+    if labels is not None and not any(cleaned(label) for label in labels):
         raise UserError(f"expected a list of allowed labels, got {shown(labels)}; name the labels or leave it out")
     if labels and folded(neutral) not in {folded(label) for label in labels}:
         raise UserError(f"--labels must hold the neutral label {shown(neutral)}, got {', '.join(labels)}; add it")
@@ -207,7 +209,7 @@ def convert(
     problems = Problems(file.name)
     rows = read_rows(file, problems)
     table = completed(rows, problems, neutral=neutral, labels=labels, seed=seed, on_conflict=on_conflict)
-    write_atomically(Path(output), jsonl_bytes(table))
+    write_atomically(output, jsonl_bytes(table))
     return table, problems.notes
 
 

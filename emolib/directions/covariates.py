@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from emolib.base import arguments
 from emolib.base.errors import UserError
 from emolib.data.activations import Activations
 from emolib.directions.covariance import centred_within
@@ -88,7 +89,7 @@ def regress_out(acts: Activations, fit: CovariateFit, covariates: Float[np.ndarr
 
 
 def _features(covariates: np.ndarray, n_texts: int) -> Float[np.ndarray, "text feature"]:
-    features = np.asarray(covariates, dtype=np.float64)
+    features = arguments.float_array("covariates", covariates)
     if features.ndim != 2 or len(features) != n_texts or not features.shape[1]:
         raise UserError(f"expected covariates [text, feature] with {n_texts} rows, got shape {features.shape}")
     if not np.isfinite(features).all():

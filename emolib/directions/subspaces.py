@@ -19,9 +19,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import Activations
-from emolib.directions.vectors import scenario_cube
+from emolib.directions.vectors import check_labelled, scenario_cube
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ class LayerSubspace:
 
     def leading(self, k: int) -> LayerSubspace:
         """The first k directions alone."""
-        if not 1 <= k <= self.basis.shape[1]:
-            raise UserError(f"expected k from 1 to {self.basis.shape[1]}, got {k}")
+        k = arguments.whole_number("k", k, least=1, most=self.basis.shape[1])
         return LayerSubspace(self.basis[:, :k], self.target[:k], self.neutral[:k])
 
 
@@ -71,8 +71,7 @@ class Subspaces:
     position: str
 
     def __getitem__(self, emotion: str) -> list[LayerSubspace]:
-        if emotion not in self.bases:
-            raise UserError(f"unknown emotion {shown(emotion)}: {nearest(emotion, self.bases)}")
+        emotion = arguments.one_of("emotion", emotion, self.bases)
         parts = (self.bases[emotion], self.targets[emotion], self.neutrals[emotion])
         return [LayerSubspace(*part) for part in zip(*parts, strict=True)]
 
@@ -105,6 +104,7 @@ def fit_subspaces(acts: Activations, *, k: int = 8, neutral: str = "neutral") ->
     ((576, 2), (2,))
     """
     cube, _, emotions = complete_cube(acts, neutral)
+    k = arguments.whole_number("k", k, least=1)
     _check_k(k, min(cube.shape[1], cube.shape[3]))
     bases, targets, neutrals, shares = {}, {}, {}, {}
     for i, emotion in enumerate(emotions, 1):
@@ -147,6 +147,7 @@ def complete_cube(
     Raises:
         UserError: no neutral texts, no other label, too few complete scenarios, or values that are not finite.
     """
+    check_labelled("acts", acts, neutral)
     names = set(acts.texts["emotion"])
     if neutral not in names:
         raise UserError(f"no texts with the neutral label {shown(neutral)}: {nearest(neutral, names)}")

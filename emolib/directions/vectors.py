@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import Activations, LayerVectors
 from emolib.directions.covariance import fit_within_covariance
@@ -53,8 +54,7 @@ class EmotionVectors:
     discriminants: dict[str, Float[np.ndarray, "layer d_model"]] = field(default_factory=dict)
 
     def __getitem__(self, emotion: str) -> LayerVectors:
-        if emotion not in self.values:
-            raise UserError(f"unknown emotion {shown(emotion)}: {nearest(emotion, self.values)}")
+        emotion = arguments.one_of("emotion", emotion, self.values)
         return LayerVectors(self.values[emotion], self.model, self.revision, self.position, self.neutral_norms)
 
     def __iter__(self) -> Iterator[str]:
@@ -101,6 +101,10 @@ def fit_emotion_vectors(
     >>> vecs.emotions, vecs["gratitude"].shape
     (('gratitude',), (31, 576))
     """
+    check_labelled("acts", acts, neutral)
+    if reference is not None:
+        check_labelled("reference", reference, neutral)
+    whiten = arguments.flag("whiten", whiten)
     labels = acts.texts["emotion"].to_numpy()
     emotions = [name for name in dict.fromkeys(labels) if name != neutral]
     centre_of = None
@@ -128,6 +132,18 @@ def fit_emotion_vectors(
         whitened=whitened,
         discriminants=discriminants,
     )
+
+
+def check_labelled(name: str, acts: Activations, neutral: str) -> None:
+    """Raises `UserError` unless these are activations of every layer of texts with labels, and neutral a label."""
+    arguments.instance(name, acts, Activations, "extract_activations (of stored ones, their read())")
+    arguments.text("neutral", neutral, hint="; it is the label that the others are compared with")
+    if "emotion" not in acts.texts:
+        raise UserError("expected activations of texts with a column 'emotion', found none; add it to the texts")
+    if acts.layers is not None:
+        raise UserError(
+            f"expected activations of every layer, these have {len(acts.layers)} of them; extract them without layers="
+        )
 
 
 def _check_finite(acts: Activations) -> None:
@@ -254,6 +270,14 @@ def scenario_cube(
 
     Label 0 of the cube is neutral, the others follow in the order of the emotions.
     """
+    for name in ("scenario", "emotion"):
+        if name not in acts.texts:
+            raise UserError(
+                f"expected activations of texts with a column {shown(name)}, found none; add it to the texts"
+            )
+    if acts.texts.duplicated(["scenario", "emotion"]).any():
+        twice = acts.texts.loc[acts.texts.duplicated(["scenario", "emotion"]), "scenario"].iloc[0]
+        raise UserError(f"expected one text per scenario and label, scenario {shown(twice)} has several of one label")
     texts = acts.texts.assign(row=np.arange(len(acts.texts)))
     if neutral not in set(texts["emotion"]):
         raise UserError(f"no texts with the neutral label {shown(neutral)}: {nearest(neutral, set(texts['emotion']))}")

@@ -62,21 +62,21 @@ class BridgeRunner:
     def _hooks(self) -> list[tuple[str, int, Callable[[Tensor], Tensor | None]]]:
         hooks: list[tuple[str, int, Callable[[Tensor], Tensor | None]]] = []
         for site, layer in self._edits.places:
-            if site == "z":
+            if site == "z" and self._edits.reads_values(layer):
                 hooks += [("v", layer, self._keep_values(layer)), ("pattern", layer, self._keep_pattern)]
             hooks.append((site, layer, self._edit_heads(layer) if site == "z" else self._edit_stream(site, layer)))
         return hooks
 
     def _edit_stream(self, site: str, layer: int) -> Callable[[Tensor], Tensor]:
         def edit(hidden: Tensor) -> Tensor:
-            batched = hidden.view(len(self._fed), -1, hidden.shape[-1])  # some models flatten rows and positions
+            batched = hidden.reshape(*self._fed.shape, -1)  # some models flatten rows and positions
             return self._edits.stream(site, layer, batched.clone(), self._columns).view(hidden.shape)
 
         return edit
 
     def _keep_values(self, layer: int) -> Callable[[Tensor], None]:
         def keep(values: Tensor) -> None:
-            new = values.reshape(len(self._fed), -1, self._lm.n_kv_heads, self._lm.d_head).transpose(1, 2)
+            new = values.reshape(*self._fed.shape, -1, self._lm.d_head).transpose(1, 2)
             before = self._values.get(layer)
             self._values[layer] = new if before is None else torch.cat([before, new], dim=2)
 
@@ -86,18 +86,18 @@ class BridgeRunner:
         self._pattern = pattern
 
     def _edit_heads(self, layer: int) -> Callable[[Tensor], Tensor]:
-        shared = self._lm.n_heads // self._lm.n_kv_heads
-
         def parts(rows: Tensor, heads: Tensor) -> tuple[Tensor, Tensor]:
             if self._pattern is None:
                 raise UserError(
                     f"{type(self._lm.network).__name__} shows its attention patterns only after its heads' outputs, so "
                     "mode v_only is not possible through the bridge; use mode pattern_v or result"
                 )
-            return self._pattern[rows, heads], self._values[layer][rows, heads // shared]
+            values = self._values[layer]
+            shared = self._lm.n_heads // values.shape[1]  # query heads per KV head, as the model itself has them
+            return self._pattern[rows, heads], values[rows, heads // shared]
 
         def edit(z: Tensor) -> Tensor:
-            split = z.reshape(len(self._fed), -1, self._lm.n_heads, self._lm.d_head).clone()
+            split = z.reshape(*self._fed.shape, self._lm.n_heads, self._lm.d_head).clone()
             edited = self._edits.heads(layer, split, self._columns, parts).view(z.shape)
             self._pattern = None
             return edited

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 import pandas as pd
 
-from emolib.data.activations import (
-    Activations,
-)
+from emolib.base import arguments
+from emolib.data.activations import Activations
 from emolib.engine.observation import places_of
+from emolib.engine.positions import POSITIONS
 from emolib.engine.text_pass import Part, Texts, read_texts, site_width
-from emolib.models.language_model import LanguageModel
+from emolib.models.language_model import LanguageModel, checked_model
 
 SITES = ("resid_pre", "mlp_out")
 
@@ -46,10 +46,10 @@ def extract_activations(
     >>> acts.values["resid_pre"].shape, acts.values["mlp_out"].shape  # the final residual is one layer more
     ((31, 2, 576), (30, 2, 576))
     """
-    names = (positions,)
+    position = arguments.one_of("position", positions, POSITIONS)
     return extract_positions(
-        lm, data, sites=sites, positions=names, layers=layers, batch_size=batch_size, on_batch=on_batch
-    )[positions]
+        lm, data, sites=sites, positions=(position,), layers=layers, batch_size=batch_size, on_batch=on_batch
+    )[position]
 
 
 def extract_positions(
@@ -63,7 +63,9 @@ def extract_positions(
     on_batch: Callable[[int], None] | None = None,
 ) -> dict[str, Activations]:
     """`extract_activations` for several positions in one pass over the texts."""
-    sites = tuple(dict.fromkeys(("resid_pre", *sites)))
+    checked_model(lm)
+    positions = arguments.texts(positions, "positions")
+    sites = tuple(dict.fromkeys(("resid_pre", *arguments.listed("sites", sites, "sites"))))
     places = places_of(lm, sites, layers)
     texts = Texts.of(lm, data, positions)
     parts = [(position, *place) for position in positions for place in places]

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Unpack
+from typing import Literal, Unpack, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, shown
 from emolib.base.progress import GenerationBar
 from emolib.engine.bridge import BridgeRunner
 from emolib.engine.halving import in_halves
-from emolib.engine.memory import BatchShape, keep_freed_memory
+from emolib.engine.memory import BatchShape, check_memory, keep_freed_memory
 from emolib.engine.native import NativeRunner
 from emolib.engine.parity import check_batching
 from emolib.engine.planning import Batch, batch_size_for, longest_window, plan_batches
 from emolib.engine.sampling import Decoding, DecodingFields
-from emolib.interventions import Edits, Intervention, check_interventions
-from emolib.models.language_model import LanguageModel
+from emolib.interventions import Edits, Intervention, check_interventions, one_per_row
+from emolib.models.language_model import LanguageModel, checked_model
 from emolib.models.tokens import encode, pad_left
 from emolib.models.workspace import Workspace
 
@@ -100,8 +101,9 @@ def generate(
         One `Generation` per prompt, in the given order.
 
     Raises:
-        UserError: empty prompts, lists of different length, a number out of range, a layer, head or vector that does
-            not fit the model; all before the first token is generated. Also a single row that does not fit in memory.
+        UserError: empty prompts, lists of different length, a number out of range, a layer, head, site or vector that
+            does not fit the model, more tokens than it has positions or than memory has room for; all before the first
+            token is generated.
 
     >>> import emolib, numpy as np
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")
@@ -115,24 +117,28 @@ def generate(
     >>> drawn[0].token_ids == drawn[1].token_ids  # a row's text follows from its own prompt, act and seed
     True
     """
-    decoding = replace(decoding or Decoding(), **fields)
-    acts: list[Intervention] = list(interventions) if interventions is not None else [None] * len(prompts)
-    if len(acts) != len(prompts):
-        raise UserError(f"expected one intervention per prompt ({len(prompts)}), got {len(acts)}")
-    _check_batch_size(batch_size)
-    given_seeds = None if decoding.is_greedy else _checked_seeds(seeds, len(prompts))
+    checked_model(lm)
+    decoding = _decoding(decoding, fields)
+    prompts = arguments.texts(prompts, "prompts")
+    acts = one_per_row(interventions, len(prompts))
+    rows_at_once = checked_batch_size(batch_size)
+    given_seeds = _checked_seeds(seeds, len(prompts), decoding)
+    use_cache, progress = arguments.flag("use_cache", use_cache), arguments.flag("progress", progress)
+    arguments.function("on_batch", on_batch)
     native = _is_native(lm, engine)
     check_interventions(lm, acts)
     if not prompts:
         return []
+    rows = encode(lm, prompts, n_new=decoding.max_new_tokens, name="prompts")
+    check_memory(lm, max(map(len, rows)), decoding.max_new_tokens)
     if lm.device.type == "cpu":
         keep_freed_memory()
-    job = _Job(lm, encode(lm, prompts), acts, given_seeds, decoding, use_cache, native, _workspace(lm))
-    if batch_size == "auto":
-        batch_size = job.fastest_batch_size(len(set(prompts)))
+    job = _Job(lm, rows, acts, given_seeds, decoding, use_cache, native, _workspace(lm))
+    if rows_at_once is None:
+        rows_at_once = job.fastest_batch_size(len(set(prompts)))
     results: dict[int, Generation] = {}
     with GenerationBar(len(prompts), decoding.max_new_tokens, shown=progress) as bar:
-        for batch in plan_batches(job.rows, acts, batch_size, lm.n_layers):
+        for batch in plan_batches(job.rows, acts, rows_at_once, lm.n_layers):
             for part, (tokens, ratios) in job.run(batch):
                 for place, row in enumerate(part.rows):
                     results[row] = job.result(row, prompts[row], tokens[place].tolist(), float(ratios[place]))
@@ -148,8 +154,7 @@ def _workspace(lm: LanguageModel) -> Workspace:
 
 
 def _is_native(lm: LanguageModel, engine: Engine) -> bool:
-    if engine not in ("auto", "native", "bridge"):
-        raise UserError(f"unknown engine {shown(engine)}: expected auto, native or bridge")
+    arguments.one_of("engine", engine, get_args(Engine))
     if engine == "native" and lm.blueprint is None:
         raise UserError(f"the native engine does not know {type(lm.network).__name__}; use engine='bridge'")
     native = engine != "bridge" and lm.blueprint is not None
@@ -157,23 +162,31 @@ def _is_native(lm: LanguageModel, engine: Engine) -> bool:
     return native
 
 
-def _check_batch_size(batch_size: int | str) -> None:
-    if batch_size == "auto":
-        return
+def _decoding(given: Decoding | None, fields: DecodingFields) -> Decoding:
+    arguments.check_names("argument of generate", fields, DecodingFields.__annotations__)
+    if given is not None:
+        arguments.instance("decoding", given, Decoding, "Decoding(…)")
+    return replace(given or Decoding(), **fields)
+
+
+def checked_batch_size(batch_size: int | str) -> int | None:
+    """Rows at once; None for `auto`."""
     if isinstance(batch_size, str):
-        raise UserError(f"expected batch_size of at least 1 or 'auto', got {shown(batch_size)}")
-    if batch_size < 1:
-        raise UserError(f"expected batch_size of at least 1, got {batch_size}")
+        if batch_size != "auto":
+            raise UserError(f"expected batch_size of at least 1 or 'auto', got {shown(batch_size)}")
+        return None
+    return arguments.whole_number("batch_size", batch_size, least=1)
 
 
-def _checked_seeds(seeds: Sequence[int] | None, n_prompts: int) -> list[int]:
-    if seeds is None or len(seeds) != n_prompts:
-        given = "none" if seeds is None else len(seeds)
-        raise UserError(f"sampling needs one seed per prompt ({n_prompts}), got {given}")
-    for seed in seeds:
-        if seed is None or seed < 0:
-            raise UserError(f"expected seeds that are integers of at least 0, got {seed}")
-    return list(seeds)
+def _checked_seeds(seeds: Sequence[int] | None, n_prompts: int, decoding: Decoding) -> list[int] | None:
+    """None where nothing is drawn."""
+    given = None if seeds is None else arguments.whole_numbers("seeds", seeds, least=0)
+    if decoding.is_greedy:
+        return None
+    if given is None or len(given) != n_prompts:
+        count = "none" if given is None else len(given)
+        raise UserError(f"sampling needs one seed per prompt ({n_prompts}), got {count}")
+    return given
 
 
 @dataclass(frozen=True)
@@ -207,7 +220,7 @@ class _Job:
 
     def _tokens(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         n_new = self.decoding.max_new_tokens
-        ids, mask = pad_left([self.rows[row] for row in batch.rows], self.lm.tokenizer.pad_token_id, batch.width)
+        ids, mask = pad_left([self.rows[row] for row in batch.rows], self.lm.pad_id, batch.width)
         acts = [self.acts[row] for row in batch.rows]
         lengths = [len(self.rows[row]) for row in batch.rows]
         seeds = [self.seeds[row] if self.seeds else None for row in batch.rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from emolib.engine.native import NativeRunner
 from emolib.engine.parity import check_batching
 from emolib.interventions import Edits
 from emolib.models.language_model import LanguageModel
+from emolib.models.limits import check_ids, check_length
 from emolib.models.products import linear_into
-from emolib.models.tokens import encode, pad_left
+from emolib.models.tokens import encode, pad_left, position_ids
 from emolib.models.workspace import Workspace
 
 ROWS_AT_ONCE = 128
@@ -35,17 +36,33 @@ def continuation_nll(lm: LanguageModel, prompts: Sequence[str], ids: Sequence[Se
     check_batching(lm)
     if lm.device.type == "cpu":
         keep_freed_memory()
-    rows = dict(zip(chosen, encode(lm, [prompts[i] for i in chosen]), strict=True))
+    rows = dict(zip(chosen, encode(lm, [prompts[i] for i in chosen], name="prompts"), strict=True))
+    check_ids(lm, [ids[i] for i in chosen], "continuation {place}")
+    longest = max(chosen, key=lambda i: len(rows[i]) + len(ids[i]))
+    check_length(lm, len(rows[longest]), len(ids[longest]), f"prompt {longest}")
     chosen.sort(key=lambda i: (len(rows[i]) // 8, len(ids[i]), rows[i]))  # like lengths together
     compute = _network_nll if lm.blueprint is None else _native_nll
     memory = Workspace()
-    for start in range(0, len(chosen), ROWS_AT_ONCE):
-        part = chosen[start : start + ROWS_AT_ONCE]
+    lengths = {i: (len(rows[i]), len(ids[i])) for i in chosen}
+    for part in _parts(chosen, lengths, lm.limits.positions):
         target, real = _padded_right([ids[i] for i in part])
         with torch.inference_mode():
             loss = compute(lm, [rows[i] for i in part], target.to(lm.device), memory).cpu()
         result[part] = ((loss * real).sum(1) / real.sum(1)).double().numpy()
     return result
+
+
+def _parts(
+    chosen: Sequence[int], lengths: Mapping[int, tuple[int, int]], positions: int | None
+) -> Iterator[Sequence[int]]:
+    """So many texts at once; single ones where padding prompts and continuations would take more positions than are."""
+    for start in range(0, len(chosen), ROWS_AT_ONCE):
+        part = chosen[start : start + ROWS_AT_ONCE]
+        prompt, text = (max(lengths[i][side] for i in part) for side in (0, 1))
+        if positions is not None and prompt + text - 1 > positions:
+            yield from ([i] for i in part)
+        else:
+            yield part
 
 
 def _padded_right(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -60,7 +77,7 @@ def _padded_right(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 def _native_nll(lm: LanguageModel, prompts: Sequence[Sequence[int]], target: Tensor, memory: Workspace) -> Tensor:
     """NLL of every target token, `[row, pos]`; distinct prompts run once."""
-    ids, mask = pad_left(prompts, lm.tokenizer.pad_token_id)
+    ids, mask = pad_left(prompts, lm.pad_id)
     n_rows, n_new = target.shape
     edits = Edits(lm, [None] * n_rows, [len(row) for row in prompts], ids.shape[1], n_new)
     runner = NativeRunner(lm, ids, mask, edits, n_new - 1, workspace=memory)
@@ -79,10 +96,10 @@ def _native_nll(lm: LanguageModel, prompts: Sequence[Sequence[int]], target: Ten
 
 def _network_nll(lm: LanguageModel, prompts: Sequence[Sequence[int]], target: Tensor, memory: Workspace) -> Tensor:
     """The same through the model's own code."""
-    ids, mask = pad_left(prompts, lm.tokenizer.pad_token_id)
+    ids, mask = pad_left(prompts, lm.pad_id)
     ids = torch.cat([ids.to(lm.device), target[:, :-1]], dim=1)
     mask = torch.cat([mask.to(lm.device), torch.ones_like(target[:, :-1])], dim=1)
-    places = (mask.cumsum(1) - 1).clamp_min(0)
+    places = position_ids(mask)
     logits = lm.network(
         input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=target.shape[1]
     ).logits

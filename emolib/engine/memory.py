@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from emolib.base.errors import UserError
 from emolib.models.language_model import LanguageModel
 
 FALLBACK_MEMORY = 4 * 2**30  # where a system tells nothing
@@ -80,6 +81,16 @@ def cache_bytes(lm: LanguageModel, n_rows: int, n_columns: int) -> int:
     """Keys and values of so many rows and columns."""
     item = torch.empty(0, dtype=lm.dtype).element_size()
     return 2 * lm.n_layers * n_rows * n_columns * lm.n_kv_heads * lm.d_head * item
+
+
+def check_memory(lm: LanguageModel, width: int, n_new: int) -> None:
+    """Raises `UserError` where the keys and values of a single row alone take more than what is available."""
+    needed, room = cache_bytes(lm, 1, width + n_new), available_memory(lm.device)
+    if needed > room:
+        raise UserError(
+            f"one row of {width} + {n_new} tokens needs {needed / 2**30:.1f} GiB for its keys and values, {lm.device} "
+            f"has {room / 2**30:.1f} GiB left; use fewer tokens"
+        )
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from emolib.base.errors import UserError, shown
+from emolib.base import arguments
+from emolib.base.errors import UserError
 from emolib.engine.forward import ForwardPass
-from emolib.interventions import hooked
+from emolib.interventions import check_sites, hooked
 from emolib.models.attention import attention, attention_pattern
 from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import position_ids
@@ -27,17 +28,17 @@ def places_of(lm: LanguageModel, sites: Collection[str], layers: Collection[int]
         layers: those wanted; None takes all.
 
     Raises:
-        UserError: unknown site, or a layer that none of the sites has.
+        UserError: unknown site, one that the model's own code does not give, or a layer that none of the sites has.
     """
-    for site in sites:
-        if site not in SITES:
-            raise UserError(f"unknown site {shown(site)}: expected one of {', '.join(SITES)}")
+    sites = [arguments.one_of("site", site, SITES) for site in arguments.listed("sites", sites, "sites")]
     depth = lm.n_layers + ("resid_pre" in sites)
-    chosen = range(depth) if layers is None else sorted(set(layers))
+    chosen = range(depth) if layers is None else sorted(set(arguments.whole_numbers("layers", layers)))
     for layer in chosen:
         if not 0 <= layer < depth:
             raise UserError(f"layer {layer} is out of range: the sites {', '.join(sites)} have layers 0-{depth - 1}")
-    return [(site, layer) for layer in chosen for site in sites if layer < lm.n_layers or site == "resid_pre"]
+    found = [(site, layer) for layer in chosen for site in sites if layer < lm.n_layers or site == "resid_pre"]
+    check_sites(lm, found)
+    return found
 
 
 @torch.inference_mode()
@@ -120,7 +121,9 @@ def _by_bridge(lm: LanguageModel, ids: Tensor, mask: Tensor, places: Collection[
 
     def taken(site: str, layer: int) -> Callable[[Tensor], None]:
         def function(value: Tensor) -> None:
-            if site == "z" and value.dim() == 3:
+            if site != "pattern":
+                value = value.reshape(*ids.shape, -1)  # some models flatten rows and positions
+            if site == "z":
                 value = value.unflatten(2, (lm.n_heads, lm.d_head))
             take(site, layer, value.float() if site == "pattern" else value)
 

@@ -9,7 +9,7 @@ import torch
 
 from emolib.engine.bridge import BridgeRunner
 from emolib.engine.native import NativeRunner
-from emolib.interventions import Edits
+from emolib.interventions import Edits, bridge_sites
 from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import pad_left
 
@@ -26,17 +26,22 @@ def check_batching(lm: LanguageModel, *, native: bool | None = None) -> None:
             model. Each text alone goes through the model's own code, without padding, mask or position ids.
 
     Raises:
+        UserError: the bridge cannot run the model.
         RuntimeError: the logits differ by more than the dtype explains.
     """
     native = lm.blueprint is not None if native is None else native
+    if lm.blueprint is None:
+        bridge_sites(lm)
     checked = lm.worked_out.batching_checked
     if native in checked:
         return
-    ids, mask = pad_left(ROWS, lm.tokenizer.pad_token_id)
-    edits = Edits(lm, [None] * len(ids), [len(row) for row in ROWS], ids.shape[1], 1)
+    longest = lm.limits.positions
+    rows = [[token % lm.limits.vocabulary for token in row[:longest]] for row in ROWS]
+    ids, mask = pad_left(rows, lm.pad_id)
+    edits = Edits(lm, [None] * len(ids), [len(row) for row in rows], ids.shape[1], 1)
     with torch.inference_mode():
         together = (NativeRunner if native else BridgeRunner)(lm, ids, mask, edits, 0).start().float()
-        alone = [lm.network(input_ids=torch.tensor([row], device=lm.device)).logits[0, -1] for row in ROWS]
+        alone = [lm.network(input_ids=torch.tensor([row], device=lm.device)).logits[0, -1] for row in rows]
     single = torch.stack(alone).float()
     error = float((together - single).abs().max() / single.std().clamp_min(1e-6))
     allowed = ALLOWED.get(lm.dtype, ALLOWED_IN_16_BITS)

@@ -120,9 +120,10 @@ def longest_window(interventions: Sequence[Intervention], width: int) -> int:
 
 def _step_seconds(lm: LanguageModel, n_rows: int, shape: BatchShape) -> float | None:
     """Seconds of one step of so many rows, the best of a few; None where they do not fit in memory."""
-    first = next(iter(lm.tokenizer("a", add_special_tokens=False).input_ids))
     width, n_new = shape.width, max(shape.n_new, PROBE_STEPS + 2)
-    ids, mask = pad_left([[first] * width] * n_rows, lm.tokenizer.pad_token_id)
+    if lm.limits.positions is not None:  # what is measured need not have a position for every token of the rows
+        width = max(min(width, lm.limits.positions - PROBE_STEPS - 1), 1)
+    ids, mask = pad_left([[0] * width] * n_rows, lm.pad_id)
     try:
         with out_of_memory(), torch.inference_mode():
             edits = Edits(lm, [None] * n_rows, [width] * n_rows, width, n_new)

@@ -3,7 +3,6 @@ row's own random numbers."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -12,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.base import store
-from emolib.base.errors import UserError
+from emolib.base import arguments, store
 
+MOST_NEW = 10**6  # new tokens; no model has so many positions
 FIRST_WIDTH = 64  # most nuclei of a trained model are smaller
 WIDTH_FACTOR = 8
 
@@ -37,9 +36,13 @@ class Decoding:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise UserError(f"expected max_new_tokens of at least 1, got {self.max_new_tokens}")
-        self.sampler()
+        checked = {
+            "max_new_tokens": arguments.whole_number("max_new_tokens", self.max_new_tokens, least=1, most=MOST_NEW),
+            "temperature": _temperature(self.temperature),
+            "top_p": _top_p(self.top_p),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     @property
     def is_greedy(self) -> bool:
@@ -62,6 +65,14 @@ class DecodingFields(TypedDict, total=False):
     top_p: float
 
 
+def _temperature(value: float) -> float:
+    return arguments.number("temperature", value, least=0, note=" (0 is greedy)")
+
+
+def _top_p(value: float) -> float:
+    return arguments.number("top_p", value, above=0, most=1)
+
+
 @dataclass(frozen=True)
 class Sampler:
     """Greedy choice, or nucleus sampling whose randomness comes from each row's own seed.
@@ -74,10 +85,8 @@ class Sampler:
     top_p: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise UserError(f"expected a finite temperature of at least 0 (0 is greedy), got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"expected top_p above 0 and at most 1, got {self.top_p}")
+        object.__setattr__(self, "temperature", _temperature(self.temperature))
+        object.__setattr__(self, "top_p", _top_p(self.top_p))
 
     def draws(self, seeds: Sequence[int | None], n_steps: int) -> Tensor:
         """Uniform numbers `[row, step]`, float64; a row's numbers follow from its seed alone."""

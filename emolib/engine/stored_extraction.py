@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emolib.base import store
-from emolib.base.errors import UserError, shown
+from emolib.base import arguments, store
 from emolib.data.activations import (
     TEXTS,
     StoredActivations,
@@ -22,7 +21,7 @@ from emolib.engine.extraction import SITES
 from emolib.engine.observation import places_of
 from emolib.engine.text_pass import Part, Texts, read_texts, site_width
 from emolib.engine.triggers import trigger_tokens
-from emolib.models.language_model import LanguageModel
+from emolib.models.language_model import LanguageModel, checked_model
 from emolib.models.tokens import encode
 
 STORAGE = ("float32", "float16")
@@ -57,8 +56,7 @@ def store_activations(
     Raises:
         UserError: as `extract_activations`; a value beyond float16's reach; a folder that cannot be written.
     """
-    if storage not in STORAGE:
-        raise UserError(f"unknown storage {shown(storage)}: expected one of {', '.join(STORAGE)}")
+    arguments.one_of("storage", storage, STORAGE)
     for site in {site for _, site, _ in parts}:
         places_of(lm, [site], [layer for _, named, layer in parts if named == site])
     texts = Texts.of(lm, data, [position for position, _, _ in parts])
@@ -95,7 +93,10 @@ def extract_to_folder(
 
     Files that are there already are written anew.
     """
-    folder, places = Path(folder), places_of(lm, tuple(dict.fromkeys(("resid_pre", *sites))), layers)
+    checked_model(lm)
+    sites = tuple(dict.fromkeys(("resid_pre", *arguments.listed("sites", sites, "sites"))))
+    folder, places = arguments.path("folder", folder), places_of(lm, sites, layers)
+    positions = arguments.texts(positions, "positions")
     parts = [(position, *place) for position in positions for place in places]
     store_activations(lm, data, folder, parts, storage=storage, batch_size=batch_size, on_batch=on_batch)
     store.write(folder / TEXTS, store.table_bytes(texts_with_tokens(lm, data)), {})
@@ -106,7 +107,7 @@ def texts_with_tokens(lm: LanguageModel, data: pd.DataFrame | Sequence[str]) -> 
     """The table of texts with n_tokens, tokens (ids), token_strings and the trigger's place (-1 where there is none;
     the column is left out where the tokenizer does not tell places)."""
     texts = texts_table(data)
-    rows = encode(lm, texts["text"].tolist())
+    rows = encode(lm, texts["text"])
     spelled: dict[int, str] = {}
     for token in itertools.chain.from_iterable(rows):
         if token not in spelled:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from emolib.base.errors import UserError, shown
+from emolib.base import arguments
+from emolib.base.errors import UserError
 from emolib.data.activations import (
     row_offsets,
     texts_table,
@@ -39,14 +40,13 @@ class Texts:
     @classmethod
     def of(cls, lm: LanguageModel, data: pd.DataFrame | Sequence[str], positions: Collection[str]) -> Texts:
         for position in positions:
-            if position not in POSITIONS:
-                raise UserError(f"unknown position {shown(position)}: expected one of {', '.join(POSITIONS)}")
+            arguments.one_of("position", position, POSITIONS)
         table = texts_table(data)
         if "text" not in table or table.empty:
             raise UserError(
                 f"expected at least one text in a column 'text', got {len(table)} rows of {', '.join(map(str, table))}"
             )
-        tokens = [np.array(row, dtype=np.int32) for row in encode(lm, table["text"].tolist())]
+        tokens = [np.array(row, dtype=np.int32) for row in encode(lm, table["text"])]
         lengths = np.array([len(row) for row in tokens])
         table = table.assign(n_tokens=lengths)
         triggers = None
@@ -89,6 +89,8 @@ def read_texts(
     Args:
         norms_of: parts that get the token norms too; None gives each layer's once.
     """
+    batch_size = arguments.whole_number("batch_size", batch_size, least=1)
+    arguments.function("on_batch", on_batch)
     check_batching(lm)
     if lm.device.type == "cpu":
         keep_freed_memory()
@@ -100,7 +102,7 @@ def read_texts(
     done = 0
     order = np.argsort(-texts.lengths, kind="stable")  # the longest first: what they free serves the others
     for batch in _batches(order, texts.lengths, batch_size):
-        ids, mask = pad_left([texts.tokens[i] for i in batch], lm.tokenizer.pad_token_id)
+        ids, mask = pad_left([texts.tokens[i] for i in batch], lm.pad_id)
         lengths = texts.lengths[batch]
         triggers = None if texts.triggers is None else texts.triggers[batch]
         mask = mask.to(lm.device)

@@ -2,7 +2,8 @@
 (`head_records`), hook points (`hooks`), and a batch's acts as tensors in a forward pass (`edits`, `changes`)."""
 
 from emolib.interventions.ablations import AblateDirection, AblateHead
-from emolib.interventions.acts import Act, Intervention, acts_of, check_interventions, fingerprint_of
+from emolib.interventions.acts import Act, Intervention, acts_of, check_interventions, fingerprint_of, one_per_row
+from emolib.interventions.bridge_sites import bridge_sites, check_sites
 from emolib.interventions.edits import Edits, first_layer
 from emolib.interventions.head_patches import PatchHead
 from emolib.interventions.head_records import HeadActivations, mean_head_output, parse_heads, record_heads
@@ -22,12 +23,15 @@ __all__ = [
     "Steer",
     "SubspaceSteer",
     "acts_of",
+    "bridge_sites",
     "check_interventions",
+    "check_sites",
     "fingerprint_of",
     "first_layer",
     "hook_point",
     "hooked",
     "mean_head_output",
+    "one_per_row",
     "parse_heads",
     "record_heads",
     "schedule_factors",

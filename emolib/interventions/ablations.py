@@ -11,11 +11,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base.errors import UserError, shown
+from emolib.base import arguments
+from emolib.base.errors import UserError
 from emolib.data.activations import LayerVector
-from emolib.interventions.checks import Site, Values, bare_values, check_site, checked_array
+from emolib.interventions.checks import Site, Values, bare_values, check_place, checked_array
 from emolib.interventions.fingerprints import act_fingerprint
-from emolib.interventions.schedules import Schedule, check_timing
+from emolib.interventions.schedules import Schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +47,7 @@ class AblateDirection:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        check_site(self.site, "AblateDirection")
-        check_timing(self.window, self.schedule, self.steps)
+        check_place(self)
         if isinstance(self.direction, LayerVector) and self.direction.layer != self.layer:
             raise UserError(f"the direction belongs to layer {self.direction.layer}, the ablation to {self.layer}")
         self.coordinates()
@@ -109,9 +109,8 @@ class AblateHead:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        check_timing(self.window, self.schedule, self.steps)
-        if self.how not in ("zero", "mean"):
-            raise UserError(f"unknown ablation {shown(self.how)}: expected zero or mean")
+        check_place(self)
+        arguments.one_of("ablation", self.how, ("zero", "mean"))
         if (self.how == "mean") != (self.mean is not None):
             raise UserError("expected mean=[d_head] together with how='mean', and only then")
         if self.mean is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from emolib.base import store
+from emolib.base import arguments, store
 from emolib.base.errors import UserError, shown
 from emolib.base.parameters import check_layers
 from emolib.data.activations import LayerVector
 from emolib.interventions.ablations import AblateDirection, AblateHead
+from emolib.interventions.bridge_sites import check_sites
 from emolib.interventions.head_patches import PatchHead
 from emolib.interventions.steers import Steer, SubspaceSteer
 from emolib.models.language_model import LanguageModel
@@ -28,6 +29,25 @@ def acts_of(intervention: Intervention) -> tuple[Act, ...]:
         if not isinstance(act, Act):
             raise UserError(f"expected interventions (Steer, AblateHead, …), tuples of them or None, got {shown(act)}")
     return tuple(acts)
+
+
+def one_per_row(interventions: Iterable[Intervention] | None, n_rows: int) -> list[Intervention]:
+    """The interventions as a list with one per row; None for the whole list leaves every row unpatched.
+
+    Raises:
+        UserError: a single act in place of a list, or another number of them than of rows.
+    """
+    if interventions is None:
+        return [None] * n_rows
+    if isinstance(interventions, Act):
+        raise UserError(
+            f"expected interventions as a list with one per prompt ({n_rows}), got one {type(interventions).__name__}; "
+            "for all prompts write [act] * len(prompts)"
+        )
+    acts = arguments.listed("interventions", interventions, "interventions, one per prompt")
+    if len(acts) != n_rows:
+        raise UserError(f"expected one intervention per prompt ({n_rows}), got {len(acts)}")
+    return acts
 
 
 def fingerprint_of(intervention: Intervention) -> str:
@@ -58,7 +78,11 @@ def _check_fit(lm: LanguageModel, act: Act) -> None:
             _check_owner(lm, "heads", act.source.model, act.source.revision)
         elif act.mean is not None and len(act.mean) != lm.d_head:
             raise UserError(f"expected a mean of d_head {lm.d_head}, got {len(act.mean)}")
+        reads_values = isinstance(act, PatchHead) and act.mode == "v_only"
+        sites = ("z", "v", "pattern") if reads_values else ("z",)
+        check_sites(lm, [(site, act.layer) for site in sites], pattern_first=reads_values)
         return
+    check_sites(lm, [(act.site, act.layer)])
     if act.width != lm.d_model:
         raise UserError(f"expected vectors of d_model {lm.d_model}, got {act.width}")
     vector = act.vector if isinstance(act, Steer) else act.direction if isinstance(act, AblateDirection) else None

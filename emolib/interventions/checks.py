@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
 
-from emolib.base.errors import UserError, shown
-from emolib.data.activations import LayerVector
+from emolib.base import arguments
+from emolib.base.errors import UserError
+from emolib.data.activations import LayerVector, LayerVectors
+from emolib.interventions.schedules import checked_timing
 
 STREAM_SITES = ("resid_pre", "attn_out", "mlp_out")
 Site = Literal["resid_pre", "attn_out", "mlp_out"]
 Values = np.ndarray | Tensor
 
 
-def check_site(site: str, kind: str) -> None:
-    if site not in STREAM_SITES:
-        raise UserError(f"unknown site {shown(site)} for {kind}: expected {', '.join(STREAM_SITES)}")
+def check_place(act: Any) -> None:
+    """Has an act's layer, its head or site, and when it acts, as plain numbers.
+
+    Raises:
+        UserError: a layer or head that is no whole number, an unknown site, or what `checked_timing`
+            says.
+    """
+    for name in ("layer", "head"):
+        if hasattr(act, name):
+            object.__setattr__(act, name, arguments.whole_number(name, getattr(act, name)))
+    if hasattr(act, "site"):
+        arguments.one_of(f"site of {type(act).__name__}", act.site, STREAM_SITES)
+    window, schedule, steps = checked_timing(act.window, act.schedule, act.steps)
+    for name, value in {"window": window, "schedule": schedule, "steps": steps}.items():
+        object.__setattr__(act, name, value)
 
 
-def bare_values(given: LayerVector | Values) -> np.ndarray:
-    """The bare float32 numbers of a vector or array, wherever they lie."""
-    values = given.values if isinstance(given, LayerVector) else given
-    return np.asarray(values.detach().cpu().float() if isinstance(values, Tensor) else values, dtype=np.float32)
+def bare_values(given: LayerVector | Values, name: str = "a vector") -> np.ndarray:
+    """The bare float32 numbers of a vector or array, wherever they lie.
+
+    Raises:
+        UserError: vectors of all layers in place of one, or something that holds no real numbers.
+    """
+    if isinstance(given, LayerVectors):
+        raise UserError(
+            f"expected {name} of one layer, got those of {len(given)} layers; choose one, vecs[emotion][layer]"
+        )
+    return arguments.real_array(name, given.values if isinstance(given, LayerVector) else given)
 
 
 def checked_array(values: LayerVector | Values, name: str, n_dimensions: int) -> np.ndarray:
     """A float32 copy; finite, and of the expected number of dimensions."""
-    array = bare_values(values)
-    if array.ndim != n_dimensions or not np.isfinite(array).all():
+    array = bare_values(values, name)
+    if array.ndim != n_dimensions or not array.size or not np.isfinite(array).all():
         raise UserError(f"expected {name}: finite numbers of {n_dimensions} dimension(s), got shape {array.shape}")
     return array

@@ -14,10 +14,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base.errors import UserError, shown
+from emolib.base import arguments
+from emolib.interventions.checks import check_place
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.head_records import HeadActivations
-from emolib.interventions.schedules import Schedule, check_timing
+from emolib.interventions.schedules import Schedule
 
 READ_FROM_SOURCE = {"v_only": ("values",), "pattern_v": ("patterns", "values"), "result": ("z",)}
 PATCH_MODES = tuple(READ_FROM_SOURCE)
@@ -62,11 +63,9 @@ class PatchHead:
     steps: int | None = 0
 
     def __post_init__(self) -> None:
-        check_timing(self.window, self.schedule, self.steps)
-        if self.mode not in PATCH_MODES:
-            raise UserError(f"unknown patch mode {shown(self.mode)}: expected {', '.join(PATCH_MODES)}")
-        if not isinstance(self.source, HeadActivations):
-            raise UserError(f"expected a source from record_heads, got {type(self.source).__name__}")
+        check_place(self)
+        arguments.one_of("patch mode", self.mode, PATCH_MODES)
+        arguments.instance("a source", self.source, HeadActivations, "record_heads (one of its list)")
         self.source.check(self.layer, self.head)
 
     def outputs(self) -> Float[np.ndarray, "pos d_head"]:

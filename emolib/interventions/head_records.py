@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, shown
+from emolib.interventions.bridge_sites import check_sites
 from emolib.interventions.hooks import hooked
-from emolib.models.language_model import LanguageModel
+from emolib.models.language_model import LanguageModel, checked_model
 from emolib.models.tokens import encode, pad_left, position_ids
 
 Head = tuple[int, int]
+RECORDED = ("z", "v", "pattern")  # sites
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,18 @@ def parse_heads(heads: str | Sequence[Head]) -> tuple[Head, ...]:
         UserError: another form, or no head at all.
     """
     wrong = UserError(f"expected heads such as 3:5,7:2 (layer:head) or pairs (layer, head), got {shown(heads)}")
+    if not isinstance(heads, str | Iterable):
+        raise wrong
     if isinstance(heads, str):
         parts = [part.split(":") for part in heads.split(",")]
-        if not all(number.strip().isdigit() for part in parts for number in part):
+        if not all(number.strip().isascii() and number.strip().isdigit() for part in parts for number in part):
             raise wrong
         given: Sequence[Sequence[int]] = [[int(number) for number in part] for part in parts]
     else:
         given = heads
     try:
-        pairs = [[operator.index(number) for number in pair] for pair in given]
-    except TypeError:
+        pairs = [arguments.whole_numbers("heads", pair) for pair in given]
+    except UserError:
         raise wrong from None
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise wrong
@@ -92,19 +96,22 @@ def record_heads(
     >>> len(records), sorted(records[0].z)
     (2, [(3, 5), (7, 2)])
     """
+    checked_model(lm)
     wanted = parse_heads(heads)
-    if batch_size < 1:
-        raise UserError(f"expected batch_size of at least 1, got {batch_size}")
+    batch_size = arguments.whole_number("batch_size", batch_size, least=1)
+    prompts = arguments.texts(prompts, "prompts")
     for layer, head in wanted:
         if not 0 <= layer < lm.n_layers:
             raise UserError(f"expected a layer of 0-{lm.n_layers - 1} for heads, got {layer}")
         if not 0 <= head < lm.n_heads:
             raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {head}")
-    rows = encode(lm, prompts) if len(prompts) else []
+    layers = sorted({layer for layer, _ in wanted})
+    check_sites(lm, [(site, layer) for layer in layers for site in RECORDED])
+    rows = encode(lm, prompts, name="prompts")
     found: list[HeadActivations] = []
     for start in range(0, len(rows), batch_size):
         chunk = rows[start : start + batch_size]
-        kept, width = _run(lm, chunk, sorted({layer for layer, _ in wanted}))
+        kept, width = _run(lm, chunk, layers)
         for i, ids in enumerate(chunk):
             first = width - len(ids)
             parts = {head: _of_head(lm, kept, head, i, first) for head in wanted}
@@ -127,12 +134,13 @@ def _run(lm: LanguageModel, rows: Sequence[Sequence[int]], layers: Sequence[int]
 
     def keep(key: tuple[str, int]) -> Callable[[torch.Tensor], None]:
         def function(value: torch.Tensor) -> None:
-            kept[key] = value.detach().float().cpu()
+            heads = value if key[0] == "pattern" else value.reshape(*ids.shape, -1, lm.d_head)
+            kept[key] = heads.detach().float().cpu()
 
         return function
 
-    ids, mask = (part.to(lm.device) for part in pad_left(rows, lm.tokenizer.pad_token_id))
-    keys = [(site, layer) for site in ("z", "v", "pattern") for layer in layers]
+    ids, mask = (part.to(lm.device) for part in pad_left(rows, lm.pad_id))
+    keys = [(site, layer) for site in RECORDED for layer in layers]
     with hooked(lm, [(*key, keep(key)) for key in keys]):
         lm.network(
             input_ids=ids, attention_mask=mask, position_ids=position_ids(mask), use_cache=False, logits_to_keep=1
@@ -145,10 +153,10 @@ def _of_head(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One head's z, values and pattern in one row, padding left out."""
     layer, head = which
-    z = kept["z", layer][row, first:].unflatten(-1, (lm.n_heads, lm.d_head))[:, head]
-    shared = lm.n_heads // lm.n_kv_heads  # query heads per KV head
-    values = kept["v", layer][row, first:].unflatten(-1, (lm.n_kv_heads, lm.d_head))[:, head // shared]
-    return z.numpy(), values.numpy(), kept["pattern", layer][row, head, first:, first:].numpy()
+    z = kept["z", layer][row, first:, head]
+    values = kept["v", layer][row, first:]
+    shared = lm.n_heads // values.shape[1]  # query heads per KV head
+    return z.numpy(), values[:, head // shared].numpy(), kept["pattern", layer][row, head, first:, first:].numpy()
 
 
 def mean_head_output(records: Sequence[HeadActivations], layer: int, head: int) -> Float[np.ndarray, " d_head"]:
@@ -165,8 +173,10 @@ def mean_head_output(records: Sequence[HeadActivations], layer: int, head: int) 
     >>> mean.shape == (lm.d_head,)
     True
     """
+    layer, head = arguments.whole_number("layer", layer), arguments.whole_number("head", head)
+    records = arguments.listed("records", records, "what record_heads gives")
     for record in records:
-        record.check(layer, head)
+        arguments.instance("records", record, HeadActivations, "record_heads").check(layer, head)
     tokens = [record.z[layer, head][1:] for record in records if len(record.prompt_ids) > 1]
     if not tokens:
         raise UserError("expected records of texts of at least two tokens, got none")

@@ -11,21 +11,33 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.base.parameters import check_layers
 from emolib.models.language_model import LanguageModel
 
 HEAD_SITES = {"z": "attn.hook_z", "v": "attn.hook_v", "pattern": "attn.hook_pattern"}
 
 
-def hook_point(lm: LanguageModel, site: str, layer: int) -> torch.nn.Module:
-    """The bridge's hook point for a site at a layer; `resid_pre` at n_layers is the last block's output."""
-    check_layers((layer,), lm.n_layers)
+def hook_name(lm: LanguageModel, site: str, layer: int) -> str:
+    """How the bridge calls the hook point for a site at a layer."""
     if site == "resid_pre" and layer == lm.n_layers:
-        return lm.bridge.hook_dict[f"blocks.{layer - 1}.hook_resid_post"]
-    if layer == lm.n_layers:
+        return f"blocks.{layer - 1}.hook_resid_post"
+    return f"blocks.{layer}.{HEAD_SITES.get(site, f'hook_{site}')}"
+
+
+def hook_point(lm: LanguageModel, site: str, layer: int) -> torch.nn.Module:
+    """The bridge's hook point for a site at a layer; `resid_pre` at n_layers is the last block's output.
+
+    Raises:
+        UserError: a layer that the model does not have, or a site that its bridge does not have.
+    """
+    check_layers((layer,), lm.n_layers)
+    if layer == lm.n_layers and site != "resid_pre":
         raise UserError(f"site {site} has layers 0-{lm.n_layers - 1}, got {layer}")
-    return lm.bridge.hook_dict[f"blocks.{layer}.{HEAD_SITES.get(site, f'hook_{site}')}"]
+    point = lm.bridge.hook_dict.get(hook_name(lm, site, layer))
+    if point is None:
+        raise UserError(f"the bridge of {type(lm.network).__name__} has no site {shown(site)} at layer {layer}")
+    return point
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, shown
 
 
@@ -25,8 +26,7 @@ class Decay:
     rate: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise UserError(f"expected a decay rate above 0 and at most 1, got {self.rate}")
+        object.__setattr__(self, "rate", arguments.number("decay rate", self.rate, above=0, most=1))
 
 
 Schedule = Literal["constant"] | Decay | tuple[float, ...]
@@ -54,19 +54,32 @@ def schedule_key(schedule: Schedule) -> str | list:
     return schedule if isinstance(schedule, str) else np.asarray(schedule, dtype=np.float32).tolist()
 
 
-def check_timing(window: int | None, schedule: Schedule, steps: int | None) -> None:
-    """Raises `UserError` for a window, schedule or number of steps that means nothing."""
-    if window is not None and not (isinstance(window, int) and window >= 1):
-        raise UserError(f"expected a window of at least 1 token, got {shown(window)}")
-    if steps is not None and not (isinstance(steps, int) and steps >= 0):
-        raise UserError(f"expected steps of at least 0, got {shown(steps)}")
-    if schedule == "constant" or isinstance(schedule, Decay):
-        return
+def checked_timing(
+    window: int | None, schedule: Schedule, steps: int | None
+) -> tuple[int | None, Schedule, int | None]:
+    """The window, the schedule and the number of steps as plain numbers.
+
+    Raises:
+        UserError: one that means nothing.
+    """
+    if window is not None:
+        window = arguments.whole_number("window", window, least=1)
+    if steps is not None:
+        steps = arguments.whole_number("steps", steps, least=0)
+    return window, checked_schedule(schedule), steps
+
+
+def checked_schedule(schedule: Schedule) -> Schedule:
+    """`constant`, a `Decay`, or a tuple of finite factors.
+
+    Raises:
+        UserError: anything else.
+    """
+    if isinstance(schedule, Decay) or (isinstance(schedule, str) and schedule == "constant"):
+        return schedule
     try:
-        factors = None if isinstance(schedule, str) else np.asarray(schedule, dtype=float)
-    except (TypeError, ValueError):
-        factors = None
-    if factors is None or factors.ndim != 1 or not np.isfinite(factors).all():
+        return tuple(arguments.finite_numbers("schedule", schedule))
+    except UserError as error:
         raise UserError(
             f"expected schedule 'constant', Decay(rate) or a sequence of finite factors, got {shown(schedule)}"
-        )
+        ) from error

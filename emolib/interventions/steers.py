@@ -14,11 +14,14 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from emolib.base.errors import UserError, shown
+from emolib.base import arguments
+from emolib.base.errors import UserError
 from emolib.data.activations import LayerVector
-from emolib.interventions.checks import Site, Values, bare_values, check_site, checked_array
+from emolib.interventions.checks import Site, Values, bare_values, check_place, checked_array
 from emolib.interventions.fingerprints import act_fingerprint
-from emolib.interventions.schedules import Schedule, check_timing
+from emolib.interventions.schedules import Schedule
+
+UNITS = ("resid", "vector")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +64,9 @@ class Steer:
     resid_norm: float | None = None
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.alpha):
-            raise UserError(f"expected a finite alpha, got {self.alpha}")
-        if self.unit not in ("resid", "vector"):
-            raise UserError(f"unknown unit {shown(self.unit)}: expected resid or vector")
-        check_site(self.site, "Steer")
-        check_timing(self.window, self.schedule, self.steps)
+        object.__setattr__(self, "alpha", arguments.number("alpha", self.alpha))
+        arguments.one_of("unit", self.unit, UNITS)
+        check_place(self)
         if isinstance(self.vector, LayerVector) and self.vector.layer != self.layer:
             raise UserError(f"the vector belongs to layer {self.vector.layer}, the steer to layer {self.layer}")
         self.delta()
@@ -78,9 +78,7 @@ class Steer:
             norm = self.vector.neutral_norm
         if norm is None:
             raise UserError("unit 'resid' needs a LayerVector or resid_norm=…; for a bare array use unit='vector'")
-        if not (math.isfinite(norm) and norm > 0):
-            raise UserError(f"expected a finite, positive residual norm for unit 'resid', got {norm}")
-        return norm
+        return arguments.number("residual norm for unit 'resid'", norm, above=0)
 
     @property
     def width(self) -> int:
@@ -134,10 +132,8 @@ class SubspaceSteer:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.alpha):
-            raise UserError(f"expected a finite alpha, got {self.alpha}")
-        check_site(self.site, "SubspaceSteer")
-        check_timing(self.window, self.schedule, self.steps)
+        object.__setattr__(self, "alpha", arguments.number("alpha", self.alpha))
+        check_place(self)
         basis, target = self.coordinates()
         if target.shape[0] != basis.shape[1]:
             raise UserError(f"expected a target of k = {basis.shape[1]} coordinates, got {target.shape[0]}")

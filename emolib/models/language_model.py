@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import AutoModelForCausalLM
 
+from emolib.base import arguments
 from emolib.base.config import ModelSpec
-from emolib.base.errors import UserError, shown
+from emolib.base.errors import UserError, one_line, shown
 from emolib.models.architectures import blueprint_of
 from emolib.models.blueprint import Blueprint
+from emolib.models.limits import Limits, check_special_tokens
 from emolib.models.silence import quiet
 from emolib.models.workspace import Workspace
 
@@ -30,11 +32,16 @@ class WorkedOut:
         batching_checked: the routes (native: True, bridge: False) whose padded batches were held against single texts.
         nll_limit: the mean token NLL above which a text counts as broken, None before it was asked for.
         workspace: memory that one batch after the other uses, on the CPU.
+        bridge_sites: the shape of what every (site, layer) of the bridge gives for a small batch, in the order in which
+            the model gets there; None before it was looked at.
+        warned_of_length: whether the caller was told that a text is longer than those that the model was trained on.
     """
 
     batching_checked: set[bool] = field(default_factory=set)
     nll_limit: float | None = None
     workspace: Workspace = field(default_factory=Workspace)
+    bridge_sites: dict[tuple[str, int], tuple[int, ...]] | None = None
+    warned_of_length: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,17 @@ class LanguageModel:
             "quantization": self.spec.quantization,
         }
 
+    @property
+    def pad_id(self) -> int:
+        """The token that stands on padding; which one it is means nothing, since padding is masked everywhere."""
+        given = self.tokenizer.pad_token_id
+        return 0 if given is None else given
+
+    @cached_property
+    def limits(self) -> Limits:
+        """The ids and positions that the model has."""
+        return Limits.of(self.network)
+
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Token ids that end a text."""
@@ -119,8 +137,9 @@ class LanguageModel:
         """The model's own chat format around one message of the user, up to where the answer begins.
 
         Raises:
-            UserError: the tokenizer has no chat format, or one that does not work.
+            UserError: the tokenizer has no chat format, or one that does not work; the content is no text.
         """
+        content = arguments.text("content", content)
         if not self.tokenizer.chat_template:
             raise UserError(f"expected a model with a chat format, {self.spec.name} has none; use prompt_format=raw")
         message = [{"role": "user", "content": content}]
@@ -140,6 +159,19 @@ class LanguageModel:
         return f"{self.spec.name} ({self.spec.hub_id}, {self.revision[:12]}, {weights}, {self.identity['dtype']})"
 
 
+def checked_model(lm: object) -> LanguageModel:
+    """The model, if it is one that `load_model` gives; where every public function begins that takes one.
+
+    Raises:
+        UserError: anything else, for example a model's name; a tokenizer that was given marks of its own since.
+    """
+    told = f"load it first, with emolib.load_model({shown(lm)})" if isinstance(lm, str) else "it comes from load_model"
+    if not isinstance(lm, LanguageModel):
+        raise UserError(f"expected a language model as the first argument, got {type(lm).__name__}; {told}")
+    check_special_tokens(lm.network, lm.tokenizer, lm.spec.name)
+    return lm
+
+
 def wrap(
     network: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -154,13 +186,25 @@ def wrap(
     network = _text_part(network).to(place).eval().requires_grad_(False)
     if not network.config.architectures:  # a model built from its configuration alone; the bridge goes by this name
         network.config.architectures = [type(network).__name__]
+    check_special_tokens(network, tokenizer, spec.name)
+    unmarked = tokenizer.eos_token is None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    marks = {name: getattr(tokenizer, name) for name in ("pad_token", "bos_token", "eos_token")}
     blueprint = blueprint_of(network)
-    with quiet():
-        bridge = TransformerBridge.boot_transformers(
-            spec.hub_id, hf_model=network, tokenizer=tokenizer, device=place, dtype=network.dtype
-        )
+    try:
+        with quiet():
+            bridge = TransformerBridge.boot_transformers(
+                spec.hub_id, hf_model=network, tokenizer=tokenizer, device=place, dtype=network.dtype
+            )
+    except (ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        raise UserError(
+            f"expected an architecture that TransformerLens' bridge knows, {shown(spec.name)} is a "
+            f"{type(network).__name__} ({one_line(error)[:120]}); choose another model"
+        ) from error
+    if unmarked:  # the bridge gives such a tokenizer marks of its own, which the embedding has no rows for
+        for name, token in marks.items():
+            setattr(tokenizer, name, token)
     tokenizer.padding_side = "left"
     return LanguageModel(bridge, tokenizer, spec, revision, place, network.dtype, blueprint)
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
+from emolib.base import arguments
 from emolib.base.config import ModelSpec, find_model, model_table, validated
 from emolib.base.errors import UserError, nearest, shown
 from emolib.models import hub
 from emolib.models.bundled import BUNDLED, bundled_folder
 from emolib.models.content import content_hash
-from emolib.models.devices import DTYPES, pick_device
+from emolib.models.devices import DTYPES, pick_device, pick_dtype
 from emolib.models.folder import ModelFolder, load_tokenizer, load_weights, read_folder
 from emolib.models.language_model import LanguageModel, wrap
 from emolib.models.model_names import local_alternative, local_folder
@@ -24,14 +25,19 @@ from emolib.models.sources import OTHERWISE, WANTED, random_revision, source_of
 
 
 def load_model(
-    name: str, *, device: str = "auto", dtype: str | None = None, random_weights: bool = False, seed: int = 0
+    name: str | Path,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = None,
+    random_weights: bool = False,
+    seed: int = 0,
 ) -> LanguageModel:
     """Loads a model.
 
     Args:
         name: a name or alias of `params/models/`, a hub id (`owner/name`), or a local folder.
         device: `auto` (CUDA, then MPS, then CPU), or a torch device.
-        dtype: `float32`, `bfloat16`, `float16`; None takes the table's.
+        dtype: `float32`, `bfloat16`, `float16`, or torch's own; None takes the table's.
         random_weights: the same architecture at full size with seeded random weights and the bundled tokenizer.
         seed: of the random weights.
 
@@ -43,6 +49,11 @@ def load_model(
     >>> lm.n_layers, lm.d_model, lm.n_heads, lm.n_kv_heads
     (30, 576, 9, 3)
     """
+    given = arguments.path("a model's name or folder", name)
+    name = name if isinstance(name, str) else str(given)
+    dtype = None if dtype is None else pick_dtype(dtype)
+    random_weights = arguments.flag("random_weights", random_weights)
+    seed = arguments.whole_number("seed", seed, least=0, most=2**63 - 1)
     source = source_of(name, random_weights=random_weights)
     place = torch.device(pick_device(device))
     spec = source.spec

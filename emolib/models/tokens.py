@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, shown
 from emolib.models.language_model import LanguageModel
+from emolib.models.limits import check_rows
 
 CHUNK = 2048  # texts tokenised at once: what a tokenizer keeps beside the ids is several times as large
 
 
-def encode(lm: LanguageModel, texts: Sequence[str]) -> list[list[int]]:
+def encode(lm: LanguageModel, texts: Iterable[str], *, n_new: int = 0, name: str = "texts") -> list[list[int]]:
     """Token ids per text, with the special tokens that the model's tokenizer adds by default.
 
     A text that is written in a chat format may begin with the first of them; it is not added twice.
+
+    Args:
+        n_new: tokens that will be generated after every text.
+        name: of the argument that holds the texts, for messages.
+
+    Raises:
+        UserError: no list of texts, an empty text or one that gives no token, ids that the model's embedding does not
+            have, more tokens than it has positions.
     """
-    for i, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise UserError(f"expected non-empty texts, text {i} is {shown(text)}")
+    given = arguments.texts(texts, name)
     rows: list[list[int]] = []
-    for start in range(0, len(texts), CHUNK):
-        rows += lm.tokenizer(list(texts[start : start + CHUNK]), add_special_tokens=True).input_ids
+    for start in range(0, len(given), CHUNK):
+        rows += _token_ids(lm, given[start : start + CHUNK], start, name)
     first = lm.tokenizer.bos_token_id
-    return [list(row[1:] if first is not None and row[:2] == [first, first] else row) for row in rows]
+    rows = [list(row[1:] if first is not None and row[:2] == [first, first] else row) for row in rows]
+    for place, row in enumerate(rows):
+        if not row:
+            raise UserError(
+                f"expected texts that give at least one token, text {place} of {name} gives none with this model's "
+                f"tokenizer: {shown(given[place])}"
+            )
+    check_rows(lm, rows, n_new, f"text {{place}} of {name}")
+    return rows
+
+
+def _token_ids(lm: LanguageModel, texts: list[str], start: int, name: str) -> list[list[int]]:
+    try:
+        return lm.tokenizer(texts, add_special_tokens=True).input_ids
+    except (TypeError, UnicodeError) as error:
+        for place, text in enumerate(texts, start):
+            if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
+                raise UserError(
+                    f"expected texts in Unicode, text {place} of {name} holds half a character (a lone surrogate): "
+                    f"{shown(text)}"
+                ) from error
+        raise
 
 
 def pad_left(rows: Sequence[Sequence[int]], pad_id: int, width: int | None = None) -> tuple[Tensor, Tensor]:

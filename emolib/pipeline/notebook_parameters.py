@@ -13,6 +13,7 @@ from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import PHASE_PARAMETERS, parameter_names
 
@@ -43,7 +44,8 @@ def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
         >>> emolib.notebook_parameters({"In": cells, "layers": layers, "overrides": overrides})
         {'layers': '8-12', 'window': 2}
     """
-    cells = [source for source in namespace.get("In", []) if source.strip()]
+    arguments.instance("namespace", namespace, Mapping, "globals()")
+    cells = [source for source in namespace.get("In", []) if isinstance(source, str) and source.strip()]
     valid = _valid_names(cells[-1] if cells else "")
     for name in _listed(cells):
         if name not in (*valid, *RUN, OVERRIDES) and not name.startswith("_"):

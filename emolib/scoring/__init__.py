@@ -13,10 +13,10 @@ from dataclasses import replace
 import pandas as pd
 import torch
 
-from emolib.base import store
-from emolib.base.errors import UserError, nearest, shown
+from emolib.base import arguments, store
+from emolib.base.errors import UserError, shown
 from emolib.models.devices import pick_device
-from emolib.models.language_model import LanguageModel
+from emolib.models.language_model import LanguageModel, checked_model
 from emolib.scoring import goemotions, huggingface, keyword_counts, politeness, sentiment
 from emolib.scoring.cache import ScoreCache
 from emolib.scoring.fluency import score_fluency, stored_nll_limit
@@ -75,20 +75,20 @@ def score_texts(
         0       3
         1       5
     """
-    if isinstance(texts, str):
-        raise UserError("expected a list of texts, got one text; put it into a list")
-    texts = list(texts)
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UserError(f"expected texts, got {type(text).__name__} at place {i}")
+    texts = arguments.texts(texts, empty=True)
     if (prompts is None) != (lm is None):
         raise UserError("fluency needs both prompts= and lm=; give both or neither")
+    prompts = None if prompts is None else arguments.texts(prompts, "prompts")
+    lm = None if lm is None else checked_model(lm)
+    nll_limit = None if nll_limit is None else arguments.number("nll_limit", nll_limit)
+    if cache is not None:
+        arguments.instance("cache", cache, ScoreCache, "ScoreCache(…)")
     if prompts is not None and len(prompts) != len(texts):
         raise UserError(f"expected one prompt per text ({len(texts)}), got {len(prompts)}")
     parts = [_scores(scorer, texts, cache) for scorer in scorers_of(backend, device)]
     if lm is not None:
         limit = stored_nll_limit(lm) if nll_limit is None else nll_limit
-        parts.append(score_fluency(texts, prompts, lm, nll_limit=limit))
+        parts.append(score_fluency(texts, prompts or [], lm, nll_limit=limit))
     table = pd.concat(parts, axis=1)
     repeated = table.columns[table.columns.duplicated()]
     if len(repeated):
@@ -101,8 +101,7 @@ def scorers_of(backend: Backend | Sequence[Backend], device: str = "auto") -> li
     if isinstance(backend, Scorer):
         return [backend]
     if isinstance(backend, str):
-        if backend not in BACKENDS:
-            raise UserError(f"unknown scoring backend {shown(backend)}: {nearest(backend, BACKENDS)}")
+        arguments.one_of("scoring backend", backend, BACKENDS)
         place = torch.device(pick_device(device))
         return [make(place) for make in BACKENDS[backend]]
     if callable(backend):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
 from emolib.statistics.intervals import CONFIDENCE, ROUNDING, paired_effects
 
@@ -72,9 +73,13 @@ def effect_sizes(
         >>> table[["kind", "metric", "n", "mean"]].round(3).to_dict("records")
         [{'kind': 'emotion', 'metric': 'joy', 'n': 4, 'mean': 0.575}]
     """
-    sweep, metrics = sweep.reset_index(drop=True), list(metrics)
+    sweep = arguments.instance("sweep", sweep, pd.DataFrame, "residual_sweep (a table)").reset_index(drop=True)
+    metrics = arguments.texts(metrics, "metrics")
+    arguments.function("success", success)
     _check(sweep, metrics, direction)
     counted = [success is not None and metric.startswith(SUCCESS_PREFIXES) for metric in metrics]
+    for metric in metrics:
+        arguments.float_array(f"values of {shown(metric)}", sweep[metric])
     plain = sweep[metrics].astype(float)
     values = plain.assign(**{m: success(sweep, m) for m, c in zip(metrics, counted, strict=True) if success and c})
 
@@ -109,8 +114,7 @@ def _check(sweep: pd.DataFrame, metrics: Sequence[str], direction: str) -> None:
             raise UserError(f"expected a sweep with a column {shown(name)}, {nearest(name, map(str, sweep))}")
     if not metrics or sweep[[*CELL, "scenario"]].isna().any(axis=None):
         raise UserError(f"expected at least one metric, and no missing values in {', '.join(CELL)}, scenario")
-    if direction not in DIRECTIONS:
-        raise UserError(f"expected a known direction, got {shown(direction)}: {nearest(direction, DIRECTIONS)}")
+    arguments.one_of("direction", direction, DIRECTIONS)
     for name in ("split", "unit"):
         if name in sweep and sweep[name].nunique() > 1:
             raise UserError(f"expected rows of one {name}, got {', '.join(map(str, sweep[name].unique()))}: choose one")
@@ -217,7 +221,8 @@ def correct(table: pd.DataFrame, *, family: str | Sequence[str], p: str = "p_t")
     Raises:
         UserError: a column is missing, or p values outside [0, 1].
     """
-    keys = [family] if isinstance(family, str) else list(family)
+    keys = [family] if isinstance(family, str) else arguments.texts(family, "family")
+    p = arguments.text("p", p, hint="; it is the name of a column")
     for name in (*keys, p):
         if name not in table:
             raise UserError(f"expected a column {shown(name)} in the table, {nearest(name, map(str, table))}")

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
 
 CONFIDENCE = 0.95
+RESAMPLES = ("counts", "scipy")
 MIN_NONZERO = 5
 MIN_SPREAD = 0.01  # of the baseline metric's standard deviation
 ROUNDING = 1e-12  # relative: what arithmetic alone makes of two equal numbers
@@ -80,7 +82,9 @@ def bootstrap_mean(
     Raises:
         UserError: fewer than 2 scenarios, or values that are not finite.
     """
-    x = np.asarray(differences, dtype=float)
+    x = arguments.float_array("differences", differences)
+    n_resamples = arguments.whole_number("n_resamples", n_resamples, least=1)
+    seed = arguments.whole_number("seed", seed, least=0)
     if x.ndim != 1 or len(x) < 2 or not np.isfinite(x).all():
         raise UserError(f"expected at least 2 finite differences, one per scenario, got shape {x.shape}")
     mean, se = float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x)))
@@ -129,11 +133,13 @@ def paired_effects(
     Raises:
         UserError: not `[row, scenario]`, infinite differences, or settings out of range.
     """
-    x = np.asarray(differences, dtype=float)
+    x = arguments.float_array("differences", differences)
     if x.ndim != 2 or np.isinf(x).any():
         raise UserError(f"expected differences [row, scenario], finite or NaN, got shape {x.shape}")
-    if n_resamples < 1 or not 0 < confidence < 1:
-        raise UserError(f"expected n_resamples >= 1 and 0 < confidence < 1, got {n_resamples} and {confidence}")
+    n_resamples = arguments.whole_number("n_resamples", n_resamples, least=1)
+    seed = arguments.whole_number("seed", seed, least=0)
+    confidence = arguments.number("confidence", confidence, above=0, below=1)
+    arguments.one_of("resamples", resamples, RESAMPLES)
     n, mean, sd = _moments(x)
     degenerate = is_degenerate(x, _checked_sd(baseline_sd, len(x)))
     bounds, p_wilcoxon = np.full((len(x), 4), np.nan), np.full(len(x), np.nan)

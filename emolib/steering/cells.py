@@ -13,13 +13,17 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import LayerVector
 from emolib.directions.controls import FAMILIES, ControlSource, isotropic_direction
 from emolib.directions.subspaces import Subspaces
 from emolib.directions.vectors import EmotionVectors
+from emolib.engine.generation import checked_batch_size
+from emolib.engine.sampling import Decoding
 from emolib.interventions import Decay, Intervention, Steer, SubspaceSteer, fingerprint_of
-from emolib.interventions.schedules import Schedule
+from emolib.interventions.schedules import Schedule, checked_schedule
+from emolib.interventions.steers import UNITS
 
 KINDS = (
     *("baseline", "emotion", "isotropic", "direct_path", "covariance", "shuffled"),
@@ -53,6 +57,25 @@ class SweepSettings:
     batch_size: int | Literal["auto"] = "auto"
     backend: str = "bundled"
     nll_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        arguments.one_of("unit", self.unit, UNITS)
+        decoding = Decoding(self.max_new_tokens, self.temperature, self.top_p)
+        rate = isinstance(self.schedule, float)
+        checked = {
+            "window": arguments.whole_number("window", self.window, least=1),
+            "schedule": Decay(self.schedule).rate if rate else checked_schedule(self.schedule),
+            "template": arguments.text("template", self.template),
+            "n_samples": arguments.whole_number("n_samples", self.n_samples, least=1),
+            "max_new_tokens": decoding.max_new_tokens,
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "seed": arguments.whole_number("seed", self.seed, least=0),
+            "batch_size": checked_batch_size(self.batch_size) or "auto",
+            "nll_limit": None if self.nll_limit is None else arguments.number("nll_limit", self.nll_limit),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     def fingerprint(self) -> dict[str, object]:
         """Everything here that determines a row's values."""
@@ -119,6 +142,10 @@ class Controls:
     zero: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "count", arguments.whole_number("count", self.count, least=0))
+        object.__setattr__(self, "families", tuple(arguments.listed("families", self.families, "families")))
+        for name in ("direct_path", "zero"):
+            object.__setattr__(self, name, arguments.flag(name, getattr(self, name)))
         for family in self.families if self.count else ():
             if family not in FAMILIES:
                 raise UserError(f"unknown family of controls {shown(family)}: {nearest(family, FAMILIES)}")

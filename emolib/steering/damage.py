@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, shown
 from emolib.engine.bridge import BridgeRunner
 from emolib.engine.halving import in_halves
@@ -19,7 +20,7 @@ from emolib.engine.parity import check_batching
 from emolib.engine.planning import Batch, plan_batches
 from emolib.interventions import Edits, Intervention, check_interventions, first_layer
 from emolib.models.devices import pick_device
-from emolib.models.language_model import LanguageModel
+from emolib.models.language_model import LanguageModel, checked_model
 from emolib.models.tokens import encode, pad_left
 from emolib.models.workspace import Workspace
 from emolib.scoring.encoder import N_POOLED, load_encoder
@@ -60,11 +61,11 @@ def next_token_kl(
             that does not fit the model, `batch_size` below 1, a single row that does not fit in memory.
     """
     _check_lists(prompts=prompts, continuations=continuations, acts=acts)
-    if batch_size < 1:
-        raise UserError(f"expected batch_size of at least 1, got {batch_size}")
+    checked_model(lm)
+    batch_size = arguments.whole_number("batch_size", batch_size, least=1)
     forced = [_token_ids(lm, row, tokens) for row, tokens in enumerate(continuations)]
     check_interventions(lm, acts)
-    prompt_ids = encode(lm, prompts)
+    prompt_ids = encode(lm, prompts, n_new=max(map(len, forced), default=0), name="prompts")
     check_batching(lm)
     if lm.device.type == "cpu":
         keep_freed_memory()
@@ -177,7 +178,7 @@ class _Comparison:
     def _runner(
         self, prompts: Sequence[Sequence[int]], acts: Sequence[Intervention], width: int, n_new: int
     ) -> NativeRunner | BridgeRunner:
-        ids, mask = pad_left(prompts, self.lm.tokenizer.pad_token_id, width)
+        ids, mask = pad_left(prompts, self.lm.pad_id, width)
         edits = Edits(self.lm, acts, [len(row) for row in prompts], width, n_new)
         if self.lm.blueprint is None:
             return BridgeRunner(self.lm, ids, mask, edits, n_new)

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, shown
 from emolib.base.parameters import check_layers
 from emolib.directions.vectors import EmotionVectors
 from emolib.engine.generation import Generation, generate
-from emolib.models.language_model import LanguageModel
+from emolib.models.language_model import LanguageModel, checked_model
 from emolib.scoring import score_texts, version_of
 from emolib.scoring.cache import ScoreCache
 from emolib.steering.cells import Cell, Controls, SweepSettings, baseline_cell, control_cells, steer_cell
@@ -88,16 +89,21 @@ def residual_sweep(
     """
     if n_controls is not None and controls is not None:
         raise UserError("expected n_controls or controls, got both; say Controls(count=…)")
-    controls = controls or Controls(n_controls or 0)
-    settings = settings or SweepSettings()
-    settings.check()
+    checked_model(lm)
+    arguments.instance("vecs", vecs, EmotionVectors, "fit_emotion_vectors")
+    count = 0 if n_controls is None else arguments.whole_number("n_controls", n_controls, least=0)
+    controls = (
+        Controls(count) if controls is None else arguments.instance("controls", controls, Controls, "Controls(…)")
+    )
+    settings = SweepSettings() if settings is None else settings
+    arguments.instance("settings", settings, SweepSettings, "SweepSettings(…)").check()
+    layers = arguments.whole_numbers("layers", layers)
+    alphas = arguments.finite_numbers("alphas", alphas)
     check_layers(tuple(layers), lm.n_layers)
-    if not np.isfinite(list(alphas)).all():
-        raise UserError(f"expected finite alphas, got {list(alphas)}")
     if (vecs.model, vecs.revision) != (lm.spec.name, lm.revision):
         raise UserError(f"expected vectors of {lm.spec.name} {lm.revision[:12]}, got {vecs.model} {vecs.revision[:12]}")
-    strengths = [float(alpha) for alpha in alphas if alpha != 0]
-    shards = _shards(vecs, [int(layer) for layer in layers], strengths, controls, settings)
+    strengths = [alpha for alpha in alphas if alpha != 0]
+    shards = _shards(vecs, layers, strengths, controls, settings)
     return sweep_cells(lm, prompts, shards, settings=settings, run=run)
 
 
@@ -135,11 +141,15 @@ def sweep_cells(
 
 def _as_table(prompts: pd.DataFrame | Sequence[str]) -> pd.DataFrame:
     if not isinstance(prompts, pd.DataFrame):
-        names = [f"prompt-{i}" for i in range(len(prompts))]
-        prompts = pd.DataFrame({"scenario": names, "split": "unspecified", "text": list(prompts)})
+        texts = arguments.texts(prompts, "prompts")
+        names = [f"prompt-{i}" for i in range(len(texts))]
+        prompts = pd.DataFrame({"scenario": names, "split": "unspecified", "text": texts})
     for name in ("scenario", "split", "text"):
         if name not in prompts:
-            raise UserError(f"expected prompts with a column {shown(name)}, got {', '.join(prompts)}")
+            raise UserError(f"expected prompts with a column {shown(name)}, got {', '.join(map(str, prompts))}")
+    if prompts.empty:
+        raise UserError("expected at least one prompt, got none")
+    arguments.texts(prompts["text"], "prompts")
     return prompts
 
 

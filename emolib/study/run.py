@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
-from emolib.base import store, variants
+from emolib.base import arguments, store, variants
 from emolib.base.errors import UserError, shown
 from emolib.base.given_paths import located
 from emolib.base.parameters import Parameters, StatisticsParameters, as_overrides, check_layers, read_overrides, resolve
@@ -241,7 +241,9 @@ def open_run(
         Traceback (most recent call last):
         emolib.base.errors.UserError: unknown parameter 'alphs' of phase5: did you mean 'alphas'? ...
     """
-    force = force or bool(os.environ.get("EMOLIB_FORCE"))
+    for name, value in (("profile", profile), ("model", model), ("phase", phase)):
+        arguments.text(name, value)
+    force = arguments.flag("force", force) or bool(os.environ.get("EMOLIB_FORCE"))
     return prepared(profile, model, phase, params, force=force)
 
 

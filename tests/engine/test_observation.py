@@ -98,7 +98,7 @@ def test_places_of_a_subset_of_layers_and_what_is_refused(tiny: LanguageModel) -
     assert places_of(tiny, ["mlp_out"], [1]) == [("mlp_out", 1)]
     assert ("resid_pre", tiny.n_layers) in places_of(tiny, ["resid_pre", "mlp_out"])
     assert ("mlp_out", tiny.n_layers) not in places_of(tiny, ["resid_pre", "mlp_out"])
-    with pytest.raises(UserError, match="unknown site 'mlp': expected one of resid_pre"):
+    with pytest.raises(UserError, match="unknown site 'mlp': did you mean 'mlp_out'"):
         places_of(tiny, ["mlp"])
     with pytest.raises(UserError, match="layer 99 is out of range"):
         places_of(tiny, ["z"], [99])
