@@ -142,7 +142,8 @@ def texts(value: Any, name: str = "texts", *, empty: bool = False) -> list[str]:
     for place, one in enumerate(found):
         if not isinstance(one, str) or not (empty or one.strip()):
             what = "" if empty else "non-empty "
-            raise UserError(f"expected {what}texts, text {place} of {name} is {_told(one)}")
+            of = "" if name == "texts" else f" of {name}"
+            raise UserError(f"expected {what}texts, text {place}{of} is {_told(one)}")
     return [str(one) for one in found]
 
 
@@ -295,6 +296,8 @@ def _within(value: float, least: float | None, most: float | None, above: float 
 def _range(
     least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
 ) -> str:
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
     low = f"of at least {least}" if least is not None else f"above {above}" if above is not None else ""
     high = f"at most {most}" if most is not None else f"below {below}" if below is not None else ""
     if low and high:

@@ -195,9 +195,10 @@ def convert(
     on_conflict: str,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """`build_dataset` for a caller who tells the notes by himself."""
-    file, output = existing_file(arguments.path("source", source)), arguments.path("output", output)
+    source, output = arguments.path("source", source), arguments.path("output", output)
     labels = None if labels is None else arguments.texts(labels, "labels")
     neutral, seed = _label(neutral), arguments.whole_number("seed", seed, least=0)
+    file = existing_file(source)
     if output.suffix.lower() != ".jsonl":
         raise UserError(f"expected an output file that ends in .jsonl, got {shown(output.name)}; rename it")
     if labels is not None and not any(cleaned(label) for label in labels):

@@ -28,7 +28,7 @@ def check_place(act: Any) -> None:
         if hasattr(act, name):
             object.__setattr__(act, name, arguments.whole_number(name, getattr(act, name)))
     if hasattr(act, "site"):
-        arguments.one_of(f"site of {type(act).__name__}", act.site, STREAM_SITES)
+        arguments.one_of("site", act.site, STREAM_SITES)
     window, schedule, steps = checked_timing(act.window, act.schedule, act.steps)
     for name, value in {"window": window, "schedule": schedule, "steps": steps}.items():
         object.__setattr__(act, name, value)

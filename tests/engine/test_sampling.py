@@ -34,5 +34,5 @@ def test_fields_by_name_go_before_those_of_the_object(tiny_models: dict[str, Lan
     assert generate(lm, prompts, decoding=Decoding(5, 0.9, 0.8), seeds=seeds) == by_name
     assert generate(lm, prompts, decoding=Decoding(9, 0.9, 0.8), seeds=seeds, max_new_tokens=5) == by_name
     assert generate(lm, prompts, decoding=Decoding(5)) != by_name
-    with pytest.raises(TypeError, match="max_tokens"):
+    with pytest.raises(UserError, match=r"'max_tokens'.*did you mean 'max_new_tokens'"):
         generate(lm, prompts, max_tokens=5)

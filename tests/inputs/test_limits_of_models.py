@@ -108,7 +108,7 @@ def test_more_tokens_than_memory_has_room_for_are_refused(models: Callable) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         refused_call(lambda: generate(lm, ["a"], max_new_tokens=10**6), ["1000000 tokens", "GiB", "fewer tokens"])
-    refused_call(lambda: generate(lm, ["a"], max_new_tokens=10**9), ["max_new_tokens", "at most 1000000"])
+    refused_call(lambda: generate(lm, ["a"], max_new_tokens=10**9), ["max_new_tokens", "1000000"])
 
 
 # ids

@@ -30,7 +30,7 @@ from emolib.statistics.intervals import bootstrap_mean, paired_effects
 from emolib.steering.cells import Controls, SweepSettings
 
 TEXTS = ["Thank you for it", "The lamp is on"]
-HAPPY = pd.DataFrame({"text": ["I am so happy today"]})
+THANKS = pd.DataFrame({"text": ["Well, thank you"]})
 D = 48
 VECTOR = np.linspace(-1, 1, D, dtype=np.float32)
 NAN, INF = float("nan"), float("inf")
@@ -186,13 +186,13 @@ WRONG: dict[str, dict[str, Case]] = {
         "a class for an act": (lambda w: generated(w, TEXTS, [emolib.Steer, None]), ["Steer", "interventions"]),
         "an act too deep": (lambda w: generated(w, TEXTS, [steer(layer=9), None]), ["layer 9", "0-2"]),
         "an act at a negative layer": (lambda w: generated(w, ["a"], [steer(layer=-1)]), ["layer -1", "0-2"]),
-        "no new tokens": (lambda w: generated(w, max_new_tokens=0), ["max_new_tokens", "at least 1"]),
+        "no new tokens": (lambda w: generated(w, max_new_tokens=0), ["max_new_tokens", "from 1 to"]),
         "half a token": (lambda w: generated(w, max_new_tokens=2.5), ["max_new_tokens", "2.5"]),
         "tokens as text": (lambda w: generated(w, max_new_tokens="30"), ["max_new_tokens", "'30'"]),
         "a truth as tokens": (lambda w: generated(w, max_new_tokens=True), ["max_new_tokens", "True"]),
         "None as tokens": (lambda w: generated(w, max_new_tokens=None), ["max_new_tokens", "None"]),
         "endless tokens": (lambda w: generated(w, max_new_tokens=INF), ["max_new_tokens", "inf"]),
-        "very many tokens": (lambda w: generated(w, max_new_tokens=10**30), ["max_new_tokens", "at most"]),
+        "very many tokens": (lambda w: generated(w, max_new_tokens=10**30), ["max_new_tokens", "1000000"]),
         "cold": (lambda w: generated(w, temperature=-1), ["temperature", "at least 0", "-1"]),
         "no temperature": (lambda w: generated(w, temperature=NAN), ["temperature", "nan"]),
         "temperature as text": (lambda w: generated(w, temperature="0.7"), ["temperature", "'0.7'"]),
@@ -261,7 +261,7 @@ WRONG: dict[str, dict[str, Case]] = {
         "a truth as text": (lambda w: emolib.load_model(LOADED, random_weights="yes"), ["random_weights", "'yes'"]),
         "a negative seed": (lambda w: emolib.load_model(LOADED, seed=-1), ["seed", "-1"]),
         "half a seed": (lambda w: emolib.load_model(LOADED, seed=0.5), ["seed", "0.5"]),
-        "a very long seed": (lambda w: emolib.load_model(LOADED, seed=10**29), ["seed", "at most"]),
+        "a very long seed": (lambda w: emolib.load_model(LOADED, seed=10**29), ["seed", "from 0 to"]),
     },
     "load_dataset": {
         "a number": (lambda w: emolib.load_dataset(3), ["data set", "3"]),
@@ -410,7 +410,7 @@ WRONG: dict[str, dict[str, Case]] = {
     "Subspaces": {
         "an unknown emotion": (lambda w: w.subs["jpy"], ["'jpy'", "'joy'"]),
         "several emotions": (lambda w: w.subs[["joy"]], ["emotion"]),
-        "k 0": (lambda w: w.subs["joy"][1].leading(0), ["k", "at least 1"]),
+        "k 0": (lambda w: w.subs["joy"][1].leading(0), ["k", "from 1 to 2"]),
         "half a k": (lambda w: w.subs["joy"][1].leading(1.5), ["k", "1.5"]),
     },
     "LayerVector": {
@@ -643,10 +643,8 @@ RIGHT: dict[str, Callable[[World], tuple[Any, Any]]] = {
         w.acts.values["resid_pre"].tolist(),
     ),
     "a table of texts alone": lambda w: (
-        emolib.extract_activations(w.lm, pd.DataFrame({"text": ["I am so happy"]}), positions="trigger").texts[
-            "emotion"
-        ][0],
-        "unlabelled",
+        emolib.extract_activations(w.lm, THANKS, positions="trigger").texts["emotion"].tolist(),
+        ["unlabelled"],
     ),
     "a layer by np.int64": lambda w: (w.vecs["joy"][np.int64(1)].layer, 1),
     "an emotion by np.str_": lambda w: (w.vecs[np.str_("joy")][1].layer, 1),

@@ -243,7 +243,7 @@ def test_the_refusal_of_a_layer_names_the_layers_that_have_heads(tiny: LanguageM
 
 @pytest.mark.parametrize("text", ["", "  ", None, 3])
 def test_empty_texts_are_refused_by_name(tiny: LanguageModel, text: object) -> None:
-    with pytest.raises(UserError, match=f"text 1 of prompts is {text!r}"):
+    with pytest.raises(UserError, match=f"text 1 of prompts is {text!r}".replace("  ", " ")):
         record_heads(tiny, [PROMPTS[0], text], "0:0")
 
 

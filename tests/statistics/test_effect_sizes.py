@@ -220,8 +220,8 @@ def test_the_index_of_a_table_stays():
         (np.array([[np.inf, 1.0]]), {}, "finite"),
         (np.ones((2, 5)), {"baseline_sd": np.ones(3)}, "each of 2 rows"),
         (np.ones((2, 5)), {"baseline_sd": np.array([1.0, -1.0])}, "at least 0"),
-        (np.ones((2, 5)), {"confidence": 95}, "confidence < 1"),
-        (np.ones((2, 5)), {"n_resamples": 0}, "n_resamples >= 1"),
+        (np.ones((2, 5)), {"confidence": 95}, "confidence above 0 and below 1"),
+        (np.ones((2, 5)), {"n_resamples": 0}, "n_resamples of at least 1"),
     ],
 )
 def test_wrong_input_is_refused(differences: np.ndarray, settings: dict, message: str):
