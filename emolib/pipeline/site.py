@@ -23,7 +23,7 @@ from typing import Any
 import jinja2
 import nbformat
 
-from emolib.base import config, language, paths, variants
+from emolib.base import config, language, paths, shell, variants
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.escaping import code_span, escape, visible
 from emolib.pipeline.page_contents import page_copy
@@ -125,7 +125,7 @@ def executed_reports(profile: str, model: str | None = None, *, variant: str | N
         where = paths.display(folder)
         raise UserError(
             f"expected executed notebooks under {where}, found none; make them with "
-            f"`emolib run --profile {profile} --model {model or 'MODEL'}`"
+            f"`{shell.command(['emolib', 'run', '--profile', profile, '--model', model or 'MODEL'])}`"
         )
     return [_report(file, file.parent.relative_to(root).as_posix()) for file in files]
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import os
 import pkgutil
-import shlex
 import time
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property, wraps
@@ -22,6 +20,8 @@ from emolib.base.given_paths import located
 from emolib.base.parameters import Parameters, StatisticsParameters, as_overrides, check_layers, read_overrides, resolve
 from emolib.base.paths import file_name, score_cache
 from emolib.base.progress import Progress
+from emolib.base.reading import as_text
+from emolib.base.shell import command
 from emolib.base.variants import PROFILE, Variant, result_paths, variant_of
 from emolib.data.dataset import load_dataset, select_scenarios
 from emolib.models.language_model import LanguageModel
@@ -196,9 +196,10 @@ class Run:
         """The command that reproduces this phase."""
         params = self.params
         words = ["emolib", "run", "--profile", params.profile, "--model", params.model, "--phase", params.phase]
-        for key, value in sorted(self.overrides.items()):
-            words += ["-p", f"{key}={json.dumps(value, ensure_ascii=False)}"]
-        return shlex.join(words)
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in self.overrides.items()}
+        for key, value in sorted(as_overrides(params.phase, plain).items()):
+            words += ["-p", f"{key}={as_text(value)}"]
+        return command(words)
 
     def finish(self, *, samples: int) -> dict[str, Any]:
         """Ends the phase: writes its record and its line in the timing log.

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from emolib.base import store, variants
 from emolib.base.parameters import PHASE_PARAMETERS, resolve
@@ -172,4 +171,4 @@ def test_the_command_of_a_run_is_read_back_by_a_shell() -> None:
     words = shlex.split(run.command)
     assert words[:8] == ["emolib", "run", "--profile", "quick", "--model", MODEL, "--phase", "phase5"]
     given = dict(word.split("=", 1) for word in words[9::2])
-    assert {key: yaml.safe_load(value) for key, value in given.items()} == run.overrides
+    assert open_run("quick", MODEL, "phase5", **given).overrides == run.overrides

@@ -17,6 +17,7 @@ from emolib.base import store
 from emolib.base.errors import UserError
 from emolib.base.parameters import PHASE_PARAMETERS
 from emolib.base.paths import ResultPaths
+from emolib.base.shell import command
 from emolib.steering.effects import control_counts
 from emolib.study.identity import READ_BY_PHASE7 as READ
 from emolib.study.identity import ModelContent
@@ -53,7 +54,7 @@ def finished_phases(run: Run) -> list[Source]:
         told = f" but of other data, scorers or versions ({old})" if found else ""
         raise UserError(
             f"expected a finished Phase 3 or Phase 5 of profile {run.params.profile}, found none{told}; "
-            f"run `emolib run --profile {run.params.profile} --model {run.params.model}`"
+            f"run `{command(['emolib', 'run', '--profile', run.params.profile, '--model', run.params.model])}`"
         )
     return found
 
