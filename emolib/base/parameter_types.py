@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from emolib.base.errors import shown
 from emolib.base.given_paths import Place
+from emolib.base.labels import cleaned
 from emolib.base.reading import Form, read_as
 
 T = TypeVar("T")
@@ -91,8 +92,16 @@ def _said(text: str) -> str:
     return text
 
 
+def _label(value: str) -> str:
+    """As data sets are read: without what cannot be seen at its ends."""
+    if not cleaned(value):
+        raise ValueError(f"expected the name of a label, got {shown(value)}; give one that the texts have")
+    return cleaned(value)
+
+
 # Of two limits on one side pydantic keeps the last, so a parameter's lower one stands beside its default.
 Text = Annotated[str, AfterValidator(_said), Field(max_length=1_000)]
+Label = Annotated[Text, AfterValidator(_label)]
 Count = Annotated[int, Field(le=100_000)]
 Rows = Annotated[int, Field(le=65_536)]  # of one batch
 Seed = Annotated[int, Field(le=LARGEST_SEED)]

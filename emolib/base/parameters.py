@@ -22,6 +22,7 @@ from emolib.base.parameter_types import (
     DataFile,
     Folds,
     Inside,
+    Label,
     Layers,
     Mode,
     Position,
@@ -52,7 +53,7 @@ class Parameters(Frozen):
     model: str
     phase: str
     dataset: DataFile = "data/emotion_dataset.jsonl"
-    neutral: Text = "neutral"
+    neutral: Label = "neutral"
     n_train: Count = Field(40, ge=4, description="training scenarios (each gives one text per label)")
     n_validation: Count = Field(24, ge=2, description="validation scenarios")
     n_test: Count = Field(24, ge=2, description="test scenarios")

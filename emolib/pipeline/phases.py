@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,14 +20,15 @@ import nbformat
 
 from emolib.base import paths, store, variants
 from emolib.base.config import find_model
-from emolib.base.errors import UserError, nearest, shown
+from emolib.base.errors import UserError, nearest, one_line, shown
 from emolib.base.parameters import parameter_names
 from emolib.base.variants import PROFILE, READERS, Variant
 from emolib.base.writing import sweep
 from emolib.models import hub
 from emolib.models.devices import pick_device
 from emolib.pipeline.execution import execute
-from emolib.study import NEEDS, Run
+from emolib.scoring.measures import require_measures
+from emolib.study import MEASURED, NEEDS, Run
 from emolib.study.identity import ModelContents
 from emolib.study.run import prepared
 
@@ -156,9 +158,8 @@ def run_phases(
     given = dict(parameters or {})
     order = phases_in_order(phases)
     runs = open_runs(profile, model, order, given)
-    for run in runs[:1]:
-        _ = run.data  # a broken data set is told before any kernel starts, and so is a device that is not there
-        pick_device(getattr(run.params, "device", "auto"))
+    check_data(runs)
+    pick_device(getattr(runs[0].params, "device", "auto"))  # one that is not there is told before any kernel, too
     done = []
     lock = runs[0].paths.lock()
     with store.lock(lock), _swept(lock.parent, *{report_of(run).parent for run in runs}):
@@ -187,6 +188,21 @@ def _swept(*folders: Path) -> Iterator[None]:
     finally:
         for folder in folders:
             sweep(folder)
+
+
+def check_data(runs: Sequence[Run]) -> None:
+    """What the data set has against these phases is told before any kernel starts; merged labels go to stderr.
+
+    Raises:
+        UserError: a broken data set, or a label that nothing measures where a phase needs a measure.
+    """
+    first = runs[0]
+    _ = first.data
+    for run in runs:
+        if run.params.phase in MEASURED:
+            require_measures(run.emotions)
+    for merge in first.merges:
+        print(f"emolib: {Path(first.params.dataset).name}: {one_line(merge)}", file=sys.stderr, flush=True)
 
 
 def _named(variant: Variant) -> str:

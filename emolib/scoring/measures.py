@@ -32,8 +32,9 @@ def with_targets(scores: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
 
 def _keywords_of(scores: pd.DataFrame, emotion: str) -> str | None:
     """The column with the emotion's word counts, which are named as the lists spell it."""
-    lists = (name for name in scores if str(name).startswith("keywords/"))
-    return spelled(f"keywords/{emotion}", lists)
+    lists = [str(name).removeprefix("keywords/") for name in scores if str(name).startswith("keywords/")]
+    found = spelled(emotion, lists)
+    return None if found is None else f"keywords/{found}"
 
 
 def expected_measures(emotions: Iterable[str]) -> dict[str, list[str]]:

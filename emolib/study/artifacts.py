@@ -87,9 +87,10 @@ class Artifacts:
             compute: called with the missing ones (and what their manifests match), and with a function that gives what
                 a manifest records besides; it writes them.
         """
+        for path in wanted:
+            self._below_the_root(path)
         described = {path: self._described(matched, model=True) for path, matched in wanted.items()}
         for path in described:
-            self._below_the_root(path)
             self._take_over(path, described[path])
         again = {path for path in wanted if self._forced(path)}
         missing = {p: d for p, d in described.items() if p in again or store.state(p, d) != "done"}

@@ -23,7 +23,8 @@ from emolib.base.progress import Progress
 from emolib.base.reading import as_text
 from emolib.base.shell import command
 from emolib.base.variants import PROFILE, Variant, result_paths, variant_of
-from emolib.data.dataset import load_dataset, select_scenarios
+from emolib.data.dataset import read_dataset, select_scenarios
+from emolib.data.spellings import Merge
 from emolib.models.language_model import LanguageModel
 from emolib.models.loading import check_name, load_model
 from emolib.scoring import score_texts
@@ -78,6 +79,7 @@ class Run:
         contents: tells what models are made of.
         record: what the phase leaves when it has finished.
         progress: how far a long computation is.
+        merges: spellings of the data set that were read as one label, once `data` has been asked for.
         kept_values: what functions marked `@kept` have given in this run.
     """
 
@@ -113,6 +115,7 @@ class Run:
         )
         self.progress = Progress(params.phase)
         self.kept_values: dict[Hashable, Any] = {}
+        self.merges: list[Merge] = []
         self._started = time.perf_counter()
 
     @cached_property
@@ -125,8 +128,9 @@ class Run:
 
     @cached_property
     def data(self) -> pd.DataFrame:
-        """The whole data set."""
-        return load_dataset(located(self.params.dataset), neutral=self.params.neutral)
+        """The whole data set; `merges` says which of its spellings were read as one label."""
+        table, self.merges = read_dataset(located(self.params.dataset), neutral=self.params.neutral)
+        return table
 
     @cached_property
     def dataset_digest(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name
 from emolib.plots import figures
 from emolib.plots.figures import Axes
 from emolib.report.ja import frame
@@ -16,7 +17,20 @@ from emolib.study.run import Run
 def settings(run: Run) -> Markdown:
     """実行設定: every resolved parameter; this phase looks at all scenarios, whatever later phases take of them."""
     counted = "このフェーズはデータセットのすべてのシナリオを調べる。以降のフェーズが使うシナリオ数は {} である。"
-    return frame.settings(run, counted=counted)
+    table, merged = frame.settings(run, counted=counted).data, sentence_merges(run)
+    return Markdown(f"{table}\n\n{merged}" if merged else table)
+
+
+def sentence_merges(run: Run) -> str:
+    """Which spellings of the data set were read as one label; empty where there were none."""
+    _ = run.data
+    told = [
+        f"「{Name(merge.kept)}」に{'、'.join(f'「{Name(other)}」' for other in merge.others)}（{merge.rows} 行）"
+        for merge in run.merges
+    ]
+    return (
+        f"大文字・小文字や Unicode の形だけが違うラベルは一つのラベルとして扱った: {'、'.join(told)}。" if told else ""
+    )
 
 
 def table_counts(table: pd.DataFrame) -> pd.DataFrame:

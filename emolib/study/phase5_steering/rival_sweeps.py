@@ -78,12 +78,11 @@ def matching(run: Run) -> pd.DataFrame:
         mine = mine[(mine["layer"] == point.layer) & (mine["alpha"] == point.alpha)]
         shares = mine.groupby("emotion")["fluency/broken"].mean()
         cells = rivals[rivals["part"] == name].groupby(["kind", "emotion", "alpha"])
-        table = pd.DataFrame({"broken": cells["fluency/broken"].mean()})
-        for emotion in run.emotions:
-            table[emotion] = cells[known[emotion][-1]].mean()
-        for (kind, emotion), rows in table.groupby(level=["kind", "emotion"]):
-            gap = (rows["broken"] - shares[emotion]).round(9)
-            best = rows[gap.abs() == gap.abs().min()][emotion].idxmax()
+        broken = cells["fluency/broken"].mean()
+        effects = {emotion: cells[known[emotion][-1]].mean() for emotion in run.emotions}
+        for (kind, emotion), rows in broken.groupby(level=["kind", "emotion"]):
+            gap = (rows - shares[emotion]).round(9)
+            best = effects[emotion].loc[gap.index[gap.abs() == gap.abs().min()]].idxmax()
             row = {"part": name, "kind": kind, "emotion": emotion, "alpha": float(best[2])}
             found.append({**row, "gap": float(gap[best])})
     return pd.DataFrame(found)

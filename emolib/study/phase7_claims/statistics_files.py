@@ -13,6 +13,9 @@ from emolib.base import store
 from emolib.study.phase7_claims.sources import stored
 from emolib.study.run import Run
 
+# columns that hold names: a label may be called `1` or `True`
+TEXT = ("model", "kind", "emotion", "metric", "measure", "family", "other", "style", "claim")
+
 
 def statistics_table(
     run: Run,
@@ -52,4 +55,5 @@ def read_csv(path: Path) -> pd.DataFrame:
     """The table as it was written; only an empty field is missing (a label may be called `null`)."""
     store.check(path)
     # the python engine alone reads back the very digits with every pandas
-    return pd.read_csv(io.BytesIO(path.read_bytes()), keep_default_na=False, na_values=[""], engine="python")
+    data = io.BytesIO(path.read_bytes())
+    return pd.read_csv(data, keep_default_na=False, na_values=[""], engine="python", dtype=dict.fromkeys(TEXT, str))
