@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -249,6 +250,8 @@ def _answered() -> int:
     """Does what the command line asks for and returns the exit code."""
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a label that the terminal's encoding lacks
     code = app(args=arguments or ["--help"], prog_name="emolib", standalone_mode=False)
     if code == INTERRUPTED:
         raise KeyboardInterrupt

@@ -95,10 +95,11 @@ def load_keywords(language: str = "en") -> KeywordList:
     Raises:
         UserError: no file for the language, or a list that holds something else than words.
     """
-    path = paths.params_folder("keywords") / f"{language}.yaml"
-    if not path.is_file():
-        known = [file.stem for file in paths.params_folder("keywords").glob("*.yaml")]
+    # among those that are there: a data set's language is no part of a path
+    known = {file.stem: file for file in paths.params_folder("keywords").glob("*.yaml")}
+    if language not in known:
         raise UserError(f"no keyword lists for language {shown(language)}: {nearest(language, known)}")
+    path = known[language]
     lists = read_mapping(path)
     if not isinstance(lists.get("labels"), dict):
         raise UserError(f"expected `labels` with a list of words each in {paths.display(path)}, found none")

@@ -24,6 +24,7 @@ from emolib.base.errors import UserError, nearest, one_line, shown
 from emolib.base.parameters import parameter_names
 from emolib.base.variants import PROFILE, READERS, Variant
 from emolib.base.writing import sweep
+from emolib.data.keywords import keyword_digest
 from emolib.models import hub
 from emolib.models.devices import pick_device
 from emolib.pipeline.execution import execute
@@ -194,10 +195,11 @@ def check_data(runs: Sequence[Run]) -> None:
     """What the data set has against these phases is told before any kernel starts; merged labels go to stderr.
 
     Raises:
-        UserError: a broken data set, or a label that nothing measures where a phase needs a measure.
+        UserError: a broken data set, a language without word lists, or a label that nothing measures where a phase
+            needs a measure.
     """
     first = runs[0]
-    _ = first.data
+    keyword_digest(first.data)  # a language without word lists
     for run in runs:
         if run.params.phase in MEASURED:
             require_measures(run.emotions)

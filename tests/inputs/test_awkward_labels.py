@@ -206,7 +206,16 @@ def run_of(*words: str) -> list[str]:
 
 
 PHASES = ["--phase", "phase1", "--phase", "phase2", "--phase", "phase3"]
+
+
+def in_language(language: str) -> Any:
+    rows = [{"text": f"{e} {i}", "emotion": e, "lang": language} for i in range(6) for e in ("joy", "neutral")]
+    return lambda folder: (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
 UNMEASURED = [
+    Refusal("a language without lists", run_of("--phase", "phase1"), ["language 'qq'", "en"], in_language("qq")),
+    Refusal("a language that is a path", run_of(), ["'../profiles/quick'"], in_language("../profiles/quick")),
     Refusal("one label", run_of(), ["'boredom'", "Phase 5", "--phase phase3"], labelled("boredom", "neutral")),
     Refusal(
         "of several",
