@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from emolib.base import language
 from emolib.base.errors import UserError
+from emolib.base.escaping import figure_text
 from emolib.plots.house_style import FONT, HEIGHT, INK
 
 PLOTLY_MIME = "application/vnd.plotly.v1+json"
@@ -29,11 +30,11 @@ def mime_bundle(fig: go.Figure, name: str) -> dict[str, Any]:
     """Plotly JSON for JupyterLab and the site, a `<div>` without script for the rest, and plain text.
 
     Numbers are rounded to 6 significant digits and arrays are plain lists, so that an executed notebook stays small
-    and its differences can be read.
+    and its differences can be read. Strings are text: a label cannot bring a link or another tag of plotly's.
     """
     fallback = language.word("figures.fallback", name=name)
     return {
-        PLOTLY_MIME: {**_plain(json.loads(fig.to_json())), "config": SETTINGS},
+        PLOTLY_MIME: {**figure_text(_plain(json.loads(fig.to_json()))), "config": SETTINGS},
         "text/html": f'<div class="emolib-figure" data-figure="{html.escape(name)}">{html.escape(fallback)}</div>',
         "text/plain": fallback,
     }
@@ -86,7 +87,8 @@ def standalone_html(fig: go.Figure, name: str) -> bytes:
         "const figure = JSON.parse(place.firstElementChild.textContent);\n"
         "Plotly.newPlot(place, figure.data, figure.layout, figure.config);"
     )
-    return standalone_document(layout.get("title", {}).get("text") or name, body, [get_plotlyjs(), draw])
+    title = html.unescape(layout.get("title", {}).get("text") or name)
+    return standalone_document(title, body, [get_plotlyjs(), draw])
 
 
 def standalone_document(title: str, body: str, scripts: Sequence[str]) -> bytes:
