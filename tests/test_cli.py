@@ -99,7 +99,7 @@ BAD_FILES = {
     ),
     "invalid UTF-8": ("a.csv", b"text,emotion\nhello,neutral\n\xff\xfe,gratitude\n", [], ["line 3", "UTF-8"]),
     "invalid JSON": ("a.jsonl", jsonl(ROWS[:1]) + b"\n{oops\n", [], ["line 2", "not valid JSON"]),
-    "not a table": ("a.txt", b"hello", [], ["expected a .csv, .jsonl or .json"]),
+    "not a table": ("a.txt", b"hello", [], ["expected a .csv, .tsv, .jsonl or .json"]),
 }
 
 
@@ -121,7 +121,9 @@ def test_a_results_folder_that_cannot_be_written_is_one_line(monkeypatch, capsys
     blocked = tmp_path / "file"
     blocked.write_text("kept")
     monkeypatch.setenv("EMOLIB_RESULTS", str(blocked))
-    expect_mistake(emolib(monkeypatch, capsys, "run", "--profile", "baseline_smoke"), "expected a folder that can be")
+    expect_mistake(
+        emolib(monkeypatch, capsys, "run", "--profile", "baseline_smoke"), "expected a folder in EMOLIB_RESULTS"
+    )
     assert blocked.read_text() == "kept"
 
 

@@ -452,7 +452,7 @@ REFUSED = [
     Refusal("a pipe", build("mine.csv"), ["'mine.csv'", "pipe", "a device"], lambda f: os.mkfifo(f / "mine.csv")),
     Refusal("a device", build("/dev/null"), ["'/dev/null'", "device"]),
     Refusal("nothing there", build("mine.csv"), ["'mine.csv'", "no such file"]),
-    Refusal("no name", build(""), ["folder"]),
+    Refusal("no name", build(""), ["''"]),
     Refusal("a name of 5000 characters", build("x" * 5000 + ".csv"), ["xxx", "no such file"]),
     Refusal("a link to itself", build("mine.csv"), ["'mine.csv'"], lambda f: (f / "mine.csv").symlink_to("mine.csv")),
     Refusal(
