@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 
 from emolib.base import arguments, store
 from emolib.base.errors import UserError, shown
+from emolib.base.signatures import told
 
 UNLABELLED = "unlabelled"
 TEXTS = "texts.parquet"
@@ -248,6 +249,7 @@ def layer_file(folder: Path, position: str, site: str, layer: int) -> Path:
     return folder / position / f"{site}_layer{layer:03d}.safetensors"
 
 
+@told
 @dataclass(frozen=True)
 class LayerVector:
     """A vector at the input of one layer of one model, in activation units.

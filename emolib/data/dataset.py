@@ -21,6 +21,7 @@ import pandas as pd
 from emolib.base import arguments, paths
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.labels import cleaned, folded
+from emolib.base.signatures import told
 from emolib.base.store import write_atomically
 from emolib.data.completion import FIELDS, ON_CONFLICT, SPLITS, completed
 from emolib.data.problems import Problems
@@ -34,6 +35,7 @@ class DatasetWarning(UserWarning):
     """What was changed in a file's rows: spellings read as one label, texts left out."""
 
 
+@told
 def load_dataset(path: str | Path | None = None, *, neutral: str = "neutral") -> pd.DataFrame:
     """Reads and validates a data set.
 
@@ -138,6 +140,7 @@ def select_scenarios(data: pd.DataFrame, split: str, count: int) -> pd.DataFrame
     return complete[complete["scenario"].isin(chosen)].reset_index(drop=True)
 
 
+@told
 def build_dataset(
     source: str | Path,
     output: str | Path,

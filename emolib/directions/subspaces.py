@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.signatures import told
 from emolib.data.activations import Activations
 from emolib.directions.vectors import check_labelled, scenario_cube
 
@@ -83,6 +84,7 @@ class Subspaces:
         return next(iter(self.bases.values())).shape[2]
 
 
+@told
 def fit_subspaces(acts: Activations, *, k: int = 8, neutral: str = "neutral") -> Subspaces:
     """The leading k directions of the scenario-paired differences of every label to the neutral one.
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.signatures import told
 from emolib.data.activations import Activations, LayerVectors
 from emolib.directions.covariance import fit_within_covariance
 from emolib.directions.covariates import fit_covariates, regress_out
@@ -69,6 +70,7 @@ class EmotionVectors:
         return len(self.neutral_norms) - 1
 
 
+@told
 def fit_emotion_vectors(
     acts: Activations,
     *,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from emolib.base import arguments
+from emolib.base.signatures import told
 from emolib.data.activations import Activations
 from emolib.engine.observation import places_of
 from emolib.engine.positions import POSITIONS
@@ -17,6 +18,7 @@ from emolib.models.language_model import LanguageModel, checked_model
 SITES = ("resid_pre", "mlp_out")
 
 
+@told
 def extract_activations(
     lm: LanguageModel,
     data: pd.DataFrame | Sequence[str],

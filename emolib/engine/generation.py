@@ -17,6 +17,7 @@ from torch import Tensor
 from emolib.base import arguments
 from emolib.base.errors import UserError, shown
 from emolib.base.progress import GenerationBar
+from emolib.base.signatures import told
 from emolib.engine.bridge import BridgeRunner
 from emolib.engine.halving import in_halves
 from emolib.engine.memory import BatchShape, check_memory, keep_freed_memory
@@ -62,6 +63,7 @@ class Generation:
     delta_ratio: float
 
 
+@told
 def generate(
     lm: LanguageModel,
     prompts: Sequence[str],

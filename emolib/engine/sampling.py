@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from emolib.base import arguments, store
+from emolib.base.signatures import told
 
 MOST_NEW = 10**6  # new tokens; no model has so many positions
 FIRST_WIDTH = 64  # most nuclei of a trained model are smaller
 WIDTH_FACTOR = 8
 
 
+@told
 @dataclass(frozen=True)
 class Decoding:
     """How a text is continued.

@@ -13,12 +13,14 @@ from jaxtyping import Float
 
 from emolib.base import arguments
 from emolib.base.errors import UserError
+from emolib.base.signatures import told
 from emolib.data.activations import LayerVector
 from emolib.interventions.checks import Site, Values, bare_values, check_place, checked_array
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.schedules import Schedule
 
 
+@told
 @dataclass(frozen=True, eq=False)
 class AblateDirection:
     """Removes the component along a direction, centred at a neutral mean: h ← h − factor · ((h − c)·d̂) d̂.
@@ -80,6 +82,7 @@ class AblateDirection:
         return act_fingerprint(self, "ablate", self.site, direction=bare_values(self.direction), center=center)
 
 
+@told
 @dataclass(frozen=True, eq=False)
 class AblateHead:
     """Replaces one head's output z (before W_O): by zero, or by its mean over reference texts.

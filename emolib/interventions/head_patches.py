@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from emolib.base import arguments
+from emolib.base.signatures import told
 from emolib.interventions.checks import check_place
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.head_records import HeadActivations
@@ -24,6 +25,7 @@ READ_FROM_SOURCE = {"v_only": ("values",), "pattern_v": ("patterns", "values"), 
 PATCH_MODES = tuple(READ_FROM_SOURCE)
 
 
+@told
 @dataclass(frozen=True, eq=False)
 class PatchHead:
     """Gives one head what it had in another text; token i from the end takes what token i from the source's end had.

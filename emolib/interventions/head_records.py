@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, shown
+from emolib.base.signatures import told
 from emolib.interventions.bridge_sites import check_sites
 from emolib.interventions.hooks import hooked
 from emolib.models.language_model import LanguageModel, checked_model
@@ -79,6 +80,7 @@ def parse_heads(heads: str | Sequence[Head]) -> tuple[Head, ...]:
     return tuple((layer, head) for layer, head in pairs)
 
 
+@told
 def record_heads(
     lm: LanguageModel, prompts: Sequence[str], heads: str | Sequence[Head], *, batch_size: int = 32
 ) -> list[HeadActivations]:
@@ -159,6 +161,7 @@ def _of_head(
     return z.numpy(), values[:, head // shared].numpy(), kept["pattern", layer][row, head, first:, first:].numpy()
 
 
+@told
 def mean_head_output(records: Sequence[HeadActivations], layer: int, head: int) -> Float[np.ndarray, " d_head"]:
     """Mean of z over all tokens but each text's first; what mean ablation puts in a head's place.
 

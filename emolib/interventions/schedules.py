@@ -10,8 +10,10 @@ from jaxtyping import Float
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, shown
+from emolib.base.signatures import told
 
 
+@told
 @dataclass(frozen=True)
 class Decay:
     """An exponentially falling schedule: the factor at step j is `rate ** j`.

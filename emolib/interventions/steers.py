@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from emolib.base import arguments
 from emolib.base.errors import UserError
+from emolib.base.signatures import told
 from emolib.data.activations import LayerVector
 from emolib.interventions.checks import Site, Values, bare_values, check_place, checked_array
 from emolib.interventions.fingerprints import act_fingerprint
@@ -24,6 +25,7 @@ from emolib.interventions.schedules import Schedule
 UNITS = ("resid", "vector")
 
 
+@told
 @dataclass(frozen=True, eq=False)
 class Steer:
     """Adds a vector at one layer while the text is generated: h ← h + factor · Δ.
@@ -102,6 +104,7 @@ class Steer:
         return act_fingerprint(self, "steer", self.site, vector=values, alpha=self.alpha, unit=unit)
 
 
+@told
 @dataclass(frozen=True, eq=False)
 class SubspaceSteer:
     """Moves the coordinates in a subspace to a target: h ← h + factor · α U (μ − Uᵀh).

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Pretra
 from emolib.base import arguments
 from emolib.base.config import ModelSpec, find_model, model_table, validated
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.signatures import told
 from emolib.models import hub
 from emolib.models.bundled import BUNDLED, bundled_folder
 from emolib.models.content import content_hash
@@ -24,6 +25,7 @@ from emolib.models.silence import quiet
 from emolib.models.sources import OTHERWISE, WANTED, random_revision, source_of
 
 
+@told
 def load_model(
     name: str | Path,
     *,

@@ -16,6 +16,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import PHASE_PARAMETERS, parameter_names
+from emolib.base.signatures import told
 
 OVERRIDES = "overrides"
 RUN = ("profile", "model")  # what is run, which `open_run` takes by itself
@@ -25,6 +26,7 @@ _OWN_SCOPE = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr)
 
 
+@told
 def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The values that the notebook's cells give to parameters of its phase; None, "as the profile says", left out.
 

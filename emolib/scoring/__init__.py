@@ -15,6 +15,7 @@ import torch
 
 from emolib.base import arguments, store
 from emolib.base.errors import UserError, shown
+from emolib.base.signatures import told
 from emolib.models.devices import pick_device
 from emolib.models.language_model import LanguageModel, checked_model
 from emolib.scoring import goemotions, huggingface, keyword_counts, politeness, sentiment
@@ -31,6 +32,7 @@ BACKENDS: dict[str, tuple[ScorerFactory, ...]] = {
 Backend = str | Callable[[Sequence[str]], pd.DataFrame] | Scorer
 
 
+@told
 def score_texts(
     texts: Sequence[str],
     *,

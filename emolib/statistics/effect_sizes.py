@@ -13,6 +13,7 @@ from scipy import stats
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.signatures import told
 from emolib.statistics.intervals import CONFIDENCE, ROUNDING, paired_effects
 
 CONTROL_FAMILIES = ("isotropic", "covariance", "shuffled")
@@ -22,6 +23,7 @@ DECIMALS = round(-np.log10(ROUNDING))
 DIRECTIONS = ("alpha", "greater", "less")
 
 
+@told
 def effect_sizes(
     sweep: pd.DataFrame,
     *,

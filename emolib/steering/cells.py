@@ -15,6 +15,7 @@ import pandas as pd
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.signatures import told
 from emolib.data.activations import LayerVector
 from emolib.directions.controls import FAMILIES, ControlSource, isotropic_direction
 from emolib.directions.subspaces import Subspaces
@@ -32,6 +33,7 @@ KINDS = (
 STEERED = ("emotion", "direct_path", "zero", "pca", "probe")  # kinds that steer with a vector of their own
 
 
+@told
 @dataclass(frozen=True)
 class SweepSettings:
     """How every row of a sweep is generated and scored.
@@ -119,6 +121,7 @@ class Cell:
         return fingerprint_of(self.act)
 
 
+@told
 @dataclass(frozen=True)
 class Controls:
     """Which control directions, and which other controls, run beside the emotions' vectors.

@@ -17,6 +17,7 @@ import pandas as pd
 from emolib.base import arguments
 from emolib.base.errors import UserError, shown
 from emolib.base.parameters import check_layers
+from emolib.base.signatures import told
 from emolib.directions.vectors import EmotionVectors
 from emolib.engine.generation import Generation, generate
 from emolib.models.language_model import LanguageModel, checked_model
@@ -45,6 +46,7 @@ class ShardStore(Protocol):
     ) -> pd.DataFrame: ...
 
 
+@told
 def residual_sweep(
     lm: LanguageModel,
     prompts: pd.DataFrame | Sequence[str],

@@ -22,6 +22,7 @@ from emolib.base.paths import file_name, score_cache
 from emolib.base.progress import Progress
 from emolib.base.reading import as_text
 from emolib.base.shell import command
+from emolib.base.signatures import told
 from emolib.base.variants import PROFILE, Variant, result_paths, variant_of
 from emolib.data.dataset import read_dataset, select_scenarios
 from emolib.data.spellings import Merge
@@ -221,6 +222,7 @@ class Run:
         return {**line, "parameters": self.record.parameters()}
 
 
+@told
 def open_run(
     profile: str = "baseline_smoke",
     model: str = "smollm2_135m",

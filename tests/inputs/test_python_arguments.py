@@ -22,6 +22,7 @@ from tiny import tiny_model
 
 import emolib
 from emolib.base import arguments
+from emolib.base.signatures import told
 from emolib.data.activations import Activations, LayerVectors
 from emolib.engine.sampling import Decoding
 from emolib.models.language_model import LanguageModel
@@ -30,6 +31,9 @@ from emolib.statistics.intervals import bootstrap_mean, paired_effects
 from emolib.steering.cells import Controls, SweepSettings
 
 TEXTS = ["Thank you for it", "The lamp is on"]
+MADE_BY_THE_LIBRARY = {  # a user reads these, and makes none
+    *("Activations", "EmotionVectors", "Generation", "HeadActivations", "LanguageModel", "Subspaces", "UserError"),
+}
 THANKS = pd.DataFrame({"text": ["Well, thank you"]})
 D = 48
 VECTOR = np.linspace(-1, 1, D, dtype=np.float32)
@@ -169,6 +173,7 @@ def model_refused(call: Callable[[Any], Any]) -> dict[str, Case]:
 LOADED = "smollm2_135m"
 WRONG: dict[str, dict[str, Case]] = {
     "generate": {
+        "more by place than it takes": (lambda w: emolib.generate(w.lm, TEXTS, None, 30), ["positional", "by name"]),
         **texts_refused(lambda w, v: generated(w, v)),
         **model_refused(lambda v: emolib.generate(v, TEXTS)),
         "a table": (lambda w: generated(w, w.data), ["table", "column"]),
@@ -220,6 +225,8 @@ WRONG: dict[str, dict[str, Case]] = {
         "on_batch that is none": (lambda w: generated(w, on_batch=3), ["on_batch", "function"]),
     },
     "extract_activations": {
+        "no data": (lambda w: emolib.extract_activations(w.lm), ["extract_activations", "'data'"]),
+        "an unknown argument": (lambda w: emolib.extract_activations(w.lm, TEXTS, site="z"), ["'site'", "'sites'"]),
         **texts_refused(lambda w, v: emolib.extract_activations(w.lm, v)),
         **model_refused(lambda v: emolib.extract_activations(v, TEXTS)),
         "no texts at all": (lambda w: emolib.extract_activations(w.lm, []), ["at least one text"]),
@@ -246,6 +253,8 @@ WRONG: dict[str, dict[str, Case]] = {
         "on_batch that is none": (lambda w: emolib.extract_activations(w.lm, TEXTS, on_batch="x"), ["on_batch"]),
     },
     "load_model": {
+        "a device by place": (lambda w: emolib.load_model(LOADED, "cpu"), ["load_model", "positional", "device"]),
+        "an unknown argument": (lambda w: emolib.load_model(LOADED, dtyp="float16"), ["'dtyp'", "'dtype'"]),
         "no name": (lambda w: emolib.load_model(None), ["model", "None"]),
         "an empty name": (lambda w: emolib.load_model(""), ["model", "''"]),
         "a number": (lambda w: emolib.load_model(3), ["model", "3"]),
@@ -281,6 +290,8 @@ WRONG: dict[str, dict[str, Case]] = {
         "neutral as number": (lambda w: emolib.build_dataset("a.csv", "b.jsonl", neutral=0), ["neutral", "0"]),
     },
     "Steer": {
+        "no strength": (lambda w: emolib.Steer(1, VECTOR), ["Steer", "'alpha'", "by name"]),
+        "an unknown argument": (lambda w: steer(strength=2), ["'strength'", "Steer", "alpha"]),
         **of_act(lambda w, **k: steer(**k), ["vector"]),
         "alpha NaN": (lambda w: steer(alpha=NAN), ["alpha", "nan"]),
         "alpha infinite": (lambda w: steer(alpha=-INF), ["alpha", "inf"]),
@@ -334,6 +345,7 @@ WRONG: dict[str, dict[str, Case]] = {
         "an unknown mode": (lambda w: emolib.PatchHead(1, 2, w.record, mode="kv"), ["'kv'", "v_only"]),
     },
     "Decay": {
+        "no rate": (lambda w: emolib.Decay(), ["Decay", "'rate'"]),
         "rate 0": (lambda w: emolib.Decay(0), ["decay rate", "above 0"]),
         "rate 2": (lambda w: emolib.Decay(2), ["decay rate", "at most 1"]),
         "NaN": (lambda w: emolib.Decay(NAN), ["decay rate", "nan"]),
@@ -383,6 +395,7 @@ WRONG: dict[str, dict[str, Case]] = {
         ),
     },
     "fit_subspaces": {
+        "k by place": (lambda w: emolib.fit_subspaces(w.acts, 8), ["fit_subspaces", "positional", "k"]),
         "a table": (lambda w: emolib.fit_subspaces(w.data), ["extract_activations", "DataFrame"]),
         "k 0": (lambda w: emolib.fit_subspaces(w.acts, k=0), ["k", "at least 1"]),
         "k too large": (lambda w: emolib.fit_subspaces(w.acts, k=9), ["k from 1 to 4"]),
@@ -439,6 +452,7 @@ WRONG: dict[str, dict[str, Case]] = {
     },
     "UserError": {"a long one stays short": (lambda w: (_ for _ in ()).throw(emolib.UserError("x" * 9999)), ["xxx"])},
     "residual_sweep": {
+        "no layers": (lambda w: emolib.residual_sweep(w.lm, TEXTS, w.vecs), ["residual_sweep", "'layers'", "'alphas'"]),
         **texts_refused(lambda w, v: swept(w, v)),
         **model_refused(lambda v: emolib.residual_sweep(v, TEXTS, None, layers=[1], alphas=[1])),
         "a table without scenarios": (lambda w: swept(w, pd.DataFrame({"text": TEXTS})), ["'scenario'"]),
@@ -464,6 +478,10 @@ WRONG: dict[str, dict[str, Case]] = {
         "one family": (lambda w: Controls(1, families="isotropic"), ["families", "'isotropic'", "list"]),
     },
     "score_texts": {
+        "a backend by place": (
+            lambda w: emolib.score_texts(TEXTS, "bundled"),
+            ["score_texts", "positional", "backend"],
+        ),
         **texts_refused(lambda w, v: emolib.score_texts(v)),
         "an unknown backend": (lambda w: emolib.score_texts(TEXTS, backend="bundle"), ["'bundle'", "'bundled'"]),
         "no backend": (lambda w: emolib.score_texts(TEXTS, backend=None), ["backend", "None"]),
@@ -493,6 +511,7 @@ WRONG: dict[str, dict[str, Case]] = {
         "a scorer that gives a number": (lambda w: emolib.score_texts(TEXTS, backend=len), ["scorer", "2 rows"]),
     },
     "effect_sizes": {
+        "a metric by place": (lambda w: emolib.effect_sizes(w.sweep, ["score"]), ["effect_sizes", "metrics"]),
         "a list": (lambda w: emolib.effect_sizes([1, 2], metrics=["score"]), ["sweep", "table", "list"]),
         "one metric": (lambda w: emolib.effect_sizes(w.sweep, metrics="score"), ["metrics", "'score'", "list"]),
         "an unknown metric": (lambda w: emolib.effect_sizes(w.sweep, metrics=["scores"]), ["'scores'", "'score'"]),
@@ -696,3 +715,20 @@ def test_what_means_the_same_gives_the_same(world: World, name: str) -> None:
 
 def test_a_model_of_another_kind_is_told_from_one_that_was_copied(world: World) -> None:
     assert arguments.instance("lm", replace(world.lm), LanguageModel, "load_model").spec == world.lm.spec
+
+
+def test_a_fault_within_a_function_stays_a_fault() -> None:
+    @told
+    def broken(number: int) -> int:
+        return number + "one"
+
+    with pytest.raises(TypeError, match="unsupported operand"):
+        broken(1)
+    refused_call(lambda: broken(number=1, other=2), ["'other'", "broken", "number"])
+
+
+@pytest.mark.parametrize("name", sorted(set(emolib.__all__) - MADE_BY_THE_LIBRARY))
+def test_calls_that_do_not_fit_a_signature_are_told(name: str) -> None:
+    refused_call(
+        lambda: getattr(emolib, name)(no_such_argument=1), ["'no_such_argument'" if name != "open_run" else "no_such"]
+    )
