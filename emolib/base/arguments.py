@@ -226,7 +226,7 @@ def real_array(name: str, value: Any) -> np.ndarray:
         array = np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"expected {name} of real numbers, got {_told(value)}") from error
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiu" or np.ma.is_masked(given):
         raise UserError(f"expected {name} of real numbers, got {_told(value)} of dtype {array.dtype}")
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
@@ -247,9 +247,11 @@ def float_array(name: str, value: Any) -> np.ndarray:
 def _of_tensor(name: str, tensor: Any) -> Any:
     if tensor.is_complex() or tensor.device.type == "meta":
         raise UserError(f"expected {name} of real numbers, got a tensor of {tensor.dtype} on {tensor.device}")
-    found = tensor.detach()
-    found = found.to_dense() if found.layout != getattr(found, "layout", None) or found.is_sparse else found
-    return found.cpu().double().numpy() if found.is_floating_point() else found.cpu().numpy()
+    try:
+        found = tensor.detach().to_dense() if str(tensor.layout) != "torch.strided" else tensor.detach()
+        return found.cpu().double().numpy() if found.is_floating_point() else found.cpu().numpy()
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"expected {name} of real numbers, got a tensor of {tensor.dtype}") from error
 
 
 def _told(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 
 import torch
 from torch import Tensor
@@ -32,13 +32,21 @@ def places_of(lm: LanguageModel, sites: Collection[str], layers: Collection[int]
     """
     sites = [arguments.one_of("site", site, SITES) for site in arguments.listed("sites", sites, "sites")]
     depth = lm.n_layers + ("resid_pre" in sites)
-    chosen = range(depth) if layers is None else sorted(set(arguments.whole_numbers("layers", layers)))
+    chosen = range(depth) if layers is None else _numbers(layers, depth)
     for layer in chosen:
         if not 0 <= layer < depth:
             raise UserError(f"layer {layer} is out of range: the sites {', '.join(sites)} have layers 0-{depth - 1}")
     found = [(site, layer) for layer in chosen for site in sites if layer < lm.n_layers or site == "resid_pre"]
     check_sites(lm, found)
     return found
+
+
+def _numbers(layers: Collection[int], depth: int) -> list[int]:
+    """The layers in their order, each once; their own order means nothing, so that a set will do."""
+    given = list(layers) if isinstance(layers, Set) else layers
+    if isinstance(given, range) and len(given) > depth:  # some are out of range: the last one is told
+        given = [given[-1]]
+    return sorted(set(arguments.whole_numbers("layers", given)))
 
 
 @torch.inference_mode()
