@@ -142,6 +142,7 @@ def check_labelled(name: str, acts: Activations, neutral: str) -> None:
     arguments.text("neutral", neutral, hint="; it is the label that the others are compared with")
     if "emotion" not in acts.texts:
         raise UserError("expected activations of texts with a column 'emotion', found none; add it to the texts")
+    arguments.texts(acts.texts["emotion"], "the column 'emotion'")
     if acts.layers is not None:
         raise UserError(
             f"expected activations of every layer, these have {len(acts.layers)} of them; extract them without layers="

@@ -51,6 +51,7 @@ class Texts:
         table = table.assign(n_tokens=lengths)
         triggers = None
         if "trigger" in positions:
+            arguments.texts(table["emotion"], "the column 'emotion'")
             triggers = trigger_tokens(lm, table)
             table = table.assign(trigger=triggers)
             if (triggers == NONE).all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ def parse_heads(heads: str | Sequence[Head]) -> tuple[Head, ...]:
         raise wrong
     if isinstance(heads, str):
         parts = [part.split(":") for part in heads.split(",")]
-        if not all(number.strip().isascii() and number.strip().isdigit() for part in parts for number in part):
+        if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", number) for part in parts for number in part):
             raise wrong
         given: Sequence[Sequence[int]] = [[int(number) for number in part] for part in parts]
     else:

@@ -47,7 +47,7 @@ def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
         {'layers': '8-12', 'window': 2}
     """
     arguments.instance("namespace", namespace, Mapping, "globals()")
-    cells = [source for source in namespace.get("In", []) if isinstance(source, str) and source.strip()]
+    cells = [source for source in namespace.get("In") or [] if isinstance(source, str) and source.strip()]
     valid = _valid_names(cells[-1] if cells else "")
     for name in _listed(cells):
         if name not in (*valid, *RUN, OVERRIDES) and not name.startswith("_"):

@@ -80,10 +80,12 @@ def effect_sizes(
     arguments.function("success", success)
     _check(sweep, metrics, direction)
     counted = [success is not None and metric.startswith(SUCCESS_PREFIXES) for metric in metrics]
-    for metric in metrics:
+    for metric in ("alpha", *metrics):
         arguments.float_array(f"values of {shown(metric)}", sweep[metric])
     plain = sweep[metrics].astype(float)
-    values = plain.assign(**{m: success(sweep, m) for m, c in zip(metrics, counted, strict=True) if success and c})
+    values = plain.assign(
+        **{m: _successes(success, sweep, m) for m, c in zip(metrics, counted, strict=True) if success and c}
+    )
 
     base = _Baseline.of(sweep, values)
     cells, differences = base.differences(sweep[sweep["kind"] != "baseline"], values, CELL)
@@ -110,10 +112,20 @@ def effect_sizes(
     return correct(table, family=family, p=p)
 
 
+def _successes(success: Callable[[pd.DataFrame, str], pd.Series], sweep: pd.DataFrame, metric: str) -> pd.Series:
+    given = success(sweep, metric)
+    if arguments.float_array("what success gives", given).shape != (len(sweep),):
+        raise UserError(f"expected success to give one number per row of the sweep, got {shown(given)}")
+    return given
+
+
 def _check(sweep: pd.DataFrame, metrics: Sequence[str], direction: str) -> None:
     for name in (*CELL, "scenario", *metrics):
         if name not in sweep:
             raise UserError(f"expected a sweep with a column {shown(name)}, {nearest(name, map(str, sweep))}")
+    for name in (*CELL, "scenario"):
+        if sweep[name].map(lambda value: isinstance(value, list | dict | set | np.ndarray)).any():
+            raise UserError(f"expected names and numbers in the column {shown(name)}, got {shown(sweep[name].iloc[0])}")
     if not metrics or sweep[[*CELL, "scenario"]].isna().any(axis=None):
         raise UserError(f"expected at least one metric, and no missing values in {', '.join(CELL)}, scenario")
     arguments.one_of("direction", direction, DIRECTIONS)

@@ -18,7 +18,7 @@ from emolib.engine.memory import keep_freed_memory
 from emolib.engine.native import NativeRunner
 from emolib.engine.parity import check_batching
 from emolib.engine.planning import Batch, plan_batches
-from emolib.interventions import Edits, Intervention, check_interventions, first_layer
+from emolib.interventions import Act, Edits, Intervention, check_interventions, first_layer, one_per_row
 from emolib.models.devices import pick_device
 from emolib.models.language_model import LanguageModel, checked_model
 from emolib.models.tokens import encode, pad_left
@@ -60,6 +60,8 @@ def next_token_kl(
         UserError: lists of different length, an empty prompt, continuations that are not token ids of the model, an act
             that does not fit the model, `batch_size` below 1, a single row that does not fit in memory.
     """
+    if isinstance(acts, Act):
+        one_per_row(acts, len(prompts))  # refuses a single act
     _check_lists(prompts=prompts, continuations=continuations, acts=acts)
     checked_model(lm)
     batch_size = arguments.whole_number("batch_size", batch_size, least=1)

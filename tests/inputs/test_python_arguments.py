@@ -367,6 +367,7 @@ WRONG: dict[str, dict[str, Case]] = {
         "half a head": (lambda w: emolib.record_heads(w.lm, TEXTS, [(1, 2.5)]), ["pairs", "2.5"]),
         "no heads": (lambda w: emolib.record_heads(w.lm, TEXTS, []), ["pairs"]),
         "a number": (lambda w: emolib.record_heads(w.lm, TEXTS, 3), ["pairs", "3"]),
+        "very many digits": (lambda w: emolib.record_heads(w.lm, TEXTS, "9" * 5000 + ":1"), ["3:5"]),
         "other digits": (lambda w: emolib.record_heads(w.lm, TEXTS, "\u0663:1"), ["3:5"]),
         "a head too many": (lambda w: emolib.record_heads(w.lm, TEXTS, "1:4"), ["head of 0-3"]),
         "batch size 0": (lambda w: emolib.record_heads(w.lm, TEXTS, "1:2", batch_size=0), ["batch_size"]),
@@ -386,6 +387,12 @@ WRONG: dict[str, dict[str, Case]] = {
         "a label of None": (lambda w: emolib.fit_emotion_vectors(w.acts, neutral=None), ["neutral", "None"]),
         "several labels": (lambda w: emolib.fit_emotion_vectors(w.acts, neutral=["neutral"]), ["neutral", "list"]),
         "bare texts": (lambda w: emolib.fit_emotion_vectors(emolib.extract_activations(w.lm, TEXTS)), ["neutral"]),
+        "a label that is none": (
+            lambda w: emolib.fit_emotion_vectors(
+                emolib.extract_activations(w.lm, w.data.assign(emotion=["neutral", None] * 4))
+            ),
+            ["'emotion'", "text 1"],
+        ),
         "whiten as text": (lambda w: emolib.fit_emotion_vectors(w.acts, whiten="yes"), ["whiten", "'yes'"]),
         "some layers": (
             lambda w: emolib.fit_emotion_vectors(emolib.extract_activations(w.lm, w.data, layers=[1])),
@@ -545,6 +552,22 @@ WRONG: dict[str, dict[str, Case]] = {
             ["success", "'broken'"],
         ),
         "an unknown p": (lambda w: emolib.effect_sizes(w.sweep, metrics=["score"], p="p"), ["'p'", "column"]),
+        "alphas of text": (
+            lambda w: emolib.effect_sizes(w.sweep.assign(alpha="much"), metrics=["score"]),
+            ["'alpha'", "numbers"],
+        ),
+        "lists for emotions": (
+            lambda w: emolib.effect_sizes(w.sweep.assign(emotion=[["joy"]] * 12), metrics=["score"]),
+            ["'emotion'", "['joy']"],
+        ),
+        "success that gives nothing": (
+            lambda w: emolib.effect_sizes(
+                w.sweep.rename(columns={"score": "target/joy"}),
+                metrics=["target/joy"],
+                success=lambda table, metric: None,
+            ),
+            ["success", "one number per row"],
+        ),
         "p as number": (lambda w: emolib.effect_sizes(w.sweep, metrics=["score"], p=0.05), ["p", "0.05"]),
         "an unknown family": (
             lambda w: emolib.effect_sizes(w.sweep, metrics=["score"], family="metrics"),
@@ -738,6 +761,5 @@ def test_a_fault_within_a_function_stays_a_fault() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(emolib.__all__) - MADE_BY_THE_LIBRARY))
 def test_calls_that_do_not_fit_a_signature_are_told(name: str) -> None:
-    refused_call(
-        lambda: getattr(emolib, name)(no_such_argument=1), ["'no_such_argument'" if name != "open_run" else "no_such"]
-    )
+    says = "'lm' and 'prompts'" if name == "generate" else "'no_such_argument'"  # generate takes names of Decoding, too
+    refused_call(lambda: getattr(emolib, name)(no_such_argument=1), [says])
