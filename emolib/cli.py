@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ import typer
 from emolib.base.errors import LONGEST_MESSAGE, UserError, one_line, shown
 from emolib.base.interrupts import stoppable
 from emolib.base.shell import command
+from emolib.base.writing import TROUBLES, not_writable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -161,8 +163,6 @@ def train_scorers(
     output: Annotated[str | None, typer.Option("--output", "-o", help="Folder; params/scorers if not given.")] = None,
 ) -> None:
     """Train the bundled scorers anew (minutes) and print how good they are."""
-    from pathlib import Path
-
     from emolib.base.paths import params_folder
     from emolib.scoring.training import train_scorers as train
 
@@ -269,6 +269,8 @@ def _explained(error: Exception) -> int:
         return READ_NO_FURTHER
     if DEBUG in sys.argv[1:]:
         raise error
+    if isinstance(error, OSError) and error.errno in TROUBLES:
+        return _told(str(not_writable(Path(error.filename or "the output"), error)), 2)
     if isinstance(error, UserError):
         return _told(str(error), 2)
     return _told(f"{type(error).__name__}: {error} (see the traceback with --debug)", 1)

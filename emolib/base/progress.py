@@ -6,6 +6,7 @@ is appended per step (the pipeline reads it while a notebook runs in its own pro
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -52,7 +53,8 @@ class Progress:
                 "left_s": self._left(),
                 "tokens_per_s": self._tokens_per_s(),
             }
-            with open(self._file, "a", encoding="utf-8") as stream:
+            # a disk that is full stops no computation before there is something to keep
+            with contextlib.suppress(OSError), open(self._file, "a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
 
     def _tokens_per_s(self) -> float | None:

@@ -8,6 +8,7 @@ and is found where the profile keeps it.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 from emolib.base import paths, store
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.own_folders import own_folder
 from emolib.base.parameters import (
     PHASE_PARAMETERS,
     RESERVED,
@@ -24,6 +26,7 @@ from emolib.base.parameters import (
     as_overrides,
     usual,
 )
+from emolib.base.writing import writing
 
 # where and how a phase runs, and what else it draws; not what it finds
 NOT_COUNTED = {"device", "generation_batch", "png", "variant", *RESERVED}
@@ -172,6 +175,11 @@ def delete(profile: str, name: str) -> list[tuple[Path, int]]:
             raise UserError(f"expected {paths.display(folder)} to be a folder of its own, it leads elsewhere")
     with store.lock(paths.ResultPaths(profile, "").lock()):
         removed = [(folder, size(folder)) for folder in found]
-        for folder in found:
-            shutil.rmtree(folder)
+        for folder in reversed(found):  # the results last: as long as they are there, the same call can go on
+            if folder.parent == paths.variants_folder(profile):
+                with own_folder(folder.parent, ".deleted-") as waste, writing(folder):
+                    os.rename(folder, waste / folder.name)
+            else:
+                with writing(folder):
+                    shutil.rmtree(folder)
     return removed

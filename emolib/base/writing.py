@@ -11,10 +11,13 @@ import contextlib
 import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from emolib.base import paths
 from emolib.base.errors import UserError, shown
@@ -22,12 +25,16 @@ from emolib.base.errors import UserError, shown
 PARTIAL = ".partial"
 OWN = "emolib-"  # how folders in the system's temporary folder begin
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+TROUBLES = FULL | {errno.EROFS, errno.EIO}  # of a disk, whatever was asked of it
 SHUT = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, *, only_disk: bool = False) -> Iterator[None]:
     """Turns an `OSError` of the block into one line that names the file and says what to do.
+
+    Args:
+        only_disk: of a block that does more than writing: a full, read-only or broken disk alone is told.
 
     Raises:
         UserError: the system refuses to write there.
@@ -41,7 +48,28 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if only_disk and error.errno not in TROUBLES:
+            raise
         raise not_writable(path, error) from error
+    except SafetensorError as error:
+        trouble = disk_trouble(str(error))
+        if trouble is None:
+            raise
+        raise not_writable(path, trouble) from error
+
+
+def disk_trouble(said: str) -> OSError | None:
+    """The disk's trouble that a library or another process tells of in its words; None where it is none.
+
+    >>> disk_trouble("I/O error: No space left on device (os error 28)")
+    OSError(28, 'No space left on device')
+    >>> disk_trouble("[Errno 2] No such file or directory") is None
+    True
+    """
+    for number in re.findall(r"(?:os error |Errno )(\d{1,3})\b", said):
+        if int(number) in TROUBLES:
+            return OSError(int(number), os.strerror(int(number)))
+    return None
 
 
 def not_writable(path: Path, error: OSError) -> UserError:

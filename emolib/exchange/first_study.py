@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,8 @@ import pandas as pd
 
 from emolib.base import store
 from emolib.base.errors import UserError, shown
+from emolib.base.own_folders import own_folder
+from emolib.base.writing import writing
 from emolib.data.activations import TEXTS, layer_file, row_offsets
 from emolib.exchange.old_activations import SITES, Layout, OldActivations, read_old_pickle
 
@@ -104,21 +104,10 @@ def _reduce(sample: np.ndarray, position: str) -> np.ndarray:
 @contextlib.contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder beside `folder`, which takes its name once everything is in it."""
-    place = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with writing(folder), own_folder(folder.parent, ".emolib-import-") as place:
         yield place
         place.chmod(0o755)
         os.rename(place, folder)
-    except OSError as error:
-        raise UserError(
-            f"expected a folder that can be written, {shown(str(folder))} cannot ({error.strerror}); "
-            f"free it or name another"
-        ) from error
-    finally:
-        if place is not None:
-            shutil.rmtree(place, ignore_errors=True)
 
 
 def export_pickle(folder: str | Path, target: str | Path) -> OldActivations:

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import filelock
@@ -17,7 +16,9 @@ from emolib.base import paths
 from emolib.base.config import Bundled, ModelSpec
 from emolib.base.errors import UserError, shown
 from emolib.base.files import read_json
+from emolib.base.own_folders import own_folder
 from emolib.base.store import sha256_of
+from emolib.base.writing import writing
 from emolib.models.content import content_hash
 from emolib.models.silence import quiet
 
@@ -49,16 +50,11 @@ def bundled_folder(spec: ModelSpec) -> tuple[Path, str]:
     """The folder with the bundled model as safetensors, made at the first call, and its revision."""
     folder = paths.cache_root() / "bundled" / f"{spec.name}-{_source(spec).sha256[:12]}-v{CONVERSION}-{RECORD}"
     record = folder / "emolib.json"
-    try:
+    with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder.with_suffix(".lock")):
             if not record.is_file():
                 _convert(bundled_gguf(spec), folder)
-    except OSError as error:
-        raise UserError(
-            f"expected a cache folder that can be written ({error.strerror}: "
-            f"{shown(folder.parent.name)}); set EMOLIB_CACHE"
-        ) from error
     expected = read_json(record, kind=dict, advice=f"delete the folder {shown(str(folder))} and retry")
     found = {"sha256": sha256_of(folder / "model.safetensors"), "content": content_hash(folder)}
     if any(expected.get(key) != value for key, value in found.items()):
@@ -81,8 +77,8 @@ def _source(spec: ModelSpec) -> Bundled:
 def _convert(gguf: Path, folder: Path) -> None:
     """Dequantises the GGUF to float32 safetensors in a temporary folder, then renames it into place."""
     shutil.rmtree(folder, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".converting-", dir=folder.parent) as temporary, quiet():
-        work = Path(temporary) / "model"
+    with own_folder(folder.parent, ".converting-") as temporary, quiet():
+        work = temporary / "model"
         loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         settings = loaded.config.to_dict()

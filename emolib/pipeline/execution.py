@@ -21,7 +21,7 @@ from emolib.base import paths
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.interrupts import before_leaving
 from emolib.base.own_folders import own_folder
-from emolib.base.writing import OWN, make_folder, write_atomically, writing
+from emolib.base.writing import OWN, disk_trouble, make_folder, write_atomically, writing
 from emolib.pipeline.notebook_parameters import OVERRIDES, RUN, assigned_names
 from emolib.study import Run
 
@@ -46,7 +46,8 @@ def execute(run: Run, output: Path, *, force: bool = False) -> None:
                 _run_notebook(source, copy, injected, output.parent)
         except PapermillExecutionError as error:
             message = f"{run.params.phase} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
-            if error.ename == "UserError":
+            trouble = disk_trouble(f"{error.evalue}") if error.ename in ("OSError", "SafetensorError") else None
+            if error.ename == "UserError" or trouble is not None:
                 with contextlib.suppress(UserError):  # of a disk that is full the message tells already
                     write_atomically(output, _tidied(copy))
                 raise UserError(message) from error
@@ -78,7 +79,7 @@ def _run_notebook(source: Path, copy: Path, injected: Mapping[str, Any], working
             await self.cleanup_resources(restart=restart)
 
     try:
-        with before_leaving(lambda: _kill(kernels)), writing(copy):
+        with before_leaving(lambda: _kill(kernels)), writing(copy, only_disk=True):
             papermill.execute_notebook(
                 str(source),
                 str(copy),

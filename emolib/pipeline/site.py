@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -26,6 +25,8 @@ import nbformat
 from emolib.base import config, language, paths, shell, variants
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.escaping import code_span, escape, visible
+from emolib.base.own_folders import own_folder
+from emolib.base.writing import disk_trouble, not_writable, writing
 from emolib.pipeline.page_contents import page_copy
 from emolib.plots.views import circuitsvis_script
 
@@ -90,15 +91,7 @@ def build_site(profile: str, model: str | None = None, *, variant: str | None = 
         variants.find(profile, variant)
     reports = executed_reports(profile, model, variant=variant)
     site = paths.ResultPaths(profile, model or "", variant=variant).site()
-    try:
-        site.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".site-", dir=site.parent))
-    except OSError as error:
-        raise UserError(
-            f"expected a folder that can be written, {shown(paths.display(site.parent))} cannot ({error.strerror}); "
-            "free it or point EMOLIB_RESULTS elsewhere"
-        ) from error
-    try:
+    with writing(site, only_disk=True), own_folder(site.parent, ".site-") as work:
         write_sources(work / "source", f"{profile}/{paths.VARIANTS}/{variant}" if variant else profile, reports)
         run_sphinx(work / "source", work / "html", work / "doctrees")
         for report in reports:
@@ -106,8 +99,6 @@ def build_site(profile: str, model: str | None = None, *, variant: str | None = 
                 raise SiteError(f"Sphinx made no page of {report.group}/{report.file}")
         (work / "html" / "_static" / "circuitsvis.js").write_text(circuitsvis_script(), encoding="utf-8")
         _replace(work / "html", site, work / "old")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return site
 
 
@@ -204,9 +195,15 @@ def run_sphinx(source: Path, output: Path, doctrees: Path) -> list[str]:
     """Renders the sources in a process of its own (Sphinx changes global state) and returns its warnings."""
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-E", "--no-color"]
     command += ["-c", str(paths.site_configuration()), "-d", str(doctrees), str(source), str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
+    environment = {**os.environ, "TMPDIR": str(source.parent)}  # Sphinx keeps a log of its failures there
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False, env=environment
+    )
     warnings = [line for line in done.stderr.splitlines() if line.strip()]
     if done.returncode != 0:
+        trouble = disk_trouble(done.stderr)
+        if trouble is not None:
+            raise not_writable(output, trouble)
         raise SiteError(f"Sphinx failed with code {done.returncode}: " + " | ".join(warnings[-5:]))
     for warning in warnings:
         log.warning("%s", warning.replace(f"{source}/", ""))

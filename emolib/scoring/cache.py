@@ -7,9 +7,11 @@ since it was written is scored anew and told; a NaN comes back only where the sc
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import pandas as pd
 
 from emolib.base import paths
 from emolib.base.errors import UserError
+from emolib.base.writing import not_writable
 from emolib.scoring.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -85,9 +88,26 @@ class ScoreCache:
             finally:
                 connection.close()
         except (sqlite3.Error, OSError) as error:
+            trouble = _disk_trouble(error)
+            if trouble is not None:
+                raise not_writable(path, trouble) from error
             raise UserError(
                 f"expected a score cache that can be read and written, got {error} at {paths.display(path)}; delete it"
             ) from error
+
+
+def _disk_trouble(error: sqlite3.Error | OSError) -> OSError | None:
+    """What the disk refused, where it was the disk and not the file."""
+    if isinstance(error, OSError):
+        return error
+    codes = {
+        sqlite3.SQLITE_FULL: errno.ENOSPC,
+        sqlite3.SQLITE_READONLY: errno.EROFS,
+        sqlite3.SQLITE_IOERR: errno.EIO,
+        sqlite3.SQLITE_PERM: errno.EACCES,
+    }
+    code = codes.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    return None if code is None else OSError(code, os.strerror(code))
 
 
 def _key(text: str) -> bytes:

@@ -8,8 +8,6 @@ or reported, so that the figures are those of the files.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +28,8 @@ from torch import nn
 
 from emolib.base.config import scorer_settings
 from emolib.base.errors import UserError, shown
+from emolib.base.own_folders import own_folder
+from emolib.base.writing import make_folder, put, writing
 from emolib.scoring import evaluation
 from emolib.scoring.corpora import read_goemotions, read_tydip
 from emolib.scoring.encoder import load_encoder
@@ -100,11 +100,9 @@ def _check_enough(truth: np.ndarray, score: np.ndarray, settings: TrainingSettin
 
 def _check_writable(output: Path) -> None:
     """`UserError` now rather than after minutes of training."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
+    with writing(output):
         tempfile.TemporaryFile(dir=output).close()
-    except OSError as error:
-        raise UserError(f"expected a folder that can be written, {output} cannot ({error.strerror})") from error
 
 
 # GoEmotions
@@ -354,24 +352,19 @@ def _json_bytes(value: Any) -> bytes:
 
 def _write_all(output: Path, files: dict[str, bytes]) -> None:
     """Writes beside the files first, then moves them into place; what was there comes back if a move fails."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        waiting = Path(tempfile.mkdtemp(prefix=".training-", dir=output))
-        try:
-            for name, content in files.items():
+    with own_folder(output, ".emolib-training-") as waiting:
+        for name, content in files.items():
+            with writing(output / name):
                 (waiting / name).write_bytes(content)
+        with writing(output):
             before = {name: (output / name).read_bytes() for name in files if (output / name).exists()}
-            try:
-                for name in files:
-                    os.replace(waiting / name, output / name)
-            except BaseException:
-                for name in files:
-                    if name in before:
-                        (output / name).write_bytes(before[name])
-                    else:
-                        (output / name).unlink(missing_ok=True)
-                raise
-        finally:
-            shutil.rmtree(waiting, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"expected a folder that can be written, {output} cannot ({error.strerror})") from error
+        try:
+            for name in files:
+                put(waiting / name, output / name)
+        except BaseException:
+            for name in files:
+                if name in before:
+                    (output / name).write_bytes(before[name])
+                else:
+                    (output / name).unlink(missing_ok=True)
+            raise

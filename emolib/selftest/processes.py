@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from emolib.base.interrupts import before_leaving, deferred
 
 Mapping = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
 
@@ -43,5 +46,25 @@ def side_by_side(processes: int) -> Iterator[Mapping]:
         yield one_by_one
         return
     context = multiprocessing.get_context("spawn")  # a forked process may hang on torch's threads
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield lambda function, given: list(pool.map(function, given))
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin) as pool:
+
+        def mapped(function: Callable[[Any], Any], given: Iterable[Any]) -> list[Any]:
+            with deferred():  # Ctrl-C is this process's alone: the others would each print a traceback
+                found = pool.map(function, given)
+            return list(found)
+
+        with before_leaving(_end_children):
+            yield mapped
+
+
+def _begin() -> None:
+    """In a new process: one thread, and an end with the process that started it, however that dies."""
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _end_children() -> None:
+    for child in multiprocessing.active_children():
+        child.kill()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.writing import write_atomically
 from emolib.directions.controls import FAMILIES
 from emolib.selftest.claim_power import CONDITIONS, claim_power
 from emolib.selftest.false_claims import NULLS, null_table, share_of_small
@@ -80,7 +81,7 @@ def print_selftest(forms: Sequence[str] | None, *, repeats: int, seed: int, json
     print(closing_line(rows, repeats))
     if json_file is not None:
         found = {"repeats": repeats, "seed": seed, "rows": [row.as_dict() for row in rows]}
-        Path(json_file).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_atomically(Path(json_file), (json.dumps(found, indent=1) + "\n").encode())
     return not any(row.met is False for row in rows)
 
 

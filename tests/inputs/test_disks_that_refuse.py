@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
+import shlex
+import sqlite3
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
-from refusals import one_good_line
+from refusals import Place, one_good_line
 
-from emolib.base import store, writing
+from emolib.base import paths, store, writing
 from emolib.base.errors import UserError
+from emolib.pipeline.site import run_sphinx
+from emolib.scoring.cache import ScoreCache
 
 CALLS = ("open", "write", "pwrite", "fsync", "replace", "ftruncate", "chmod", "mkdir")
 TROUBLES = {
@@ -224,3 +234,113 @@ def test_what_killed_writers_left_is_swept_and_what_is_being_written_stays(resul
             file.put("values", 0, np.zeros((4, 3), np.float32))
     assert (results / "t.safetensors").exists()
     assert [path.name for path in results.rglob("*.partial")] == ["t.partial"]
+
+
+def no_room(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere/a file.bin")
+
+
+COMMANDS = {
+    "build-dataset": (["build-dataset", "{data}", "-o", "mine.jsonl"], "os.fsync", ["mine.jsonl", "name another"]),
+    "import-pickle": (["import-pickle", "{folder}/old.pkl", "-o", "new"], "os.rename", ["new", "name another"]),
+    "site": (["site", "--profile", "quick"], "emolib.pipeline.site.write_sources", ["site", "EMOLIB_RESULTS"]),
+    "models": (["models"], "emolib.base.config.model_table", ["a file.bin"]),
+    "run": (["run", "--profile", "quick"], "os.mkdir", ["results", "EMOLIB_RESULTS"]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_tells_of_a_full_disk_in_one_line(place: Place, command: str) -> None:
+    arguments, call, says = COMMANDS[command]
+    data = place.folder / "texts.jsonl"
+    data.write_bytes(paths.data_file().read_bytes())
+    (place.folder / "old.pkl").write_bytes(pickle.dumps(old_study(), protocol=4))
+    report = place.folder / "executed" / "quick" / "smollm2_135m" / paths.NOTEBOOKS["phase1"]
+    report.parent.mkdir(parents=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 1")]), report)
+    before = {path for path in place.folder.rglob("*") if path.is_file()}
+    place.monkeypatch.setattr(call, no_room)
+    asked = place.ask([word.replace("{data}", str(data)) for word in arguments])
+    place.monkeypatch.undo()
+    assert asked.code == 2, asked.err
+    one_good_line(asked.err, ["emolib: expected room for", "No space left", *says])
+    assert {path for path in place.folder.rglob("*") if path.is_file()} == before
+
+
+def old_study() -> dict[str, object]:
+    """The smallest pickle of the first study."""
+    layer = [[np.zeros((3, 4), np.float32)]]
+    return {"residual_stream": layer, "labels": ["joy"], "metadata": {"model_name": "m"}}
+
+
+def test_a_score_cache_on_a_full_disk_keeps_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, results: Path
+) -> None:
+    monkeypatch.setenv("EMOLIB_CACHE", str(tmp_path / "cache"))
+    cache = ScoreCache(paths.score_cache())
+    kept = cache.scores(Lengths(), ["a", "bb"])
+    connect = sqlite3.connect
+
+    def full(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")  # as SQLite sees a disk without room
+        return connection
+
+    many = [f"{number:06d}" * 50 for number in range(3000)]
+    monkeypatch.setattr(sqlite3, "connect", full)
+    with pytest.raises(UserError) as raised:
+        cache.scores(Lengths(), many)
+    one_good_line(str(raised.value), ["expected room for", "lengths.sqlite", "EMOLIB_RESULTS"], never=["delete it"])
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    assert cache.scores(Lengths(), ["a", "bb"]).equals(kept) and len(cache.scores(Lengths(), many)) == 3000
+
+
+class Lengths:
+    """A scorer that counts letters."""
+
+    name, version = "lengths", "1"
+
+    def score(self, texts: Sequence[str]) -> pd.DataFrame:
+        return pd.DataFrame({"length": [float(len(text)) for text in texts]})
+
+
+LIBRARIES = {
+    "I/O error: No space left on device (os error 28)": errno.ENOSPC,
+    "OSError: [Errno 30] Read-only file system: 'x'": errno.EROFS,
+    "[Errno 5] Input/output error": errno.EIO,
+    "[Errno 122] Disk quota exceeded": errno.EDQUOT,
+    "[Errno 2] No such file or directory": None,
+    "error 28 of the model": None,
+}
+
+
+@pytest.mark.parametrize("said", LIBRARIES)
+def test_what_libraries_say_of_a_disk_is_understood(said: str) -> None:
+    found = writing.disk_trouble(said)
+    assert (found and found.errno) == LIBRARIES[said]
+
+
+def test_sphinx_on_a_full_disk_is_the_disk_s_trouble(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Exception occurred:\nOSError: [Errno 28] No space left on device\n"
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, "", said))
+    with pytest.raises(UserError) as raised:
+        run_sphinx(place.folder / "a" / "source", place.folder / "a" / "html", place.folder / "a" / "doctrees")
+    one_good_line(str(raised.value), ["expected room for", "html", "No space left"])
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_takes_nothing_is_no_fault(stream: str) -> None:
+    command = [sys.executable, "-m", "emolib", "models" if stream == "stdout" else "no-such-command"]
+    with open("/dev/full", "w") as full:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        done = subprocess.run(command, text=True, **streams)
+    assert done.returncode == 2
+    if stream == "stdout":
+        one_good_line(done.stderr, ["emolib: expected room for", "the output"])
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly() -> None:
+    command = f"{shlex.quote(sys.executable)} -m emolib models | head -c 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert done.stderr == ""
