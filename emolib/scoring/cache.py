@@ -22,7 +22,7 @@ import pandas as pd
 
 from emolib.base import paths
 from emolib.base.errors import UserError
-from emolib.base.writing import not_writable
+from emolib.base.writing import TROUBLES, not_writable
 from emolib.scoring.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class ScoreCache:
 def _disk_trouble(error: sqlite3.Error | OSError) -> OSError | None:
     """What the disk refused, where it was the disk and not the file."""
     if isinstance(error, OSError):
-        return error
+        return error if error.errno in TROUBLES else None
     codes = {
         sqlite3.SQLITE_FULL: errno.ENOSPC,
         sqlite3.SQLITE_READONLY: errno.EROFS,

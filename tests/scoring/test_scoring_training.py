@@ -357,7 +357,7 @@ def test_a_failure_half_way_leaves_the_old_files_as_they_were(
     new = dict.fromkeys(sorted(WRITTEN), b"new")
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fails)
-        expect_one_line(lambda: training._write_all(output, new), "scorers", "No space left")
+        expect_one_line(lambda: training._write_all(output, new), "expected room for", "No space left")
     assert contents(output) == before and len(made) == moves
     training._write_all(output, new)
     assert {name: contents(output)[name] for name in WRITTEN} == new
