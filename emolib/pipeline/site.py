@@ -63,7 +63,7 @@ def page_name(name: str) -> str:
     """A folder's or file's name as part of an address: itself if it is plain, else what is plain in it and a number.
 
     >>> page_name("smollm2_135m"), page_name("a<b>")
-    ('smollm2_135m', 'a-b-8aadf8f4')
+    ('smollm2_135m', 'a-b-4e07dd89')
     """
     if PLAIN_NAME.fullmatch(name) and not name.endswith("."):
         return name
