@@ -25,7 +25,7 @@ from transformers.models.auto.modeling_auto import (
 
 from emolib.base.errors import UserError, nearest, shown
 from emolib.models.model_names import CONFIG
-from emolib.models.settings_files import OPTIONAL, one_of, read_settings
+from emolib.models.settings_files import OPTIONAL, one_of, read_settings, refuse_pointer, start_of
 from emolib.models.silence import quiet
 from emolib.models.sizes import check_sizes
 from emolib.models.stored_names import refuse_not_finite, refuse_strays, refuse_two_heads
@@ -40,8 +40,10 @@ VOCABULARIES = (
     ("vocab.txt",),
     ("*.model",),
     ("*.tiktoken",),
+    ("*.spm",),
     ("tekken.json",),
 )
+READ_AS_TEXT = ("merges.txt", "vocab.txt", "*.model", "*.tiktoken", "*.spm", "*.jinja")  # beside the JSON files
 COPY_TOKENIZER = "copy tokenizer.json and tokenizer_config.json of the base model into the folder"
 
 
@@ -143,14 +145,30 @@ def _read(path: Path, called: str, state: tuple[Any, ...], verified: bool) -> Mo
             found = read_settings(path / name, called)
             if name == "generation_config.json":
                 _check_end(found, settings, called)
+    for other in sorted(file for pattern in READ_AS_TEXT for file in path.glob(pattern) if file.is_file()):
+        refuse_pointer(start_of(other), f"{other.name} of {shown(called)}")
     check_sizes(settings, called)
     _check_kind(settings, called)
     config = _configuration(path, called)
     folder = ModelFolder(path, called, config, stored_tensors(path, called, settings))
     if not verified:
-        refuse_two_heads(_loaded(folder, torch.float32, device="meta"), folder.stored, called)
+        network = _check_hooks(_loaded(folder, torch.float32, device="meta"), called)
+        refuse_two_heads(network, folder.stored, called)
         load_tokenizer(folder)
     return folder
+
+
+def _check_hooks(network: PreTrainedModel, called: str) -> PreTrainedModel:
+    """The network; `UserError` for an architecture whose hook points transformer_lens does not know."""
+    from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
+
+    kind = type(network).__name__
+    if kind not in SUPPORTED_ARCHITECTURES:
+        raise UserError(
+            f"expected an architecture that transformer_lens has hook points for, {shown(called)} is {kind}; take "
+            "another model, such as GPT-2, Llama or Qwen"
+        )
+    return network
 
 
 def _state(path: Path, called: str) -> tuple[Any, ...]:
@@ -248,6 +266,8 @@ def _unloadable(called: str, error: BaseException) -> UserError:
 def _reason(error: BaseException) -> str:
     """The last line of a library's message says what was wrong; what comes before says where in the library."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "trust_remote_code" not in line]
+    if isinstance(error, KeyError):
+        return f"unknown value {shown(error.args[0] if error.args else '')}"
     text = re.sub(r"^(?:\w+Error|\w+Exception): ", "", lines[-1] if lines else "")
     return f"{type(error).__name__}: {shown(text, 200)[1:-1]}" if text else type(error).__name__
 

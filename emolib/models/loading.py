@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
 from emolib.base import arguments
 from emolib.base.config import ModelSpec, find_model, model_table, validated
-from emolib.base.errors import UserError, nearest, shown
+from emolib.base.errors import UserError, shown
 from emolib.base.signatures import told
 from emolib.models import hub
 from emolib.models.bundled import BUNDLED, bundled_folder
@@ -20,9 +20,9 @@ from emolib.models.content import content_hash
 from emolib.models.devices import DTYPES, pick_device, pick_dtype
 from emolib.models.folder import ModelFolder, load_tokenizer, load_weights, read_folder
 from emolib.models.language_model import LanguageModel, wrap
-from emolib.models.model_names import local_alternative, local_folder
+from emolib.models.model_names import is_hub_id, local_alternative, local_folder
 from emolib.models.silence import quiet
-from emolib.models.sources import OTHERWISE, WANTED, random_revision, source_of
+from emolib.models.sources import OTHERWISE, WANTED, ModelSource, random_revision, source_of
 
 
 @told
@@ -56,7 +56,7 @@ def load_model(
     dtype = None if dtype is None else pick_dtype(dtype)
     random_weights = arguments.flag("random_weights", random_weights)
     seed = arguments.whole_number("seed", seed, least=0, most=2**63 - 1)
-    source = source_of(name, random_weights=random_weights)
+    source = _looked_up(name, random_weights=random_weights)
     place = torch.device(pick_device(device))
     spec = source.spec
     if source.kind == "random" and spec is not None:
@@ -67,9 +67,8 @@ def load_model(
         path, revision = bundled_folder(spec)
         folder = read_folder(path, spec.name, verified=True)
     elif source.kind == "folder":
-        local_folder(name)
+        revision = content_hash(Path(source.place))
         folder = read_folder(Path(source.place), name)
-        revision = content_hash(folder.path)
         spec = spec_of(folder.config, source.name)
     else:
         path, revision = hub.snapshot(
@@ -91,12 +90,26 @@ def check_name(name: str) -> None:
     Raises:
         UserError: `name` is no table entry, no model folder that can be loaded, and no hub id.
     """
-    folder = local_folder(name) if find_model(name) is None else None
-    source = source_of(name)
-    if folder is not None:
+    source = _looked_up(name)
+    if source.kind == "hub" and source.spec is None:
+        beside = local_alternative(name)
+        if beside and not hub.holds(name):
+            raise UserError(f"no model folder {shown(name)}, and no such model on the hub or in its cache; {beside}")
+
+
+def _looked_up(name: str, *, random_weights: bool = False) -> ModelSource:
+    """Where the model is, a path that leads nowhere told as such."""
+    spec = find_model(name)
+    if spec is None and not random_weights and (folder := local_folder(name)) is not None:
         read_folder(folder, name)
-    elif source.spec is None and (beside := local_alternative(name)) and not hub.holds(name):
-        raise UserError(f"no model folder {shown(name)}, and no such model on the hub or in its cache; {beside}")
+    source = source_of(name, random_weights=random_weights)
+    by_path = source.kind == "hub" and spec is not None and not is_hub_id(spec.hub_id)
+    if spec is not None and by_path and local_folder(spec.hub_id) is not None:
+        raise UserError(
+            f"expected a hub id as hub_id of {spec.name} in params/models, {shown(spec.hub_id)} is a folder; give the "
+            "folder itself as the model"
+        )
+    return source
 
 
 def _otherwise(repo: str) -> str:
@@ -110,7 +123,6 @@ def _from_folder(
     _check_agreement(spec, folder)
     network = load_weights(folder, DTYPES[dtype or spec.dtype])
     tokenizer = load_tokenizer(folder)
-    _check_bridge(network, folder.called)
     return wrap(network, tokenizer, spec, revision, device)
 
 
@@ -122,18 +134,6 @@ def _check_agreement(spec: ModelSpec, folder: ModelFolder) -> None:
                 f"expected {key} = {getattr(spec, key)} in the files of {spec.name}, as params/models says, found "
                 f"{found}; correct the entry, or take the revision it was written for"
             )
-
-
-def _check_bridge(network: PreTrainedModel, called: str) -> None:
-    """Raises `UserError` for an architecture whose hook points transformer_lens does not know."""
-    from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
-
-    kind = type(network).__name__
-    if kind not in SUPPORTED_ARCHITECTURES:
-        raise UserError(
-            f"expected an architecture that transformer_lens has hook points for, {shown(called)} is {kind}; take "
-            f"another model ({nearest(kind, SUPPORTED_ARCHITECTURES).partition(' Valid:')[0]})"
-        )
 
 
 def _dimensions(config: PretrainedConfig) -> dict[str, int]:

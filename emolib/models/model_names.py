@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from rapidfuzz import process
+from rapidfuzz import fuzz, process
 
 from emolib.base.errors import UserError, shown
 
@@ -21,6 +21,7 @@ CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
 CONVERT = "AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)"
 MOST_LISTED = 5
+ALIKE = 60  # per cent, from which on one name may be a slip of another
 MOST_SEEN = 2000  # entries of a folder that are looked at
 SUFFIXES = {
     ".gguf": f"is a GGUF file: convert it once by transformers' {CONVERT} with gguf_file=…, and give the new folder",
@@ -42,13 +43,13 @@ _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", re.ASCII)
 _URL = re.compile(r"(?:https?://(?:www\.)?[\w.-]+/|hf://)(?:models/)?([\w.-]+/[\w.-]+?)(?:[/?#].*)?", re.ASCII)
 
 
-def local_folder(name: str) -> Path | None:
+def local_folder(name: object) -> Path | None:
     """The model folder that `name` stands for; None for what may be a table's name or a hub id.
 
     `~` is the home folder; a slash at the end changes nothing.
 
     Raises:
-        UserError: a path that holds no model, with what was found instead.
+        UserError: no text, or a path that holds no model, with what was found instead.
 
     >>> local_folder("gpt2"), local_folder("openai-community/gpt2")
     (None, None)
@@ -56,7 +57,7 @@ def local_folder(name: str) -> Path | None:
     Traceback (most recent call last):
     emolib.base.errors.UserError: expected a model folder, got './runs/model.gguf': ...
     """
-    if not name.strip():
+    if not isinstance(name, str) or not name.strip():
         raise UserError(f"expected a model's name, hub id or folder, got {shown(name)}; `emolib models` lists names")
     if url := _URL.fullmatch(name):
         raise UserError(f"expected a hub id, got the address {shown(name)}; give {shown(url[1])}")
@@ -64,16 +65,21 @@ def local_folder(name: str) -> Path | None:
     if os.path.isdir(path):
         return _with_configuration(path, name)
     if os.path.lexists(path) or (_looks_like_a_path(name) and path.suffix.lower() in SUFFIXES):
-        raise UserError(f"expected a model folder, got {shown(name)}: {_other_than_a_folder(path)}")
-    if _looks_like_a_path(name) or (os.sep in name and not _is_hub_id(name)):
+        raise UserError(f"expected a model folder, got {shown(name)}; {_other_than_a_folder(path)}")
+    if _looks_like_a_path(name) or (os.sep in name and not is_hub_id(name)):
         raise UserError(f"expected a model folder at {shown(name)}, found none; {_way_there(path, name)}")
     return None
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether the hub could have a repository of that name, its owner before the slash."""
+    return bool(_HUB_ID.fullmatch(name)) and len(name) <= 96 and ".." not in name and "--" not in name
 
 
 def local_alternative(name: str) -> str | None:
     """What to look at on disk when `name` has a hub id's form and its first part is a folder here; else None."""
     parent = Path(name).parent
-    if not _is_hub_id(name) or not os.path.isdir(parent):
+    if not is_hub_id(name) or not os.path.isdir(parent):
         return None
     beside = _model_folders(parent)
     return f"{shown(str(parent))} here holds {_listed(_nearest_first(name, beside))}" if beside else None
@@ -91,10 +97,6 @@ def _expanded(name: str) -> Path:
         raise UserError(f"expected a model folder, got {shown(name)}: no such user's home; write it out") from error
 
 
-def _is_hub_id(name: str) -> bool:
-    return bool(_HUB_ID.fullmatch(name)) and len(name) <= 96 and ".." not in name and "--" not in name
-
-
 def _looks_like_a_path(name: str) -> bool:
     starts = name.startswith((".", "/", "~", "file:")) or re.match(r"[A-Za-z]:", name)
     return bool(starts or "\\" in name or name.endswith("/") or Path(name).suffix.lower() in SUFFIXES)
@@ -105,8 +107,8 @@ def _other_than_a_folder(path: Path) -> str:
         return "it is a link to something that is not there; mend the link"
     if not os.path.exists(path) and path.suffix.lower() == ".json":
         return "there is no such file, and a folder is wanted"
-    what = SUFFIXES.get(path.suffix.lower(), "it is no folder; give the folder that holds config.json and the weights")
-    return what if os.path.exists(path) else f"no such file, and what ends in {path.suffix} {what}"
+    what = SUFFIXES.get(path.suffix.lower(), "is no folder; give the folder that holds config.json and the weights")
+    return f"it {what}" if os.path.exists(path) else f"there is no such file, and what ends in {path.suffix} {what}"
 
 
 def _way_there(path: Path, name: str) -> str:
@@ -118,12 +120,14 @@ def _way_there(path: Path, name: str) -> str:
     with contextlib.suppress(OSError, ValueError):
         while not os.path.isdir(there) and there != there.parent:
             there, missing = there.parent, there
-    folders = [entry for entry in _entries(there) if os.path.isdir(entry)]
     where = "the working directory" if there == Path() else shown(str(there))
-    if not folders:
-        return f"{where} has no folder {shown(missing.name)}, and no other; check the path"
+    folders = [entry for entry in _entries(there) if os.path.isdir(entry) and not entry.name.startswith(".")]
     close = _nearest_first(missing.name, folders)
-    return f"{where} has no folder {shown(missing.name)}; did you mean {shown(close[0].name)}? It has {_listed(close)}"
+    if not close:
+        return f"{where} has no folder {shown(missing.name)} and no other; check the path"
+    like = fuzz.ratio(missing.name[:200], close[0].name) >= ALIKE
+    guess = f"did you mean {shown(close[0].name)}?" if like else f"it has {_listed(close)}; check the path"
+    return f"{where} has no folder {shown(missing.name)}; {guess}"
 
 
 def _with_configuration(folder: Path, name: str) -> Path:

@@ -42,6 +42,15 @@ def read_settings(path: Path, called: str) -> dict[str, Any]:
     return files.parse_json(text, where, kind=dict, advice=AGAIN, finite=False)
 
 
+def start_of(path: Path) -> bytes:
+    """The first bytes of a file."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(256)
+    except OSError as error:
+        raise files.not_readable(path, error) from error
+
+
 def refuse_pointer(start: bytes, where: str) -> None:
     """Raises `UserError` where git left a pointer in place of the file."""
     if start.startswith(POINTER):
@@ -52,8 +61,7 @@ def refuse_unreadable(path: Path, where: str) -> None:
     """Raises `UserError` for a broken link, a folder or anything else in place of a file."""
     if os.path.islink(path) and not os.path.exists(path):
         raise UserError(f"{where} is a link to a file that is not there; fetch the model again, or mend the link")
-    if not os.path.isfile(path):
-        raise UserError(f"expected a file as {where}, found {'a folder' if os.path.isdir(path) else 'none'}; fetch it")
+    files.require_file(path, name=where, advice=AGAIN)
 
 
 def one_of(folder: Path, groups: Sequence[Sequence[str]]) -> bool:

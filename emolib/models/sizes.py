@@ -5,6 +5,7 @@ They are looked at before transformers makes anything of them: a list of ten mil
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,10 @@ LARGEST = {
     "vocab_size": 2**24,
     **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx"), 2**27),
 }
+RATES = {  # what must be positive, or every number that the model computes is NaN
+    **dict.fromkeys(("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon"), 1.0),
+    **dict.fromkeys(("rope_theta", "rotary_emb_base", "query_pre_attn_scalar"), math.inf),
+}
 MAY_BE_NONE = 0  # the least number of experts; every other size is at least 1
 
 
@@ -29,8 +34,14 @@ def check_sizes(settings: Mapping[str, Any], called: str) -> None:
     Traceback (most recent call last):
     emolib.base.errors.UserError: expected n_layer in config.json of 'mine' between 1 and 1,024, got 10000000; ...
     """
-    for key, value in _sizes(settings):
-        where = f"expected {key} in config.json of {shown(called)}"
+    for path, value in _numbers(settings):
+        key = path.rpartition(".")[2]
+        where = f"expected {path} in config.json of {shown(called)}"
+        if key in RATES and not (_is_number(value) and 0 < value < RATES[key]):
+            limit = "positive" if RATES[key] == math.inf else f"between 0 and {RATES[key]:g}"
+            raise UserError(f"{where} to be a number, {limit}, got {shown(value, 30)}; correct it, or fetch it again")
+        if key not in LARGEST:
+            continue
         if not isinstance(value, int) or isinstance(value, bool):
             raise UserError(f"{where} to be a whole number, got {shown(value)}; correct it, or fetch it again")
         least = MAY_BE_NONE if "expert" in key else 1
@@ -43,12 +54,18 @@ def check_sizes(settings: Mapping[str, Any], called: str) -> None:
         _refuse_contradictions(part, called)
 
 
-def _sizes(settings: Mapping[str, Any], *, depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _numbers(settings: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of `LARGEST` and `RATES`, also in the configuration of a part; under its key's whole path."""
     for key, value in settings.items():
-        if key in LARGEST and value is not None:
-            yield from ((key, one) for one in (value if isinstance(value, list) else [value]))
-        elif isinstance(value, dict) and key.endswith("config") and depth < 4:
-            yield from _sizes(value, depth=depth + 1)
+        if key in LARGEST or key in RATES:
+            values = value if isinstance(value, list) else [value]
+            yield from ((inside + key, one) for one in values if one is not None)
+        elif isinstance(value, dict) and key.endswith(("config", "parameters")) and inside.count(".") < 4:
+            yield from _numbers(value, f"{inside}{key}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _refuse_contradictions(part: Mapping[str, Any], called: str) -> None:

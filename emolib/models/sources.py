@@ -15,7 +15,7 @@ from emolib.models.bundled import BUNDLED, bundled_revision
 from emolib.models.content import content_hash
 from emolib.models.model_names import models_here
 
-WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja")
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.spm")
 OTHERWISE = f"use the bundled {BUNDLED}, or random_weights=true for the architecture alone"
 
 
@@ -48,7 +48,7 @@ def source_of(name: str, *, random_weights: bool = False) -> ModelSource:
     """
     spec = find_model(name)
     if random_weights or (spec is not None and spec.random_weights):
-        found = spec or unknown_model(name)
+        found = spec or _without_entry(name)
         return ModelSource("random", found.name, spec=found)
     if spec is not None and spec.bundled is not None:
         return ModelSource("bundled", spec.name, spec=spec)
@@ -90,6 +90,14 @@ def random_revision(spec: ModelSpec, seed: int) -> str:
     """What decides random weights: the seed, the configuration and the tokenizer that reads the texts."""
     made_from = {"config": spec.config, "tokenizer": bundled_revision(model_table()[BUNDLED])}
     return f"random-seed{seed}-{store.digest(made_from)[:16]}"
+
+
+def _without_entry(name: str) -> NoReturn:
+    if means_folder(name) or "/" in name:
+        raise UserError(
+            f"random weights are made for entries of params/models alone, {shown(name)} is none; write one for it"
+        )
+    unknown_model(name)
 
 
 def unknown_model(name: str) -> NoReturn:

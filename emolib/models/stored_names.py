@@ -63,8 +63,8 @@ def refuse_strays(report: Mapping[str, Any], stored: Stored, called: str) -> Non
         others = len(report["mismatched_keys"]) - 1
         raise UserError(
             f"config.json and weights of {of} are of two models: {shown(name)} has the shape {list(found)} in the files"
-            f" and {list(wanted)} by config.json{f' (and {others} others)' if others else ''}; copy the config.json "
-            "that belongs to the weights"
+            f" and {list(wanted)} by config.json{f' (one of {others + 1} such)' if others else ''}; copy the "
+            "config.json that belongs to the weights"
         )
     if layers := _layers(missing, extra, stored):
         raise UserError(f"config.json of {of} says that it has {layers}")
@@ -156,14 +156,20 @@ def _layers(missing: Collection[str], extra: Collection[str], stored: Stored) ->
         gap = sorted(wanted)
         if gap[0] < n_held:
             return f"a layer {gap[0]}, which the files leave out ({_names(missing)}); fetch it again"
-        return f"{gap[-1] + 1} layers, the files hold {n_held}; correct the number of layers, or fetch the whole model"
-    if extra and min(left) > 0 and left == set(range(min(left), n_held)):
         return (
-            f"{min(left)} layers, the files hold {n_held}; correct the number of layers, or save the smaller model anew"
+            f"{_counted(gap[-1] + 1)}, the files hold {n_held}; correct the number of layers, or fetch the whole model"
         )
+    if extra and min(left) > 0 and left == set(range(min(left), n_held)):
+        n_wanted = _counted(min(left))
+        return f"{n_wanted}, the files hold {n_held}; correct the number of layers, or save the smaller model anew"
     return None
+
+
+def _counted(n_layers: int) -> str:
+    return f"{n_layers} layer{'s' if n_layers > 1 else ''}"
 
 
 def _names(names: Collection[str]) -> str:
     first = ", ".join(shown(name, 70) for name in sorted(names)[:NAMES])
-    return first + (f" and {len(names) - NAMES} others" if len(names) > NAMES else "")
+    more = len(names) - NAMES
+    return first + (f" and {more} other{'s' if more > 1 else ''}" if more > 0 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import struct
@@ -15,11 +16,13 @@ import pytest
 import torch
 from refusals import Place, Refusal, refused, refused_call
 from safetensors.torch import load_file, save_file
-from tiny import byte_tokenizer, plain_network
+from tiny import ARCHITECTURES, byte_tokenizer, plain_network
 from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from emolib.base.errors import UserError
 from emolib.models.loading import check_name, load_model
+from emolib.models.silence import quiet
 
 Change = Callable[[Path], Any]
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -27,15 +30,22 @@ INDEX = "model.safetensors.index.json"
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0123456789abcdef\nsize 268\n"
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _files(architecture: str) -> dict[str, bytes]:
     """A whole model, as transformers saves it."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        plain_network(architecture).save_pretrained(folder)
+        network = plain_network(architecture) if architecture in ARCHITECTURES else _network(architecture)
+        network.save_pretrained(folder)
         byte_tokenizer().save_pretrained(folder)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def _network(architecture: str) -> Any:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
+    ids = {"vocab_size": 257, "pad_token_id": 256, "eos_token_id": 256, "bos_token_id": None}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **ids, **sizes))
 
 
 def saved(folder: Path, architecture: str = "llama") -> Path:
@@ -161,6 +171,19 @@ def case(name: str, says: list[str], prepare: Change = lambda folder: None, *, o
     return Refusal(name, run, says, prepare, never=("connect", "no hub answered"))
 
 
+def pipe(name: str) -> Change:
+    return lambda folder: os.mkfifo(folder / name)
+
+
+def holds_text(name: str, before: str, after: str) -> Change:
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert before in text, text
+        (folder / name).write_text(text.replace(before, after))
+
+    return change
+
+
 def link(name: str, to: str) -> Change:
     def change(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
@@ -275,6 +298,24 @@ CONFIGS = [
     case("ten million layers", ["num_hidden_layers", "10000000"], model(setting(num_hidden_layers=10_000_000))),
     case("a trillion positions", ["max_position_embeddings"], model(setting(max_position_embeddings=10**12))),
     case("a vocabulary of two billion", ["vocab_size"], model(setting(vocab_size=2 * 10**9))),
+    case(
+        "no epsilon", ["rms_norm_eps", "nan"], model(holds_text(CONFIG, '"rms_norm_eps": 1e-06', '"rms_norm_eps": NaN'))
+    ),
+    case("a negative epsilon", ["rms_norm_eps", "-1e-06"], model(setting(rms_norm_eps=-1e-6))),
+    case(
+        "a rotation of nothing",
+        ["rope_parameters.rope_theta", "got 0"],
+        model(setting(rope_parameters={"rope_type": "default", "rope_theta": 0})),
+    ),
+    case(
+        "an infinite rotation",
+        ["rope_theta", "inf"],
+        model(holds_text(CONFIG, '"rope_theta": 10000.0', '"rope_theta": Infinity')),
+    ),
+    case("hundreds of thousands of heads", ["num_attention_heads"], model(setting(num_attention_heads=480_000))),
+    case("one list of sizes too large", ["intermediate_size"], model(setting(intermediate_size=[96, 10**9]))),
+    case("a pipe for a configuration", ["config.json", "pipe"], model(without(CONFIG), pipe(CONFIG))),
+    case("an architecture without hook points", ["BioGptForCausalLM", "hook points"], model(architecture="biogpt")),
     case("no layer", ["num_hidden_layers", "got 0"], model(setting(num_hidden_layers=0))),
     case("a negative width", ["hidden_size", "got -48"], model(setting(hidden_size=-48))),
     case("layers as text", ["num_hidden_layers", "'3'", "whole number"], model(setting(num_hidden_layers="3"))),
@@ -286,7 +327,7 @@ CONFIGS = [
     case("groups that do not divide the heads", ["num_key_value_heads", "3"], model(setting(num_key_value_heads=3))),
     case(
         "sizes in a part",
-        ["num_hidden_layers", "10000000"],
+        ["text_config.num_hidden_layers", "10000000"],
         model(setting(text_config={"num_hidden_layers": 10**7})),
     ),
     case("types of too few layers", ["layer_types", "(1)"], model(setting(layer_types=["full_attention"]))),
@@ -326,6 +367,40 @@ FILES = [
     ),
     case("PyTorch under another name", [WEIGHTS, "PyTorch"], model(holds(WEIGHTS, b"PK\x03\x04" + b"\x00" * 60))),
     case("GGUF under another name", [WEIGHTS, "GGUF"], model(holds(WEIGHTS, b"GGUF" + b"\x00" * 60))),
+    case("a pipe for weights", [WEIGHTS, "pipe"], model(without(WEIGHTS), pipe(WEIGHTS))),
+    case(
+        "a damaged place",
+        [WEIGHTS, "header"],
+        model(holds(WEIGHTS, raw_safetensors({"a": {**TENSOR["a"], "data_offsets": [8, 0]}}, b"8" * 8))),
+    ),
+    case(
+        "a shape without its bytes",
+        [WEIGHTS, "damaged"],
+        model(holds(WEIGHTS, raw_safetensors({"a": {**TENSOR["a"], "shape": [2**62]}}, b"8" * 8))),
+    ),
+    case("a header announced too long", [WEIGHTS, "cut off"], model(holds(WEIGHTS, struct.pack("<Q", 2**40) + b"{}"))),
+    case("a pickle under another name", [WEIGHTS, "pickle"], model(holds(WEIGHTS, b"\x80\x02}q\x00." + b"\x00" * 60))),
+    case(
+        "shards of PyTorch",
+        ["pytorch_model-00001-of-00002.bin", "convert"],
+        model(renamed(WEIGHTS, "pytorch_model-00001-of-00002.bin")),
+    ),
+    case(
+        "weights of an adapter alone",
+        ["adapter_model.safetensors", "merged"],
+        model(renamed(WEIGHTS, "adapter_model.safetensors")),
+    ),
+    case("an index that names a pickle", [INDEX, "a.bin"], model(split, mapped(a="a.bin"))),
+    case(
+        "an index that names a folder",
+        ["00002-of-00002", "folder"],
+        model(split, without("model-00002-of-00002.safetensors"), folders("model-00002-of-00002.safetensors")),
+    ),
+    case(
+        "half floats in bytes",
+        ["U8", "quantised"],
+        model(altered("model.layers.0.mlp.up_proj.weight", lambda t: t.to(torch.uint8))),
+    ),
     case("a dead link", [WEIGHTS, "link"], model(link(WEIGHTS, "../../blobs/0123"))),
     case("a folder for weights", [WEIGHTS, "folder"], model(without(WEIGHTS), folders(WEIGHTS))),
     case("no weights", ["safetensors", "found none"], model(without(WEIGHTS))),
@@ -383,7 +458,7 @@ NAMES = [
     case("the last layer missing", ["3 layers", "the files hold 2"], model(dropped("layers.2."))),
     case("more layers in the configuration", ["5 layers", "hold 3"], model(setting(num_hidden_layers=5))),
     case("fewer layers in the configuration", ["2 layers", "hold 3"], model(setting(num_hidden_layers=2))),
-    case("fewer layers, GPT-2", ["1 layers", "hold 3"], model(setting(n_layer=1), architecture="gpt2")),
+    case("fewer layers, GPT-2", ["1 layer,", "hold 3"], model(setting(n_layer=1), architecture="gpt2")),
     case("no output head", ["lm_head.weight", "tie_word_embeddings"], model(dropped("lm_head"))),
     case("one tensor less", ["lack 'model.layers.0.mlp.up_proj.weight'"], model(dropped("layers.0.mlp.up_proj"))),
     case("no embedding, GPT-2", ["transformer.wte.weight"], model(dropped("wte"), architecture="gpt2")),
@@ -416,7 +491,7 @@ NAMES = [
     ),
 ]
 
-TOKENIZER = "tokenizer.json"
+TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template.jinja"
 
 
 def token(text: str) -> Change:
@@ -469,6 +544,9 @@ TOKENIZERS = [
         ),
     ),
     case("a token too many", ["257", "'[PAD]'", "resize_token_embeddings(258)"], model(token("[PAD]"))),
+    case("a pointer for merges", ["merges.txt", "git lfs pull"], model(holds("merges.txt", POINTER))),
+    case("a pointer as chat format", ["chat_template.jinja", "git lfs pull"], model(holds(TEMPLATE, POINTER))),
+    case("a chat format in another encoding", ["tokenizer"], model(holds(TEMPLATE, b"\xff\xfe{{"))),
     case(
         "no end and no pad",
         ["eos_token", "tokenizer_config.json"],
@@ -526,6 +604,10 @@ GOOD = {
         lambda f: (f / INDEX).write_text(json.dumps({"weight_map": dict.fromkeys(load_file(f / WEIGHTS), WEIGHTS)})),
     ),
     "angles of old files": (extra(model__layers__0__self_attn__rotary_emb__inv_freq=torch.ones(6)),),
+    "a tied head stored twice": (
+        setting(tie_word_embeddings=True),
+        tensors(lambda found: {**found, "lm_head.weight": found["model.embed_tokens.weight"].clone()}),
+    ),
     "called by its body": (setting(architectures=["LlamaModel"]),),
     "with notes": (file("README.md"), file("training_args.bin")),
     "weights in another order": (tensors(lambda found: dict(reversed(found.items()))),),
@@ -539,6 +621,8 @@ def test_whole_folders_load_with_the_weights_that_were_saved(tmp_path: Path, cha
         change(folder)
     lm = load_model(f"{folder}/", device="cpu")
     reference = plain_network("llama")
+    if lm.network.config.tie_word_embeddings:
+        reference.lm_head.weight = reference.model.embed_tokens.weight
     ids = torch.tensor([[3, 7, 11, 200]])
     with torch.inference_mode():
         found, expected = lm.network(ids).logits, reference(ids).logits
@@ -593,3 +677,46 @@ def test_a_broken_chat_format_is_told_when_it_is_asked_for(tmp_path: Path, templ
     (folder / "chat_template.jinja").write_text(template)
     lm = load_model(str(folder), device="cpu")
     refused_call(lambda: lm.in_chat_format("How are you?"), ["chat", "mine", "prompt_format=raw"])
+
+
+def test_what_the_hub_sent_is_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = saved(tmp_path / "models--some--model" / "snapshots" / ("0" * 40))
+    monkeypatch.setattr("emolib.models.hub.snapshot", lambda *_args, **_settings: (sent, sent.name))
+    assert load_model("some/model", device="cpu").n_layers == 3
+    prefixed("_orig_mod.")(sent)
+    refused_call(lambda: load_model("some/model", device="cpu"), ["'some/model'", "_orig_mod."])
+    (sent / WEIGHTS).write_text(POINTER)
+    refused_call(lambda: load_model("some/model", device="cpu"), ["'some/model'", "git lfs pull"])
+
+
+def test_the_files_of_a_known_model_have_the_sizes_that_the_table_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = saved(tmp_path / "sent", "gpt2")
+    monkeypatch.setattr("emolib.models.hub.snapshot", lambda *_args, **_settings: (sent, "0" * 40))
+    refused_call(lambda: load_model("gpt2", device="cpu"), ["n_layers = 12", "gpt2_small", "found 3"])
+
+
+@pytest.mark.parametrize("name", [3, None, ["mine"], b"mine"])
+def test_a_name_is_a_text_or_a_path(name: object) -> None:
+    refused_call(lambda: load_model(name, device="cpu"), ["a model's name"])  # type: ignore[arg-type]
+
+
+def test_a_path_object_is_a_folder_too(tmp_path: Path) -> None:
+    assert load_model(saved(tmp_path / "mine"), device="cpu").n_layers == 3  # type: ignore[arg-type]
+
+
+def test_random_weights_want_an_entry_of_the_table(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "mine")
+    refused_call(lambda: load_model(str(folder), random_weights=True), ["random weights", "params/models"])
+
+
+def test_what_transformers_warns_of_while_it_is_silenced_reaches_the_caller(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("transformers.modeling_utils")
+    with quiet() as outer, quiet() as said:
+        logger.warning("a diagnosis")
+        logger.info("advice")
+    assert said == ["a diagnosis"] and outer == []
+    assert "diagnosis" not in capsys.readouterr().err
+    after = logging.getLogger("transformers").handlers
+    assert after and all(type(handler).__name__ != "_Kept" for handler in after)
