@@ -163,10 +163,13 @@ def train_scorers(
     output: Annotated[str | None, typer.Option("--output", "-o", help="Folder; params/scorers if not given.")] = None,
 ) -> None:
     """Train the bundled scorers anew (minutes) and print how good they are."""
+    from emolib.base.files import folder_to_fill
     from emolib.base.paths import params_folder
     from emolib.scoring.training import train_scorers as train
 
-    metrics = train(Path(goemotions), Path(tydip), Path(output) if output else params_folder("scorers"))
+    metrics = train(
+        Path(goemotions), Path(tydip), params_folder("scorers") if output is None else folder_to_fill(output)
+    )
     for way in ("lexical", "encoder", "bundled"):
         found = metrics[f"goemotions_{way}"]
         print(

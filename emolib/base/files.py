@@ -13,6 +13,7 @@ import math
 import os
 import stat
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from emolib.base import paths
 from emolib.base.errors import UserError, shown
 
 KINDS: dict[type, str] = {dict: "an object", list: "a list"}  # what a JSON file may have to hold
-LONGEST_NAME = 255  # bytes, on every usual file system
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on every usual file system
 TEMPORARY = "." * 16
 _NO_SUCH_NAME = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL}
 
@@ -33,13 +34,11 @@ def system_reason(error: OSError | ValueError) -> str:
     """Why the system refused, in words: for the middle of a line.
 
     >>> system_reason(FileNotFoundError(2, "No such file or directory"))
-    'no such file or directory'
+    'No such file or directory'
     """
     if isinstance(error, OSError):
-        words = error.strerror or " ".join(str(error).split()) or "the system gives no reason"
-    else:
-        words = "the name holds a NUL character" if "null" in str(error) else "it is no file's name"
-    return words[:1].lower() + words[1:]
+        return error.strerror or " ".join(str(error).split()) or "the system gives no reason"
+    return "the name holds a NUL character" if "null" in str(error) else "it is no file's name"
 
 
 def kind_of(path: Path) -> str:
@@ -106,8 +105,8 @@ def read_text(path: Path, *, name: str = "", advice: str = "") -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(
-            f"expected UTF-8 text in {name or _named(path)}, got byte 0x{data[error.start]:02x} in line {line}; "
-            f"save it as UTF-8"
+            f"expected UTF-8 text in {name or _named(path)}, line {line}, got byte 0x{data[error.start]:02x}; "
+            f"save it as UTF-8{f', or {advice}' if advice else ''}"
         ) from error
 
 
@@ -161,8 +160,7 @@ def parse_json(text: str, name: str, *, kind: type | None = None, advice: str = 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for place, key in enumerate(keys) if key in keys[:place])
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise _Unfit(f"the key {shown(twice)} twice")
     return found
 
@@ -207,7 +205,7 @@ def file_to_write(output: str | Path, *, apart_from: Path | None = None) -> Path
         raise UserError(f"expected a file to write, {shown(str(output))} is a folder; name a file in it")
     if found == "special":
         raise UserError(f"expected a file to write, {shown(str(output))} is a pipe or a device; name a file")
-    if found == "missing" and path.is_symlink():
+    if found == "missing" and os.path.islink(path):
         raise UserError(f"expected a file to write, {shown(str(output))} is a link to nothing; remove it first")
     _require_place(path, output)
     path = path.resolve()
@@ -221,7 +219,7 @@ def file_to_write(output: str | Path, *, apart_from: Path | None = None) -> Path
 def folder_to_make(output: str | Path) -> Path:
     """Where a folder that the user names is to be made; nothing may be there yet. See `file_to_write`."""
     path = _checked_name(output, "folder")
-    if path.is_symlink() or kind_of(path) != "missing":
+    if os.path.islink(path) or kind_of(path) != "missing":
         raise UserError(
             f"expected a folder that does not exist yet, {shown(str(output))} does; remove it or name another"
         )
@@ -234,7 +232,7 @@ def folder_to_fill(output: str | Path) -> Path:
     if not str(output):
         raise UserError("expected a folder's name, got ''; name one")
     path = Path(output)
-    if path.is_symlink() and kind_of(path) == "missing":
+    if os.path.islink(path) and kind_of(path) == "missing":
         raise UserError(f"expected a folder, {shown(str(output))} is a link to nothing; remove it first")
     _require_place(path / "file", output)
     return path
@@ -252,9 +250,10 @@ def _require_place(path: Path, output: str | Path) -> None:
     above = path.absolute().parent
     try:
         # a temporary file's name is longer than the file's own
-        if any(len(os.fsencode(part)) > LONGEST_NAME for part in (*path.parts, path.name + TEMPORARY)):
+        longest = max(len(os.fsencode(part)) for part in (*path.parts, path.name + TEMPORARY))
+        if longest > LONGEST_NAME or len(os.fsencode(path.absolute())) > LONGEST_PATH - len(TEMPORARY):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-        while kind_of(above) == "missing" and not above.is_symlink() and above != above.parent:
+        while kind_of(above) == "missing" and not os.path.islink(above) and above != above.parent:
             above = above.parent
         if kind_of(above) != "folder":
             raise NotADirectoryError(errno.ENOTDIR, f"{shown(above.name)} is no folder")

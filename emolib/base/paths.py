@@ -45,9 +45,8 @@ def repository_root() -> Path:
             f"expected a checkout of the repository (a folder with params/profiles) in EMOLIB_ROOT, "
             f"{shown(os.environ['EMOLIB_ROOT'])} is none; set it to one or unset it"
         )
-    here = Path.cwd()
-    for folder in (Path(__file__).resolve().parents[2], here, *here.parents):
-        if (folder / "params" / "profiles").is_dir():
+    for folder in (Path(__file__).resolve().parents[2], *_here()):
+        if _is_folder(folder / "params" / "profiles"):
             return folder
     raise UserError(
         "expected a checkout of the repository (a folder with params/profiles), found none; "
@@ -80,6 +79,15 @@ def moved(variable: str) -> Path | None:
 def moved_folders() -> dict[str, str]:
     """What `MOVED` holds as absolute paths: for a process with another working directory."""
     return {variable: str(folder) for variable in MOVED if (folder := moved(variable)) is not None}
+
+
+def _here() -> list[Path]:
+    """The working directory and what lies above it; nothing where it is gone."""
+    try:
+        here = Path.cwd()
+    except OSError:
+        return []
+    return [here, *here.parents]
 
 
 def _is_folder(path: Path) -> bool:

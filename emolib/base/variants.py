@@ -138,10 +138,22 @@ def find(profile: str, name: str) -> Variant:
     Raises:
         UserError: the profile has none.
     """
+    _require_known(profile, name)
+    path = paths.variant_file(profile, name)
+    differs = store.read_json(path, kind=dict).get("differs")
+    found = Variant(differs if isinstance(differs, dict) else {})
+    if found.name != name:
+        raise UserError(
+            f"expected what differs in variant {name} in {paths.display(path)}, got {shown(differs)}; "
+            f"delete that folder and run the variant again"
+        )
+    return found
+
+
+def _require_known(profile: str, name: str) -> None:
     known = names(profile)
     if name not in known:
         raise UserError(f"unknown variant {shown(name)} of profile {shown(profile)}: {nearest(name, known)}")
-    return Variant(store.read_json(paths.variant_file(profile, name))["differs"])
 
 
 def folders(profile: str, name: str) -> list[Path]:
@@ -168,7 +180,7 @@ def delete(profile: str, name: str) -> list[tuple[Path, int]]:
     Raises:
         UserError: the profile has no such variant, its folder leads elsewhere, or a run holds the profile.
     """
-    find(profile, name)
+    _require_known(profile, name)
     found = folders(profile, name)
     for folder in found:
         if folder.resolve() != folder.parent.resolve() / name or folder.is_symlink():

@@ -186,7 +186,10 @@ class StoredActivations:
     def layer(self, site: str, layer: int) -> Float[np.ndarray, " row *width"]:
         """One layer of a site, float32; no other file is read."""
         with self._opened(site, layer) as view:
-            return view.get_tensor("values").astype(np.float32, copy=False)
+            values = view.get_tensor("values")
+            if values.ndim < 2:
+                raise store.unusable(self._files[site, layer], "rows of values", f"shape {list(values.shape)}")
+            return values.astype(np.float32, copy=False)
 
     def of_text(self, site: str, layer: int, text: int) -> Float[np.ndarray, " row *width"]:
         """The rows of one text (by its place in `texts`) at a layer of a site, float32; the rest is not read."""
@@ -211,8 +214,12 @@ class StoredActivations:
                 values[site] = self._stacked(site, own)
         for number in numbers:
             with self._opened("resid_pre", number) as view:
-                norms.append(view.get_tensor("token_norms"))
-                present = np.diff(view.get_tensor("offsets")) > 0
+                norms.append(self._of_texts(view, "token_norms", number, int(texts["n_tokens"].sum())))
+                rows = self._of_texts(view, "offsets", number, len(texts) + 1)
+                if rows[-1] != values["resid_pre"].shape[1]:
+                    found = f"{values['resid_pre'].shape[1]} rows, offsets up to {rows[-1]}"
+                    raise store.unusable(self._files["resid_pre", number], "a row per offset", found)
+                present = np.diff(rows) > 0
                 about = {name: view.said(name) for name in ("model", "revision")}
         offsets = np.concatenate([[0], np.cumsum(texts["n_tokens"])]).astype(np.int64)
         everything = numbers == tuple(range(depth + 1))
@@ -232,16 +239,29 @@ class StoredActivations:
         for i, layer in enumerate(layers):
             values = self.layer(site, layer)
             out = np.empty((len(layers), *values.shape), np.float32) if out is None else out
+            if values.shape != out.shape[1:]:
+                wanted = f"values of shape {list(out.shape[1:])}, as in layer {layers[0]},"
+                raise store.unusable(self._files[site, layer], wanted, f"shape {list(values.shape)}")
             out[i] = values
         if out is None:
             raise UserError(f"expected stored layers of {site} at position {shown(self.position)}, found none")
         return out
 
+    def _of_texts(self, view: store.TensorView, name: str, layer: int, size: int) -> np.ndarray:
+        values = view.get_tensor(name, axes=1)
+        if len(values) != size:
+            wanted = f"{size} {name} for the texts of {TEXTS}"
+            raise store.unusable(self._files["resid_pre", layer], wanted, f"{len(values)}")
+        return values
+
     def _depth(self) -> int:
         """Blocks of the model, as every file says."""
         path = next(iter(self._files.values()))
         with store.open_tensors(path) as view:
-            return int(view.said("n_layers"))
+            said = view.said("n_layers")
+        if not said.isdecimal() or len(said) > 6:
+            raise store.unusable(path, "a number of layers", shown(said))
+        return int(said)
 
 
 def layer_file(folder: Path, position: str, site: str, layer: int) -> Path:

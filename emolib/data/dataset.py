@@ -20,6 +20,7 @@ import pandas as pd
 
 from emolib.base import arguments, paths
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.files import file_to_write
 from emolib.base.labels import cleaned, folded
 from emolib.base.signatures import told
 from emolib.base.store import write_atomically
@@ -210,10 +211,11 @@ def convert(
         raise UserError(f"--labels must hold the neutral label {shown(neutral)}, got {', '.join(labels)}; add it")
     if on_conflict not in ON_CONFLICT:
         raise UserError(f"unknown --on-conflict {shown(on_conflict)}: {nearest(on_conflict, ON_CONFLICT)}")
+    target = file_to_write(output, apart_from=file)
     problems = Problems(file.name)
     rows = read_rows(file, problems)
     table = completed(rows, problems, neutral=neutral, labels=labels, seed=seed, on_conflict=on_conflict)
-    write_atomically(output, jsonl_bytes(table))
+    write_atomically(target, jsonl_bytes(table))
     return table, problems.notes
 
 

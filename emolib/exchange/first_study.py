@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emolib.base import store
+from emolib.base import files, store
 from emolib.base.errors import UserError, shown
 from emolib.base.own_folders import own_folder
 from emolib.base.writing import writing
@@ -40,11 +40,7 @@ def import_pickle(source: str | Path, output: str | Path, *, position: str = "al
     """
     if position not in POSITIONS:
         raise UserError(f"unknown position {shown(position)}: expected one of {', '.join(POSITIONS)}")
-    folder = Path(output)
-    if folder.exists() or folder.is_symlink():
-        raise UserError(
-            f"expected a folder that does not exist yet, {shown(str(output))} does; remove it or name another"
-        )
+    folder = files.folder_to_make(output)
     old = read_old_pickle(source)
     matched = {"step": LAYOUT, "source_sha256": store.sha256_of(Path(source)), "position": position}
     index = {
@@ -116,30 +112,39 @@ def export_pickle(folder: str | Path, target: str | Path) -> OldActivations:
     Raises:
         UserError: no such folder, another position, or files that changed since.
     """
-    place, file = Path(folder), Path(target)
-    if not (place / "index.json").is_file():
+    place = Path(folder)
+    if files.kind_of(place / "index.json") != "file":
         raise UserError(f"expected a folder that `emolib import-pickle` wrote, {shown(str(folder))} is none")
-    if file.is_dir():
-        raise UserError(f"expected a file to write, {shown(str(target))} is a folder; name a file in it")
-    index = store.read_json(place / "index.json")
-    if index["layout"] != LAYOUT or index["position"] != "all":
+    file = files.file_to_write(target, apart_from=place)
+    index = store.read_json(place / "index.json", kind=dict)
+    if index.get("layout") != LAYOUT or index.get("position") != "all":
         raise UserError(
-            f"expected a folder imported with position 'all', got {shown(index['position'])}; import it anew"
+            f"expected a folder imported with position 'all', got {shown(index.get('position'))}; import it anew"
         )
-    texts = store.read_table(place / TEXTS)
+    sites = index.get("sites")
+    if not isinstance(sites, dict) or not all(name in SITES.values() and _is_count(n) for name, n in sites.items()):
+        raise UserError(f"expected layers by site in {place.name}/index.json, got {shown(sites)}; import it anew")
+    texts = store.read_table(place / TEXTS, needs=("emotion",), rows=True)
     named = {site: key for key, site in SITES.items()}
     value: dict[str, Any] = dict.fromkeys((*SITES, "tokens", "token_strings"))
-    for site, n_layers in index["sites"].items():
+    for site, n_layers in sites.items():
         value[named[site]] = [_samples(layer_file(place, "all", site, layer)) for layer in range(n_layers)]
     for name in ("tokens", "token_strings"):
         if name in texts:
-            value[name] = [row.tolist() for row in texts[name]]
-    value |= {"labels": texts["emotion"].tolist(), "metadata": index["metadata"]}
+            value[name] = [list(row.tolist() if isinstance(row, np.ndarray) else [row]) for row in texts[name]]
+    value |= {"labels": texts["emotion"].tolist(), "metadata": index.get("metadata", {})}
     old = Layout(place.name).read(value)
     store.write_atomically(file, pickle.dumps(value, protocol=4))
     return old
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def _samples(path: Path) -> list[np.ndarray]:
     with store.open_tensors(path) as view:
-        return np.split(view.get_tensor("values"), view.get_tensor("offsets")[1:-1])
+        values, offsets = view.get_tensor("values", 2), view.get_tensor("offsets", 1)
+    if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
+        raise store.unusable(path, "offsets of all rows", f"{shown(offsets.tolist())} for {len(values)} rows")
+    return np.split(values, offsets[1:-1])

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from emolib.base.errors import UserError, shown
+from emolib.base.files import require_file
 from emolib.exchange import unpickling
 from emolib.exchange.pickle_walk import printable
 
@@ -85,8 +86,7 @@ def read_old_pickle(path: str | Path) -> OldActivations:
         UserError: the file asks for a name that is not allowed, is damaged, or its parts do not fit together.
     """
     file = Path(path)
-    if not file.is_file():
-        raise UserError(f"expected a pickle of the first study at {shown(str(path))}, found no such file")
+    require_file(file, name=f"a pickle of the first study at {shown(str(path))}")
     return Layout(file.name, SHARED * file.stat().st_size + 2**16).read(unpickling.load(file))
 
 

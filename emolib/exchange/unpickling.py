@@ -22,7 +22,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
+from emolib.base.files import require_file
 from emolib.exchange.pickle_walk import printable, refused, walk
 
 TORCH_MAGIC = b"\x80\x02\x8a\n" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little") + b"."  # torch.save before 1.6
@@ -42,6 +43,7 @@ def load(path: Path) -> Any:
     Raises:
         UserError: names the first thing asked for that is not allowed, or says why the file cannot be read.
     """
+    require_file(path, name=f"a pickle or a file of torch.save at {shown(str(path))}")
     try:
         size = path.stat().st_size
         with open(path, "rb") as stream:
@@ -63,7 +65,7 @@ def load(path: Path) -> Any:
     except UserError:
         raise
     except Exception as error:  # a hostile file can make the machinery fail in any way
-        reason = printable(f"{type(error).__name__}: {error}", 160)
+        reason = printable(str(error) or "it breaks off", 160)
         raise UserError(f"{path.name}: not a readable pickle ({reason}); nothing was imported") from error
 
 

@@ -17,11 +17,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import nbformat
 
-from emolib.base import paths
+from emolib.base import files, paths
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.interrupts import before_leaving
 from emolib.base.own_folders import own_folder
 from emolib.base.writing import OWN, disk_trouble, make_folder, write_atomically, writing
+from emolib.pipeline.notebook_files import read_notebook
 from emolib.pipeline.notebook_parameters import OVERRIDES, RUN, assigned_names
 from emolib.study import Run
 
@@ -39,6 +40,7 @@ def execute(run: Run, output: Path, *, force: bool = False) -> None:
     source = paths.notebook_file(run.params.phase)
     injected = _injected(source, run)
     make_folder(output.parent)
+    files.file_to_write(output)
     with own_folder(_short_folder(), OWN + "run-") as folder:
         copy = folder / "notebook.ipynb"
         try:
@@ -85,6 +87,7 @@ def _run_notebook(source: Path, copy: Path, injected: Mapping[str, Any], working
                 str(copy),
                 parameters=injected,
                 kernel_name=KERNEL,
+                language="python",  # a notebook saved elsewhere may not say
                 progress_bar=False,
                 cwd=str(working_directory),
                 request_save_on_cell_execute=True,
@@ -114,6 +117,11 @@ def _short_folder() -> Path:
     raise UserError(f"expected a temporary folder with a shorter name, got {shown(tempfile.gettempdir())}; set TMPDIR")
 
 
+def check_notebook(run: Run) -> None:
+    """Raises `UserError` where the notebook of a run cannot be executed with its parameters; nothing is made."""
+    _injected(paths.notebook_file(run.params.phase), run)
+
+
 def _injected(source: Path, run: Run) -> dict[str, Any]:
     """What papermill writes after the parameters cell: the names that the cell has, the rest as `overrides`.
 
@@ -136,14 +144,23 @@ def _injected(source: Path, run: Run) -> dict[str, Any]:
 
 
 def _parameters_cell(source: Path) -> str:
-    for cell in nbformat.read(source, as_version=4).cells:
-        if "parameters" in cell.metadata.get("tags", []):
+    for cell in read_notebook(source).cells:
+        if cell.cell_type == "code" and "parameters" in (cell.metadata.get("tags") or ()):
             return cell.source
-    raise UserError(f"expected a cell tagged `parameters` in {paths.display(source)}, found none")
+    raise UserError(
+        f"expected a code cell tagged `parameters` in {paths.display(source)}, found none; restore the notebook"
+    )
 
 
 def _check_untouched(source: Path, cell: str) -> None:
-    for node in ast.parse(cell).body:
+    try:
+        statements = ast.parse(cell).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UserError(
+            f"expected Python in the parameters cell of {paths.display(source)}, got {shown(cell)} "
+            f"({getattr(error, 'msg', 'nested too deeply')}); restore the notebook"
+        ) from error
+    for node in statements:
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
             names = [name for name in assigned_names(ast.unparse(node)) if name not in RUN]
             if names and not _says_nothing(node.value):
@@ -163,7 +180,7 @@ def _says_nothing(value: ast.expr | None) -> bool:
 
 def _tidied(path: Path) -> bytes:
     """The copy without what papermill notes about itself: times, paths and versions belong to the timing log."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read_notebook(path)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
@@ -174,13 +191,14 @@ def _tidied(path: Path) -> bytes:
 @contextlib.contextmanager
 def _followed_progress(file: Path, force: bool) -> Iterator[None]:
     """Lets the notebook's process tell in `file` how far it is, and prints that while it runs."""
-    saved = {key: os.environ.get(key) for key in ("EMOLIB_PROGRESS", "EMOLIB_FORCE")}
+    saved = {key: os.environ.get(key) for key in ("EMOLIB_PROGRESS", "EMOLIB_FORCE", *paths.MOVED)}
     finished = threading.Event()
     with writing(file):
         stream = open(file, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
     with stream:
         os.environ["EMOLIB_PROGRESS"] = str(file)
         os.environ["EMOLIB_FORCE"] = "1" if force else ""
+        os.environ.update(paths.moved_folders())  # the notebook's process has a working directory of its own
         follower = threading.Thread(target=_follow, args=(stream, finished), daemon=True)
         follower.start()
         try:

@@ -16,18 +16,18 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from emolib.base import paths, store, variants
 from emolib.base.config import find_model
 from emolib.base.errors import UserError, nearest, one_line, shown
+from emolib.base.files import kind_of
 from emolib.base.parameters import parameter_names
 from emolib.base.variants import PROFILE, READERS, Variant
 from emolib.base.writing import sweep
 from emolib.data.keywords import keyword_digest
 from emolib.models import hub
 from emolib.models.devices import pick_device
-from emolib.pipeline.execution import execute
+from emolib.pipeline.execution import check_notebook, execute
+from emolib.pipeline.notebook_files import is_complete
 from emolib.scoring.measures import require_measures
 from emolib.study import MEASURED, NEEDS, Run
 from emolib.study.identity import ModelContents
@@ -128,7 +128,9 @@ def status(
     found, behind = [], False
     for run in runs:
         phase, report = run.params.phase, report_of(run)
-        state = run.record.state() if report.exists() else "missing"
+        state = run.record.state() if kind_of(report) != "missing" else "missing"
+        if state == "done" and not is_complete(report):
+            state = "stale"
         if state == "done" and behind and NEEDS[phase]:
             state = "stale"
         behind = behind or state != "done"
@@ -161,12 +163,15 @@ def run_phases(
     runs = open_runs(profile, model, order, given)
     check_data(runs)
     pick_device(getattr(runs[0].params, "device", "auto"))  # one that is not there is told before any kernel, too
+    paths.executed_root()
+    for run in runs:
+        check_notebook(run)
     done = []
     lock = runs[0].paths.lock()
     with store.lock(lock), _swept(lock.parent, *{report_of(run).parent for run in runs}):
         for number, run in enumerate(runs, start=1):
             phase, output = run.params.phase, report_of(run)
-            if not force and run.record.state() == "done" and _is_complete(output) and run.record.artifacts_are_there():
+            if not force and run.record.state() == "done" and is_complete(output) and run.record.artifacts_are_there():
                 print(f"[{number}/{len(runs)}] {phase}: done already", flush=True)
             else:
                 print(f"[{number}/{len(runs)}] {phase}: running …{_named(run.variant)}", flush=True)
@@ -209,15 +214,3 @@ def check_data(runs: Sequence[Run]) -> None:
 
 def _named(variant: Variant) -> str:
     return f" (variant {variant.name}: {variant.described()})" if variant.name else ""
-
-
-def _is_complete(report: Path) -> bool:
-    if not report.exists():
-        return False
-    try:
-        cells = nbformat.read(report, as_version=4).cells
-    except (ValueError, nbformat.reader.NotJSONError):
-        return False
-    outputs = [out for cell in cells if cell.cell_type == "code" for out in cell.outputs]
-    executed = all(cell.execution_count for cell in cells if cell.cell_type == "code" and cell.source.strip())
-    return executed and not any(out.output_type == "error" for out in outputs)

@@ -23,10 +23,12 @@ import jinja2
 import nbformat
 
 from emolib.base import config, language, paths, shell, variants
-from emolib.base.errors import UserError, nearest, shown
+from emolib.base.errors import UserError, nearest, one_line, shown
 from emolib.base.escaping import code_span, escape, visible
+from emolib.base.files import kind_of
 from emolib.base.own_folders import own_folder
 from emolib.base.writing import disk_trouble, not_writable, writing
+from emolib.pipeline.notebook_files import read_notebook
 from emolib.pipeline.page_contents import page_copy
 from emolib.plots.views import circuitsvis_script
 
@@ -90,6 +92,9 @@ def build_site(profile: str, model: str | None = None, *, variant: str | None = 
     if variant is not None:
         variants.find(profile, variant)
     reports = executed_reports(profile, model, variant=variant)
+    language.current()
+    for report in reports:
+        _readable_copy(report)  # before anything is made
     site = paths.ResultPaths(profile, model or "", variant=variant).site()
     with writing(site, only_disk=True), own_folder(site.parent, ".site-") as work:
         write_sources(work / "source", f"{profile}/{paths.VARIANTS}/{variant}" if variant else profile, reports)
@@ -108,7 +113,7 @@ def executed_reports(profile: str, model: str | None = None, *, variant: str | N
     name = paths.file_name(spec.name if spec else paths.model_name(model)) if model else None
     root = paths.executed_folder(profile, variant)
     folder = root / name if name else root
-    inside = folder.resolve().is_relative_to(root.resolve())
+    inside = kind_of(folder) == "folder" and folder.resolve().is_relative_to(root.resolve())
     files = sorted(folder.rglob("*.ipynb")) if inside else []
     files = [file for file in files if not _hidden(file.relative_to(root)) and file.parent != root]
     files = [file for file in files if file.resolve().is_relative_to(root.resolve())]  # a link may lead elsewhere
@@ -127,13 +132,7 @@ def _hidden(file: Path) -> bool:
 
 
 def _report(file: Path, group: str) -> Report:
-    try:
-        notebook = nbformat.read(file, as_version=4)
-    except (ValueError, KeyError, AttributeError, nbformat.ValidationError) as error:
-        raise UserError(
-            f"expected a notebook in {paths.display(file)}, could not read it ({type(error).__name__}); "
-            "delete it and run its phase again"
-        ) from error
+    notebook = read_notebook(file)
     return Report(group, file.name, run_state(notebook), notebook)
 
 
@@ -153,8 +152,18 @@ def write_sources(folder: Path, profile: str, reports: list[Report]) -> None:
     for report in reports:
         target = folder / f"{report.document}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(page_copy(report.notebook, report.stem), ensure_ascii=False), encoding="utf-8")
+        target.write_text(json.dumps(_readable_copy(report), ensure_ascii=False), encoding="utf-8")
     (folder / "index.md").write_text(index_page(profile, reports), encoding="utf-8")
+
+
+def _readable_copy(report: Report) -> dict[str, Any]:
+    try:
+        return page_copy(report.notebook, report.stem)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # a figure of another form, for example
+        raise UserError(
+            f"expected outputs that a page can show in {report.group}/{report.file}, got others "
+            f"({one_line(error):.100}); run its phase again"
+        ) from error
 
 
 def index_page(profile: str, reports: list[Report]) -> str:

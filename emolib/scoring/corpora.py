@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from emolib.base import files
 from emolib.base.errors import UserError, shown
 from emolib.base.given_paths import located
 from emolib.scoring.goemotions import LABELS
@@ -27,12 +28,12 @@ def read_goemotions(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
     Raises:
         UserError: a file is missing, `labels.txt` names other labels, or a line does not hold text, label ids and id.
     """
-    names = _read(folder / "labels.txt", f"GoEmotions' labels.txt in {folder}").split()
+    names = _read(folder / "labels.txt", f"GoEmotions' labels at {folder / 'labels.txt'}").split()
     if tuple(names) != LABELS:
         raise UserError(f"expected the 28 labels of GoEmotions in labels.txt, got {len(names)}: {' '.join(names):.60}")
     texts, rows = [], []
     known = {str(i): i for i in range(len(LABELS))}
-    content = _read(folder / f"{split}.tsv", f"GoEmotions' {split}.tsv in {folder}")
+    content = _read(folder / f"{split}.tsv", f"GoEmotions' {split} part at {folder / f'{split}.tsv'}")
     lines = content.removesuffix("\n").split("\n")  # comments hold other line separators
     for number, line in enumerate(lines, 1):
         fields = line.removesuffix("\r").split("\t")
@@ -73,11 +74,4 @@ def read_tydip(path: Path) -> tuple[list[str], np.ndarray]:
 
 def _read(path: Path, what: str) -> str:
     """The text as it is: no other sign is made a line's end."""
-    if not path.is_file():
-        raise UserError(f"expected {what}, found no such file")
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path.name}, line {line}: expected UTF-8 text, got byte 0x{data[error.start]:02x}") from error
+    return files.read_text(path, name=what, advice="name the file as it was published")

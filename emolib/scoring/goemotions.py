@@ -6,24 +6,26 @@ per label by a logistic regression on out-of-fold predictions (Platt 1999); the 
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.numpy import load_file
 from scipy.special import erf, expit
 
-from emolib.base.errors import UserError, shown
+from emolib.base.errors import UserError, one_line, shown
+from emolib.base.files import read_json
 from emolib.base.labels import spelled
 from emolib.base.paths import display, params_folder
 from emolib.base.store import digest, sha256_of
 from emolib.scoring.encoder import SentenceEncoder, encoder_folder, load_encoder
-from emolib.scoring.ngrams import NgramModel
+from emolib.scoring.ngrams import RETRAIN, NgramModel, read_tensors
 from emolib.scoring.scorer import Scorer
 
 LABELS = (
@@ -34,6 +36,7 @@ LABELS = (
 # Which labels stand for an emotion of the default data set; another label stands for itself, where it is one of the 28.
 MATCHING = {"anger": ("anger", "annoyance"), "apology": ("remorse",)}
 WAYS = ("lexical", "encoder", "bundled")
+HEAD_AXES = {"inner": 2, "inner_bias": 1, "mean": 1, "outer": 2, "outer_bias": 1, "scale": 1}
 COMPUTATION = 1  # raised when the same files would give other numbers
 
 
@@ -140,18 +143,28 @@ def load_models() -> GoEmotionsModels:
     folder = params_folder("scorers")
     ngrams = NgramModel.read(folder, "goemotions_lexical")
     head_file, settings_file = folder / "goemotions_encoder.safetensors", folder / "goemotions.json"
-    for path in (head_file, settings_file):
-        if not path.is_file():
-            raise UserError(f"expected the trained scorer {display(path)}, found none; run `emolib train-scorers`")
-    tensors = {name: value.astype(np.float32) for name, value in load_file(head_file).items()}
-    settings = json.loads(settings_file.read_text(encoding="utf-8"))
-    if tuple(settings["labels"]) != LABELS:
-        raise UserError(f"expected the 28 labels of GoEmotions in {display(settings_file)}, got others")
+    tensors = {name: value.astype(np.float32) for name, value in read_tensors(head_file, HEAD_AXES).items()}
+    settings = read_json(settings_file, kind=dict, name=f"the trained scorer {display(settings_file)}", advice=RETRAIN)
+    if settings.get("labels") != list(LABELS):
+        raise UserError(f"expected the 28 labels of GoEmotions in {display(settings_file)}, got others; {RETRAIN}")
     by_way = {
-        key: {way: np.array(settings[key][way], np.float32) for way in WAYS} for key in ("calibration", "thresholds")
+        key: {way: _per_label(settings, key, way, display(settings_file)) for way in WAYS}
+        for key in ("calibration", "thresholds")
     }
     version = digest([COMPUTATION, ngrams.version, sha256_of(head_file), sha256_of(settings_file)])
     return GoEmotionsModels(ngrams, Head(**tensors), **by_way, version=version)
+
+
+def _per_label(settings: dict[str, Any], key: str, way: str, place: str) -> np.ndarray:
+    """`[label]` or `[label, factor]` float32."""
+    shape = (len(LABELS),) if key == "thresholds" else (len(LABELS), 3 if way == "bundled" else 2)
+    try:
+        values = np.array(settings[key][way], np.float32)
+    except (KeyError, TypeError, ValueError):
+        values = np.zeros(0)
+    if values.shape != shape:
+        raise UserError(f"expected {key} of {way} with shape {list(shape)} in {place}, got others; {RETRAIN}")
+    return values
 
 
 def thresholds(way: str = "bundled") -> pd.Series:
@@ -162,26 +175,39 @@ def thresholds(way: str = "bundled") -> pd.Series:
 def dev_quality(labels: Sequence[str]) -> pd.DataFrame:
     """How good each model is for these labels on GoEmotions' dev split, as training found it: label, way, n, precision,
     recall, f1, ece, brier_skill."""
-    metrics = json.loads((params_folder("scorers") / "metrics.json").read_text(encoding="utf-8"))
     names = ("n", "precision", "recall", "f1", "ece", "brier_skill")
-    rows = [
-        {"label": label, "way": way, **{name: metrics[f"goemotions_{way}"]["labels"][label][name] for name in names}}
-        for label in labels
-        for way in WAYS
-    ]
+    rows = []
+    with _kept_quality("metrics.json") as metrics:
+        for label, way in product(labels, WAYS):
+            found = metrics[f"goemotions_{way}"]["labels"][label]
+            rows.append({"label": label, "way": way, **{name: found[name] for name in names}})
     return pd.DataFrame(rows, columns=["label", "way", *names]).astype({"n": int})
 
 
 def dev_calibration(labels: Sequence[str]) -> pd.DataFrame:
     """The calibration curves of these labels on the same split: label, way, predicted, observed, n, a row per bin."""
-    curves = json.loads((params_folder("scorers") / "calibration.json").read_text(encoding="utf-8"))
-    parts = [
-        pd.DataFrame(curves[f"goemotions_{way}"][label]).assign(label=label, way=way)
-        for label in labels
-        for way in WAYS
-    ]
+    with _kept_quality("calibration.json") as curves:
+        parts = [
+            pd.DataFrame(curves[f"goemotions_{way}"][label])[["predicted", "observed", "n"]].assign(
+                label=label, way=way
+            )
+            for label, way in product(labels, WAYS)
+        ]
     empty = pd.DataFrame(columns=["predicted", "observed", "n", "label", "way"])
     return pd.concat(parts, ignore_index=True) if parts else empty
+
+
+@contextlib.contextmanager
+def _kept_quality(name: str) -> Iterator[dict[str, Any]]:
+    """What training has found, as its file says; what the block misses in it is told with the file's name."""
+    path = params_folder("scorers") / name
+    found = read_json(path, kind=dict, name=f"what training found, {display(path)}", advice=RETRAIN)
+    try:
+        yield found
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"expected {one_line(error):.60} of every label in {display(path)}, it is missing; {RETRAIN}"
+        ) from error
 
 
 def lexical(device: torch.device) -> Scorer:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from emolib.base.errors import UserError
+from emolib.base import files
+from emolib.base.errors import UserError, one_line, shown
 from emolib.base.paths import display
 from emolib.base.store import digest, sha256_of
 
+RETRAIN = "restore it from the repository or run `emolib train-scorers`"
 COMPUTATION = 1  # raised when the same files would give other numbers
 # Words with their inner apostrophes, runs of ! and ?, and every other sign by itself (emoji, dots, quotation marks).
 TOKEN = r"\w+(?:['’]\w+)*|[!?]+|[^\w\s]"
@@ -70,11 +72,12 @@ class NgramModel:
     def read(cls, folder: Path, name: str) -> NgramModel:
         """Raises `UserError` where a file is missing or does not fit the other."""
         tensors_file, vocabulary_file = folder / f"{name}.safetensors", folder / f"{name}.vocabulary.json"
-        for path in (tensors_file, vocabulary_file):
-            if not path.is_file():
-                raise UserError(f"expected the trained scorer {display(path)}, found none; run `emolib train-scorers`")
-        tensors = load_file(tensors_file)
-        grams = json.loads(vocabulary_file.read_text(encoding="utf-8"))
+        tensors = read_tensors(tensors_file, {"weights": 2, "bias": 1, "idf": 1})
+        grams = files.read_json(
+            vocabulary_file, kind=list, name=f"the trained scorer {display(vocabulary_file)}", advice=RETRAIN
+        )
+        if not all(isinstance(gram, str) for gram in grams) or len(set(grams)) < len(grams):
+            raise UserError(f"expected distinct n-grams in {display(vocabulary_file)}, got others; {RETRAIN}")
         if len(grams) != len(tensors["weights"]):
             raise UserError(
                 f"{display(vocabulary_file)} has {len(grams)} n-grams, {display(tensors_file)} weights for "
@@ -83,6 +86,25 @@ class NgramModel:
         words = _with_frequencies({gram: i for i, gram in enumerate(grams)}, tensors["idf"])
         version = digest([COMPUTATION, sha256_of(tensors_file), sha256_of(vocabulary_file)])
         return cls(words, tensors["weights"].astype(np.float32), tensors["bias"].astype(np.float32), version)
+
+
+def read_tensors(path: Path, axes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The tensors of a trained scorer, checked for their names and numbers of axes.
+
+    Raises:
+        UserError: the file is missing or holds something else.
+    """
+    data = files.read_bytes(path, name=f"the trained scorer {display(path)}", advice=RETRAIN)
+    try:
+        tensors = load(data)
+    except Exception as error:  # what the library says to a broken file has no common type
+        raise UserError(
+            f"expected tensors in {display(path)}, got others ({one_line(error):.200}); {RETRAIN}"
+        ) from error
+    found = {name: values.ndim for name, values in tensors.items()}
+    if found != dict(axes):
+        raise UserError(f"expected tensors and axes {dict(axes)} in {display(path)}, got {shown(found)}; {RETRAIN}")
+    return tensors
 
 
 def _with_frequencies(vocabulary: dict[str, int], idf: np.ndarray) -> TfidfVectorizer:

@@ -7,7 +7,6 @@ and neutral (comments with labels of several groups, or ambiguous ones, are left
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
@@ -18,9 +17,11 @@ import torch
 from scipy.special import softmax
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
+from emolib.base.files import read_json
 from emolib.base.paths import display, params_folder
 from emolib.base.store import digest
+from emolib.scoring.ngrams import RETRAIN
 from emolib.scoring.scorer import Scorer
 
 COMPUTATION = 1  # raised when the same mapping would give other numbers
@@ -45,9 +46,14 @@ def class_features(compound: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _mapping() -> dict[str, list]:
     path = params_folder("scorers") / "sentiment.json"
-    if not path.is_file():
-        raise UserError(f"expected the fitted mapping {display(path)}, found none; run `emolib train-scorers`")
-    return json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path, kind=dict, name=f"the fitted mapping {display(path)}", advice=RETRAIN)
+    try:
+        shapes = {name: np.array(found[name], float).shape for name in ("weights", "bias")}
+    except (KeyError, TypeError, ValueError):
+        shapes = {}
+    if shapes != {"weights": (len(CLASSES), 2), "bias": (len(CLASSES),)}:
+        raise UserError(f"expected weights [3, 2] and bias [3] in {display(path)}, got {shown(found)}; {RETRAIN}")
+    return found
 
 
 def vader(device: torch.device) -> Scorer:

@@ -28,6 +28,7 @@ from torch import nn
 
 from emolib.base.config import scorer_settings
 from emolib.base.errors import UserError, shown
+from emolib.base.files import folder_to_fill
 from emolib.base.own_folders import own_folder
 from emolib.base.writing import make_folder, put, writing
 from emolib.scoring import evaluation
@@ -68,6 +69,7 @@ def train_scorers(goemotions: Path, tydip: Path, output: Path, *, say: Say = pri
         UserError: data that is missing or of another form, an output folder that cannot be written.
     """
     settings = TrainingSettings(**scorer_settings("training"))
+    folder_to_fill(output)
     data = {split: read_goemotions(goemotions, split) for split in ("train", "dev")}
     requests = read_tydip(tydip)
     files: dict[str, bytes] = {}

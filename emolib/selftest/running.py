@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.files import file_to_write
 from emolib.base.writing import write_atomically
 from emolib.directions.controls import FAMILIES
 from emolib.selftest.claim_power import CONDITIONS, claim_power
@@ -51,7 +51,7 @@ def run_selftest(
     if repeats < FEWEST:
         raise UserError(f"expected at least {FEWEST} repeats, got {repeats}")
     if seed < 0:
-        raise UserError(f"expected a seed of at least 0, got {seed}")
+        raise UserError(f"expected a seed of at least 0, got {shown(seed)}; give another")
     return _rows(forms, repeats, seed, available_cores() if processes is None else processes)
 
 
@@ -72,16 +72,17 @@ def print_selftest(forms: Sequence[str] | None, *, repeats: int, seed: int, json
     Raises:
         UserError: also where the JSON file's folder does not exist, before anything is measured.
     """
-    if json_file is not None and not Path(json_file).absolute().parent.is_dir():
+    file = None if json_file is None else file_to_write(json_file)
+    if file is not None and not file.parent.is_dir():
         raise UserError(f"expected --json in a folder that exists, got {shown(json_file)}; make the folder first")
     rows = []
     for row in run_selftest(forms or tuple(WIDTHS), repeats=repeats, seed=seed):
         print(row.line(), flush=True)
         rows.append(row)
     print(closing_line(rows, repeats))
-    if json_file is not None:
+    if file is not None:
         found = {"repeats": repeats, "seed": seed, "rows": [row.as_dict() for row in rows]}
-        write_atomically(Path(json_file), (json.dumps(found, indent=1) + "\n").encode())
+        write_atomically(file, (json.dumps(found, indent=1) + "\n").encode())
     return not any(row.met is False for row in rows)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from emolib.base import store
+from emolib.base import files, store
+from emolib.base.errors import shown
 from emolib.engine.memory import BatchShape
 from emolib.engine.planning import largest_useful_batch
 from emolib.models.tokens import encode
@@ -46,4 +47,10 @@ def generation_batch(run: Run, prompts: pd.DataFrame) -> int:
 
 def _known(path: Path) -> list[dict[str, Any]]:
     """What was measured before: where, and how many rows."""
-    return store.read_json(path) if path.is_file() else []
+    if store.read_manifest(path) is None or files.kind_of(path) == "missing":  # none, or what a killed run left
+        return []
+    known = store.read_json(path, kind=list)
+    for entry in known:
+        if not isinstance(entry, dict) or not isinstance(entry.get("rows"), int) or "where" not in entry:
+            raise store.unusable(path, "batch sizes", shown(entry))
+    return known

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emolib.base import store
+from emolib.base.errors import shown
 from emolib.base.parameters import Parameters, StatisticsParameters
 from emolib.base.paths import ResultPaths, display
 from emolib.study.identity import ModelContent, identity, parameters
@@ -67,7 +68,15 @@ class Record:
 
     def artifacts(self) -> dict[Path, str]:
         """The artifacts that the phase made or read, with the sha256 of their files."""
-        return {self._paths.root / name: sha for name, sha in store.read_json(self.path)["artifacts"].items()}
+        named = store.read_json(self.path, kind=dict).get("artifacts")
+        if not isinstance(named, dict) or not all(map(self._is_artifact, named.items())):
+            raise store.unusable(self.path, "artifacts with their sha256", shown(named))
+        return {self._paths.root / name: sha256 for name, sha256 in named.items()}
+
+    def _is_artifact(self, entry: tuple[str, object]) -> bool:
+        """Whether this is the place of an artifact below the profile's folder, and a hash."""
+        name, sha256 = entry
+        return isinstance(sha256, str) and ".." not in name.split("/") and not name.startswith("/")
 
     def artifacts_are_there(self) -> bool:
         """Whether every artifact of the finished phase is still there; their bytes are read.

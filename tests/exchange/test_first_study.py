@@ -507,8 +507,10 @@ def test_parts_that_do_not_fit_are_named(case: str, tmp_path: Path) -> None:
 def test_another_object_is_named(tmp_path: Path) -> None:
     assert "found a list" in refusal(stored(tmp_path, [1]))
     assert "found a dict without residual_stream" in refusal(stored(tmp_path, {"a": 1}))
-    with pytest.raises(UserError, match="found no such file"):
+    with pytest.raises(UserError, match="it is a folder"):
         read_old_pickle(tmp_path)
+    with pytest.raises(UserError, match="found no such file"):
+        read_old_pickle(tmp_path / "none.pkl")
 
 
 # --- real old files
