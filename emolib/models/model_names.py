@@ -55,7 +55,7 @@ def local_folder(name: object) -> Path | None:
     (None, None)
     >>> local_folder("./runs/model.gguf")
     Traceback (most recent call last):
-    emolib.base.errors.UserError: expected a model folder, got './runs/model.gguf': ...
+    emolib.base.errors.UserError: expected a model folder, got './runs/model.gguf'; there is no such file, ...
     """
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"expected a model's name, hub id or folder, got {shown(name)}; `emolib models` lists names")
