@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 from numpy.typing import DTypeLike
 
-from emolib.base import arguments, store
+from emolib.base import arguments, store, tensor_files
 from emolib.base.errors import UserError, shown
 from emolib.base.signatures import told
 
@@ -173,14 +173,14 @@ class StoredActivations:
         return {site: tuple(layers) for site, layers in sites.items()}
 
     @contextlib.contextmanager
-    def _opened(self, site: str, layer: int) -> Iterator[store.TensorView]:
+    def _opened(self, site: str, layer: int) -> Iterator[tensor_files.TensorView]:
         sites = self.sites
         if (site, layer) not in self._files:
             have = "; ".join(f"{name} {_listed(layers)}" for name, layers in sites.items())
             raise UserError(
                 f"layer {layer} of {site} at position {shown(self.position)} is not stored; stored are {have}"
             )
-        with store.open_tensors(self._files[site, layer]) as view:
+        with tensor_files.open_tensors(self._files[site, layer]) as view:
             yield view
 
     def layer(self, site: str, layer: int) -> Float[np.ndarray, " row *width"]:
@@ -247,7 +247,7 @@ class StoredActivations:
             raise UserError(f"expected stored layers of {site} at position {shown(self.position)}, found none")
         return out
 
-    def _of_texts(self, view: store.TensorView, name: str, layer: int, size: int) -> np.ndarray:
+    def _of_texts(self, view: tensor_files.TensorView, name: str, layer: int, size: int) -> np.ndarray:
         values = view.get_tensor(name, axes=1)
         if len(values) != size:
             wanted = f"{size} {name} for the texts of {TEXTS}"
@@ -257,7 +257,7 @@ class StoredActivations:
     def _depth(self) -> int:
         """Blocks of the model, as every file says."""
         path = next(iter(self._files.values()))
-        with store.open_tensors(path) as view:
+        with tensor_files.open_tensors(path) as view:
             said = view.said("n_layers")
         if not said.isdecimal() or len(said) > 6:
             raise store.unusable(path, "a number of layers", shown(said))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emolib.base import arguments, store
+from emolib.base import arguments, store, tensor_files
 from emolib.data.activations import (
     TEXTS,
     StoredActivations,
@@ -66,7 +66,7 @@ def store_activations(
         path: {"model": lm.spec.name, "revision": lm.revision, "n_layers": str(lm.n_layers)} for path in files.values()
     }
     identities = {path: matched(part) if matched else {} for part, path in files.items()}
-    with store.tensor_files(shapes, identities, metadata=about, recorded=recorded) as open_files:
+    with tensor_files.tensor_files(shapes, identities, metadata=about, recorded=recorded) as open_files:
         for part, path in files.items():
             open_files[path].put("offsets", 0, texts.offsets(part))
 

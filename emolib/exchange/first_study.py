@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emolib.base import files, store
+from emolib.base import files, store, tensor_files
 from emolib.base.errors import UserError, shown
 from emolib.base.own_folders import own_folder
 from emolib.base.writing import writing
@@ -58,7 +58,7 @@ def import_pickle(source: str | Path, output: str | Path, *, position: str = "al
         about = {"model": str(old.metadata.get("model_name") or "model"), "revision": "first study"}
         about["n_layers"] = str(old.n_layers)
         for site, layer, tensors in _tensors(old, position):
-            store.write(layer_file(place, position, site, layer), store.tensor_bytes(tensors, about), matched)
+            store.write(layer_file(place, position, site, layer), tensor_files.tensor_bytes(tensors, about), matched)
     return old
 
 
@@ -143,7 +143,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _samples(path: Path) -> list[np.ndarray]:
-    with store.open_tensors(path) as view:
+    with tensor_files.open_tensors(path) as view:
         values, offsets = view.get_tensor("values", 2), view.get_tensor("offsets", 1)
     if not len(offsets) or offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
         raise store.unusable(path, "offsets of all rows", f"{shown(offsets.tolist())} for {len(values)} rows")

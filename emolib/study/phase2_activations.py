@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from emolib.base import store
+from emolib.base import store, tensor_files
 from emolib.base.errors import UserError
 from emolib.data.activations import TEXTS, Activations, StoredActivations, layer_file
 from emolib.data.keywords import keyword_digest
@@ -138,7 +138,7 @@ def storage_table(run: Run) -> pd.DataFrame:
             if not chosen:  # the final residual's layer alone
                 continue
             path = layer_file(run.paths.activations(), position, site, chosen[0])
-            with store.open_tensors(path) as view:
+            with tensor_files.open_tensors(path) as view:
                 part = view.get_slice("values")
                 shape, kind = part.get_shape(), part.get_dtype()
                 texts_held = int((np.diff(view.get_tensor("offsets")) > 0).sum())

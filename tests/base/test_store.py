@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load as load_tensors
 
-from emolib.base import store
+from emolib.base import store, tensor_files
 from emolib.base.errors import UserError
 
 TABLE = pd.DataFrame({"layer": [0, 1], "value": [0.5, float("nan")]})
@@ -78,13 +78,13 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path):
 def test_tables_and_tensors_give_the_same_bytes_twice():
     assert store.table_bytes(TABLE) == store.table_bytes(TABLE.copy())
     tensors = {"b": np.ones((2, 3), np.float32), "a": np.arange(3)}
-    assert store.tensor_bytes(tensors) == store.tensor_bytes(dict(reversed(tensors.items())))
+    assert tensor_files.tensor_bytes(tensors) == tensor_files.tensor_bytes(dict(reversed(tensors.items())))
 
 
 def test_tensors_are_read_one_at_a_time(tmp_path):
     path = tmp_path / "t.safetensors"
-    store.write(path, store.tensor_bytes({"x": np.arange(4.0), "y": np.zeros(2)}), {})
-    with store.open_tensors(path) as view:
+    store.write(path, tensor_files.tensor_bytes({"x": np.arange(4.0), "y": np.zeros(2)}), {})
+    with tensor_files.open_tensors(path) as view:
         assert sorted(view.keys()) == ["x", "y"]
         np.testing.assert_array_equal(view.get_tensor("x"), np.arange(4.0))
 
@@ -118,7 +118,9 @@ def test_a_second_run_is_told_and_a_killed_one_frees_the_lock(tmp_path):
 def test_the_same_tensors_with_metadata_give_the_same_bytes_every_time():
     given = {"vector/anger": np.arange(6, dtype=np.float32).reshape(2, 3), "count": np.array([1, 2])}
     about = {"model": "m", "revision": "r", "emotions": "anger", "語": "怒り"}
-    written = {store.tensor_bytes(given, dict(sorted(about.items(), reverse=turn % 2 == 1))) for turn in range(16)}
+    written = {
+        tensor_files.tensor_bytes(given, dict(sorted(about.items(), reverse=turn % 2 == 1))) for turn in range(16)
+    }
     assert len(written) == 1
     held = load_tensors(written.pop())
     assert all(np.array_equal(held[name], values) for name, values in given.items())

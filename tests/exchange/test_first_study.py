@@ -24,7 +24,7 @@ import torch
 from tiny import encode, plain_network
 from torch import nn
 
-from emolib.base import store
+from emolib.base import store, tensor_files
 from emolib.base.errors import UserError
 from emolib.data.activations import StoredActivations
 from emolib.engine.extraction import extract_activations
@@ -608,7 +608,7 @@ def test_all_positions_are_one_file_per_site_and_layer(tmp_path: Path) -> None:
     assert tensors == [f"mlp_out_layer{i:03d}.safetensors" for i in range(2)] + [
         f"resid_pre_layer{i:03d}.safetensors" for i in range(3)
     ]
-    with store.open_tensors(tmp_path / "new" / "all" / "resid_pre_layer001.safetensors") as view:
+    with tensor_files.open_tensors(tmp_path / "new" / "all" / "resid_pre_layer001.safetensors") as view:
         assert view.get_tensor("offsets").tolist() == [0, 3, 4, 9]
         np.testing.assert_array_equal(view.get_tensor("values"), np.concatenate(value["residual_stream"][1]))
         assert view.get_tensor("values").dtype == np.float16

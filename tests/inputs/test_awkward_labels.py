@@ -16,7 +16,7 @@ from planted_runs import opened_run, written
 from refusals import Place, Refusal, refused, refused_call
 
 import emolib
-from emolib.base import paths, store
+from emolib.base import paths, store, tensor_files
 from emolib.base.labels import spelled
 from emolib.base.paths import LONGEST_NAME, ResultPaths, inside, name_part
 from emolib.data.dataset import prompt_files
@@ -327,10 +327,10 @@ def test_awkward_labels_pass_through_phases_1_to_3(
     assert list(dict.fromkeys(fitting.norms(run, "mean")["emotion"])) == [AWKWARD[e] for e in list(AWKWARD)[:3]]
     # the table of all models, beside another model's vectors
     source = run.paths.vectors("mean")
-    with store.open_tensors(source) as view:
+    with tensor_files.open_tensors(source) as view:
         tensors = {name: view.get_tensor(name) for name in view.keys()}  # noqa: SIM118
         about = {"model": "second", "revision": "1", "emotions": view.said("emotions")}
-    store.write(run.paths.of_model("second").vectors("mean"), store.tensor_bytes(tensors, about), {})
+    store.write(run.paths.of_model("second").vectors("mean"), tensor_files.tensor_bytes(tensors, about), {})
     table = cross_model.cross_model(run)
     assert set(table["emotion"]) == {AWKWARD[e] for e in ("gratitude", "anger", "apology")}
     assert np.allclose(table["cosine"], 1)

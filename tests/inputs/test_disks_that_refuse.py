@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from refusals import Place, one_good_line
 
-from emolib.base import paths, store, writing
+from emolib.base import paths, store, tensor_files, writing
 from emolib.base.errors import UserError
 from emolib.pipeline.site import run_sphinx
 from emolib.scoring.cache import ScoreCache
@@ -84,7 +84,7 @@ def write_artifact(folder: Path, value: int) -> None:
 
 def write_tensors(folder: Path, value: int) -> None:
     wanted = {folder / "a" / f"{name}.safetensors": SHAPES for name in ("one", "two")}
-    with store.tensor_files(wanted, {path: {"value": value} for path in wanted}) as files:
+    with tensor_files.tensor_files(wanted, {path: {"value": value} for path in wanted}) as files:
         for file in files.values():
             file.put("values", 0, np.full((4, 3), value, np.float32))
             file.put("offsets", 0, np.arange(5))
@@ -189,7 +189,7 @@ def test_data_that_the_system_takes_in_parts_arrive_whole(results: Path, monkeyp
     write_artifact(results, 123456789)
     write_tensors(results, 3)
     assert store.read_json(results / "a" / "t.json") == 123456789
-    with store.open_tensors(results / "a" / "two.safetensors") as view:
+    with tensor_files.open_tensors(results / "a" / "two.safetensors") as view:
         assert (view.get_tensor("values") == 3).all()
 
 
@@ -228,7 +228,7 @@ def test_what_killed_writers_left_is_swept_and_what_is_being_written_stays(resul
     with writing.staged(results / "quick" / "t.json", b"whole") as temporary:
         writing.sweep(results)
         assert temporary.read_bytes() == b"whole" and not left.exists() and kept.exists()
-    with store.tensor_files({results / "t.safetensors": SHAPES}, {results / "t.safetensors": {}}) as files:
+    with tensor_files.tensor_files({results / "t.safetensors": SHAPES}, {results / "t.safetensors": {}}) as files:
         writing.sweep(results)
         for file in files.values():
             file.put("values", 0, np.zeros((4, 3), np.float32))

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from refusals import Place, Refusal, refused, refused_call
 
-from emolib.base import files, paths, store, variants
+from emolib.base import files, paths, store, tensor_files, variants
 from emolib.base.errors import UserError
 from emolib.base.parameters import resolve
 from emolib.data.activations import StoredActivations, layer_file, row_offsets
@@ -134,7 +134,7 @@ def test_a_table_with_the_right_hash_and_another_content_is_told(tmp_path: Path,
 def tensors(**changes: Any) -> bytes:
     values = {"values": np.ones((1, 4), np.float32), "offsets": np.array([0, 1]), "token_norms": np.ones(3, np.float32)}
     kept = {name: value for name, value in (values | changes).items() if value is not None}
-    return store.tensor_bytes(kept, {"model": "m", "revision": "r", "n_layers": "0"})
+    return tensor_files.tensor_bytes(kept, {"model": "m", "revision": "r", "n_layers": "0"})
 
 
 def header(text: str) -> bytes:
@@ -154,7 +154,7 @@ NO_TENSORS = {
     "no values": tensors(values=None),
     "no offsets": tensors(offsets=None),
     "no norms": tensors(token_norms=None),
-    "no header beside the tensors": store.tensor_bytes({"values": np.ones((1, 4)), "offsets": np.array([0, 1])}),
+    "no header beside the tensors": tensor_files.tensor_bytes({"values": np.ones((1, 4)), "offsets": np.array([0, 1])}),
     "values of one axis": tensors(values=np.ones(4, np.float32)),
     "a single number": tensors(values=np.float32(1)),
     "more rows than texts": tensors(values=np.ones((5, 4), np.float32)),

@@ -26,11 +26,11 @@ COMMAND = ["run", "--profile", "baseline_smoke", "--phase", "phase1", "-p", "neu
 CELL = """
 import os, pathlib, time
 import numpy as np
-from emolib.base import store
+from emolib.base import store, tensor_files
 results = pathlib.Path(os.environ["EMOLIB_RESULTS"]) / "baseline_smoke"
 store.write(results / "finished.json", b"1", {})
 shape = {results / "half.safetensors": {"values": ("float32", (4,))}}
-with store.tensor_files(shape, {path: {} for path in shape}):
+with tensor_files.tensor_files(shape, {path: {} for path in shape}):
     pathlib.Path(os.environ["BEGUN"]).touch()
     while os.path.exists(os.environ["HOLD"]):
         np.linalg.svd(np.ones((700, 700)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emolib.base import store
+from emolib.base import store, tensor_files
 from emolib.directions.vectors import cosine
 from emolib.study.phase3_vectors import fitting
 from emolib.study.run import Run
@@ -43,7 +43,7 @@ def cross_model(run: Run) -> pd.DataFrame:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    with store.open_tensors(path) as view:
+    with tensor_files.open_tensors(path) as view:
         named = [name for name in list(view.keys()) if name.startswith(VECTOR)]
         emotions = fitting.parted(view.said("emotions"), [name.removeprefix(VECTOR) for name in named])
         return {e: view.get_tensor(f"{VECTOR}{e}") for e in emotions}

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
-from emolib.base import store
+from emolib.base import store, tensor_files
 from emolib.data.activations import Activations
 from emolib.directions.stability import split_half_stability
 from emolib.directions.vector_tables import cosine_table, distance_table, norm_table
@@ -94,8 +94,8 @@ def vectors(run: Run, position: str, *, style: str = "all") -> EmotionVectors:
     tensors |= {f"discriminant/{e}": fitted.discriminants[e].astype(np.float32) for e in fitted}
     tensors |= {"neutral_norms": fitted.neutral_norms.astype(np.float32), "pooled_sd": fitted.pooled_sd}
     about = {"model": fitted.model, "revision": fitted.revision, "emotions": joined(fitted.emotions)}
-    path = run.artifacts.obtain(run.paths.vectors(name), matched, lambda: store.tensor_bytes(tensors, about))
-    with store.open_tensors(path) as view:
+    path = run.artifacts.obtain(run.paths.vectors(name), matched, lambda: tensor_files.tensor_bytes(tensors, about))
+    with tensor_files.open_tensors(path) as view:
         read = {kind: {e: view.get_tensor(f"{kind}/{e}") for e in fitted} for kind in _KINDS}
         return EmotionVectors(
             values=read["vector"],

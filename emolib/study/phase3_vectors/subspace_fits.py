@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from emolib.base import store
+from emolib.base import store, tensor_files
 from emolib.directions.subspace_choice import choose_k
 from emolib.directions.subspace_null import overlap_excess
 from emolib.directions.subspaces import Subspaces, fit_subspaces, pca_overlap_table, subspace_stability
@@ -29,8 +29,8 @@ def subspaces(run: Run, position: str = "mean") -> Subspaces:
     parts = {"basis": fitted.bases, "target": fitted.targets, "neutral": fitted.neutrals, "share": fitted.shares}
     tensors = {f"{part}/{e}": np.ascontiguousarray(values[e]) for part, values in parts.items() for e in fitted}
     matched = {**fitting.inputs(run, position), "k": k, "texts": store.digest(train.texts["id"].tolist())}
-    path = run.artifacts.obtain(run.paths.subspaces(position), matched, lambda: store.tensor_bytes(tensors))
-    with store.open_tensors(path) as view:
+    path = run.artifacts.obtain(run.paths.subspaces(position), matched, lambda: tensor_files.tensor_bytes(tensors))
+    with tensor_files.open_tensors(path) as view:
         read = {part: {e: view.get_tensor(f"{part}/{e}") for e in fitted} for part in parts}
     return Subspaces(
         read["basis"], read["target"], read["neutral"], read["share"], fitted.model, fitted.revision, position

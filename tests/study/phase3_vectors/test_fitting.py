@@ -12,7 +12,7 @@ import pytest
 from planted_runs import in_two_styles, vectors_run, without_triggers, written
 from sklearn.metrics import roc_auc_score
 
-from emolib.base import store
+from emolib.base import store, tensor_files
 from emolib.directions.vectors import VARIANTS, fit_emotion_vectors, projection_direction
 from emolib.report.ja import phase3
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
@@ -112,7 +112,7 @@ def test_vectors_come_from_the_file_and_not_from_the_fit(run, planted, saved, mo
     twice = replace(fitted, values=dict.fromkeys(words.EMOTIONS, first * 2))
     monkeypatch.setattr(fitting, "_fitted", lambda *given: twice)
     np.testing.assert_array_equal(fitting.vectors(again, "mean").values["anger"], first)
-    with store.open_tensors(path) as view:
+    with tensor_files.open_tensors(path) as view:
         names = view.keys()
     assert {name.split("/")[0] for name in names} == {
         "vector",
@@ -126,8 +126,8 @@ def test_vectors_come_from_the_file_and_not_from_the_fit(run, planted, saved, mo
 def test_a_view_of_an_array_is_stored_as_it_reads(tmp_path):
     values = np.arange(20, dtype=np.float32).reshape(5, 4)
     views = {"rows": values[::2], "columns": values[:, 1], "turned": values.T, "plain": values, "one": np.float32(3)}
-    store.write(tmp_path / "views.safetensors", store.tensor_bytes(views), {})
-    with store.open_tensors(tmp_path / "views.safetensors") as view:
+    store.write(tmp_path / "views.safetensors", tensor_files.tensor_bytes(views), {})
+    with tensor_files.open_tensors(tmp_path / "views.safetensors") as view:
         for name, expected in views.items():
             np.testing.assert_array_equal(view.get_tensor(name), expected)
 
@@ -423,12 +423,12 @@ def rotated(planted: Planted) -> np.ndarray:
 
 def copy_of(source: Path, target: Path, model: str, turn: np.ndarray) -> None:
     """Another model's file: the same vectors in coordinates turned by an orthogonal matrix."""
-    with store.open_tensors(source) as view:
+    with tensor_files.open_tensors(source) as view:
         names = view.keys()
         tensors = {name: view.get_tensor(name) for name in names}
         about = {"revision": view.said("revision"), "emotions": view.said("emotions"), "model": model}
     turned = {k: (v @ turn).astype(np.float32) if k.startswith("vector/") else v for k, v in tensors.items()}
-    store.write(target, store.tensor_bytes(turned, about), {"step": 1})
+    store.write(target, tensor_files.tensor_bytes(turned, about), {"step": 1})
 
 
 @pytest.fixture
@@ -481,10 +481,10 @@ def test_two_runs_of_models_of_one_width_are_compared_and_others_are_not(alone, 
 
 
 def test_layers_of_models_of_unlike_depth_are_paired_by_relative_depth(alone, planted):
-    with store.open_tensors(alone.paths.vectors("mean")) as view:
+    with tensor_files.open_tensors(alone.paths.vectors("mean")) as view:
         tensors = {f"vector/{e}": view.get_tensor(f"vector/{e}")[::2] for e in words.EMOTIONS}
         about = {"revision": view.said("revision"), "emotions": view.said("emotions"), "model": "shallow"}
-    store.write(beside(alone, "shallow"), store.tensor_bytes(tensors, about), {"step": 1})
+    store.write(beside(alone, "shallow"), tensor_files.tensor_bytes(tensors, about), {"step": 1})
     table = cross_model.cross_model(alone)
     assert table.drop_duplicates("layer_a")[["layer_a", "layer_b"]].to_numpy().tolist() == [
         [0, 0],
