@@ -36,14 +36,23 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     assert again.stdout.count("done already") == 5
     assert emolib(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 5
     assert emolib(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 5
-
-    timing = tmp_path / "results/baseline_smoke/variants" / name / "timing/phase_timings.jsonl"
-    commands = [json.loads(line)["command"] for line in timing.read_text().splitlines()]
-    made = {key: data for key, data in everything(tmp_path, variants=True).items() if key.endswith(".parquet")}
     deleted = emolib(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", name)
     assert deleted.stdout.count("removed") == 2 and everything(tmp_path, variants=True) == {}
-    words = shlex.split(commands[0])
+    assert everything(tmp_path, variants=False) == profile
+
+
+def test_the_printed_command_makes_a_deleted_variant_again(smoke, tmp_path):
+    shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
+    profile = everything(tmp_path, variants=False)
+    run = ["run", "--profile", "baseline_smoke", "--phase", "phase1", "-p", "near_duplicate=70", "-p", "n_folds=3"]
+    assert emolib(tmp_path, *run).returncode == 0
+    (folder,) = (tmp_path / "results/baseline_smoke/variants").iterdir()
+    (line,) = (folder / "timing/phase_timings.jsonl").read_text().splitlines()
+    made = {key: data for key, data in everything(tmp_path, variants=True).items() if key.endswith(".parquet")}
+    emolib(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", folder.name)
+    assert made and everything(tmp_path, variants=True) == {}
+    words = shlex.split(json.loads(line)["command"])
     assert words[:2] == ["emolib", "run"] and emolib(tmp_path, *words[1:]).returncode == 0
     found = everything(tmp_path, variants=True)
-    assert made and {key: found[key] for key in made} == made
+    assert {key: found[key] for key in made} == made
     assert everything(tmp_path, variants=False) == profile
