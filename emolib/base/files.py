@@ -195,9 +195,9 @@ def file_to_write(output: str | Path, *, apart_from: Path | None = None) -> Path
 
     >>> file_to_write("results/new.jsonl").name
     'new.jsonl'
-    >>> file_to_write("docs")
+    >>> file_to_write(".")
     Traceback (most recent call last):
-    emolib.base.errors.UserError: expected a file to write, 'docs' is a folder; name a file in it
+    emolib.base.errors.UserError: expected a file to write, '.' is a folder; name a file in it
     """
     path = _checked_name(output, "file")
     found = kind_of(path)

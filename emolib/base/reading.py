@@ -96,7 +96,7 @@ def as_text(value: Any) -> str:
     """The text that `read_as` reads as this value, as a command line gives it.
 
     >>> as_text("no"), as_text((0.2, 0.3)), as_text(True), as_text(["mean"])
-    ('no', '0.2,0.3', 'true', 'mean')
+    ('no', '0.2,0.3', 'true', '[mean]')
     """
     if isinstance(value, tuple | list):
         return ",".join(map(as_text, value)) if len(value) > 1 else f"[{','.join(map(as_text, value))}]"

@@ -11,7 +11,6 @@ import csv
 import json
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -22,6 +21,7 @@ from emolib.base import arguments, paths
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.files import file_to_write
 from emolib.base.labels import cleaned, folded
+from emolib.base.notices import notice
 from emolib.base.signatures import told
 from emolib.base.store import write_atomically
 from emolib.data.completion import FIELDS, ON_CONFLICT, SPLITS, completed
@@ -87,7 +87,7 @@ def _label(neutral: str) -> str:
 
 def _tell(notes: Sequence[str]) -> None:
     for note in notes:
-        warnings.warn(note, DatasetWarning, stacklevel=3)
+        notice(note, DatasetWarning)
 
 
 def _locate(path: str | Path | None) -> Path:

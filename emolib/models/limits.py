@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from emolib.base.errors import UserError, shown
+from emolib.base.notices import notice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -113,8 +113,7 @@ def check_length(lm: LanguageModel, length: int, n_new: int, what: str) -> None:
         )
     if limits.trained is not None and fed > limits.trained and not lm.worked_out.warned_of_length:
         lm.worked_out.warned_of_length = True
-        warnings.warn(
+        notice(
             f"{lm.spec.name} was trained on texts of up to {limits.trained} tokens, {told}: what it says beyond them "
-            "may mean little",
-            stacklevel=2,
+            "may mean little"
         )

@@ -37,6 +37,12 @@ with tensor_files.tensor_files(shape, {path: {} for path in shape}):
 """
 
 
+def as_in_a_terminal() -> None:
+    """Lets signals act in the new process: a test run in the background hands on that they are ignored."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass
 class Study:
     """A copy of the repository whose first phase waits, and a command that runs there."""
@@ -71,6 +77,7 @@ class Study:
             text=True,
             env=self.environment,
             start_new_session=True,
+            preexec_fn=as_in_a_terminal,
         )
 
     def computing(self) -> subprocess.Popen[str]:

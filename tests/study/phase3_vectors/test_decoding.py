@@ -214,7 +214,7 @@ def test_without_the_corpus_nothing_is_measured_and_the_report_says_so(planted, 
 
 def test_a_corpus_without_its_labels_is_told(planted, saved, run, corpus):
     (corpus / "labels.txt").unlink()
-    with pytest.raises(UserError, match=r"expected GoEmotions' labels.txt") as caught:
+    with pytest.raises(UserError, match=r"expected GoEmotions' labels at .*labels.txt") as caught:
         decoding.corpus_correlations(vectors_run(planted.lm, saved, corpus=str(corpus)), at_layer(3))
     assert "\n" not in str(caught.value)
 

@@ -131,9 +131,8 @@ def test_with_folds_every_scenario_is_tested_once_and_held_apart(folded):
 
 @pytest.mark.parametrize("folds", [1, 2, 99])
 def test_folds_that_leave_nothing_to_train_on_are_refused_in_one_line(planted, saved, elsewhere, folds):
-    run = steering_run(planted.lm, saved, **{**FEW, "folds": folds})
     with pytest.raises(UserError, match="folds") as found:
-        design.parts(run)
+        design.parts(steering_run(planted.lm, saved, **{**FEW, "folds": folds}))
     assert "\n" not in str(found.value)
 
 
