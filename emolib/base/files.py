@@ -197,7 +197,7 @@ def file_to_write(output: str | Path, *, apart_from: Path | None = None) -> Path
     'new.jsonl'
     >>> file_to_write(".")
     Traceback (most recent call last):
-    emolib.base.errors.UserError: expected a file to write, '.' is a folder; name a file in it
+    emolib.base.errors.UserError: expected a name for the file to write, got '.'; name one
     """
     path = _checked_name(output, "file")
     found = kind_of(path)
