@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from emolib.base.characters import say
+from emolib.base.command_lines import StrictCommand, decimal
 from emolib.base.errors import LONGEST_MESSAGE, UserError, one_line, shown
 from emolib.base.interrupts import stoppable
 from emolib.base.shell import command
@@ -31,6 +33,7 @@ READ_NO_FURTHER = 141  # as a shell has it of a program whose reader has gone
 MISUSE: type[typer.BadParameter] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
+NUMBER: dict[str, Any] = {"parser": decimal, "metavar": "INTEGER"}
 
 Profile = Annotated[str, typer.Option(help="A name in params/profiles/.")]
 Model = Annotated[str, typer.Option(help="A name in params/models/, a hub id, or a local folder.")]
@@ -55,7 +58,7 @@ def _parsed(settings: list[str] | None, layers: str | None = None) -> dict[str, 
     return values
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def run(
     profile: Profile = "quick",
     model: Model = "smollm2_135m",
@@ -69,10 +72,10 @@ def run(
     from emolib.pipeline.phases import run_phases
 
     for report in run_phases(profile, model, phases=phase, parameters=_parsed(param, layers), force=force):
-        print(display(report))
+        say(display(report))
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def status(
     profile: Profile = "quick", model: Model = "smollm2_135m", param: Settings = None, variant: VariantName = None
 ) -> None:
@@ -81,10 +84,10 @@ def status(
     from emolib.pipeline.phases import status as phase_status
 
     for row in phase_status(profile, model, _parsed(param), variant=variant):
-        print(f"{row.phase}  {row.state:8}{display(row.report) if row.report.exists() else ''}".rstrip())
+        say(f"{row.phase}  {row.state:8}{display(row.report) if row.report.exists() else ''}".rstrip())
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def variants(
     profile: Profile = "quick",
     delete: Annotated[str | None, typer.Option(help="Remove this one, its results and its reports.")] = None,
@@ -97,22 +100,22 @@ def variants(
     load_profile(profile)
     if delete is not None:
         for folder, size in kept.delete(profile, delete):
-            print(f"removed {display(folder)} ({size / 2**20:.1f} MiB)")
+            say(f"removed {display(folder)} ({size / 2**20:.1f} MiB)")
         return
     for name in kept.names(profile):
         finished = kept.finished(profile, name)
         models = "; ".join(f"{model}: {' '.join(phases)}" for model, phases in finished.items()) or "nothing finished"
         size = sum(map(kept.size, kept.folders(profile, name)))
-        print(f"{name}  {kept.find(profile, name).described()}  [{models}]  {size / 2**20:.1f} MiB")
+        say(f"{name}  {kept.find(profile, name).described()}  [{models}]  {size / 2**20:.1f} MiB")
 
 
-@app.command("build-dataset")
+@app.command("build-dataset", cls=StrictCommand)
 def build_dataset(
     source: Annotated[str, typer.Argument(help="A .csv, .tsv, .jsonl or .json file with text and emotion.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The JSONL file to write.")],
     labels: Annotated[str | None, typer.Option(help='The allowed labels: joy,"calm, quiet",neutral.')] = None,
     neutral: Annotated[str, typer.Option(help="The label the others are compared with.")] = "neutral",
-    seed: Annotated[int, typer.Option(help="Of the split, where the file gives none.")] = 0,
+    seed: Annotated[int, typer.Option(**NUMBER, help="Of the split, where the file gives none.")] = 0,
     on_conflict: Annotated[
         str, typer.Option(help="A text under several labels: error refuses it, drop leaves it out.")
     ] = "error",
@@ -126,10 +129,10 @@ def build_dataset(
     _tell(notes)
     counted = [f"{name} {count}" for name, count in table["emotion"].value_counts(sort=False).items()]
     counts = one_line(", ".join([*counted[:40], *(["…"] if len(counted) > 40 else [])]))
-    print(f"{len(table)} texts of {table['scenario'].nunique()} scenarios written ({counts})")
+    say(f"{len(table)} texts of {table['scenario'].nunique()} scenarios written ({counts})")
 
 
-@app.command("import-pickle")
+@app.command("import-pickle", cls=StrictCommand)
 def import_pickle(
     source: Annotated[str, typer.Argument(help="A pickle (or torch.save file) with activations of the first study.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The folder to make.")],
@@ -140,12 +143,12 @@ def import_pickle(
 
     old = convert(source, output, position=position)
     sites = ", ".join(f"{site} {len(layers)} layers" for site, layers in old.sites.items())
-    print(f"{len(old.labels)} texts written ({sites}, d_model {old.d_model}, {old.not_finite} values not finite)")
+    say(f"{len(old.labels)} texts written ({sites}, d_model {old.d_model}, {old.not_finite} values not finite)")
     if old.left_out:
-        print(f"left out: {', '.join(old.left_out)}")
+        say(f"left out: {', '.join(old.left_out)}")
 
 
-@app.command("export-pickle")
+@app.command("export-pickle", cls=StrictCommand)
 def export_pickle(
     folder: Annotated[str, typer.Argument(help="A folder that import-pickle made with all positions.")],
     output: Annotated[str, typer.Option("--output", "-o", help="The pickle to write.")],
@@ -153,10 +156,10 @@ def export_pickle(
     """Write imported activations in the first study's layout."""
     from emolib.exchange.first_study import export_pickle as convert
 
-    print(f"{len(convert(folder, output).labels)} texts written")
+    say(f"{len(convert(folder, output).labels)} texts written")
 
 
-@app.command("train-scorers")
+@app.command("train-scorers", cls=StrictCommand)
 def train_scorers(
     goemotions: Annotated[str, typer.Option(help="Folder with GoEmotions' train.tsv, dev.tsv and labels.txt.")],
     tydip: Annotated[str, typer.Option(help="TyDiP's en_train.csv (columns sentence, score).")],
@@ -172,25 +175,24 @@ def train_scorers(
     )
     for way in ("lexical", "encoder", "bundled"):
         found = metrics[f"goemotions_{way}"]
-        print(
-            f"GoEmotions {way:8} dev macro-F1 {found['macro_f1']:.3f}, mean calibration error {found['mean_ece']:.4f}"
-        )
-    print(f"politeness: Spearman {metrics['politeness']['spearman']:.3f} in 5-fold cross-validation")
-    print(f"sentiment: dev accuracy {metrics['sentiment']['accuracy']:.3f}")
+        say(f"GoEmotions {way:8} dev macro-F1 {found['macro_f1']:.3f}, mean calibration error {found['mean_ece']:.4f}")
+    say(f"politeness: Spearman {metrics['politeness']['spearman']:.3f} in 5-fold cross-validation")
+    say(f"sentiment: dev accuracy {metrics['sentiment']['accuracy']:.3f}")
 
 
-@app.command("check-scorers")
+@app.command("check-scorers", cls=StrictCommand)
 def check_scorers(backend: Annotated[str, typer.Option(help="A name in the table of backends.")] = "bundled") -> None:
     """Print the scorers' accuracy on texts that a word list gets wrong."""
     from emolib.scoring.sanity import sanity_accuracy
 
-    print(sanity_accuracy(backend=backend).round(2).to_string(na_rep="-"))
+    for line in sanity_accuracy(backend=backend).round(2).to_string(na_rep="-").splitlines():
+        say(line)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def selftest(
-    repeats: Annotated[int, typer.Option(help="Data sets per share; 200 is the full check.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of models, data sets and control directions.")] = 0,
+    repeats: Annotated[int, typer.Option(**NUMBER, help="Data sets per share; 200 is the full check.")] = 20,
+    seed: Annotated[int, typer.Option(**NUMBER, help="Of models, data sets and control directions.")] = 0,
     form: Annotated[list[str] | None, typer.Option(help="gpt2 or llama; both if not given.")] = None,
     json: Annotated[str | None, typer.Option(help="Also write the table to this file.")] = None,
 ) -> None:
@@ -201,7 +203,7 @@ def selftest(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def models() -> None:
     """List the models that are known by name."""
     from emolib.base.config import model_table
@@ -211,10 +213,10 @@ def models() -> None:
         notes += ["bundled, no network needed"] if spec.bundled else []
         notes += ["gated"] if spec.gated else []
         size = f"{spec.n_layers} layers, d_model {spec.d_model}, {spec.n_heads} heads ({spec.n_kv_heads} KV)"
-        print(f"{spec.name:14} {spec.hub_id:38} {size}{'  [' + '; '.join(notes) + ']' if notes else ''}")
+        say(f"{spec.name:14} {spec.hub_id:38} {size}{'  [' + '; '.join(notes) + ']' if notes else ''}")
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def site(
     profile: Profile = "quick",
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
@@ -223,7 +225,7 @@ def site(
     """Build the browsable pages from the executed reports and print the index's path."""
     from emolib.pipeline.site import build_site
 
-    print(build_site(profile, model, variant=variant) / "index.html")
+    say(build_site(profile, model, variant=variant) / "index.html")
 
 
 def _tell(notes: Sequence[str]) -> None:

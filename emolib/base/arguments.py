@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from emolib.base.characters import NOT_WHOLE, is_whole
 from emolib.base.errors import UserError, nearest, shown
 
 Kind = TypeVar("Kind")
@@ -107,6 +108,8 @@ def text(name: str, value: Any, *, hint: str = "") -> str:
     """
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"expected {name} as a text, got {_told(value)}{hint}")
+    if not is_whole(value):
+        raise UserError(f"{name}: {NOT_WHOLE}, got {shown(value)}{hint}")
     return str(value)
 
 
@@ -144,6 +147,8 @@ def texts(value: Any, name: str = "texts", *, empty: bool = False) -> list[str]:
             what = "" if empty else "non-empty "
             of = "" if name == "texts" else f" of {name}"
             raise UserError(f"expected {what}texts, text {place}{of} is {_told(one)}")
+        if not is_whole(one):
+            raise UserError(f"{NOT_WHOLE}, text {place} of {name} is {shown(one)}; take out the halves of characters")
     return [str(one) for one in found]
 
 

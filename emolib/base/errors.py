@@ -16,6 +16,8 @@ from collections.abc import Iterable
 
 from rapidfuzz import process
 
+from emolib.base.characters import printable
+
 LONGEST_MESSAGE = 600
 LONGEST_VALUE = 80
 MOST_NAMES = 40
@@ -46,7 +48,7 @@ def one_line(message: object) -> str:
     'expected text, got \\\\x1b[2J'
     """
     short = _cut(str(message), 20 * LONGEST_MESSAGE, 2 * LONGEST_MESSAGE)  # before any work is spent on it
-    return _cut(_printable(re.sub(r"\s+", " ", short).strip()), LONGEST_MESSAGE, _END)
+    return _cut(printable(re.sub(r"\s+", " ", short).strip()), LONGEST_MESSAGE, _END)
 
 
 def shown(value: object, longest: int = LONGEST_VALUE) -> str:
@@ -59,7 +61,7 @@ def shown(value: object, longest: int = LONGEST_VALUE) -> str:
         return repr(_cut(value, longest - 2, longest // 3)) if len(value) > longest else repr(value)
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = longest
-    return _cut(_printable(re.sub(r"\s+", " ", short.repr(value))), longest, longest // 3)
+    return _cut(printable(re.sub(r"\s+", " ", short.repr(value))), longest, longest // 3)
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
@@ -68,7 +70,7 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     if not names:
         return "there are none"
     best = process.extractOne(str(name)[:LONGEST_MESSAGE], names)
-    listed = [_printable(_cut(other, LONGEST_VALUE, 20)) for other in itertools.islice(names, MOST_NAMES)]
+    listed = [printable(_cut(other, LONGEST_VALUE, 20)) for other in itertools.islice(names, MOST_NAMES)]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"did you mean {shown(best[0])}? Valid: {', '.join(listed)}{more}"
 
@@ -77,8 +79,3 @@ def _cut(text: str, longest: int, end: int) -> str:
     if len(text) <= longest:
         return text
     return text[: longest - end - len(_GAP)] + _GAP + text[len(text) - end :]
-
-
-def _printable(text: str) -> str:
-    """Control and formatting characters (terminal escapes, text direction, lone surrogates) as their escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LONGEST_NAME = 64
 # no path, nothing a shell or a file system minds; two dashes stand for the / of a hub id in the names of places
 NAME = re.compile(r"(?!.*(--|\.\.))\w([\w.-]*\w)?")
+HUB_ID = re.compile(r"(?!.*(--|\.\.))(\w[\w.-]{0,95}/)?\w[\w.-]{0,95}", re.ASCII)
 TAKEN = frozenset([paths.VARIANTS])  # folders beside those of the models
 
 
@@ -59,8 +60,8 @@ def _check_entry(path: Path, spec: ModelSpec) -> None:
                 f"{kind} {shown(name)} in {where}: expected at most {LONGEST_NAME} letters, digits and single _ . - "
                 f"between them (and not {', '.join(TAKEN)})"
             )
-    if not spec.hub_id.strip():
-        raise UserError(f"hub_id in {where}: expected the model's id on the hub, got an empty text")
+    if not HUB_ID.fullmatch(spec.hub_id):
+        raise UserError(f"hub_id in {where}: expected owner/name as on the hub, got {shown(spec.hub_id)}; correct it")
     if spec.n_kv_heads < 1 or spec.n_heads % spec.n_kv_heads:
         raise UserError(f"n_heads in {where}: expected a multiple of n_kv_heads={spec.n_kv_heads}, got {spec.n_heads}")
     if "head_dim" not in spec.config and (spec.n_heads < 1 or spec.d_model % spec.n_heads):

@@ -21,7 +21,7 @@ T = TypeVar("T")
 MOST_LAYERS = 9_999
 MOST_NEW_TOKENS = 100_000
 LARGEST_SEED = 2**32 - 1  # what numpy and torch both take
-_PART = re.compile(r"\s*([0-9]{1,40})(?:\s*-\s*([0-9]{1,40}))?\s*")
+_PART = re.compile(r"\s*(0|[1-9][0-9]{0,39})(?:\s*-\s*(0|[1-9][0-9]{0,39}))?\s*")
 _LAYERS = "expected layers such as 0-17, 3,5,8 or all"
 
 
@@ -39,6 +39,8 @@ def parse_layers(value: Any) -> Any:
     if isinstance(value, str):
         text = value.strip()
         found = set() if text == "all" else _expanded(text.removeprefix("[").removesuffix("]"))
+    elif isinstance(value, tuple) and len(value) <= MOST_LAYERS + 1 and all(type(layer) is int for layer in value):
+        found = set(value)
     else:
         try:
             found = set(read_as(tuple[int, ...], value))
@@ -112,7 +114,7 @@ Inside = Annotated[float, Field(gt=0, lt=1)]  # a level or a power
 Several = Annotated[tuple[T, ...], AfterValidator(_different), Field(min_length=1)]
 Ascending = Annotated[tuple[T, ...], AfterValidator(_different), AfterValidator(_ascending), Field(min_length=1)]
 
-DataFile = Annotated[Text, Place("file", "a data set", "give a .jsonl or .csv file")]
+DataFile = Annotated[Text, Place("file", "a data set", "give a .csv, .tsv, .jsonl or .json file")]
 CorpusFolder = Annotated[Text, Place("folder", "a corpus", "give the folder of GoEmotions' TSV files")]
 
 Layers = Annotated[

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from emolib.base.characters import NOT_WHOLE, is_whole
 from emolib.base.errors import shown
-from emolib.base.yaml_files import LONGEST_NUMBER, NUMBER, WHOLE, Written, plain_value
+from emolib.base.yaml_files import LONGEST_NUMBER, NUMBER, WHOLE, Written, held_number, plain_value
 
 YES_OR_NO = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 NOTHING = ("null", "none", "~")
@@ -54,6 +55,8 @@ def read_as(kind: Any, value: Any) -> Any:
     value = value.tolist() if hasattr(value, "tolist") else value  # numbers and arrays of numpy
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
         raise ValueError(f"expected at most {LONGEST_TEXT:,} signs")
+    if isinstance(value, str) and not is_whole(value):
+        raise ValueError(NOT_WHOLE)
     if value is None and type(None) in members:
         return None
     if isinstance(value, str) and str not in members:
@@ -151,7 +154,7 @@ def _whole(kind: Any, value: Any) -> Any:
 def _number(kind: Any, value: Any) -> Any:
     if isinstance(value, str):
         text = value.strip()
-        return float(text) if NUMBER.fullmatch(text) and len(text) <= LONGEST_NUMBER else _OTHER
+        return held_number(text) if NUMBER.fullmatch(text) and len(text) <= LONGEST_NUMBER else _OTHER
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _OTHER
     return float(value) if abs(value) < LARGEST else _OTHER  # not-a-number is none either

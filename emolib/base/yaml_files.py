@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from emolib.base import paths
+from emolib.base.characters import is_whole
 from emolib.base.errors import UserError, shown
 
 LONGEST_FILE = 100_000  # bytes; the longest file of the package has 4,000
@@ -86,13 +87,25 @@ def plain_value(text: str) -> bool | int | float | str | None:
         return None
     if text in TRUTH:
         return TRUTH[text]
-    number: int | float
     if not NUMBER.fullmatch(text):
         return str(text)
     if len(text) > LONGEST_NUMBER:
         raise ValueError(f"expected a number of at most {LONGEST_NUMBER} signs, got {shown(text)}")
-    number = int(text) if WHOLE.fullmatch(text) else float(text)
-    if isinstance(number, float) and abs(number) == float("inf"):
+    return int(text) if WHOLE.fullmatch(text) else held_number(text)
+
+
+def held_number(text: str) -> float:
+    """The number of decimal digits that a text writes.
+
+    Raises:
+        ValueError: it is too large to be held, or so small that it would turn into nothing.
+
+    >>> held_number("2.5e-1")
+    0.25
+    """
+    number = float(text)
+    lost = number == 0 and re.search("[1-9]", re.split("[eE]", text)[0]) is not None
+    if lost or abs(number) == float("inf"):
         raise ValueError(f"expected a number that a computer can hold, got {shown(text)}")
     return number
 
@@ -153,7 +166,7 @@ def _node(event: Any, events: Iterator[yaml.Event], as_written: bool, depth: int
 
 
 def _scalar(event: yaml.ScalarEvent, as_written: bool) -> Any:
-    if any("\ud800" <= sign <= "\udfff" for sign in event.value):
+    if not is_whole(event.value):
         raise _Refused("expected whole characters, got half of one (\\ud800 to \\udfff)", event)
     if event.style is not None:
         return event.value

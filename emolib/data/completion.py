@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emolib.base.characters import is_whole
 from emolib.base.errors import UserError, shown
 from emolib.base.labels import cleaned, fault_of, folded, is_visible
 from emolib.data.problems import Problems
@@ -20,6 +21,7 @@ REQUIRED = ("text", "emotion")
 SPLITS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 STYLES = ("explicit", "implicit", "unspecified")
 ON_CONFLICT = ("error", "drop")
+NEUTRAL = "name the right one: -p neutral=… (run), --neutral (build-dataset), neutral= (Python)"
 DROP = "`emolib build-dataset … --on-conflict drop` leaves such texts out"
 
 
@@ -54,7 +56,7 @@ def completed(
     problems.raise_if_any()
     found = ", ".join(sorted(set(table["emotion"]))) or "none"
     if neutral not in set(table["emotion"]):
-        raise UserError(f"{source}: no rows with the neutral label {shown(neutral)}, found {found}; give --neutral")
+        raise UserError(f"{source}: no rows with the neutral label {shown(neutral)}, found {found}; {NEUTRAL}")
     if table["emotion"].nunique() < 2:
         raise UserError(f"{source}: expected at least one label beside {shown(neutral)}, found none; add texts of one")
     _fill(table, seed)
@@ -72,7 +74,7 @@ def _clean(value: Any, name: str, row: int, problems: Problems) -> str:
         problems.add(row, f"expected text in the field {shown(name)}, got {shown(value)}")
         return ""
     text = str(value).strip()
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_whole(text):
         problems.add(row, f"the field {shown(name)} holds half of a surrogate pair, which is no character")
         return ""
     if "\x00" in text:

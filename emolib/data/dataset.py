@@ -22,6 +22,7 @@ from emolib.base.errors import UserError, nearest, shown
 from emolib.base.files import file_to_write
 from emolib.base.labels import cleaned, folded
 from emolib.base.notices import notice
+from emolib.base.parameter_types import LARGEST_SEED
 from emolib.base.signatures import told
 from emolib.base.store import write_atomically
 from emolib.data.completion import FIELDS, ON_CONFLICT, SPLITS, completed
@@ -82,7 +83,7 @@ def _read(path: str | Path | None, neutral: str) -> tuple[pd.DataFrame, Problems
 def _label(neutral: str) -> str:
     if not isinstance(neutral, str) or not cleaned(neutral):
         raise UserError(f"expected the name of the neutral label, got {shown(neutral)}; give one that the texts have")
-    return cleaned(neutral)
+    return cleaned(arguments.text("neutral", neutral))
 
 
 def _tell(notes: Sequence[str]) -> None:
@@ -201,14 +202,14 @@ def convert(
     """`build_dataset` for a caller who tells the notes by himself."""
     source, output = arguments.path("source", source), arguments.path("output", output)
     labels = None if labels is None else arguments.texts(labels, "labels")
-    neutral, seed = _label(neutral), arguments.whole_number("seed", seed, least=0)
+    neutral, seed = _label(neutral), arguments.whole_number("seed", seed, least=0, most=LARGEST_SEED)
     file = existing_file(source)
     if output.suffix.lower() != ".jsonl":
         raise UserError(f"expected an output file that ends in .jsonl, got {shown(output.name)}; rename it")
     if labels is not None and not any(cleaned(label) for label in labels):
         raise UserError(f"expected a list of allowed labels, got {shown(labels)}; name the labels or leave it out")
     if labels and folded(neutral) not in {folded(label) for label in labels}:
-        raise UserError(f"--labels must hold the neutral label {shown(neutral)}, got {', '.join(labels)}; add it")
+        raise UserError(f"labels must hold the neutral label {shown(neutral)}, got {', '.join(labels)}; add it")
     if on_conflict not in ON_CONFLICT:
         raise UserError(f"unknown --on-conflict {shown(on_conflict)}: {nearest(on_conflict, ON_CONFLICT)}")
     target = file_to_write(output, apart_from=file)

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from emolib.base import files
+from emolib.base.characters import NOT_WHOLE, is_whole
 from emolib.base.errors import UserError, shown
 from emolib.base.labels import folded
 from emolib.data.completion import FIELDS, REQUIRED
@@ -202,6 +203,9 @@ def _named(names: Sequence[str], source: str) -> list[str]:
     Raises:
         UserError: two of them are one field.
     """
+    for name in names:
+        if not is_whole(name):
+            raise UserError(f"{source}: {NOT_WHOLE} as a column's name, got {shown(name)}; rename the column")
     found = [name if name in FIELDS else _field(name, names) for name in names]
     for field in FIELDS:
         if found.count(field) > 1:

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import nbformat
 
 from emolib.base import files, paths
+from emolib.base.characters import say
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.interrupts import before_leaving
 from emolib.base.own_folders import own_folder
@@ -220,12 +221,12 @@ def _follow(stream: IO[str], finished: threading.Event) -> None:
         for line in stream.readlines():
             if line.endswith("\n"):
                 last = _progress_line(json.loads(line))
-                print(last, end="\n" if not sys.stdout.isatty() else "\r", flush=True)
+                say(last, end="\n" if not sys.stdout.isatty() else "\r")
         if ended:
             break
         finished.wait(0.5)
     if last and sys.stdout.isatty():
-        print(" " * len(last), end="\r", flush=True)
+        say(" " * len(last), end="\r")
 
 
 def _progress_line(step: Mapping[str, Any]) -> str:

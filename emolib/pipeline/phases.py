@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from emolib.base import paths, store, variants
+from emolib.base.characters import say
 from emolib.base.config import find_model
 from emolib.base.errors import UserError, nearest, one_line, shown
 from emolib.base.files import kind_of
@@ -172,14 +173,14 @@ def run_phases(
         for number, run in enumerate(runs, start=1):
             phase, output = run.params.phase, report_of(run)
             if not force and run.record.state() == "done" and is_complete(output) and run.record.artifacts_are_there():
-                print(f"[{number}/{len(runs)}] {phase}: done already", flush=True)
+                say(f"[{number}/{len(runs)}] {phase}: done already")
             else:
-                print(f"[{number}/{len(runs)}] {phase}: running …{_named(run.variant)}", flush=True)
+                say(f"[{number}/{len(runs)}] {phase}: running …{_named(run.variant)}")
                 started = time.perf_counter()
                 variants.note(profile, run.variant)
                 variants.note(profile, run.variant.read_by(phase))  # the notebook looks it up
                 execute(run, output, force=force)
-                print(f"[{number}/{len(runs)}] {phase}: done in {time.perf_counter() - started:.0f} s", flush=True)
+                say(f"[{number}/{len(runs)}] {phase}: done in {time.perf_counter() - started:.0f} s")
             done.append(output)
     return done
 

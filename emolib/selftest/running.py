@@ -8,8 +8,11 @@ from functools import partial
 
 import pandas as pd
 
+from emolib.base import arguments
+from emolib.base.characters import say
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.files import file_to_write
+from emolib.base.parameter_types import LARGEST_SEED
 from emolib.base.writing import write_atomically
 from emolib.directions.controls import FAMILIES
 from emolib.selftest.claim_power import CONDITIONS, claim_power
@@ -29,6 +32,7 @@ LARGE, LARGE_POWER = 0.8, 0.9
 DETECTABLE_POWER, DETECTABLE_MARGIN = 0.8, 0.07
 VARYING = 0.8
 FEWEST = 6  # below it a share says nothing
+MOST_REPEATS = 100_000
 
 
 def run_selftest(
@@ -48,10 +52,8 @@ def run_selftest(
     for form in forms:
         if form not in WIDTHS:
             raise UserError(f"unknown form {shown(form)}: {nearest(form, WIDTHS)}")
-    if repeats < FEWEST:
-        raise UserError(f"expected at least {FEWEST} repeats, got {repeats}")
-    if seed < 0:
-        raise UserError(f"expected a seed of at least 0, got {shown(seed)}; give another")
+    repeats = arguments.whole_number("repeats", repeats, least=FEWEST, most=MOST_REPEATS)
+    seed = arguments.whole_number("seed", seed, least=0, most=LARGEST_SEED)
     return _rows(forms, repeats, seed, available_cores() if processes is None else processes)
 
 
@@ -77,9 +79,9 @@ def print_selftest(forms: Sequence[str] | None, *, repeats: int, seed: int, json
         raise UserError(f"expected --json in a folder that exists, got {shown(json_file)}; make the folder first")
     rows = []
     for row in run_selftest(forms or tuple(WIDTHS), repeats=repeats, seed=seed):
-        print(row.line(), flush=True)
+        say(row.line())
         rows.append(row)
-    print(closing_line(rows, repeats))
+    say(closing_line(rows, repeats))
     if file is not None:
         found = {"repeats": repeats, "seed": seed, "rows": [row.as_dict() for row in rows]}
         write_atomically(file, (json.dumps(found, indent=1) + "\n").encode())

@@ -1,0 +1,32 @@
+"""Text that can be written down: whole characters alone, and on a terminal only those that draw something.
+
+Bytes of a command line that are no UTF-8, and halves of surrogate pairs in JSON, reach Python as characters that no
+file of text can hold. Whoever takes a text from outside asks `is_whole` first.
+"""
+
+from __future__ import annotations
+
+NOT_WHOLE = "expected text of whole characters (valid UTF-8)"
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text can be written as UTF-8.
+
+    >>> is_whole("感情"), is_whole("caf\\udce9"), is_whole("a\\ud800")
+    (True, False, False)
+    """
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def printable(text: str) -> str:
+    """Control and formatting characters (terminal escapes, text direction, lone surrogates) as their escapes.
+
+    >>> printable("a\\x1b[2J")
+    'a\\\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def say(line: object, *, end: str = "\n") -> None:
+    """Prints one line of a command's answer on stdout: nothing in it can drive a terminal."""
+    print(printable(str(line)), end=end, flush=True)
