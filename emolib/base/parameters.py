@@ -41,8 +41,8 @@ from emolib.base.reading import as_given, field_type, is_nothing, read_as
 
 
 def _crossed(folds: int) -> int:
-    if folds == 1:
-        raise ValueError("expected 0 (the data set's own split) or at least 2 folds")
+    if folds in (1, 2):
+        raise ValueError("expected 0 (the data set's own split) or at least 3 folds, to train, choose and test")
     return folds
 
 

@@ -7,10 +7,11 @@ and is found where the profile keeps it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,21 @@ def note(profile: str, variant: Variant) -> None:
         path = paths.variant_file(profile, variant.name)
         if store.read_manifest(path) is None:
             store.write(path, store.json_bytes({"differs": dict(variant.differs)}), {})
+
+
+@contextlib.contextmanager
+def forgotten_if_empty(profile: str, *noted: Variant) -> Iterator[None]:
+    """Removes the notes of variants for which the block, where it fails, has kept nothing."""
+    try:
+        yield
+    except BaseException:
+        for variant in noted:
+            kept = [] if variant.name is None else folders(profile, variant.name)
+            files = [path for folder in kept for path in folder.rglob("*") if not path.is_dir()]
+            if files and all(path.name.startswith(paths.VARIANT_FILE) for path in files):
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(files[0].parent)
+        raise
 
 
 def names(profile: str) -> list[str]:

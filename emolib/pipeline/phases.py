@@ -29,8 +29,8 @@ from emolib.models import hub
 from emolib.models.devices import pick_device
 from emolib.pipeline.execution import check_notebook, execute
 from emolib.pipeline.notebook_files import is_complete
-from emolib.scoring.measures import require_measures
-from emolib.study import MEASURED, NEEDS, Run
+from emolib.study import NEEDS, Run
+from emolib.study.checks import check_run
 from emolib.study.identity import ModelContents
 from emolib.study.run import prepared
 
@@ -179,7 +179,8 @@ def run_phases(
                 started = time.perf_counter()
                 variants.note(profile, run.variant)
                 variants.note(profile, run.variant.read_by(phase))  # the notebook looks it up
-                execute(run, output, force=force)
+                with variants.forgotten_if_empty(profile, run.variant, run.variant.read_by(phase)):
+                    execute(run, output, force=force)
                 say(f"[{number}/{len(runs)}] {phase}: done in {time.perf_counter() - started:.0f} s")
             done.append(output)
     return done
@@ -201,14 +202,12 @@ def check_data(runs: Sequence[Run]) -> None:
     """What the data set has against these phases is told before any kernel starts; merged labels go to stderr.
 
     Raises:
-        UserError: a broken data set, a language without word lists, or a label that nothing measures where a phase
-            needs a measure.
+        UserError: a language without word lists, or what `check_run` has against a phase.
     """
     first = runs[0]
     keyword_digest(first.data)  # a language without word lists
     for run in runs:
-        if run.params.phase in MEASURED:
-            require_measures(run.emotions)
+        check_run(run)
     for merge in first.merges:
         print(f"emolib: {Path(first.params.dataset).name}: {one_line(merge)}", file=sys.stderr, flush=True)
 

@@ -24,6 +24,7 @@ PLOTLY_MIME = "application/vnd.plotly.v1+json"
 SIGNIFICANT_DIGITS = 6
 # plotly.js 4 offers by default to upload a figure to its maker; a report has no such button.
 SETTINGS = {"responsive": True, "displaylogo": False, "showSendToCloud": False, "plotlyServerURL": ""}
+PNG_REMEDY = "pip install -e .[png] and install Chrome or Chromium (BROWSER_PATH names it where it is not found)"
 
 
 def mime_bundle(fig: go.Figure, name: str) -> dict[str, Any]:
@@ -116,6 +117,16 @@ def standalone_document(title: str, body: str, scripts: Sequence[str]) -> bytes:
     return page.encode("utf-8")
 
 
+def require_png() -> None:
+    """Raises `UserError` where PNG images cannot be drawn: kaleido is not installed."""
+    try:
+        from kaleido import calc_fig_sync  # noqa: F401
+        from kaleido.errors import ChromeNotFoundError  # noqa: F401
+    except ImportError as error:
+        told = "expected the extra `png` for PNG images, kaleido >= 1 is not installed"
+        raise UserError(f"{told}; {PNG_REMEDY}") from error
+
+
 def png_bytes(fig: go.Figure, *, width: int = 1000, height: int | None = None, scale: float = 2) -> bytes:
     """`fig` as a PNG image of `width × scale` by `height × scale` pixels, drawn by kaleido in a Chrome of its own.
 
@@ -128,12 +139,10 @@ def png_bytes(fig: go.Figure, *, width: int = 1000, height: int | None = None, s
     Raises:
         UserError: kaleido is not installed, or no Chrome can be started.
     """
-    remedy = "pip install -e .[png] and install Chrome or Chromium (BROWSER_PATH names it where it is not found)"
-    try:
-        from kaleido import calc_fig_sync
-        from kaleido.errors import BrowserFailedError, ChromeNotFoundError
-    except ImportError as error:
-        raise UserError(f"expected the extra `png` for PNG images, kaleido >= 1 is not installed; {remedy}") from error
+    require_png()
+    from kaleido import calc_fig_sync
+    from kaleido.errors import BrowserFailedError, ChromeNotFoundError
+
     size = {"width": width, "height": height or fig.layout.height or HEIGHT, "scale": scale}
     figure = _plain(json.loads(fig.to_json()))
     try:
@@ -141,4 +150,4 @@ def png_bytes(fig: go.Figure, *, width: int = 1000, height: int | None = None, s
         return calc_fig_sync(figure, opts={"format": "png", **size}, kopts={"mathjax": False})
     except (BrowserFailedError, ChromeNotFoundError) as error:
         reason = type(error).__name__
-        raise UserError(f"expected a Chrome for PNG images (extra `png`), got {reason}; {remedy}") from error
+        raise UserError(f"expected a Chrome for PNG images (extra `png`), got {reason}; {PNG_REMEDY}") from error

@@ -28,7 +28,7 @@ from emolib.data.dataset import read_dataset, select_scenarios
 from emolib.data.spellings import Merge
 from emolib.models.language_model import LanguageModel
 from emolib.models.loading import check_name, load_model
-from emolib.scoring import score_texts
+from emolib.scoring import BACKENDS, score_texts
 from emolib.scoring.cache import ScoreCache
 from emolib.study.artifacts import Artifacts, SweepShards
 from emolib.study.identity import ModelContent, ModelContents
@@ -268,6 +268,7 @@ def prepared(
     what models are made of rather than asking again."""
     check_name(model)
     resolved = resolve(profile, model, phase, params)
+    arguments.one_of("backend", resolved.backend, BACKENDS)
     values = resolved.model_dump(mode="json")  # as they were understood: a notebook must not read them otherwise
     given = as_overrides(phase, {key: values[key] for key in read_overrides(phase, params)})
     variant = variant_of(resolved, read=read)

@@ -1,0 +1,91 @@
+"""What parameters and a data set make impossible together is told before a kernel starts, and leaves nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from refusals import Place, Refusal, refused, refused_call
+
+import emolib
+from emolib.base import paths, variants
+from emolib.base.variants import Variant
+from emolib.pipeline import phases
+
+
+def rows(count: int, *, style: str = "explicit", labels: tuple[str, ...] = ("anger", "neutral")) -> Callable:
+    """A data set of so many scenarios per split."""
+
+    def written(folder: Path) -> None:
+        found = []
+        for split in ("train", "validation", "test"):
+            for n in range(count):
+                for label in labels:
+                    row = {"text": f"{split} {n} {label}", "emotion": label, "split": split, "style": style}
+                    found.append({**row, "scenario": f"{split}-{n}"})
+        (folder / "a.json").write_text(json.dumps(found))
+
+    return written
+
+
+def asked(phase: str, *given: str) -> list[str]:
+    words = ["run", "--profile", "quick", "--phase", phase]
+    return [*words, *(word for one in given for word in ("-p", one))]
+
+
+OWN = "dataset=a.json"
+MANY = rows(60)
+CASES = [
+    Refusal("a backend", asked("phase1", "backend=bundeld"), ["backend", "bundled", "huggingface"]),
+    Refusal("of phase 5", asked("phase5", "backend=none"), ["backend", "bundled"]),
+    Refusal("in another case", asked("phase3", "backend=Bundled"), ["backend", "bundled"]),
+    Refusal("of all phases", ["run", "-p", "backend=x"], ["backend", "bundled"]),
+    Refusal("a backend's status", ["status", "-p", "backend=x"], ["backend", "bundled"]),
+    Refusal("a device", asked("phase1", "device=gpu9"), ["device", "gpu9"]),
+    Refusal("two folds", asked("phase5", "folds=2"), ["folds", "at least 3"]),
+    Refusal("one fold", asked("phase5", "folds=1"), ["folds", "at least 3"]),
+    Refusal("more folds than scenarios", asked("phase5", OWN, "folds=500"), ["500", "folds"], MANY),
+    Refusal("more folds of phase 1", asked("phase1", OWN, "n_folds=500"), ["500", "n_folds"], MANY),
+    Refusal("few training texts", asked("phase2", OWN, "n_train=500"), ["500", "train"], MANY),
+    Refusal("few validation texts", asked("phase3", OWN, "n_validation=500"), ["500", "validation"], MANY),
+    Refusal("few test texts", asked("phase5", OWN, "n_test=500"), ["500", "test"], MANY),
+    Refusal("few scenarios", asked("phase2", OWN), ["train", "the data set has 3"], rows(3)),
+    Refusal("another style", asked("phase5", OWN, "vector_style=implicit"), ["implicit", "explicit"], MANY),
+    Refusal("no style", asked("phase5", OWN), ["explicit", "vector_style=all"], rows(60, style="unspecified")),
+    Refusal("no measure", asked("phase5", OWN), ["joyx"], rows(60, labels=("joyx", "neutral"))),
+    Refusal("no neutral label", asked("phase1", OWN, "neutral=calm"), ["calm", "-p neutral="], MANY),
+    Refusal("no data set", asked("phase1", "dataset=b.json"), ["b.json", ".tsv", ".json"]),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_refused_before_a_kernel(place: Place, case: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*given: object, **more: object) -> None:
+        raise AssertionError("a kernel was started")
+
+    monkeypatch.setattr(phases, "execute", none)
+    refused(place, case)
+
+
+def test_a_notebook_is_told_of_an_unknown_backend_at_once() -> None:
+    refused_call(lambda: emolib.open_run("quick", phase="phase5", backend="x"), ["backend", "bundled"])
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_variant_that_kept_nothing_is_forgotten(place: Place, made: bool) -> None:
+    variant = Variant({"seed": 3})
+    note = paths.variant_file("quick", variant.name)
+
+    def refuse() -> None:
+        with variants.forgotten_if_empty("quick", variant, Variant()):
+            if made:
+                (note.parent / "kept.json").write_text("{}")
+            raise KeyboardInterrupt
+
+    variants.note("quick", variant)
+    assert note.exists()
+    with pytest.raises(KeyboardInterrupt):
+        refuse()
+    assert note.parent.exists() == made
