@@ -106,7 +106,7 @@ def variants(
         finished = kept.finished(profile, name)
         models = "; ".join(f"{model}: {' '.join(phases)}" for model, phases in finished.items()) or "nothing finished"
         size = sum(map(kept.size, kept.folders(profile, name)))
-        say(f"{name}  {kept.find(profile, name).described()}  [{models}]  {size / 2**20:.1f} MiB")
+        say(f"{name}  {kept.told(profile, name)}  [{models}]  {size / 2**20:.1f} MiB")
 
 
 @app.command("build-dataset", cls=StrictCommand)

@@ -76,6 +76,42 @@ class ModelSpec(Frozen):
     config: Annotated[dict[str, Any], AfterValidator(_bounded)] = Field(default_factory=dict)
 
 
+LIMITS = {  # what a type's limit asks for, in our own words; the names in braces are pydantic's
+    "greater_than": "expected a value greater than {gt}",
+    "greater_than_equal": "expected a value of at least {ge}",
+    "less_than": "expected a value less than {lt}",
+    "less_than_equal": "expected a value of at most {le}",
+    "literal_error": "expected {expected}",
+    "string_too_long": "expected at most {max_length} characters",
+    "string_too_short": "expected at least {min_length} characters",
+    "too_short": "expected at least {min_length} of them",
+    "too_long": "expected at most {max_length} of them",
+    "string_pattern_mismatch": "expected text of the form {pattern}",
+    "extra_forbidden": "expected no such name",
+    "missing": "expected a value, it is missing",
+    "bool_type": "expected true or false",
+    "dict_type": "expected names with values",
+    "finite_number": "expected a finite number",
+    "float_type": "expected a number",
+    "int_type": "expected a whole number",
+    "string_type": "expected text",
+    "tuple_type": "expected several values",
+}
+
+
+def in_words(problem: Mapping[str, Any]) -> str:
+    """What one of pydantic's problems asks for.
+
+    >>> in_words({"type": "less_than_equal", "ctx": {"le": 5}})
+    'expected a value of at most 5'
+    """
+    kind, given = problem["type"], problem.get("ctx", {})
+    if kind == "value_error":
+        return str(given.get("error", "expected another value"))
+    kind = "string_too_long" if kind == "too_long" and isinstance(problem.get("input"), str) else kind
+    return LIMITS.get(kind, "expected another value").format_map(given)
+
+
 def _first_problem(error: ValidationError, kind: str, model: type[BaseModel]) -> UserError:
     valid = list(model.model_fields)
     named = {name for part in (model, Bundled) for name in part.model_fields}
@@ -91,8 +127,7 @@ def _first_problem(error: ValidationError, kind: str, model: type[BaseModel]) ->
         return UserError(f"{kind} {shown(where)}: expected a value, it is missing")
     if problem["type"] == "too_short":
         return UserError(f"{kind} {shown(where)}: expected at least one value, got none")
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected a value")
-    return UserError(f"{kind} {shown(where)}: {message} (got {shown(problem['input'])})")
+    return UserError(f"{kind} {shown(where)}: {in_words(problem)} (got {shown(problem['input'])})")
 
 
 def validated(model: type[M], values: Mapping[str, Any], kind: str) -> M:

@@ -27,6 +27,7 @@ from emolib.base.parameters import (
     as_overrides,
     usual,
 )
+from emolib.base.shell import command
 from emolib.base.writing import writing
 
 # where and how a phase runs, and what else it draws; not what it finds
@@ -156,14 +157,27 @@ def find(profile: str, name: str) -> Variant:
     """
     _require_known(profile, name)
     path = paths.variant_file(profile, name)
-    differs = store.read_json(path, kind=dict).get("differs")
+    way_out = f"remove it: {command(['emolib', 'variants', '--profile', profile, '--delete', name])}"
+    if store.read_manifest(path) is None:
+        raise UserError(f"expected {paths.display(path)} with its manifest, found it without one; {way_out}")
+    try:
+        differs = store.read_json(path, kind=dict).get("differs")
+    except UserError as error:
+        raise UserError(f"{error}; or {way_out}") from error
     found = Variant(differs if isinstance(differs, dict) else {})
     if found.name != name:
         raise UserError(
-            f"expected what differs in variant {name} in {paths.display(path)}, got {shown(differs)}; "
-            f"delete that folder and run the variant again"
+            f"expected what differs in variant {name} in {paths.display(path)}, got {shown(differs)}; {way_out}"
         )
     return found
+
+
+def told(profile: str, name: str) -> str:
+    """What differs in a variant, on one line; or why that cannot be read, and the way out."""
+    try:
+        return find(profile, name).described()
+    except UserError as error:
+        return f"unreadable: {error}"
 
 
 def _require_known(profile: str, name: str) -> None:

@@ -78,7 +78,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _csv_rows(text: str, problems: Problems) -> list[dict]:
-    text, separator, skipped = _separated(text)
+    text, separator, skipped = _separated(text, problems.source)
     header: list[str] | None = None
     rows, last = [], 0
     try:
@@ -105,11 +105,17 @@ def _cells(text: str, separator: str) -> Iterator[tuple[list[str], int]]:
         yield cells, reader.line_num
 
 
-def _separated(text: str) -> tuple[str, str, int]:
+def _separated(text: str, source: str) -> tuple[str, str, int]:
     """The text, what separates its fields, and how many lines were taken off its beginning.
 
     The first separator by which the header has both required fields; commas where none does.
     """
+    other = re.match(r"\s*sep=(.?)[ \t]*(?:\r\n|\n|\r|$)", text)
+    if other and other[1] not in SEPARATORS:
+        raise UserError(
+            f"{source}: expected commas, semicolons or tabs between fields, the first line says sep={other[1]}; "
+            "save the file with one of these"
+        )
     if said := re.match(r"\s*sep=([,;\t])(?:\r\n|\n|\r)", text):  # a spreadsheet's own way of saying it
         return text[said.end() :], said[1], len(_LINE_END.findall(said[0]))
     for separator in SEPARATORS:

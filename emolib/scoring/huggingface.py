@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from scipy.special import expit, softmax
 
-from emolib.base.config import scorer_settings
+from emolib.base.config import in_words, scorer_settings
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.store import digest, sha256_of
 from emolib.models import hub
@@ -86,7 +86,7 @@ def classifier_spec(name: str, labels: Sequence[str]) -> ClassifierSpec:
         raise UserError(
             f"expected another value of {shown(where)} in params/scorers/huggingface.yaml, got "
             f"{shown(problem['input'])}: "
-            f"{problem['msg']}"
+            f"{in_words(problem)}"
         ) from error
 
 
