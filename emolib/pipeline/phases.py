@@ -29,7 +29,8 @@ from emolib.models import hub
 from emolib.models.devices import pick_device
 from emolib.pipeline.execution import check_notebook, execute
 from emolib.pipeline.notebook_files import is_complete
-from emolib.study import NEEDS, Run
+from emolib.scoring.measures import require_measures
+from emolib.study import MEASURED, NEEDS, Run
 from emolib.study.checks import check_run
 from emolib.study.identity import ModelContents
 from emolib.study.run import prepared
@@ -202,10 +203,14 @@ def check_data(runs: Sequence[Run]) -> None:
     """What the data set has against these phases is told before any kernel starts; merged labels go to stderr.
 
     Raises:
-        UserError: a language without word lists, or what `check_run` has against a phase.
+        UserError: a language without word lists, a label that nothing measures where a phase needs a measure, or what
+            `check_run` has against a phase.
     """
     first = runs[0]
     keyword_digest(first.data)  # a language without word lists
+    for run in runs:
+        if run.params.phase in MEASURED:
+            require_measures(run.emotions)
     for run in runs:
         check_run(run)
     for merge in first.merges:

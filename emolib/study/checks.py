@@ -6,8 +6,6 @@ import pandas as pd
 
 from emolib.plots.plot_files import require_png
 from emolib.readout.leaks import scenario_folds
-from emolib.scoring.measures import require_measures
-from emolib.study import MEASURED
 from emolib.study.phase5_steering.design import parts
 from emolib.study.run import Run
 
@@ -18,14 +16,12 @@ def check_run(run: Run) -> None:
     """Loads the data set alone, no model.
 
     Raises:
-        UserError: the data set is broken, has fewer scenarios or other styles than the parameters ask for, or a label
-            that nothing measures where the phase needs a measure; PNG images that cannot be drawn here.
+        UserError: the data set is broken, has fewer scenarios or other styles than the parameters ask for; PNG
+            images that cannot be drawn here.
     """
     params, phase = run.params, run.params.phase
     if params.png:
         require_png()
-    if phase in MEASURED:
-        require_measures(run.emotions)
     if phase in SPLIT:
         for split in ("train", "validation", "test"):
             run.texts(split)
@@ -33,4 +29,4 @@ def check_run(run: Run) -> None:
         scenario_folds(pd.Series(sorted(set(run.data["scenario"]))), params.n_folds, seed=params.seed)
     if phase == "phase5":
         parts(run)
-        run.texts("train", style=params.vector_style, count=1)
+        run.texts("train", style=params.vector_style, count=1 if params.folds else None)

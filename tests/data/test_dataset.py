@@ -298,7 +298,7 @@ def test_a_bad_row_is_named_and_nothing_is_written(tmp_path, rows, expected):
 def test_a_label_outside_the_labels_is_named(tmp_path):
     source = _jsonl(tmp_path / "mine.jsonl", _with(2, emotion="jo"))
     assert "row 3: label 'jo' is not one of joy, flat" in _refused(source, tmp_path, labels=["joy", "flat"])
-    assert "--labels must hold the neutral label" in _refused(source, tmp_path, labels=["joy", "jo"])
+    assert "labels must hold the neutral label" in _refused(source, tmp_path, labels=["joy", "jo"])
     build_dataset(source, tmp_path / "out.jsonl", labels=["joy", "jo", "flat"], neutral="flat")
 
 

@@ -173,7 +173,7 @@ def test_a_profiles_value_is_read_as_its_type_says(root: Path, written: str, key
         ("phase5: {layers: []}", ["layers"]),
         ("phase5: {layers: 0-3000000000}", ["layers", "9999"]),
         ("phase5: {temperature: .inf}", ["temperature", "finite"]),
-        ("phase5: {folds: 1}", ["folds", "at least 2"]),
+        ("phase5: {folds: 1}", ["folds", "at least 3"]),
         ("phase5: {generation_batch: true}", ["generation_batch"]),
         ("phase5: {sites: [resid_pre, resid_pre]}", ["sites", "once"]),
     ],
