@@ -292,6 +292,8 @@ def _how_to_go_on() -> str:
     again = command(["emolib", *sys.argv[1:]])
     again = again if len(again) < LONGEST_MESSAGE - 100 else "the same command"
     if "run" in sys.argv[1:2]:
-        kept = "; --force computes everything anew" if "--force" in sys.argv else ", what is finished is kept"
+        phases = sys.modules.get("emolib.pipeline.phases")
+        finished = ", what is finished is kept" if phases is not None and phases.keeps_something() else ""
+        kept = "; --force computes everything anew" if "--force" in sys.argv else finished
         return f"emolib: stopped{kept}; go on with: {again}"
     return f"emolib: stopped; start again with: {again}"

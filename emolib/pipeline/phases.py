@@ -35,6 +35,8 @@ from emolib.study.checks import check_run
 from emolib.study.identity import ModelContents
 from emolib.study.run import prepared
 
+_running: list[Path] = []  # the results of the profile that runs
+
 
 @dataclass(frozen=True)
 class PhaseStatus:
@@ -171,6 +173,7 @@ def run_phases(
     done = []
     lock = runs[0].paths.lock()
     with store.lock(lock), _swept(lock.parent, *{report_of(run).parent for run in runs}):
+        _running[:] = [lock.parent]
         for number, run in enumerate(runs, start=1):
             phase, output = run.params.phase, report_of(run)
             if not force and run.record.state() == "done" and is_complete(output) and run.record.artifacts_are_there():
@@ -185,6 +188,12 @@ def run_phases(
                 say(f"[{number}/{len(runs)}] {phase}: done in {time.perf_counter() - started:.0f} s")
             done.append(output)
     return done
+
+
+def keeps_something() -> bool:
+    """Whether the profile that runs here has any finished artifact."""
+    found = (path.name for root in _running for path in root.rglob("*.manifest.json"))
+    return any(not name.startswith(paths.VARIANT_FILE) for name in found)
 
 
 @contextlib.contextmanager

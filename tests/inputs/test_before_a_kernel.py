@@ -10,7 +10,7 @@ import pytest
 from refusals import Place, Refusal, refused, refused_call
 
 import emolib
-from emolib.base import paths, variants
+from emolib.base import paths, store, variants
 from emolib.base.variants import Variant
 from emolib.pipeline import phases
 
@@ -89,3 +89,18 @@ def test_a_variant_that_kept_nothing_is_forgotten(place: Place, made: bool) -> N
     with pytest.raises(KeyboardInterrupt):
         refuse()
     assert note.parent.exists() == made
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_what_is_finished_is_kept_is_said_where_something_is(
+    place: Place, made: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(run: emolib.study.Run, *given: object, **more: object) -> None:
+        if made:
+            store.write(run.paths.root / "one.json", b"1", {})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(phases, "execute", stopped)
+    found = place.ask(["run", "--profile", "baseline_smoke", "--phase", "phase1", "-p", "seed=7"])
+    assert found.code == 130 and ("what is finished is kept" in found.err) == made, found.err
+    assert any("variant.json" in name for name in found.made) is False
