@@ -12,7 +12,7 @@ NOT_WHOLE = "expected text of whole characters (valid UTF-8)"
 def is_whole(text: str) -> bool:
     """Whether a text can be written as UTF-8.
 
-    >>> is_whole("感情"), is_whole("caf\\udce9"), is_whole("a\\ud800")
+    >>> is_whole("caf\\u00e9"), is_whole("caf\\udce9"), is_whole("a\\ud800")
     (True, False, False)
     """
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

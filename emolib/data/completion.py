@@ -4,6 +4,7 @@ style."""
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,15 +96,25 @@ def _clean_label(text: str, row: int, problems: Problems) -> str:
 def _without_conflicts(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     """The rows without texts that stand under several labels, and of the same text and label the first."""
     filled = table[(table["text"] != "") & (table["emotion"] != "")]
-    labels = filled.groupby("text")["emotion"].transform("nunique")
+    labels = filled.groupby(filled["text"].map(_same))["emotion"].transform("nunique")
     several = (labels > 1).reindex(table.index, fill_value=False)
-    again = filled.duplicated(["text", "emotion"]).reindex(table.index, fill_value=False) & ~several
+    again = (
+        filled.assign(text=filled["text"].map(_same))
+        .duplicated(["text", "emotion"])
+        .reindex(table.index, fill_value=False)
+        & ~several
+    )
     if several.any():
-        texts = table.loc[several, "text"].nunique()
+        texts = table.loc[several, "text"].map(_same).nunique()
         problems.dropped.append(f"{several.sum()} rows dropped: {texts} text(s) stood under several labels")
     if again.any():
         problems.dropped.append(f"{again.sum()} rows dropped: their text stood under the same label before")
     return table[~(several | again)].reset_index(drop=True)
+
+
+def _same(text: str) -> str:
+    """What two texts have in common that look alike: one Unicode form, nothing invisible at the ends."""
+    return unicodedata.normalize("NFC", cleaned(text))
 
 
 def _check_rows(table: pd.DataFrame, problems: Problems, labels: Sequence[str] | None) -> None:
@@ -114,11 +125,11 @@ def _check_rows(table: pd.DataFrame, problems: Problems, labels: Sequence[str] |
         number, text, label = int(row["_row"]), row["text"], row["emotion"]
         if not text:
             problems.add(number, "empty text")
-        elif text in seen_texts:
-            first, under = seen_texts[text]
+        elif _same(text) in seen_texts:
+            first, under = seen_texts[_same(text)]
             other = "" if under == label else f" under another label ({shown(under, 40)})"
             problems.add(number, f"the same text as row {first}{other}", DROP)
-        seen_texts.setdefault(text, (number, label))
+        seen_texts.setdefault(_same(text), (number, label))
         if not label:
             problems.add(number, "empty emotion")
         elif allowed and folded(label) not in allowed:

@@ -106,3 +106,14 @@ def test_nothing_a_variant_says_drives_a_terminal(place: Place) -> None:
     variants.note("quick", Variant({"neutral": "calm\x1b[2J\u202e"}))
     asked = place.ask(["variants"])
     assert asked.code == 0 and "calm\\x1b[2J\\u202e" in asked.out
+
+
+@pytest.mark.parametrize(("one", "other"), [("caf\u00e9", "cafe\u0301"), ("day", "day\u200b"), ("day", "\ufeffday")])
+def test_texts_that_look_alike_are_one_text(place: Place, one: str, other: str) -> None:
+    def written(folder: Path) -> None:
+        rows = [("text", "emotion"), (one, "joy"), (other, "neutral"), ("a", "joy"), ("b", "neutral")]
+        (folder / "a.csv").write_text("\n".join(map(",".join, rows)), encoding="utf-8")
+
+    refused(place, Refusal("alike", BUILD, ["row 3", "the same text as row 2", "another label"], written))
+    asked = place.ask([*BUILD, "--on-conflict", "drop"])
+    assert asked.code == 0 and "2 rows dropped: " in asked.err and asked.out.startswith("2 texts")
