@@ -228,8 +228,21 @@ class _Job:
         seeds = [self.seeds[row] if self.seeds else None for row in batch.rows]
         draws = self.decoding.sampler().draws(seeds, n_new)
         edits = Edits(self.lm, acts, lengths, batch.width, n_new)
-        tokens = _decode(self, ids, mask, edits, draws)
+        tokens, unsound = _decode(self, ids, mask, edits, draws)
+        self._refuse_unsound([row for row, bad in zip(batch.rows, unsound.tolist(), strict=True) if bad])
         return tokens.cpu().numpy(), edits.delta_ratio
+
+    def _refuse_unsound(self, rows: Sequence[int]) -> None:
+        """Raises `UserError` for the first row whose logits were NaN or infinite: no token follows from them."""
+        if not rows:
+            return
+        act, dtype = self.acts[rows[0]], str(self.lm.dtype).removeprefix("torch.")
+        under = "without an intervention" if act is None else f"under {shown(type(act).__name__)}"
+        remedy = "load the model as float32, or look at its weights" if act is None else "give a weaker act"
+        raise UserError(
+            f"the logits of {shown(self.lm.spec.name)} for prompts[{rows[0]}] {under} are not finite in {dtype}: no "
+            f"token follows from them; {remedy}"
+        )
 
     def result(self, row: int, prompt: str, tokens: list[int], ratio: float) -> Generation:
         kept, reason = _until_stop(tokens, self.lm.stop_ids)
@@ -251,11 +264,13 @@ def _until_stop(token_ids: list[int], stop_ids: frozenset[int]) -> tuple[list[in
     return token_ids, "length"
 
 
-def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -> Tensor:
-    """New tokens `[row, step]`; what follows a row's end-of-text token means nothing."""
+def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -> tuple[Tensor, Tensor]:
+    """New tokens `[row, step]`, and the rows with one from NaN or infinite logits; what follows a row's end-of-text
+    token means nothing."""
     lm, n_new, sampler = job.lm, job.decoding.max_new_tokens, job.decoding.sampler()
     stop = torch.tensor(sorted(lm.stop_ids), device=lm.device)
     new = torch.zeros((len(ids), n_new), dtype=torch.long, device=lm.device)
+    unsound = torch.zeros(len(ids), dtype=torch.bool, device=lm.device)
     runner = _runner(job, ids, mask, edits, n_new)
     alive = torch.arange(len(ids), device=lm.device)  # the rows that the runner still has
     done = torch.zeros(len(ids), dtype=torch.bool, device=lm.device)
@@ -264,9 +279,11 @@ def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -
     for step in range(n_new):
         token = sampler.pick(logits, draws[:, step])
         new[alive, step] = token.where(~done, new[alive, step])
+        # the token that is picked has the highest logit or a NaN wherever one of the row is not finite
+        unsound[alive] |= ~done & ~logits.gather(1, token[:, None])[:, 0].isfinite()
         done |= torch.isin(token, stop)
         if step + 1 == n_new or bool(done.all()):
-            return new
+            return new, unsound
         if not job.use_cache:
             ids = torch.cat([ids, token[:, None].cpu()], dim=1)
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
@@ -282,7 +299,7 @@ def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -
                 draws[going_on.to(draws.device)],
             )
         logits = runner.step(token)
-    return new
+    return new, unsound
 
 
 def _runner(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, n_new: int) -> NativeRunner | BridgeRunner:

@@ -14,6 +14,8 @@ from emolib.interventions.schedules import checked_timing
 
 STREAM_SITES = ("resid_pre", "attn_out", "mlp_out")
 Site = Literal["resid_pre", "attn_out", "mlp_out"]
+LARGEST_ALPHA = 1000
+LARGEST_CHANGE = 1e12  # the norm of what an act adds; its square is far within float32
 Values = np.ndarray | Tensor
 
 
@@ -32,6 +34,29 @@ def check_place(act: Any) -> None:
     window, schedule, steps = checked_timing(act.window, act.schedule, act.steps)
     for name, value in {"window": window, "schedule": schedule, "steps": steps}.items():
         object.__setattr__(act, name, value)
+
+
+def checked_alpha(alpha: float) -> float:
+    """The strength of an act as a number within reason.
+
+    Raises:
+        UserError: no finite number, or one beyond ±`LARGEST_ALPHA`.
+    """
+    return arguments.number("alpha", alpha, least=-LARGEST_ALPHA, most=LARGEST_ALPHA)
+
+
+def check_change(norm: float) -> None:
+    """Raises `UserError` for a change of the residual stream that no model can compute with.
+
+    >>> check_change(-1e20)
+    Traceback (most recent call last):
+    emolib.base.errors.UserError: expected a change of norm at most 1e+12, alpha times the vector has 1e+20; ...
+    """
+    if not abs(norm) <= LARGEST_CHANGE:
+        raise UserError(
+            f"expected a change of norm at most {LARGEST_CHANGE:g}, alpha times the vector has {abs(norm):.3g}; give a "
+            "smaller alpha, resid_norm or vector"
+        )
 
 
 def bare_values(given: LayerVector | Values, name: str = "a vector") -> np.ndarray:

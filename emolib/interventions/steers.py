@@ -18,7 +18,15 @@ from emolib.base import arguments
 from emolib.base.errors import UserError
 from emolib.base.signatures import told
 from emolib.data.activations import LayerVector
-from emolib.interventions.checks import Site, Values, bare_values, check_place, checked_array
+from emolib.interventions.checks import (
+    Site,
+    Values,
+    bare_values,
+    check_change,
+    check_place,
+    checked_alpha,
+    checked_array,
+)
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.schedules import Schedule
 
@@ -45,7 +53,8 @@ class Steer:
         resid_norm: the unit `resid` for a bare array.
 
     Raises:
-        UserError: alpha not finite, a zero or non-finite vector, a vector of another layer, a unit without its norm.
+        UserError: alpha not finite or beyond ±1000, a zero or non-finite vector, a vector of another layer,
+            a unit without its norm.
 
     >>> import numpy as np
     >>> act = Steer(2, np.array([3.0, 4.0]), 0.5, resid_norm=10)  # half a residual norm, along the unit vector
@@ -66,7 +75,7 @@ class Steer:
     resid_norm: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", arguments.number("alpha", self.alpha))
+        object.__setattr__(self, "alpha", checked_alpha(self.alpha))
         arguments.one_of("unit", self.unit, UNITS)
         check_place(self)
         if isinstance(self.vector, LayerVector) and self.vector.layer != self.layer:
@@ -90,10 +99,11 @@ class Steer:
         """What is added where the schedule's factor is 1, in activation units."""
         unit = 1.0 if self.unit == "vector" else self._resid_norm()
         values = bare_values(self.vector)
-        norm = float(np.linalg.norm(values))
+        norm = float(np.linalg.norm(values.astype(np.float64)))
         if values.ndim != 1 or not math.isfinite(norm) or norm == 0:
             raise UserError(f"expected a finite, non-zero vector [d_model], got shape {values.shape} with norm {norm}")
         factor = self.alpha if self.unit == "vector" else self.alpha * unit / norm
+        check_change(factor * norm)
         scaled: np.ndarray = values * np.float32(factor)
         return scaled
 
@@ -116,7 +126,7 @@ class SubspaceSteer:
         target: μ `[k]`, for example the mean coordinates of an emotion's texts.
 
     Raises:
-        UserError: a basis that is not orthonormal, a target of another length, alpha not finite.
+        UserError: a basis that is not orthonormal, a target of another length, alpha not finite or beyond ±1000.
 
     >>> import numpy as np
     >>> act = SubspaceSteer(2, basis=np.eye(4)[:, :2], target=np.array([5.0, -1.0]))
@@ -135,11 +145,12 @@ class SubspaceSteer:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", arguments.number("alpha", self.alpha))
+        object.__setattr__(self, "alpha", checked_alpha(self.alpha))
         check_place(self)
         basis, target = self.coordinates()
         if target.shape[0] != basis.shape[1]:
             raise UserError(f"expected a target of k = {basis.shape[1]} coordinates, got {target.shape[0]}")
+        check_change(self.alpha * float(np.linalg.norm(target.astype(np.float64))))
         if not np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-3):
             raise UserError("expected a basis [d_model, k] with orthonormal columns; orthonormalise it first (QR)")
 

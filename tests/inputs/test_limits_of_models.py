@@ -338,3 +338,19 @@ def test_known_architectures_have_every_site_without_a_look() -> None:
     lm = tiny_model("gpt2")
     generate(lm, ["a"], [AblateHead(0, 0)], max_new_tokens=1)
     assert lm.worked_out.bridge_sites is None
+
+
+@pytest.mark.parametrize("engine", ["auto", "bridge"])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_no_text_comes_from_logits_that_are_not_finite(engine: str, drawn: bool) -> None:
+    lm = model("llama")
+    fields: Any = {"temperature": 1.0, "seeds": [1, 2]} if drawn else {}
+    act = Steer(1, VECTOR, 1.0, unit="vector")
+
+    def run(acts: Any) -> list[emolib.Generation]:
+        return generate(lm, ["a", "bc"], acts, max_new_tokens=2, engine=engine, **fields)
+
+    assert len(run([None, act])) == 2
+    object.__setattr__(act, "vector", np.full(48, np.nan, np.float32))  # as an overflow in 16 bits gives them
+    object.__setattr__(act, "delta", lambda: act.vector)
+    refused_call(lambda: run([None, act]), ["prompts[1]", "Steer", "not finite", "weaker"])
