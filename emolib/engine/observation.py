@@ -31,7 +31,7 @@ def places_of(lm: LanguageModel, sites: Collection[str], layers: Collection[int]
         UserError: unknown site, one that the model's own code does not give, or a layer that none of the sites has.
     """
     sites = [arguments.one_of("site", site, SITES) for site in arguments.listed("sites", sites, "sites")]
-    if layers is not None and not len(layers):
+    if layers is not None and hasattr(layers, "__len__") and not len(layers):
         raise UserError("expected at least one layer, got layers=[]; leave layers out to keep all")
     depth = lm.n_layers + ("resid_pre" in sites)
     chosen = range(depth) if layers is None else _numbers(layers, depth)

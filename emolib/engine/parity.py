@@ -27,7 +27,7 @@ def check_batching(lm: LanguageModel, *, native: bool | None = None) -> None:
 
     Raises:
         UserError: the bridge cannot run the model.
-        RuntimeError: the logits differ by more than the dtype explains.
+        RuntimeError: the logits differ by more than the dtype explains, as hooks on the model make them.
     """
     native = lm.blueprint is not None if native is None else native
     if lm.blueprint is None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from emolib.base import arguments
@@ -22,6 +23,10 @@ from emolib.models.workspace import Workspace
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+FEW = (7, 11, 13, 17, 19, 23)  # tokens that show whether two networks compute the same
+BRIDGED = {torch.float32: 1e-2}  # of the logits' spread, that the bridge may change them by
+BRIDGED_IN_16_BITS = 0.5  # where an order of sums matters more
 
 
 @dataclass
@@ -192,6 +197,7 @@ def wrap(
         tokenizer.pad_token = tokenizer.eos_token
     marks = {name: getattr(tokenizer, name) for name in ("pad_token", "bos_token", "eos_token")}
     blueprint = blueprint_of(network)
+    plain = _few_logits(network)
     try:
         with quiet():
             bridge = TransformerBridge.boot_transformers(
@@ -205,8 +211,37 @@ def wrap(
     if unmarked:  # the bridge gives such a tokenizer marks of its own, which the embedding has no rows for
         for name, token in marks.items():
             setattr(tokenizer, name, token)
+    _check_unchanged(plain, network, spec.name)
     tokenizer.padding_side = "left"
     return LanguageModel(bridge, tokenizer, spec, revision, place, network.dtype, blueprint)
+
+
+def _few_logits(network: PreTrainedModel) -> Tensor:
+    """The last logits of a few tokens, by the network's own code as it is now."""
+    vocabulary = network.get_input_embeddings().weight.shape[0]
+    ids = torch.tensor([[token % vocabulary for token in FEW]], device=network.device)
+    with torch.inference_mode():
+        return network(input_ids=ids, use_cache=False).logits[0, -1].float()
+
+
+def _check_unchanged(plain: Tensor, network: PreTrainedModel, name: str) -> None:
+    """The bridge puts its own attention into the network; options that it does not read would change every number.
+
+    Weights that are not finite, and a network that no longer runs, are told where they are met.
+    """
+    try:
+        bridged = _few_logits(network)
+    except Exception:  # a foreign network's code may fail in any way
+        return
+    if not plain.isfinite().all():
+        return
+    error = float((bridged - plain).abs().max() / plain.std().clamp_min(1e-6))
+    if not error <= BRIDGED.get(network.dtype, BRIDGED_IN_16_BITS):
+        raise UserError(
+            f"expected TransformerLens' bridge to leave what {shown(name)} computes as it is, its logits differ by "
+            f"{error:.2g} of their spread: config.json has an option that the bridge does not read; choose another "
+            "model"
+        )
 
 
 def _text_part(network: PreTrainedModel) -> PreTrainedModel:

@@ -6,8 +6,8 @@ They are looked at before transformers makes anything of them: a list of ten mil
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from emolib.base.errors import UserError, shown
 
@@ -18,11 +18,37 @@ LARGEST = {
     **dict.fromkeys(("intermediate_size", "n_inner", "ffn_dim", "d_ff", "ffn_hidden_size"), 2**22),
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 2**16),
     "vocab_size": 2**24,
-    **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx"), 2**27),
+    **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "original_max_position_embeddings"), 2**27),
+    **dict.fromkeys(("sliding_window", "window_size"), 2**27),
+    "num_labels": 2**16,  # transformers writes a name for each
 }
+LARGEST_OF_ALL = 2**40  # of whole numbers that nothing is known of
+LARGEST_COUNT = 2**20  # of those that count something by their name
 RATES = {  # what must be positive, or every number that the model computes is NaN
     **dict.fromkeys(("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon"), 1.0),
     **dict.fromkeys(("rope_theta", "rotary_emb_base", "query_pre_attn_scalar"), math.inf),
+    **dict.fromkeys(("factor", "low_freq_factor", "high_freq_factor"), math.inf),  # of stretched rotary positions
+}
+
+
+class Kind(NamedTuple):
+    """What a key's value must be, and how a message says it."""
+
+    fits: Callable[[Any], bool]
+    what: str
+
+
+def _number_type(value: Any) -> bool:
+    return value in ("float32", "float16", "bfloat16", "float64", "auto")
+
+
+KINDS = {
+    "dtype": Kind(_number_type, "float32, bfloat16 or float16"),
+    "torch_dtype": Kind(_number_type, "float32, bfloat16 or float16"),
+    "id2label": Kind(lambda value: isinstance(value, dict), "an object"),
+    "label2id": Kind(lambda value: isinstance(value, dict), "an object"),
+    "quantization_config": Kind(lambda value: isinstance(value, dict), "an object, or absent"),
+    "return_dict": Kind(lambda value: value is True, "true, or absent"),
 }
 MAY_BE_NONE = 0  # the least number of experts; every other size is at least 1
 
@@ -34,6 +60,8 @@ def check_sizes(settings: Mapping[str, Any], called: str) -> None:
     Traceback (most recent call last):
     emolib.base.errors.UserError: expected n_layer in config.json of 'mine' between 1 and 1,024, got 10000000; ...
     """
+    _refuse_kinds(settings, called)
+    _refuse_counts(settings, called)
     for path, value in _numbers(settings):
         key = path.rpartition(".")[2]
         where = f"expected {path} in config.json of {shown(called)}"
@@ -60,8 +88,35 @@ def _numbers(settings: Mapping[str, Any], inside: str = "") -> Iterator[tuple[st
         if key in LARGEST or key in RATES:
             values = value if isinstance(value, list) else [value]
             yield from ((inside + key, one) for one in values if one is not None)
-        elif isinstance(value, dict) and key.endswith(("config", "parameters")) and inside.count(".") < 4:
+        elif isinstance(value, dict) and key.endswith(("config", "parameters", "scaling")) and inside.count(".") < 4:
             yield from _numbers(value, f"{inside}{key}.")
+
+
+def _refuse_counts(value: Any, called: str, key: str = "") -> None:
+    """Whole numbers at any depth: transformers expands some of them, and computes with all."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _refuse_counts(inner, called, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_counts(inner, called, key)
+    elif isinstance(value, int) and key not in LARGEST:
+        limit = LARGEST_COUNT if key.startswith(("num_", "n_")) else LARGEST_OF_ALL
+        if abs(value) > limit:
+            raise UserError(
+                f"expected {shown(key)} in config.json of {shown(called)} of at most {limit:,}, "
+                f"got {shown(value, 30)}; correct it, or fetch it again"
+            )
+
+
+def _refuse_kinds(settings: Mapping[str, Any], called: str) -> None:
+    for key, kind in KINDS.items():
+        value = settings.get(key)
+        if value is not None and not kind.fits(value):
+            raise UserError(
+                f"expected {key} in config.json of {shown(called)} to be {kind.what}, got {shown(value)}; correct it, "
+                "or fetch it again"
+            )
 
 
 def _is_number(value: Any) -> bool:

@@ -48,6 +48,15 @@ def models() -> Callable[[str], LanguageModel]:
     return of
 
 
+# what the bridge makes of a model
+
+
+def test_a_model_whose_numbers_the_bridge_would_change_is_refused() -> None:
+    says = ["bridge", "tiny-gpt2", "config.json", "another model"]
+    refused_call(lambda: model("gpt2", scale_attn_weights=False), says)
+    assert generate(model("gpt2", scale_attn_by_inverse_layer_idx=True), ["ab"], max_new_tokens=2)[0].prompt == "ab"
+
+
 # positions
 
 

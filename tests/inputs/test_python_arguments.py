@@ -233,6 +233,10 @@ WRONG: dict[str, dict[str, Case]] = {
         **texts_refused(lambda w, v: emolib.extract_activations(w.lm, v)),
         **model_refused(lambda v: emolib.extract_activations(v, TEXTS)),
         "no texts at all": (lambda w: emolib.extract_activations(w.lm, []), ["at least one text"]),
+        "no layers": (
+            lambda w: emolib.extract_activations(w.lm, TEXTS, layers=[]),
+            ["at least one layer", "layers=[]"],
+        ),
         "a table without texts": (lambda w: emolib.extract_activations(w.lm, w.data[["emotion"]]), ["column 'text'"]),
         "a table with a missing text": (
             lambda w: emolib.extract_activations(w.lm, pd.DataFrame({"text": ["a", None]})),

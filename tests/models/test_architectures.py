@@ -104,7 +104,6 @@ READ: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # architecture,
     "neox with a quarter rotated": ("gpt_neox", {"rotary_pct": 0.25}, {"rotary_pct": 1.0}),
     "neox with all rotated": ("gpt_neox", {"rotary_pct": 1.0}, {"rotary_pct": 0.25}),
     "gpt2 with scores scaled by layer": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, {}),
-    "gpt2 without scaled scores": ("gpt2", {"scale_attn_weights": False}, {}),
     "gpt2 with untied embeddings": ("gpt2", {"tie_word_embeddings": False}, {}),
     "gemma3 with another scale of scores": ("gemma3_text", {"query_pre_attn_scalar": 100}, {}),
 }
