@@ -137,7 +137,7 @@ def status(
             state = "stale"
         if state == "done" and behind and NEEDS[phase]:
             state = "stale"
-        behind = behind or state != "done"
+        behind = behind or state == "stale"  # one that was never run makes nothing stale: what was read is checked
         found.append(PhaseStatus(phase, state, report))
     return found
 

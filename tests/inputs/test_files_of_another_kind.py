@@ -242,8 +242,10 @@ def test_a_variants_file_of_another_shape_is_told_and_can_be_removed(place: Plac
     assert name is not None
     path = paths.variant_file("quick", name)
     store.write(path, store.json_bytes(value), {})
-    for arguments in (["variants"], ["status", "--variant", name], ["site", "--variant", name]):
+    for arguments in (["status", "--variant", name], ["site", "--variant", name]):
         refused(place, Refusal("", arguments, ["variant.json"]))
+    listed = place.ask(["variants"])
+    assert listed.code == 0 and f"{name}  unreadable" in listed.out and "variant.json" in listed.out
     assert place.ask(["variants", "--delete", name]).code == 0
     assert not path.parent.exists()
     store.write(path, store.json_bytes({"differs": {"alphas": [0.25]}}), {})
