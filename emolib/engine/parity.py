@@ -10,12 +10,10 @@ import torch
 from emolib.engine.bridge import BridgeRunner
 from emolib.engine.native import NativeRunner
 from emolib.interventions import Edits, bridge_sites
-from emolib.models.language_model import LanguageModel
+from emolib.models.language_model import LanguageModel, logits_apart
 from emolib.models.tokens import pad_left
 
 ROWS = ([7, 11, 13, 17, 19, 23], [29, 31, 37])
-ALLOWED = {torch.float32: 1e-2}  # of the logits' spread; in 16 bits an order of sums matters more
-ALLOWED_IN_16_BITS = 0.5
 
 
 def check_batching(lm: LanguageModel, *, native: bool | None = None) -> None:
@@ -43,8 +41,7 @@ def check_batching(lm: LanguageModel, *, native: bool | None = None) -> None:
         together = (NativeRunner if native else BridgeRunner)(lm, ids, mask, edits, 0).start().float()
         alone = [lm.network(input_ids=torch.tensor([row], device=lm.device)).logits[0, -1] for row in rows]
     single = torch.stack(alone).float()
-    error = float((together - single).abs().max() / single.std().clamp_min(1e-6))
-    allowed = ALLOWED.get(lm.dtype, ALLOWED_IN_16_BITS)
+    error, allowed = logits_apart(together, single, lm.dtype)
     if not error <= allowed:
         remedy = "remove hooks that change the model, or use engine='bridge'" if native else "it cannot be batched"
         raise RuntimeError(

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FEW = (7, 11, 13, 17)  # tokens that show whether two networks compute the same
-BRIDGED = {torch.float32: 1e-2}  # of the logits' spread, that the bridge may change them by
-BRIDGED_IN_16_BITS = 0.5  # where an order of sums matters more
 
 
 @dataclass
@@ -227,6 +225,19 @@ def _few_logits(network: PreTrainedModel) -> Tensor | None:
         return None
 
 
+def logits_apart(found: Tensor, expected: Tensor, dtype: torch.dtype) -> tuple[float, float]:
+    """How far two computations of the same logits lie apart, and how far an order of sums may put them: the largest
+    difference, in standard deviations of the expected ones.
+
+    Args:
+        found, expected: float32, of one shape `[..., vocabulary]`.
+        dtype: of the weights; in 16 bits an order of sums matters more.
+    """
+    return float(
+        (found - expected).abs().max() / expected.std().clamp_min(1e-6)
+    ), 1e-2 if dtype == torch.float32 else 0.5
+
+
 def _check_unchanged(plain: Tensor | None, network: PreTrainedModel, name: str) -> None:
     """The bridge puts its own attention into the network; options that it does not read would change every number.
 
@@ -235,8 +246,8 @@ def _check_unchanged(plain: Tensor | None, network: PreTrainedModel, name: str) 
     bridged = _few_logits(network)
     if plain is None or bridged is None or not plain.isfinite().all():
         return
-    error = float((bridged - plain).abs().max() / plain.std().clamp_min(1e-6))
-    if not error <= BRIDGED.get(network.dtype, BRIDGED_IN_16_BITS):
+    error, allowed = logits_apart(bridged, plain, network.dtype)
+    if not error <= allowed:
         raise UserError(
             f"expected TransformerLens' bridge to leave what {shown(name)} computes as it is, its logits differ by "
             f"{error:.2g} of their spread: config.json has an option that the bridge does not read; choose another "
