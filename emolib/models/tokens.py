@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from emolib.base import arguments
+from emolib.base.characters import is_whole
 from emolib.base.errors import UserError, shown
 from emolib.models.language_model import LanguageModel
 from emolib.models.limits import check_rows
@@ -49,7 +50,7 @@ def _token_ids(lm: LanguageModel, texts: list[str], start: int, name: str) -> li
         return lm.tokenizer(texts, add_special_tokens=True).input_ids
     except (TypeError, UnicodeError) as error:
         for place, text in enumerate(texts, start):
-            if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
+            if not is_whole(text):
                 raise UserError(
                     f"expected texts in Unicode, text {place} of {name} holds half a character (a lone surrogate): "
                     f"{shown(text)}"
