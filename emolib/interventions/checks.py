@@ -36,12 +36,18 @@ def check_place(act: Any) -> None:
         object.__setattr__(act, name, value)
 
 
-def checked_alpha(alpha: float) -> float:
+def checked_alpha(alpha: float, *, relative: bool) -> float:
     """The strength of an act as a number within reason.
 
+    Args:
+        relative: alpha counts residual norms or whole moves to a target, so that ±`LARGEST_ALPHA` is far beyond use;
+            one that multiplies a vector of any length has no such bound (`check_change` has).
+
     Raises:
-        UserError: no finite number, or one beyond ±`LARGEST_ALPHA`.
+        UserError: no finite number, or one beyond the bound.
     """
+    if not relative:
+        return arguments.number("alpha", alpha)
     return arguments.number("alpha", alpha, least=-LARGEST_ALPHA, most=LARGEST_ALPHA)
 
 

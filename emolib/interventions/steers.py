@@ -53,7 +53,7 @@ class Steer:
         resid_norm: the unit `resid` for a bare array.
 
     Raises:
-        UserError: alpha not finite or beyond ±1000, a zero or non-finite vector, a vector of another layer,
+        UserError: alpha not finite, or beyond ±1000 in the unit `resid`; a zero or non-finite vector, a vector of another layer,
             a unit without its norm.
 
     >>> import numpy as np
@@ -75,8 +75,8 @@ class Steer:
     resid_norm: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", checked_alpha(self.alpha))
         arguments.one_of("unit", self.unit, UNITS)
+        object.__setattr__(self, "alpha", checked_alpha(self.alpha, relative=self.unit == "resid"))
         check_place(self)
         if isinstance(self.vector, LayerVector) and self.vector.layer != self.layer:
             raise UserError(f"the vector belongs to layer {self.vector.layer}, the steer to layer {self.layer}")
@@ -145,7 +145,7 @@ class SubspaceSteer:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", checked_alpha(self.alpha))
+        object.__setattr__(self, "alpha", checked_alpha(self.alpha, relative=True))
         check_place(self)
         basis, target = self.coordinates()
         if target.shape[0] != basis.shape[1]:

@@ -305,8 +305,11 @@ WRONG: dict[str, dict[str, Case]] = {
         "an unknown argument": (lambda w: steer(strength=2), ["'strength'", "Steer", "alpha"]),
         **of_act(lambda w, **k: steer(**k), ["vector"]),
         "alpha NaN": (lambda w: steer(alpha=NAN), ["alpha", "nan"]),
-        "alpha beyond reason": (lambda w: steer(alpha=1e38), ["alpha", "1000", "1e+38"]),
-        "alpha beyond float32": (lambda w: steer(alpha=-1e308), ["alpha", "1000", "-1e+308"]),
+        "alpha beyond reason": (
+            lambda w: steer(alpha=1e38, unit="resid", resid_norm=1.0),
+            ["alpha", "1000", "1e+38"],
+        ),
+        "alpha beyond float32": (lambda w: steer(alpha=-1e308), ["alpha", "1e+12", "has inf"]),
         "a change beyond reason": (lambda w: steer(vector=np.full(D, 1e18, np.float32), alpha=900), ["1e+12", "alpha"]),
         "a vector beyond reason": (lambda w: steer(vector=np.full(D, 3e38, np.float32)), ["1e+12", "vector"]),
         "a residual norm beyond reason": (lambda w: steer(unit="resid", resid_norm=1e39), ["1e+12", "resid_norm"]),

@@ -600,8 +600,8 @@ def test_a_call_after_a_failed_one_gives_the_same_texts(
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"alpha": float("nan")}, "alpha, got nan"),
-        ({"alpha": float("inf")}, "alpha, got inf"),
+        ({"alpha": float("nan")}, "finite alpha .*, got nan"),
+        ({"alpha": float("inf")}, "finite alpha .*, got inf"),
         ({"layer": 2}, "belongs to layer 1, the steer to layer 2"),
         ({"window": 0}, "window .* got 0"),
         ({"unit": "norm"}, "unknown unit 'norm'"),
@@ -623,6 +623,13 @@ def test_a_wrong_steer_is_refused_where_it_is_written(settings: dict, named: str
     assert Steer(**right).delta().shape == (4,)
     with pytest.raises(UserError, match=named):
         Steer(**{**right, **settings})
+
+
+def test_a_unit_vector_takes_strengths_as_large_as_residual_norms_are() -> None:
+    unit = np.array([0.6, 0.8], np.float32)
+    assert np.allclose(Steer(1, unit, 20_000, unit="vector").delta(), [12_000, 16_000])
+    with pytest.raises(UserError, match="from -1000 to 1000"):
+        Steer(1, unit, 20_000, resid_norm=1.0)
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.5, 1.5, float("nan")])

@@ -339,7 +339,7 @@ def test_delta_ratio_is_the_realised_relative_step(case: Case, engine: str, stre
         ({"target": np.ones(3)}, "k = 2 .* got 3"),
         ({"target": np.full(2, np.inf)}, "finite"),
         ({"target": np.ones((2, 1))}, r"shape \(2, 1\)"),
-        ({"alpha": float("nan")}, "alpha, got nan"),
+        ({"alpha": float("nan")}, "finite alpha .*, got nan"),
         ({"site": "z"}, "unknown site 'z'"),
         ({"window": 0}, "window .* got 0"),
         ({"steps": -1}, "steps .* got -1"),

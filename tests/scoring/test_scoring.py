@@ -46,7 +46,6 @@ VARIED = [
     "   ",
     "What the hell is wrong with you? This makes me furious!!!",
     "naïve — 感謝 \U0001f642",
-    "lone \ud800 half",
     "Could you please close the door behind you when you leave the house tonight? " * 3,
     "word " * 60,
     *(f"Sentence number {i} is about the {'very ' * (i % 7)}old train." for i in range(40)),

@@ -265,7 +265,7 @@ def test_the_command_prints_the_table_and_exits_with_one_where_a_bar_is_missed(
     ("arguments", "word"),
     [
         (["--form", "lama"], "'llama'"),
-        (["--repeats", "2"], "at least 6"),
+        (["--repeats", "2"], "from 6 to"),
         (["--seed", "-1"], "seed"),
         (["--json", "nowhere/x.json"], "make the folder"),
     ],
