@@ -53,7 +53,7 @@ class Steer:
         resid_norm: the unit `resid` for a bare array.
 
     Raises:
-        UserError: alpha not finite, or beyond ±1000 in the unit `resid`; a zero or non-finite vector, a vector of another layer,
+        UserError: alpha not finite, or beyond ±1000 in the unit `resid`; a zero or non-finite vector, one of another layer,
             a unit without its norm.
 
     >>> import numpy as np
