@@ -53,8 +53,8 @@ class Steer:
         resid_norm: the unit `resid` for a bare array.
 
     Raises:
-        UserError: alpha not finite, or beyond ±1000 in the unit `resid`; a zero or non-finite vector, one of another layer,
-            a unit without its norm.
+        UserError: alpha not finite, or beyond ±1000 in the unit `resid`; a zero or non-finite vector, one of another
+            layer, a unit without its norm.
 
     >>> import numpy as np
     >>> act = Steer(2, np.array([3.0, 4.0]), 0.5, resid_norm=10)  # half a residual norm, along the unit vector
