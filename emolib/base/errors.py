@@ -14,13 +14,15 @@ import re
 import reprlib
 from collections.abc import Iterable
 
-from rapidfuzz import process
+from rapidfuzz import fuzz, process
+from rapidfuzz.distance import Levenshtein
 
 from emolib.base.characters import printable
 
 LONGEST_MESSAGE = 600
 LONGEST_VALUE = 80
 MOST_NAMES = 40
+ALIKE = 60  # per cent, from which on one name may be a slip of another
 _GAP = " … "
 _END = 150  # characters of a message's end that stay when it is cut: there it says what to do
 
@@ -65,14 +67,50 @@ def shown(value: object, longest: int = LONGEST_VALUE) -> str:
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
-    """Ends an error about an unknown `name`: the most similar valid name, then all of them (the first of very many)."""
-    names = sorted(valid)
+    """Ends an error about an unknown `name`: the valid name that it may be a slip of, then all (the first of very many).
+
+    >>> nearest("alphs", ["alphas", "unit"]), nearest("zebra", ["alphas", "unit", "unit"])
+    ("did you mean 'alphas'? Valid: alphas, unit", 'valid are alphas, unit')
+    """
+    names = sorted(set(valid))
     if not names:
         return "there are none"
-    best = process.extractOne(str(name)[:LONGEST_MESSAGE], names)
     listed = [printable(_cut(other, LONGEST_VALUE, 20)) for other in itertools.islice(names, MOST_NAMES)]
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"did you mean {shown(best[0])}? Valid: {', '.join(listed)}{more}"
+    every = f"{', '.join(listed)}{more}"
+    meant = slip_of(str(name), names)
+    return (
+        f"valid {'are' if len(names) > 1 else 'is'} {every}" if meant is None else meant_of(meant) + f" Valid: {every}"
+    )
+
+
+def meant_of(name: str) -> str:
+    """The question whether that was meant.
+
+    >>> meant_of("alphas")
+    "did you mean 'alphas'?"
+    """
+    return f"did you mean {shown(name)}?"
+
+
+def slip_of(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name that `name` may be a slip or the beginning of; None where none is like it.
+
+    >>> slip_of("quik", ["quick", "baseline"]), slip_of("llama", ["gpt2", "llama3_8b"]), slip_of("x", ["quick"])
+    ('quick', 'llama3_8b', None)
+    """
+    name, names = name[:LONGEST_MESSAGE], list(valid)
+    best = process.extractOne(name, names, scorer=fuzz.ratio, processor=_folded, score_cutoff=ALIKE)
+    if best is not None:
+        return best[0]
+    given = _folded(name)
+    begun = (other for other in names if len(given) >= 3 and _folded(other).startswith(given))
+    one_off = (other for other in names if len(given) >= 2 and Levenshtein.distance(given, _folded(other)) == 1)
+    return next(itertools.chain(begun, one_off), None)
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("-", "_")
 
 
 def _cut(text: str, longest: int, end: int) -> str:

@@ -85,7 +85,15 @@ def _added(values: tuple[float, ...]) -> tuple[float, ...]:
             raise ValueError(
                 f"expected alphas of at least 0, got {value:g}; the opposite of the chosen one is measured beside it"
             )
+    if not any(values):
+        raise ValueError("expected an alpha above 0 to choose from: 0 is the unpatched text, which is measured anyway")
     return values
+
+
+def _steering(schedule: T) -> T:
+    if isinstance(schedule, tuple) and not any(schedule):
+        raise ValueError("expected a factor other than 0: with these nothing is added at any step")
+    return schedule
 
 
 def _said(text: str) -> str:
@@ -126,7 +134,7 @@ Factor = Annotated[float, Field(ge=-1_000, le=1_000)]
 Schedule = (
     Literal["constant"]
     | Annotated[float, Field(gt=0, le=1)]
-    | Annotated[tuple[Factor, ...], Field(min_length=1, max_length=MOST_NEW_TOKENS)]
+    | Annotated[tuple[Factor, ...], AfterValidator(_steering), Field(min_length=1, max_length=MOST_NEW_TOKENS)]
 )
 Position = Literal["last", "mean", "trigger", "all"]
 VectorPosition = Literal["last", "mean"]  # at the trigger there are no neutral texts for the controls

@@ -6,7 +6,7 @@ names the nearest valid one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -204,7 +204,7 @@ def _checked_profile(name: str) -> dict[str, Any]:
 def _unknown_key(key: str, profile: str, valid: list[str]) -> UserError:
     if key.rpartition(".")[2] in RESERVED:
         return UserError(f"profile {shown(profile)} cannot set {shown(key)}: the command line says that; remove it")
-    return UserError(f"unknown key {shown(key)} in profile {shown(profile)}: {nearest(key, valid)}")
+    return UserError(f"unknown key {shown(key)} in profile {shown(profile)}: {nearest(key.rpartition('.')[2], valid)}")
 
 
 def resolve(
@@ -223,10 +223,7 @@ def resolve(
     """
     if phase not in PHASE_PARAMETERS:
         raise UserError(f"unknown phase {shown(phase)}: {nearest(phase, PHASE_PARAMETERS)}")
-    valid = parameter_names(phase)
-    for key in overrides or {}:
-        if key not in valid:
-            raise UserError(f"unknown parameter {shown(key)} of {phase}: {nearest(key, valid)}")
+    check_known(overrides or {}, [phase])
     resolved = _resolved(profile, model, phase, read_overrides(phase, overrides or {}))
     spec = find_model(model)
     layers = getattr(resolved, "layers", None)
@@ -276,6 +273,28 @@ def _read(key: str, kind: Any, value: Any) -> Any:
 def parameter_names(phase: str) -> list[str]:
     """What can be set in a phase."""
     return [name for name in PHASE_PARAMETERS[phase].model_fields if name not in RESERVED]
+
+
+def check_known(given: Iterable[str], phases: Sequence[str]) -> None:
+    """Raises `UserError` for a parameter that none of these phases has."""
+    valid = {key for phase in phases for key in parameter_names(phase)}
+    for key in given:
+        if key not in valid:
+            of = f" of {phases[0]}" if len(phases) == 1 else ""
+            raise UserError(f"unknown parameter {shown(key)}{of}: {known_elsewhere(key, valid)}")
+
+
+def known_elsewhere(key: str, valid: Iterable[str]) -> str:
+    """Ends an error about a parameter that is none of `valid`: the phases that have it, or the nearest of the valid.
+
+    >>> known_elsewhere("layers", ["near_duplicate", "n_folds"])
+    'phase2 and phase5 have it, not what is run here; leave it out, or run one of these'
+    """
+    others = [phase for phase in PHASE_PARAMETERS if key in parameter_names(phase)]
+    if not others:
+        return nearest(key, valid)
+    have, these = ("has", "that") if len(others) == 1 else ("have", "one of these")
+    return f"{' and '.join(others)} {have} it, not what is run here; leave it out, or run {these}"
 
 
 def usual(params: Parameters | StatisticsParameters) -> Parameters | StatisticsParameters:

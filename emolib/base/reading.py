@@ -25,6 +25,8 @@ NOTHING = ("null", "none", "~")
 MOST_VALUES = 1_000
 LONGEST_TEXT = 10_000  # signs
 LARGEST = 1.7e308
+DECIMAL_COMMA = re.compile(r"\s*-?(\d+),(\d+)\s*")  # as much of the world writes one number
+DECIMAL_COMMAS = re.compile(r"\s*0,(\d+)(\s*,\s*0,\d+)*\s*")  # no list of several values begins or repeats so
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def _as_one_of(members: list[Any], value: Any) -> Any:
         if found is not _OTHER:
             return found
     expected = " or ".join(dict.fromkeys(_described(kind) for kind in members if kind is not type(None)))
-    raise ValueError(f"expected {expected}")
+    comma = DECIMAL_COMMA.fullmatch(value) if float in members and isinstance(value, str) else None
+    raise ValueError(f"expected {expected}" + (f", with a point: {comma[1]}.{comma[2]}" if comma else ""))
 
 
 _OTHER = object()  # the value is none of the type's
@@ -172,6 +175,9 @@ def _nothing(kind: Any, value: Any) -> Any:
 
 def _several(kind: Any, value: Any) -> Any:
     """A list of one type. Brackets and quotation marks around values may be left out."""
+    comma = DECIMAL_COMMAS.fullmatch(value) if isinstance(value, str) else None
+    if comma and float in _members(get_args(kind)[0])[0]:
+        raise ValueError(f"expected decimals with a point: 0.{comma[1]} for one value, [{value.strip()}] for several")
     values = _split(value) if isinstance(value, str) else value
     if not isinstance(values, list | tuple | range):
         values = [values]

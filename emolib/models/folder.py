@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
-from emolib.base.errors import UserError, nearest, shown
+from emolib.base.errors import UserError, meant_of, shown, slip_of
 from emolib.models.model_names import CONFIG
 from emolib.models.settings_files import OPTIONAL, one_of, read_settings, refuse_pointer, start_of
 from emolib.models.silence import quiet
@@ -192,7 +192,8 @@ def _check_kind(settings: Mapping[str, Any], called: str) -> None:
                 f"model_type {shown(kind)} {of} is run by code of its own (auto_map), which is never run here; take a "
                 "model whose architecture transformers has"
             )
-        known = nearest(kind, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES).partition(" Valid:")[0]
+        meant = slip_of(kind, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+        known = OTHER if meant is None else meant_of(meant)
         raise UserError(f"unknown model_type {shown(kind)} {of} (transformers {_version()}): {known}")
     if settings.get("is_encoder_decoder") is True or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UserError(f"expected a causal language model, got model_type {shown(kind)} {of}, which is none; {OTHER}")

@@ -5,6 +5,7 @@ Nothing else in the package knows how weights are found.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from emolib.models.content import content_hash
 from emolib.models.devices import DTYPES, pick_device, pick_dtype
 from emolib.models.folder import ModelFolder, load_tokenizer, load_weights, read_folder
 from emolib.models.language_model import LanguageModel, wrap
-from emolib.models.model_names import is_hub_id, local_alternative, local_folder
+from emolib.models.model_names import holds_model, is_hub_id, local_alternative, local_folder
 from emolib.models.silence import quiet
 from emolib.models.sources import OTHERWISE, WANTED, ModelSource, random_revision, source_of
 
@@ -53,6 +54,19 @@ def load_model(
     """
     given = arguments.path("a model's name or folder", name)
     name = name if isinstance(name, str) else str(given)
+    _check_one_meaning(name)
+    return load_known(name, device=device, dtype=dtype, random_weights=random_weights, seed=seed)
+
+
+def load_known(
+    name: str,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = None,
+    random_weights: bool = False,
+    seed: int = 0,
+) -> LanguageModel:
+    """`load_model` for a name that was resolved: one of the table is the table's, whatever folders lie here."""
     dtype = None if dtype is None else pick_dtype(dtype)
     random_weights = arguments.flag("random_weights", random_weights)
     seed = arguments.whole_number("seed", seed, least=0, most=2**63 - 1)
@@ -88,13 +102,28 @@ def check_name(name: str) -> None:
     """Looks at everything about a model that can be seen without loading it.
 
     Raises:
-        UserError: `name` is no table entry, no model folder that can be loaded, and no hub id.
+        UserError: `name` is no table entry, no model folder that can be loaded, and no hub id; or it is both a name of
+            the table and a model folder here.
     """
+    _check_one_meaning(name)
     source = _looked_up(name)
     if source.kind == "hub" and source.spec is None:
         beside = local_alternative(name)
         if beside and not hub.holds(name):
             raise UserError(f"no model folder {shown(name)}, and no such model on the hub or in its cache; {beside}")
+
+
+def _check_one_meaning(name: str) -> None:
+    """Raises `UserError` for a name of the table that is also a model folder in the working directory."""
+    spec = find_model(name)
+    if spec is None or not holds_model(name):
+        return
+    others = [other for other in (spec.name, *spec.aliases, spec.hub_id) if other != name and not os.path.isdir(other)]
+    table = f"{others[-1]} for the one of the table" if others else "run elsewhere for the one of the table"
+    raise UserError(
+        f"expected one model called {shown(name)}, there are two: a folder here and {spec.name} of params/models; give "
+        f"{shown(os.path.join('.', name))} for the folder, {table}"
+    )
 
 
 def _looked_up(name: str, *, random_weights: bool = False) -> ModelSource:

@@ -13,15 +13,14 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from rapidfuzz import fuzz, process
+from rapidfuzz import process
 
-from emolib.base.errors import UserError, shown
+from emolib.base.errors import UserError, meant_of, shown, slip_of
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
 CONVERT = "AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)"
 MOST_LISTED = 5
-ALIKE = 60  # per cent, from which on one name may be a slip of another
 MOST_SEEN = 2000  # entries of a folder that are looked at
 SUFFIXES = {
     ".gguf": f"is a GGUF file: convert it once by transformers' {CONVERT} with gguf_file=…, and give the new folder",
@@ -39,6 +38,7 @@ SUFFIXES = {
         "new folder",
     ),
 }
+WEIGHTS = {".safetensors", ".bin", ".gguf", ".pt", ".pth"}
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[\w.-]+", re.ASCII)
 _URL = re.compile(r"(?:https?://(?:www\.)?[\w.-]+/|hf://)(?:models/)?([\w.-]+/[\w.-]+?)(?:[/?#].*)?", re.ASCII)
 
@@ -85,6 +85,13 @@ def local_alternative(name: str) -> str | None:
     return f"{shown(str(parent))} here holds {_listed(_nearest_first(name, beside))}" if beside else None
 
 
+def holds_model(name: str) -> bool:
+    """Whether a folder of that name lies here with a model, a part of one, or models in its folders."""
+    found = _entries(Path(name))
+    parts = {path.name for path in found} & {CONFIG, ADAPTER} or {path.suffix for path in found} & WEIGHTS
+    return bool(parts or _model_folders(Path(name)))
+
+
 def models_here() -> list[str]:
     """The model folders in the working directory."""
     return [path.name for path in _model_folders(Path())]
@@ -125,8 +132,8 @@ def _way_there(path: Path, name: str) -> str:
     close = _nearest_first(missing.name, folders)
     if not close:
         return f"{where} has no folder {shown(missing.name)} and no other; check the path"
-    like = fuzz.ratio(missing.name[:200], close[0].name) >= ALIKE
-    guess = f"did you mean {shown(close[0].name)}?" if like else f"it has {_listed(close)}; check the path"
+    like = slip_of(missing.name, [folder.name for folder in close])
+    guess = meant_of(like) if like is not None else f"it has {_listed(close)}; check the path"
     return f"{where} has no folder {shown(missing.name)}; {guess}"
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from IPython.core.inputtransformer2 import TransformerManager
 
 from emolib.base import arguments
-from emolib.base.errors import UserError, nearest, shown
-from emolib.base.parameters import PHASE_PARAMETERS, parameter_names
+from emolib.base.errors import UserError, shown
+from emolib.base.parameters import PHASE_PARAMETERS, known_elsewhere, parameter_names
 from emolib.base.signatures import told
 
 OVERRIDES = "overrides"
@@ -51,7 +51,7 @@ def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     valid = _valid_names(cells[-1] if cells else "")
     for name in _listed(cells):
         if name not in (*valid, *RUN, OVERRIDES) and not name.startswith("_"):
-            raise UserError(f"unknown parameter {shown(name)} in the parameters cell: {nearest(name, valid)}")
+            raise UserError(f"unknown parameter {shown(name)} in the parameters cell: {known_elsewhere(name, valid)}")
     names = dict.fromkeys(name for source in cells for name in assigned_names(source) if name in valid)
     chosen = {name: namespace[name] for name in names if namespace.get(name) is not None}
     further = _overrides(namespace.get(OVERRIDES), valid)
@@ -96,7 +96,7 @@ def _overrides(given: Any, valid: Sequence[str]) -> dict[str, Any]:
         raise UserError(f"expected overrides = {{}} with parameters by name, got {type(given).__name__}")
     for name in given:
         if name not in valid:
-            raise UserError(f"unknown parameter {shown(name)} in overrides: {nearest(name, valid)}")
+            raise UserError(f"unknown parameter {shown(name)} in overrides: {known_elsewhere(name, valid)}")
     return {name: value for name, value in given.items() if value is not None}
 
 

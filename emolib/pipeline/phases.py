@@ -21,7 +21,7 @@ from emolib.base.characters import say
 from emolib.base.config import find_model
 from emolib.base.errors import UserError, nearest, one_line, shown
 from emolib.base.files import kind_of
-from emolib.base.parameters import parameter_names
+from emolib.base.parameters import check_known, parameter_names
 from emolib.base.variants import PROFILE, READERS, Variant
 from emolib.base.writing import sweep
 from emolib.data.keywords import keyword_digest
@@ -59,21 +59,13 @@ def overrides_for(phase: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if key in parameter_names(phase)}
 
 
-def check_parameters(phases: Sequence[str], given: Mapping[str, Any]) -> None:
-    """Raises `UserError` for a parameter that none of the phases has."""
-    valid = {key for phase in phases for key in parameter_names(phase)}
-    for key in given:
-        if key not in valid:
-            raise UserError(f"unknown parameter {shown(key)}: {nearest(key, valid)}")
-
-
 def open_runs(profile: str, model: str, phases: Sequence[str], given: Mapping[str, Any]) -> list[Run]:
     """One checked `Run` per phase; nothing is loaded or written yet.
 
     A phase that reads others' tables reads those of the variant that the same values make of them. Layers that Phase 5
     tries are not those that Phase 2 extracts beside it, which would make a part of the profile's own.
     """
-    check_parameters(phases, given)
+    check_known(given, phases)
     _check_not_gone(profile, model)
     runs, read, contents = [], PROFILE, ModelContents()
     elsewhere = set().union(*(variants.counted(phase) for phase in phases))

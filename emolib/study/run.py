@@ -27,7 +27,7 @@ from emolib.base.variants import PROFILE, Variant, result_paths, variant_of
 from emolib.data.dataset import read_dataset, select_scenarios
 from emolib.data.spellings import Merge
 from emolib.models.language_model import LanguageModel
-from emolib.models.loading import check_name, load_model
+from emolib.models.loading import check_name, load_known
 from emolib.scoring import BACKENDS, score_texts
 from emolib.scoring.cache import ScoreCache
 from emolib.study.artifacts import Artifacts, SweepShards
@@ -144,7 +144,7 @@ class Run:
     @cached_property
     def lm(self) -> LanguageModel:
         """The model, loaded when first asked for."""
-        lm = load_model(
+        lm = load_known(
             self.params.model,
             device=self.params.device,
             dtype=self.params.dtype,

@@ -93,8 +93,10 @@ def test_phase_7_lies_with_the_variant_that_it_reads_unless_its_own_values_diffe
     assert stricter.differs == {"alphas": [0.25], "phase7.significance": 0.01}
     assert places("phase7", stricter).record("phase5") == where.record("phase5")
     assert variant("phase7", n_bootstrap=300).of_phase("phase3") == PROFILE, "its resamples are not Phase 3's"
-    with pytest.raises(UserError, match=rf"unknown variant 'abcdefgh' of profile 'quick': did you mean '{read.name}'"):
+    with pytest.raises(UserError, match=rf"unknown variant 'abcdefgh' of profile 'quick': valid is {read.name}$"):
         variant("phase7", variant="abcdefgh")
+    with pytest.raises(UserError, match=rf"of profile 'quick': did you mean '{read.name}'"):
+        variant("phase7", variant=read.name[:-1])
 
 
 @pytest.mark.parametrize(

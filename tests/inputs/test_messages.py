@@ -39,6 +39,29 @@ def test_a_long_list_of_names_keeps_the_nearest_one() -> None:
     assert "did you mean 'name_77'?" in line and "4960 more" in line and len(line) <= LONGEST_MESSAGE
 
 
+@pytest.mark.parametrize(
+    ("given", "valid", "meant"),
+    [
+        ("alphs", ["alphas", "unit"], "alphas"),
+        ("ALPHAS", ["alphas", "unit"], "alphas"),
+        ("gpt-neo", ["gpt-neo-125m", "gpt2"], "gpt-neo-125m"),
+        ("n-train", ["n_train", "n_test"], "n_train"),
+        ("jp", ["ja"], "ja"),
+        ("layers", ["near_duplicate", "n_folds", "neutral", "seed", "dataset"], None),
+        ("abcdefgh", ["ponmlkji", "hgbacdfe"], None),
+        ("x", ["unit"], None),
+        ("", ["xy"], None),
+        ("zebra", ["gpt2", "smollm2_135m"], None),
+        ("q" * 100_000, ["quick"], None),
+    ],
+)
+def test_only_what_is_alike_is_taken_for_a_slip(given: str, valid: list[str], meant: str | None) -> None:
+    line = nearest(given, [*valid, *valid])
+    assert line.count(valid[0]) == 1 + (meant == valid[0])
+    assert ("did you mean" in line) == (meant is not None) and (meant is None or f"did you mean {meant!r}?" in line)
+
+
+OTHERS = ["layers", "phase2 and phase5 have it", "run one of these"]
 CASES = [
     Refusal("an unknown option", ["run", "--profil", "quick"], ["--profil"]),
     Refusal("an unknown command", ["rnu"], ["rnu"]),
@@ -47,7 +70,19 @@ CASES = [
     Refusal("an argument too few", ["build-dataset"], ["source"]),
     Refusal("no number", ["build-dataset", "a.csv", "-o", "b.jsonl", "--seed", "one"], ["seed", "integer"]),
     Refusal("an escape in a name", ["run", "--profile", "\x1b[2Jquick"], ["profile", "\\x1b"]),
-    Refusal("a name of 100 kB", ["run", "--profile", "q" * 100_000], ["profile", "did you mean"]),
+    Refusal("a name of 100 kB", ["run", "--profile", "q" * 100_000], ["profile", "quick"], never=["did you mean"]),
+    Refusal("no variant like it", ["variants", "--delete", "zzzz"], ["zzzz", "there are none"], never=["did you"]),
+    Refusal("no phase like it", ["run", "--phase", "embedding"], ["phase1", "phase7"], never=["did you mean"]),
+    Refusal("a slip", ["run", "--phase", "Phase-1"], ["did you mean 'phase1'"]),
+    Refusal("a beginning", ["status", "--model", "smol"], ["did you mean 'smollm2_135m'"]),
+    Refusal("layers of phase 1", ["run", "--phase", "phase1", "--layers", "0-3"], OTHERS, never=["did you mean"]),
+    Refusal("layers of phase 7", ["run", "--phase", "phase7", "-p", "layers=3"], OTHERS, never=["did you mean"]),
+    Refusal(
+        "of several phases",
+        ["run", "--phase", "phase1", "--phase", "phase2", "-p", "alphas=0.2"],
+        ["alphas", "phase5 has it", "run that"],
+    ),
+    Refusal("a name alone", ["run", "--phase", "phase1", "-p", "zebra=1"], ["zebra", "n_folds"], never=["did you"]),
 ]
 
 

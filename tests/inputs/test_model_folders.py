@@ -23,6 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from emolib.base.errors import UserError
 from emolib.models.loading import check_name, load_model
 from emolib.models.silence import quiet
+from emolib.study.run import open_run
 
 Change = Callable[[Path], Any]
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -682,6 +683,54 @@ def test_a_folder_that_changes_is_looked_at_again(tmp_path: Path) -> None:
 def test_names_of_the_table_and_hub_ids_are_no_paths() -> None:
     for name in ("gpt2", "smollm2_135m", "openai-community/gpt2", "someone/some-model.v2"):
         check_name(name)
+
+
+TWICE = {
+    "an alias": ("gpt2", model(at="gpt2"), ["folder here", "gpt2_small", "'./gpt2'", "openai-community/gpt2"]),
+    "a name": ("gpt2_small", model(at="gpt2_small"), ["'./gpt2_small'", "openai-community/gpt2"]),
+    "the bundled one": ("smollm2_135m", model(at="smollm2_135m"), ["'./smollm2_135m'", "HuggingFaceTB/SmolLM2"]),
+    "a hub id": ("openai-community/gpt2", model(at="openai-community/gpt2"), ["'./openai-community/gpt2'", "gpt2"]),
+    "an adapter": ("gpt2", file("gpt2/adapter_config.json", "{}"), ["folder here", "'./gpt2'"]),
+    "weights alone": ("gpt2", file("gpt2/model.gguf"), ["folder here", "'./gpt2'"]),
+    "checkpoints": ("pythia-160m", model(at="pythia-160m/step1"), ["'./pythia-160m'", "EleutherAI/pythia-160m"]),
+    "a link": ("gpt2", in_turn(model(), link("gpt2", "mine")), ["'./gpt2'"]),
+}
+
+
+@pytest.mark.parametrize(("name", "prepare", "says"), TWICE.values(), ids=TWICE)
+@pytest.mark.parametrize("command", ["run", "status"])
+def test_a_folder_called_like_a_model_of_the_table_is_told_from_it(
+    place: Place, name: str, prepare: Change, says: list[str], command: str
+) -> None:
+    refused(place, Refusal(name, [command, "--model", name], says, prepare))
+    refused_call(lambda: load_model(name, device="cpu"), says)
+
+
+def test_a_folder_called_like_a_model_of_the_table_is_meant_by_its_path(place: Place) -> None:
+    saved(place.folder / "gpt2")
+    for name in ("./gpt2", "gpt2/", str(place.folder / "gpt2")):
+        assert load_model(name, device="cpu").n_layers == 3
+    assert place.ask(["status", "--model", "./gpt2"]).code == 0
+    assert place.ask(["status", "--model", "openai-community/gpt2"]).code == 0
+    run = open_run("quick", "./gpt2", "phase1")
+    assert run.lm.n_layers == 3 and run.paths.model.startswith("gpt2@")
+
+
+@pytest.mark.parametrize("prepare", [folders("gpt2"), file("gpt2/phase1_dataset.ipynb"), file("gpt2")])
+def test_what_else_is_called_like_a_model_of_the_table_does_not_matter(place: Place, prepare: Change) -> None:
+    prepare(place.folder)
+    assert place.ask(["status", "--model", "gpt2"]).code == 0
+
+
+def test_a_run_opened_by_the_other_name_loads_the_one_of_the_table(place: Place, monkeypatch: Any) -> None:
+    saved(place.folder / "smollm2_135m")
+    assert open_run("quick", "HuggingFaceTB/SmolLM2-135M-Instruct", "phase1").lm.n_layers == 30
+
+
+def test_every_name_is_listed_once(place: Place) -> None:
+    saved(place.folder / "gpt2")
+    listed = place.ask(["status", "--model", "zebra"]).err.rpartition("valid are ")[2].strip().split(", ")
+    assert "gpt2" in listed and len(listed) == len(set(listed))
 
 
 BROKEN = {

@@ -155,6 +155,14 @@ WRONG = [
     ("unit", b"resid", ["resid", "vector"]),
     ("profile", "quick", ["unknown parameter 'profile'"]),
     ("broken_margin", "50%", ["decimal number"]),
+    ("broken_margin", "0,1", ["decimal number", "0.1"]),
+    ("alphas", "0", ["alphas", "above 0"]),
+    ("alphas", [0.0], ["alphas", "above 0"]),
+    ("alphas", "0,2", ["alphas", "0.2", "[0,2]"]),
+    ("alphas", "0,2,0,3", ["alphas", "point", "0.2"]),
+    ("alphas", "0,05", ["alphas", "0.05"]),
+    ("schedule", "0,9", ["schedule", "0.9", "[0,9]"]),
+    ("schedule", [0, 0.0], ["schedule", "other than 0"]),
     ("smallest_d", {}, ["decimal number"]),
 ]
 

@@ -163,6 +163,7 @@ def test_a_profiles_value_is_read_as_its_type_says(root: Path, written: str, key
         ("phase5: text", ["phase5", "'text'"]),
         ("phase7: {n_train: 3}", ["phase7.n_train"]),
         ("phase55: {}", ["phase55", "did you mean"]),
+        ("phase5: {alphs: 1}", ["phase5.alphs", "did you mean 'alphas'"]),
         ("<<: {seed: 1}", ["'<<'"]),
         ("seed: 010", ["seed", "whole number"]),
         ("seed: 3:5", ["seed", "whole number"]),
@@ -219,7 +220,7 @@ def test_a_models_values_are_read_as_their_types_say(root: Path) -> None:
         ("chat: no", "dtype: fp16", ["dtype", "float32"]),
         ("chat: no", "bundled: {package: x}", ["bundled.distribution", "missing"]),
         ("chat: no", "bundled: 3", ["bundled"]),
-        ("chat: no", "colour: red", ["colour", "did you mean"]),
+        ("chat: no", "colour: red", ["colour", "aliases, "]),
         ("config: {", "config: [", ["line 9"]),
     ],
 )

@@ -18,7 +18,7 @@ from stored_phases import (
 
 from emolib.base import store
 from emolib.base.errors import UserError
-from emolib.base.parameters import resolve
+from emolib.base.parameters import check_known, resolve
 from emolib.base.paths import ResultPaths
 from emolib.pipeline import phases
 from emolib.steering.findings import findings
@@ -171,6 +171,6 @@ def test_parameters_of_other_phases_are_refused_here_and_come_from_the_profile_f
         with pytest.raises(UserError, match=f"unknown parameter '{name}' of phase7"):
             resolve("quick", MODEL, "phase7", {name: 10})
     given = {"n_test": 10, "significance": 0.01}
-    phases.check_parameters(phases.phases_in_order(), given)
+    check_known(given, phases.phases_in_order())
     assert phases.overrides_for("phase7", given) == {"significance": 0.01}
     assert phases.overrides_for("phase5", given) == {"n_test": 10}
