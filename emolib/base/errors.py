@@ -67,7 +67,7 @@ def shown(value: object, longest: int = LONGEST_VALUE) -> str:
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
-    """Ends an error about an unknown `name`: the valid name that it may be a slip of, then all (the first of very many).
+    """Ends an error about an unknown `name`: the name that it may be a slip of, then all valid ones (of very many the first).
 
     >>> nearest("alphs", ["alphas", "unit"]), nearest("zebra", ["alphas", "unit", "unit"])
     ("did you mean 'alphas'? Valid: alphas, unit", 'valid are alphas, unit')
