@@ -67,7 +67,8 @@ def shown(value: object, longest: int = LONGEST_VALUE) -> str:
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
-    """Ends an error about an unknown `name`: the name that it may be a slip of, then all valid ones (of very many the first).
+    """Ends an error about an unknown `name`: what it may be a slip of, then all valid names, of very many the first.
+
 
     >>> nearest("alphs", ["alphas", "unit"]), nearest("zebra", ["alphas", "unit", "unit"])
     ("did you mean 'alphas'? Valid: alphas, unit", 'valid are alphas, unit')
