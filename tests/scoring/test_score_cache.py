@@ -20,7 +20,7 @@ from emolib.scoring.cache import ScoreCache
 from emolib.scoring.scorer import Scorer
 from emolib.steering import sweeps
 
-TEXTS = ["one", "two words", "one", "", "naïve \U0001f642", "lone \ud800", "two words"]
+TEXTS = ["one", "two words", "one", "", "naïve \U0001f642", "三 words", "two words"]
 DISTINCT = list(dict.fromkeys(TEXTS))
 
 
