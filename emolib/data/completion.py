@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ FIELDS = ("id", "scenario", "topic", "emotion", "text", "lang", "style", "split"
 REQUIRED = ("text", "emotion")
 SPLITS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 STYLES = ("explicit", "implicit", "unspecified")
+MOST_CHARACTERS = 500_000  # of a field: more than the longest context of any model that runs here
 ON_CONFLICT = ("error", "drop")
 NEUTRAL = "name the right one: -p neutral=… (run), --neutral (build-dataset), neutral= (Python)"
 DROP = "`emolib build-dataset … --on-conflict drop` leaves such texts out"
@@ -38,18 +40,15 @@ def completed(
     """Checks every row, gives every label one spelling, and fills the optional fields.
 
     Args:
+        rows: of a file, with the columns `text`, `emotion` and `_row` at least.
         on_conflict: what is done with a text that stands under several labels, or several times under one.
     """
     source = problems.source
-    for name in REQUIRED:
-        if name not in rows:
-            problems.raise_if_any()
-            have = ", ".join(str(column) for column in rows if column != "_row")
-            raise UserError(f"{source}: expected a column {shown(name)}, found {have}; rename the column")
     table = rows[["_row"]].copy()
+    numbers = rows["_row"].tolist()
     for name in FIELDS:
-        column = rows[name] if name in rows else [None] * len(rows)
-        table[name] = [_clean(v, name, n, problems) for v, n in zip(column, rows["_row"], strict=True)]
+        column = rows[name].tolist() if name in rows else []
+        table[name] = [_clean(v, name, n, problems) for v, n in zip(column, numbers, strict=True)] if column else ""
     table["emotion"], problems.merges = one_spelling(table["emotion"].tolist(), neutral)
     if on_conflict == "drop":
         table = _without_conflicts(table, problems)
@@ -68,6 +67,9 @@ def completed(
 
 def _clean(value: Any, name: str, row: int, problems: Problems) -> str:
     """A field as text; empty where there is none, or where it is something that cannot be text."""
+    if isinstance(value, str) and len(value) <= MOST_CHARACTERS and value.isascii() and value.isprintable():
+        text = value.strip()  # most fields are such: nothing below can be wrong with them
+        return _clean_label(text, row, problems) if text and name == "emotion" else text
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
     infinite = isinstance(value, float) and np.isinf(value)
@@ -75,6 +77,8 @@ def _clean(value: Any, name: str, row: int, problems: Problems) -> str:
         problems.add(row, f"expected text in the field {shown(name)}, got {shown(value)}")
         return ""
     text = str(value).strip()
+    if len(text) > MOST_CHARACTERS and name != "emotion":  # a label has a limit of its own
+        problems.add(row, _too_long(name, len(text)))
     if not is_whole(text):
         problems.add(row, f"the field {shown(name)} holds half of a surrogate pair, which is no character")
         return ""
@@ -86,11 +90,22 @@ def _clean(value: Any, name: str, row: int, problems: Problems) -> str:
     return _clean_label(text, row, problems) if name == "emotion" else text
 
 
+def _too_long(name: str, length: int) -> str:
+    return f"the field {shown(name)} has {length:,} characters, at most {MOST_CHARACTERS:,} are read; split the text"
+
+
 def _clean_label(text: str, row: int, problems: Problems) -> str:
-    label = cleaned(text)
-    if fault := fault_of(label):
+    label, fault = _label_of(text)
+    if fault:
         problems.add(row, f"the label {shown(label, 40)} {fault}")
     return label
+
+
+@lru_cache(maxsize=4096)
+def _label_of(text: str) -> tuple[str, str | None]:
+    """The label, and why it can be none."""
+    label = cleaned(text)
+    return label, fault_of(label)
 
 
 def _without_conflicts(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
@@ -121,26 +136,25 @@ def _check_rows(table: pd.DataFrame, problems: Problems, labels: Sequence[str] |
     seen_ids: dict[str, int] = {}
     seen_texts: dict[str, tuple[int, str]] = {}
     allowed = {folded(label) for label in labels or ()}
-    for row in table.to_dict("records"):
-        number, text, label = int(row["_row"]), row["text"], row["emotion"]
+    columns = (table[name].tolist() for name in ("_row", "text", "emotion", "id", "split", "style"))
+    for number, text, label, name, split, style in zip(*columns, strict=True):
+        same = _same(text)
+        first, under = seen_texts.setdefault(same, (number, label))
         if not text:
             problems.add(number, "empty text")
-        elif _same(text) in seen_texts:
-            first, under = seen_texts[_same(text)]
+        elif first != number:
             other = "" if under == label else f" under another label ({shown(under, 40)})"
             problems.add(number, f"the same text as row {first}{other}", DROP)
-        seen_texts.setdefault(_same(text), (number, label))
         if not label:
             problems.add(number, "empty emotion")
         elif allowed and folded(label) not in allowed:
             problems.add(number, f"label {shown(label)} is not one of {', '.join(labels or ())}")
-        if row["id"] and row["id"] in seen_ids:
-            problems.add(number, f"duplicate id {shown(row['id'])}, first in row {seen_ids[row['id']]}")
-        seen_ids.setdefault(row["id"], number)
-        if row["split"] and row["split"] not in SPLITS:
-            problems.add(number, f"split {shown(row['split'])} is not one of {', '.join(SPLITS)}")
-        if row["style"] and row["style"] not in STYLES:
-            problems.add(number, f"style {shown(row['style'])} is not one of {', '.join(STYLES)}")
+        if name and seen_ids.setdefault(name, number) != number:
+            problems.add(number, f"duplicate id {shown(name)}, first in row {seen_ids[name]}")
+        if split and split not in SPLITS:
+            problems.add(number, f"split {shown(split)} is not one of {', '.join(SPLITS)}")
+        if style and style not in STYLES:
+            problems.add(number, f"style {shown(style)} is not one of {', '.join(STYLES)}")
 
 
 def _fill(table: pd.DataFrame, seed: int) -> None:
@@ -148,20 +162,23 @@ def _fill(table: pd.DataFrame, seed: int) -> None:
 
     Where the file names no scenario at all, texts form blocks; where it names some, the other texts are their own.
     """
-    pairs = list(zip(table["emotion"], table["text"], strict=True))
+    emotions = table["emotion"].tolist()
+    pairs = list(zip(emotions, table["text"].tolist(), strict=True))
     short = [hashlib.sha256(f"{emotion}\x00{text}".encode()).hexdigest()[:10] for emotion, text in pairs]
     given = table["id"].tolist()
-    table["id"] = [i or f"{e}-{h}" for i, e, h in zip(given, table["emotion"], short, strict=True)]
+    table["id"] = [i or f"{e}-{h}" for i, e, h in zip(given, emotions, short, strict=True)]
     for name, default in (("topic", "general"), ("lang", "en"), ("style", "unspecified")):
-        table[name] = [value or default for value in table[name]]
+        table[name] = [value or default for value in table[name].tolist()]
     rng = np.random.default_rng(seed)
     if not (table["scenario"] != "").any():
         _fill_blocks(table, seed, rng)
         return
-    table["scenario"] = [s or i or f"s-{h}" for s, i, h in zip(table["scenario"], given, short, strict=True)]
+    table["scenario"] = [s or i or f"s-{h}" for s, i, h in zip(table["scenario"].tolist(), given, short, strict=True)]
     known = table[table["split"] != ""].drop_duplicates("scenario").set_index("scenario")["split"].to_dict()
     known |= _draw_splits(sorted(set(table["scenario"]) - set(known)), rng)
-    table["split"] = [given or known[s] for given, s in zip(table["split"], table["scenario"], strict=True)]
+    table["split"] = [
+        given or known[s] for given, s in zip(table["split"].tolist(), table["scenario"].tolist(), strict=True)
+    ]
 
 
 def _draw_splits(names: Sequence, rng: np.random.Generator) -> dict:
@@ -180,7 +197,7 @@ def _fill_blocks(table: pd.DataFrame, seed: int, rng: np.random.Generator) -> No
     another label changes it. Labels with more texts than the rarest one make blocks with fewer labels: every text
     stays. Blocks keep to one split and one style, as scenarios do.
     """
-    pairs = zip(table["emotion"], table["text"], strict=True)
+    pairs = zip(table["emotion"].tolist(), table["text"].tolist(), strict=True)
     order = [hashlib.sha256(f"{seed}\x00{emotion}\x00{text}".encode()).hexdigest() for emotion, text in pairs]
     place = table.assign(order=order).sort_values("order").groupby(["split", "style", "emotion"]).cumcount()
     block = table.groupby(["split", "style", place.reindex(table.index)]).ngroup()
@@ -189,15 +206,15 @@ def _fill_blocks(table: pd.DataFrame, seed: int, rng: np.random.Generator) -> No
     # apart: a label with many texts would else leave it to chance how many complete blocks a split gets
     for stratum in (complete, ~complete):
         drawn |= _draw_splits(sorted(set(block[stratum & (table["split"] == "")])), rng)
-    table["split"] = [given or drawn[b] for given, b in zip(table["split"], block, strict=True)]
+    table["split"] = [given or drawn[b] for given, b in zip(table["split"].tolist(), block, strict=True)]
     number = block.groupby(table["split"]).rank(method="dense").astype(int)
-    table["scenario"] = [f"unpaired-{split}-{n:04d}" for split, n in zip(table["split"], number, strict=True)]
+    table["scenario"] = [f"unpaired-{split}-{n:04d}" for split, n in zip(table["split"].tolist(), number, strict=True)]
 
 
 def _check_scenarios(table: pd.DataFrame, problems: Problems) -> None:
-    for scenario, part in table.groupby("scenario", sort=True):
-        if part["split"].nunique() > 1:
-            problems.add(f"scenario {scenario}", f"lies in several splits ({', '.join(sorted(set(part['split'])))})")
+    several = table.groupby("scenario", sort=True)["split"].transform("nunique") > 1
+    for scenario, part in table[several].groupby("scenario", sort=True):
+        problems.add(f"scenario {scenario}", f"lies in several splits ({', '.join(sorted(set(part['split'])))})")
     duplicated = table.loc[table["id"].duplicated(), "id"]
     for name in duplicated:
         problems.add(f"id {name}", "appears twice")

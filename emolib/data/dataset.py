@@ -234,7 +234,9 @@ def labels_of(text: str) -> list[str]:
 
 
 def jsonl_bytes(table: pd.DataFrame) -> bytes:
-    lines = [json.dumps(row, ensure_ascii=False) for row in table[list(FIELDS)].to_dict("records")]
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    columns = (table[name].tolist() for name in FIELDS)
+    lines = [encode(dict(zip(FIELDS, row, strict=True))) for row in zip(*columns, strict=True)]
     return ("\n".join(lines) + "\n").encode()
 
 

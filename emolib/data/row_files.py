@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from emolib.base.characters import NOT_WHOLE, is_whole
 from emolib.base.errors import UserError, shown
 from emolib.base.labels import folded
 from emolib.data.completion import FIELDS, REQUIRED
+from emolib.data.layouts import require_header, require_objects
 from emolib.data.problems import Problems, ranges
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -78,22 +81,27 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def _csv_rows(text: str, problems: Problems) -> list[dict]:
-    text, separator, skipped = _separated(text, problems.source)
-    header: list[str] | None = None
-    rows, last = [], 0
+    text, separator, last = _separated(text, problems.source)
+    header: tuple[str, ...] = ()
+    rows = []
+    skipped = last
     try:
         with _long_fields():
             for cells, line in _cells(text, separator):
-                start, last = line - sum(len(_LINE_END.findall(cell)) for cell in cells) + skipped, line + skipped
-                if header is None:
-                    header = _named(cells, problems.source) if cells else None
-                elif cells:
-                    if len(cells) > len(header):
-                        told = f"put quotes around a text with {SEPARATORS[separator]}"
-                        problems.add(start, f"more fields than the header has; {told}")
-                    rows.append({**dict(zip(header, cells, strict=False)), "_row": start})
+                start, last = last + 1, line + skipped
+                if not any(cell.strip() for cell in cells):
+                    continue  # an empty line; spreadsheets write it with its commas
+                if not header:
+                    header = _named(tuple(cells), problems.source)
+                    continue
+                if any(cell.strip() for cell in cells[len(header) :]):
+                    told = f"put quotes around a text with {SEPARATORS[separator]}"
+                    problems.add(start, f"more fields than the header has; {told}")
+                rows.append({**dict(itertools.zip_longest(header, cells[: len(header)], fillvalue="")), "_row": start})
     except csv.Error as error:
         problems.add(last + 1, f"not valid CSV ({error})")
+    if header:
+        require_header(header, rows, problems.source)
     return rows
 
 
@@ -108,7 +116,7 @@ def _cells(text: str, separator: str) -> Iterator[tuple[list[str], int]]:
 def _separated(text: str, source: str) -> tuple[str, str, int]:
     """The text, what separates its fields, and how many lines were taken off its beginning.
 
-    The first separator by which the header has both required fields; commas where none does.
+    The first separator by which the header has both required fields; where none does, that of the most fields.
     """
     other = re.match(r"\s*sep=(.?)[ \t]*(?:\r\n|\n|\r|$)", text)
     if other and other[1] not in SEPARATORS:
@@ -118,15 +126,17 @@ def _separated(text: str, source: str) -> tuple[str, str, int]:
         )
     if said := re.match(r"\s*sep=([,;\t])(?:\r\n|\n|\r)", text):  # a spreadsheet's own way of saying it
         return text[said.end() :], said[1], len(_LINE_END.findall(said[0]))
+    fields = {}
     for separator in SEPARATORS:
         try:
             with _long_fields():
-                header = next((cells for cells, _ in _cells(text, separator) if cells), [])
+                header = next((cells for cells, _ in _cells(text, separator) if any(map(str.strip, cells))), [])
         except csv.Error:
             continue
         if {folded(name) for name in header}.issuperset(REQUIRED):
             return text, separator, 0
-    return text, ",", 0
+        fields[separator] = len(header)
+    return text, max(fields, key=lambda separator: fields[separator], default=","), 0
 
 
 @contextmanager
@@ -155,7 +165,7 @@ def _jsonl_rows(text: str, problems: Problems) -> list[dict]:
                 problems.add(number, f"line {number} is not valid JSON ({_reason(error)})", advice)
                 continue
             rows += _object(value, number, problems)
-    return rows
+    return _with_fields(rows, problems)
 
 
 def _json_rows(text: str, problems: Problems) -> list[dict]:
@@ -167,13 +177,20 @@ def _json_rows(text: str, problems: Problems) -> list[dict]:
         advice = "a file with an object per line is named .jsonl" if several else "correct it"
         raise UserError(f"{problems.source}: {place}not valid JSON ({_reason(error)}); {advice}") from error
     values = values if isinstance(values, list) else [values]
-    return [row for number, value in enumerate(values, start=1) for row in _object(value, number, problems)]
+    rows = [row for number, value in enumerate(values, start=1) for row in _object(value, number, problems)]
+    return _with_fields(rows, problems)
+
+
+def _with_fields(rows: list[dict], problems: Problems) -> list[dict]:
+    if rows and not problems.found:
+        require_objects(rows, problems.source)
+    return rows
 
 
 def _json(text: str) -> Any:
     """`json.loads` that refuses a name twice in one object; whatever is wrong is a `ValueError`."""
     try:
-        return json.loads(text, object_pairs_hook=_object_of_pairs)
+        return _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -186,6 +203,9 @@ def _object_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_object_of_pairs)
+
+
 def _reason(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return error.msg
@@ -195,7 +215,7 @@ def _reason(error: ValueError) -> str:
 def _object(value: Any, number: int, problems: Problems) -> list[dict]:
     """The row in a list of its own, or nothing and a problem."""
     if isinstance(value, dict):
-        return [{**dict(zip(_named(list(value), problems.source), value.values(), strict=True)), "_row": number}]
+        return [{**dict(zip(_named(tuple(value), problems.source), value.values(), strict=True)), "_row": number}]
     problems.add(number, f"expected an object with text and emotion, got {shown(value)}")
     return []
 
@@ -203,7 +223,8 @@ def _object(value: Any, number: int, problems: Problems) -> list[dict]:
 # names of fields
 
 
-def _named(names: Sequence[str], source: str) -> list[str]:
+@lru_cache(maxsize=64)
+def _named(names: tuple[str, ...], source: str) -> tuple[str, ...]:
     """The names with those of the data set's fields as they are spelled there (`Text` is `text`).
 
     Raises:
@@ -218,7 +239,7 @@ def _named(names: Sequence[str], source: str) -> list[str]:
             same = [name for name, own in zip(names, found, strict=True) if own == field]
             listed = ", ".join(shown(name) for name in same[:5])
             raise UserError(f"{source}: two columns are the field {shown(field)} ({listed}); rename or remove one")
-    return found
+    return tuple(found)
 
 
 def _field(name: str, names: Sequence[str]) -> str:

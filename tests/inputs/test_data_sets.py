@@ -14,6 +14,7 @@ from refusals import Place, Refusal, refused, refused_call
 
 import emolib
 from emolib.base.labels import cleaned, fault_of, folded, is_visible
+from emolib.data.completion import MOST_CHARACTERS
 from emolib.data.dataset import DatasetWarning, labels_of, read_dataset
 from emolib.data.row_files import read_rows
 
@@ -278,6 +279,19 @@ READ = [
     ),
     Read("an emoji is text", HEADER + "\U0001f600,joy\n\u2764\ufe0f,neutral\n", BOTH, ["\U0001f600", "\u2764\ufe0f"]),
     Read("an emoji as label", HEADER + "A.,\u2764\ufe0f\nB.,neutral\n", ["\u2764\ufe0f", "neutral"]),
+    Read(
+        "a spreadsheet's empty columns and rows",
+        "text,emotion,,,\nWell done.,joy,,,\nIt is ten.,neutral,,,\n,,,,\n,,,,\n",
+        BOTH,
+        ["Well done.", "It is ten."],
+    ),
+    Read("empty columns that the header lacks", HEADER + "Well done.,joy,,\nIt is ten.,neutral, ,\n", BOTH),
+    Read(
+        "empty rows before the header", ",,\n;;\n"[:3] + "text,emotion,\nWell done.,joy,\nIt is ten.,neutral,\n", BOTH
+    ),
+    Read("an empty row among others", "text;emotion\nWell done.;joy\n;\n ; \nIt is ten.;neutral\n", BOTH),
+    Read("an empty first column", ",text,emotion\n0,Well done.,joy\n1,It is ten.,neutral\n", BOTH),
+    Read("the longest text", f"{HEADER}{'x' * MOST_CHARACTERS},joy\nIt is ten.,neutral\n", BOTH),
 ]
 
 
@@ -322,6 +336,48 @@ def build(file: str = "mine.csv", *options: str) -> list[str]:
 
 def refusal(name: str, content: str | bytes, says: Sequence[str], file: str = "mine.csv", *options: str) -> Refusal:
     return Refusal(name, build(file, *options), [file, *says], put(content, file))
+
+
+ROWS = [{"text": "A.", "emotion": "joy"}, {"text": "B.", "emotion": "neutral"}]
+UNDER = "take them out"
+WRAPPED: list[tuple] = [
+    ("data", {"data": ROWS}, ["'data'", UNDER], "mine.json"),
+    ("in a line", {"data": ROWS}, ["'data'", UNDER], "mine.jsonl"),
+    ("another name, others beside", {"version": 1, "n": [1], "examples": ROWS}, ["'examples'", UNDER], "mine.json"),
+    ("fields in capitals", {"rows": [{"Text": "A.", "Emotion": "joy"}]}, ["'rows'", UNDER], "mine.json"),
+    ("two splits", {"train": ROWS, "test": ROWS}, ["'train'", "'test'", UNDER], "mine.json"),
+    ("two levels", {"dataset": {"items": ROWS}}, ["'dataset.items'", UNDER], "mine.json"),
+    ("one of each row", [{"row_idx": i, "row": row} for i, row in enumerate(ROWS)], ["'row'", UNDER], "mine.json"),
+    ("one of each row in a list", {"rows": [{"row": row} for row in ROWS]}, ["'rows.row'", UNDER], "mine.json"),
+    ("by id", {"a1": ROWS[0], "a2": ROWS[1]}, ["'a1'", "'a2'", UNDER], "mine.json"),
+    ("columns", {"text": ["A.", "B."], "emotion": ["joy", "neutral"]}, ["columns", "orient='records'"], "mine.json"),
+    ("columns in a line", {"text": ["A."], "emotion": ["joy"]}, ["columns", "orient='records'"], "mine.jsonl"),
+    ("columns by index", {"text": {"0": "A."}, "emotion": {"0": "joy"}}, ["columns", "orient='records'"], "mine.json"),
+    (
+        "columns with their names apart",
+        {"columns": ["text", "emotion"], "index": [0], "data": [["A.", "joy"]]},
+        ["'columns'", "orient='records'"],
+        "mine.json",
+    ),
+    ("one row under a hostile name", {"\x1b[2J\n": ROWS}, ["\\x1b", UNDER], "mine.json"),
+]
+HEADLESS = [
+    ("sentences", "Well done.,joy\nIt is ten.,neutral\n", "mine.csv"),
+    ("a label that comes again", "glad,joy\nhappy,joy\nten,neutral\n", "mine.csv"),
+    ("label first", "joy;Well done\njoy;So good\nneutral;It is ten\n", "mine.csv"),
+    ("tabs", "My food is anything, really, that I like.\t27\tee1\nTen, or so.\t2\ted1\n", "mine.tsv"),
+    ("commas in texts without quotes", "I am glad of it.|joy\nWell, it is ten.|neutral\n", "mine.csv"),
+    ("Japanese", "\u3068\u3066\u3082\u5b09\u3057\u3044\u3002,joy\n\u5341\u6642\u3002,neutral\n", "mine.csv"),
+    ("an open quote later", 'Well done.,joy\n"It is ten.,neutral\n', "mine.csv"),
+    ("numbers", "1,nice,0\n2,good,3\n", "mine.csv"),
+]
+OTHERWISE_NAMED = [
+    ("both", "sentence,label\nA.,joy\nB.,neutral\n", ["sentence, label"], "mine.csv"),
+    ("several words", "Tweet text,Emotion label\nA.,joy\nB.,neutral\n", ["Tweet text"], "mine.csv"),
+    ("other rows are longer", "sentence;label\nWell, A.;joy\n", ["sentence, label"], "mine.csv"),
+    ("in JSON", json.dumps([{"sentence": "A.", "emotion": "joy"}]), ["sentence, emotion"], "mine.json"),
+    ("lists of something else", json.dumps([{"tokens": ["A."], "meta": {"text": "x"}}]), ["tokens"], "mine.json"),
+]
 
 
 REFUSED = [
@@ -373,6 +429,38 @@ REFUSED = [
     refusal(
         "an object around the list", '{"data": [{"text": "A.", "emotion": "joy"}]}', ["'text'", "data"], "mine.json"
     ),
+    *(
+        refusal(f"rows that lie deeper: {name}", json.dumps(value), ["'text'", *says], file, *options)
+        for name, value, says, file, *options in WRAPPED
+    ),
+    *(
+        refusal(f"no header line: {name}", content, ["header line", "looks like data", "'emotion'"], file)
+        for name, content, file in HEADLESS
+    ),
+    *(
+        refusal(f"other names of columns: {name}", content, ["'text'", "rename the column", *says], file)
+        for name, content, says, file in OTHERWISE_NAMED
+    ),
+    refusal(
+        "a text longer than any model reads",
+        f"{HEADER}It is ten.,neutral\n{'x' * (MOST_CHARACTERS + 1)},joy\n",
+        ["row 3", f"{MOST_CHARACTERS + 1:,} characters", f"at most {MOST_CHARACTERS:,}", "split"],
+    ),
+    refusal(
+        "a million characters in JSON",
+        json.dumps([{"text": "word " * 200_000, "emotion": "joy"}]),
+        ["row 1", "'text'", "999,999 characters"],
+        "mine.json",
+    ),
+    refusal(
+        "a million characters in a topic",
+        json.dumps([{"text": "A.", "emotion": "joy", "topic": "x" * 1_000_000}]),
+        ["row 1", "'topic'", "1,000,000 characters"],
+        "mine.json",
+    ),
+    refusal("too many fields that are not empty", HEADER + "A.,joy,,x\nB.,neutral,,\n", ["row 2: more fields"]),
+    refusal("nothing but empty rows", HEADER + ",\n,\n", ["at least one row"]),
+    refusal("a row with an id alone", "id,text,emotion\n1,A.,joy\n2,,\n", ["row 3: empty text", "empty emotion"]),
     refusal(
         "5000 digits", f'{{"text": "A.", "emotion": "joy", "id": {"7" * 5000}}}', ["row 1", "digits"], "mine.jsonl"
     ),
