@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -49,7 +50,8 @@ def score_texts(
         texts: continuations, without their prompts.
         prompts: what each text continues; with `lm`, fluency under the unpatched model is added.
         backend: a key of `BACKENDS`, a function `texts → DataFrame` of numbers with one row per text, a `Scorer`, or
-            several of these. An unknown or unavailable one is an error, never replaced by another.
+            several of these. An unknown or unavailable one is an error, never replaced by another. NaN is how a scorer
+            says that it has no score for a text; `emolib.effect_sizes` leaves such texts out and counts them.
         nll_limit: mean token NLL above which a text counts as broken; None takes that of the model's reference,
             which is built at the first call for a model and stored (see `scoring.fluency`).
         device: where scorers that are networks run.
@@ -62,7 +64,8 @@ def score_texts(
 
     Raises:
         UserError: unknown backend, one whose files are missing, prompts without lm, not one prompt per text,
-            a text that is no string, or a function that does not give one row of numbers per text.
+            a text that is no string, or a function that does not give one row of numbers per text, or gives an
+            infinite one.
 
     Example:
         >>> import emolib
@@ -123,7 +126,7 @@ def version_of(backend: Backend | Sequence[Backend], device: str = "auto") -> st
 
 def _scores(scorer: Scorer, texts: list[str], cache: ScoreCache | None) -> pd.DataFrame:
     """One row per text. Distinct texts are scored once; where there is none, one is scored for its columns alone."""
-    checked = replace(scorer, score=lambda given: _checked(scorer, given))
+    checked = replace(scorer, score=lambda given: _finite(_checked(scorer, given), scorer, given, texts))
     if not texts:
         return checked.score([""]).iloc[:0]
     if cache is not None and scorer.version is not None:
@@ -150,5 +153,18 @@ def _checked(scorer: Scorer, texts: Sequence[str]) -> pd.DataFrame:
             f"expected the scorer {shown(scorer.name)} to give a table of numbers, {len(texts)} rows, "
             f"got {len(table)} rows "
             f"and columns {', '.join(f'{c} ({t})' for c, t in table.dtypes.items()) or 'none'}"
+        )
+    return table
+
+
+def _finite(table: pd.DataFrame, scorer: Scorer, given: Sequence[str], texts: Sequence[str]) -> pd.DataFrame:
+    """The table; `UserError` where it has an infinite number. `texts` are the caller's, in which a place is told."""
+    row, column = (places[:1] for places in np.isinf(table.to_numpy(dtype=float, na_value=np.nan)).nonzero())
+    if row.size:
+        text = given[row[0]]
+        place = f"texts[{texts.index(text)}] ({shown(text, 40)})" if text in texts else shown(text, 40)
+        raise UserError(
+            f"expected finite scores from the scorer {shown(scorer.name)}, got {table.iloc[row[0], column[0]]} for "
+            f"{place} in the column {shown(table.columns[column[0]])}; give NaN where a text has no score"
         )
     return table

@@ -13,6 +13,7 @@ from scipy import stats
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.notices import notice
 from emolib.base.signatures import told
 from emolib.statistics.intervals import CONFIDENCE, ROUNDING, paired_effects
 
@@ -21,6 +22,10 @@ SUCCESS_PREFIXES = ("keywords/", "target")  # metrics that count successes: ther
 CELL = ["kind", "emotion", "layer", "alpha"]
 DECIMALS = round(-np.log10(ROUNDING))
 DIRECTIONS = ("alpha", "greater", "less")
+
+
+class UnscoredWarning(UserWarning):
+    """Texts without a score (NaN), which an effect leaves out."""
 
 
 @told
@@ -40,7 +45,8 @@ def effect_sizes(
     """The paired effect of every kind × emotion × layer × alpha on every metric, over scenarios.
 
     Rows of one scenario (several prompts, seeds or random directions) are averaged first; an effect is that mean minus
-    the baseline's of the same scenario.
+    the baseline's of the same scenario. A text without a score (NaN) is left out of its scenario's mean, and a scenario
+    without any out of the effect, whose n says how many remain; an `UnscoredWarning` counts such texts.
 
     Args:
         sweep: the sweep table of one split and unit (columns kind, emotion, layer, alpha, index, scenario, metrics).
@@ -59,7 +65,7 @@ def effect_sizes(
         are no controls), rank_p_worst over the families, and family, family_size, p_bonferroni, p_fdr.
 
     Raises:
-        UserError: columns or baseline rows are missing, or rows of several splits or units.
+        UserError: columns or baseline rows are missing, infinite scores, or rows of several splits or units.
 
     Example:
         >>> import pandas as pd
@@ -80,8 +86,9 @@ def effect_sizes(
     arguments.function("success", success)
     _check(sweep, metrics, direction)
     counted = [success is not None and metric.startswith(SUCCESS_PREFIXES) for metric in metrics]
-    for metric in ("alpha", *metrics):
-        arguments.float_array(f"values of {shown(metric)}", sweep[metric])
+    arguments.float_array("values of 'alpha'", sweep["alpha"])
+    for metric in metrics:
+        _tell_unscored(arguments.float_array(f"values of {shown(metric)}", sweep[metric]), metric)
     plain = sweep[metrics].astype(float)
     values = plain.assign(
         **{m: _successes(success, sweep, m) for m, c in zip(metrics, counted, strict=True) if success and c}
@@ -110,6 +117,23 @@ def effect_sizes(
     table["direction"] = np.repeat(np.where(signs < 0, "less", "greater"), len(metrics))
     table = table.join(_rank_columns(sweep, values, base, cells, differences, signs))
     return correct(table, family=family, p=p)
+
+
+def _tell_unscored(scores: np.ndarray, metric: str) -> None:
+    """Warns of texts without a score; `UserError` for an infinite one."""
+    infinite = np.flatnonzero(np.isinf(scores))
+    if infinite.size:
+        raise UserError(
+            f"expected finite scores (or NaN: not scored) in the column {shown(metric)}, got {scores[infinite[0]]} in "
+            f"row {infinite[0]} and in {infinite.size} of {scores.size} altogether; correct the scorer"
+        )
+    missing = int(np.isnan(scores).sum())
+    if missing:
+        notice(
+            f"{missing} of {scores.size} texts have no score (NaN) in {shown(metric)} and are left out of its effects; "
+            "n counts the scenarios that remain",
+            UnscoredWarning,
+        )
 
 
 def _successes(success: Callable[[pd.DataFrame, str], pd.Series], sweep: pd.DataFrame, metric: str) -> pd.Series:

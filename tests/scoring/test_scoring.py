@@ -126,6 +126,32 @@ def test_the_comparison_of_scores_notices_a_changed_bit():
     assert not same_bits(table, table.assign(**{"goemotions/joy": changed}))
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+@pytest.mark.parametrize("cached", [False, True])
+def test_an_infinite_score_is_refused_with_scorer_text_and_column(value: float, cached: bool, tmp_path: Path):
+    def mine(texts: Sequence[str]) -> pd.DataFrame:
+        return lengths(texts).assign(ratio=[value if text == "c" else 0.5 for text in texts])
+
+    scorer = Scorer("mine", "v1", mine) if cached else mine
+    cache = ScoreCache(tmp_path) if cached else None
+    assert len(score_texts(["a", "b"], backend=scorer, cache=cache)) == 2
+    given = ["a", "b", "b", "a", "c", "c"]
+    expect_one_line(
+        lambda: score_texts(given, backend=scorer, cache=cache), "'mine'", str(value), "texts[4]", "'ratio'"
+    )
+    expect_one_line(lambda: score_texts(given[:5], backend=["lexical", scorer]), "'mine'", "texts[4] ('c')", "NaN")
+
+
+def test_a_text_without_a_score_stays_without_one():
+    def mine(texts: Sequence[str]) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"x": [np.nan if text == "b" else 1.0 for text in texts], "y": pd.array([None] * len(texts), "Int64")}
+        )
+
+    table = score_texts(["a", "b", "b"], backend=mine)
+    assert table["x"].isna().tolist() == [False, True, True] and table["y"].isna().all()
+
+
 @pytest.mark.parametrize("stranger", [None, 3, b"bytes", ["nested"], float("nan")])
 def test_something_that_is_no_text_is_refused_with_its_place(stranger: Any):
     expect_one_line(lambda: score_texts(["a text", stranger], backend=lengths), "text 1 is", str(stranger))

@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from emolib.base.errors import UserError
 from emolib.statistics import intervals
-from emolib.statistics.effect_sizes import correct, effect_sizes
+from emolib.statistics.effect_sizes import UnscoredWarning, correct, effect_sizes
 from emolib.statistics.intervals import (
     bootstrap_mean,
     max_statistic_p,
@@ -499,7 +499,10 @@ def test_equal_means_added_up_in_another_order_are_no_difference():
 def test_a_scenario_without_a_score_is_left_out_of_its_pair_alone():
     sweep = sweep_table()
     sweep.loc[(sweep["kind"] == "emotion") & (sweep["scenario"] == "s2"), "valence"] = np.nan
-    found = effect_sizes(sweep, metrics=METRICS, n_resamples=50)
+    with pytest.warns(UnscoredWarning) as told:
+        found = effect_sizes(sweep, metrics=METRICS, n_resamples=50)
+    (line,) = [str(one.message) for one in told]
+    assert line.startswith(f"8 of {len(sweep)} texts have no score (NaN) in 'valence'") and told[0].filename == __file__
     assert (found.query("kind == 'emotion' and metric == 'valence'")["n"] == 11).all()
     assert (found.query("kind == 'emotion' and metric != 'valence'")["n"] == 12).all()
     dropped = effect_sizes(sweep[sweep["scenario"] != "s2"], metrics=METRICS, n_resamples=50)
@@ -519,6 +522,10 @@ def test_families_and_the_corrected_p_can_be_chosen():
 
 def test_a_sweep_that_cannot_be_judged_is_refused():
     sweep = sweep_table()
+    for value in (np.inf, -np.inf):
+        infinite = sweep.assign(valence=sweep["valence"].mask(sweep.index == 7, value))
+        with pytest.raises(UserError, match=f"finite scores .*'valence', got {value} in row 7 and in 1 of"):
+            effect_sizes(infinite, metrics=METRICS)
     with pytest.raises(UserError, match="did you mean 'keywords/joy'"):
         effect_sizes(sweep, metrics=["keyword/joy"])
     with pytest.raises(UserError, match="one split"):

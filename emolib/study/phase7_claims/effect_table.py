@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from emolib.scoring.measures import measures
-from emolib.statistics.effect_sizes import correct, effect_sizes
+from emolib.statistics.effect_sizes import UnscoredWarning, correct, effect_sizes
 from emolib.steering.effects import success
 from emolib.study.phase7_claims.sources import places, source_of, steered_models, stored
 from emolib.study.phase7_claims.statistics_files import statistics_table
@@ -80,7 +81,9 @@ def _effects_of(run: Run, model: str, settings: Mapping[str, Any]) -> pd.DataFra
     rows = []
     for table in tables:
         metrics = [name for name in test.columns if name.split("/")[0] in MEASURES and name in table]
-        rows.append(effect_sizes(_at_one_point(table), metrics=metrics, success=success, **settings))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnscoredWarning)  # an empty text has no likelihood; each row's n tells
+            rows.append(effect_sizes(_at_one_point(table), metrics=metrics, success=success, **settings))
     found = pd.concat(rows, ignore_index=True)
     pairs = zip(found["emotion"], found["metric"], strict=True)
     found.insert(0, "model", model)
