@@ -19,6 +19,7 @@ from emolib.data.problems import Problems
 from emolib.data.spellings import one_spelling
 
 FIELDS = ("id", "scenario", "topic", "emotion", "text", "lang", "style", "split")
+FLAGS = ("minimal_pair", "idiomatic")  # true or false; a table has those that its file has
 REQUIRED = ("text", "emotion")
 SPLITS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 STYLES = ("explicit", "implicit", "unspecified")
@@ -44,15 +45,15 @@ def completed(
         on_conflict: what is done with a text that stands under several labels, or several times under one.
     """
     source = problems.source
-    table = rows[["_row"]].copy()
-    numbers = rows["_row"].tolist()
-    for name in FIELDS:
-        column = rows[name].tolist() if name in rows else []
-        table[name] = [_clean(v, name, n, problems) for v, n in zip(column, numbers, strict=True)] if column else ""
+    table = cleaned_rows(rows, FIELDS, problems)
+    flags = [name for name in FLAGS if name in rows]
+    for name in flags:
+        values = zip(rows[name].tolist(), rows["_row"].tolist(), strict=True)
+        table[name] = [_flag(value, name, number, problems) for value, number in values]
     table["emotion"], problems.merges = one_spelling(table["emotion"].tolist(), neutral)
     if on_conflict == "drop":
         table = _without_conflicts(table, problems)
-    _check_rows(table, problems, labels)
+    check_rows(table, problems, labels)
     problems.raise_if_any()
     found = ", ".join(sorted(set(table["emotion"]))) or "none"
     if neutral not in set(table["emotion"]):
@@ -62,7 +63,17 @@ def completed(
     _fill(table, seed)
     _check_scenarios(table, problems)
     problems.raise_if_any()
-    return table[list(FIELDS)].reset_index(drop=True)
+    return table[[*FIELDS, *flags]].reset_index(drop=True)
+
+
+def cleaned_rows(rows: pd.DataFrame, names: Sequence[str], problems: Problems) -> pd.DataFrame:
+    """The named fields of a file's rows as text, empty where a row has none, beside `_row`."""
+    table = rows[["_row"]].copy()
+    numbers = rows["_row"].tolist()
+    for name in names:
+        column = rows[name].tolist() if name in rows else []
+        table[name] = [_clean(v, name, n, problems) for v, n in zip(column, numbers, strict=True)] if column else ""
+    return table
 
 
 def _clean(value: Any, name: str, row: int, problems: Problems) -> str:
@@ -90,6 +101,16 @@ def _clean(value: Any, name: str, row: int, problems: Problems) -> str:
     return _clean_label(text, row, problems) if name == "emotion" else text
 
 
+def _flag(value: Any, name: str, row: int, problems: Problems) -> bool:
+    """Whether a field says true; one that is empty says false."""
+    said = str(value).strip().lower() if isinstance(value, str | bool | int) else value
+    if said in ("true", "1"):
+        return True
+    if said not in ("false", "0", "", None) and not (isinstance(value, float) and np.isnan(value)):
+        problems.add(row, f"expected true or false in the field {shown(name)}, got {shown(value, 40)}")
+    return False
+
+
 def _too_long(name: str, length: int) -> str:
     return f"the field {shown(name)} has {length:,} characters, at most {MOST_CHARACTERS:,} are read; split the text"
 
@@ -111,34 +132,39 @@ def _label_of(text: str) -> tuple[str, str | None]:
 def _without_conflicts(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     """The rows without texts that stand under several labels, and of the same text and label the first."""
     filled = table[(table["text"] != "") & (table["emotion"] != "")]
-    labels = filled.groupby(filled["text"].map(_same))["emotion"].transform("nunique")
+    labels = filled.groupby(filled["text"].map(same_text))["emotion"].transform("nunique")
     several = (labels > 1).reindex(table.index, fill_value=False)
     again = (
-        filled.assign(text=filled["text"].map(_same))
+        filled.assign(text=filled["text"].map(same_text))
         .duplicated(["text", "emotion"])
         .reindex(table.index, fill_value=False)
         & ~several
     )
     if several.any():
-        texts = table.loc[several, "text"].map(_same).nunique()
+        texts = table.loc[several, "text"].map(same_text).nunique()
         problems.dropped.append(f"{several.sum()} rows dropped: {texts} text(s) stood under several labels")
     if again.any():
         problems.dropped.append(f"{again.sum()} rows dropped: their text stood under the same label before")
     return table[~(several | again)].reset_index(drop=True)
 
 
-def _same(text: str) -> str:
+def same_text(text: str) -> str:
     """What two texts have in common that look alike: one Unicode form, nothing invisible at the ends."""
     return unicodedata.normalize("NFC", cleaned(text))
 
 
-def _check_rows(table: pd.DataFrame, problems: Problems, labels: Sequence[str] | None) -> None:
+def check_rows(table: pd.DataFrame, problems: Problems, labels: Sequence[str] | None) -> None:
+    """Notes empty texts and labels, texts and ids that stand twice, and labels, splits and styles that are none.
+
+    Args:
+        labels: the allowed ones; None allows any.
+    """
     seen_ids: dict[str, int] = {}
     seen_texts: dict[str, tuple[int, str]] = {}
     allowed = {folded(label) for label in labels or ()}
     columns = (table[name].tolist() for name in ("_row", "text", "emotion", "id", "split", "style"))
     for number, text, label, name, split, style in zip(*columns, strict=True):
-        same = _same(text)
+        same = same_text(text)
         first, under = seen_texts.setdefault(same, (number, label))
         if not text:
             problems.add(number, "empty text")
@@ -215,6 +241,10 @@ def _check_scenarios(table: pd.DataFrame, problems: Problems) -> None:
     several = table.groupby("scenario", sort=True)["split"].transform("nunique") > 1
     for scenario, part in table[several].groupby("scenario", sort=True):
         problems.add(f"scenario {scenario}", f"lies in several splits ({', '.join(sorted(set(part['split'])))})")
+    if "minimal_pair" in table:
+        mixed = table.groupby("scenario", sort=True)["minimal_pair"].nunique()
+        for scenario in mixed.index[mixed > 1]:
+            problems.add(f"scenario {scenario}", "is a minimal pair in some of its texts alone; say the same in all")
     duplicated = table.loc[table["id"].duplicated(), "id"]
     for name in duplicated:
         problems.add(f"id {name}", "appears twice")

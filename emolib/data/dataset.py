@@ -2,7 +2,9 @@
 
 One row per text with the fields `id, scenario, topic, emotion, text, lang, style, split`. A scenario has one text
 per label and lies in one split as a whole. Where a file names no scenario, unrelated texts are put into blocks that
-stand in for scenarios (`paired`). What is checked and filled in stands in `completion`.
+stand in for scenarios (`paired`). Two further fields are true or false and may be left out: `minimal_pair` (the
+scenario's texts differ by stance alone) and `idiomatic` (the text holds a stock phrase of its emotion, so it is not
+called implicit). What is checked and filled in stands in `completion`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from emolib.base.notices import notice
 from emolib.base.parameter_types import LARGEST_SEED
 from emolib.base.signatures import told
 from emolib.base.store import write_atomically
-from emolib.data.completion import FIELDS, ON_CONFLICT, SPLITS, completed
+from emolib.data.completion import FIELDS, FLAGS, ON_CONFLICT, SPLITS, completed
 from emolib.data.problems import Problems
 from emolib.data.row_files import existing_file, read_rows
 from emolib.data.spellings import Merge
@@ -50,7 +52,7 @@ def load_dataset(path: str | Path | None = None, *, neutral: str = "neutral") ->
         neutral: the label the others are compared with.
 
     Returns:
-        A table with the columns of `FIELDS`, one row per text.
+        A table with the columns of `FIELDS`, one row per text; and those of `FLAGS` that the file has, as bool.
 
     Raises:
         UserError: names every bad row (missing field, empty text, duplicate id or text, invalid UTF-8 or JSON, a
@@ -235,8 +237,9 @@ def labels_of(text: str) -> list[str]:
 
 def jsonl_bytes(table: pd.DataFrame) -> bytes:
     encode = json.JSONEncoder(ensure_ascii=False).encode
-    columns = (table[name].tolist() for name in FIELDS)
-    lines = [encode(dict(zip(FIELDS, row, strict=True))) for row in zip(*columns, strict=True)]
+    names = [*FIELDS, *(name for name in FLAGS if name in table)]
+    columns = (table[name].tolist() for name in names)
+    lines = [encode(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
     return ("\n".join(lines) + "\n").encode()
 
 

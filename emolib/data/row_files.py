@@ -20,12 +20,13 @@ from emolib.base import files
 from emolib.base.characters import NOT_WHOLE, is_whole
 from emolib.base.errors import UserError, shown
 from emolib.base.labels import folded
-from emolib.data.completion import FIELDS, REQUIRED
+from emolib.data.completion import FIELDS, FLAGS, REQUIRED
 from emolib.data.layouts import require_header, require_objects
 from emolib.data.problems import Problems, ranges
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 SUFFIXES = ".csv, .tsv, .jsonl or .json"
+_KNOWN = (*FIELDS, *FLAGS)
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _WIDE = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")  # what files of UTF-16 and UTF-32 begin with
 
@@ -36,7 +37,7 @@ def read_rows(path: Path, problems: Problems) -> pd.DataFrame:
     A CSV file's fields may be separated by commas, semicolons or tabs: its header tells. The names of the data set's
     fields are read without regard to case and spaces.
     """
-    readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".jsonl": _jsonl_rows, ".json": _json_rows}
+    readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".jsonl": _rows_with_emotion, ".json": _json_rows}
     if path.suffix.lower() not in readers:
         raise UserError(f"expected a {SUFFIXES} file, got {shown(path.name)}; convert or rename it")
     rows = readers[path.suffix.lower()](_text_of(path), problems)
@@ -44,6 +45,11 @@ def read_rows(path: Path, problems: Problems) -> pd.DataFrame:
         problems.raise_if_any()
         raise UserError(f"{path.name}: expected at least one row, found none; put texts with their emotion into it")
     return pd.DataFrame(rows, dtype=object)  # as object, or a missing value would turn whole numbers into 1.0
+
+
+def read_lines(path: Path, problems: Problems) -> pd.DataFrame:
+    """The rows of a JSONL file, with the row's number in `_row`; they need not have an emotion."""
+    return pd.DataFrame(_jsonl_rows(_text_of(path), problems), dtype=object)
 
 
 def existing_file(path: str | Path) -> Path:
@@ -165,7 +171,11 @@ def _jsonl_rows(text: str, problems: Problems) -> list[dict]:
                 problems.add(number, f"line {number} is not valid JSON ({_reason(error)})", advice)
                 continue
             rows += _object(value, number, problems)
-    return _with_fields(rows, problems)
+    return rows
+
+
+def _rows_with_emotion(text: str, problems: Problems) -> list[dict]:
+    return _with_fields(_jsonl_rows(text, problems), problems)
 
 
 def _json_rows(text: str, problems: Problems) -> list[dict]:
@@ -233,8 +243,8 @@ def _named(names: tuple[str, ...], source: str) -> tuple[str, ...]:
     for name in names:
         if not is_whole(name):
             raise UserError(f"{source}: {NOT_WHOLE} as a column's name, got {shown(name)}; rename the column")
-    found = [name if name in FIELDS else _field(name, names) for name in names]
-    for field in FIELDS:
+    found = [name if name in _KNOWN else _field(name, names) for name in names]
+    for field in _KNOWN:
         if found.count(field) > 1:
             same = [name for name, own in zip(names, found, strict=True) if own == field]
             listed = ", ".join(shown(name) for name in same[:5])
@@ -244,4 +254,4 @@ def _named(names: tuple[str, ...], source: str) -> tuple[str, ...]:
 
 def _field(name: str, names: Sequence[str]) -> str:
     known = folded(name)
-    return known if known in FIELDS and known not in names else name
+    return known if known in _KNOWN and known not in names else name
