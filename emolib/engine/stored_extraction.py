@@ -115,7 +115,7 @@ def texts_with_tokens(lm: LanguageModel, data: pd.DataFrame | Sequence[str]) -> 
     strings = [[spelled[token] for token in row] for row in rows]
     lists: dict[str, Any] = {"tokens": rows, "token_strings": strings}
     texts = texts.assign(n_tokens=[len(row) for row in rows], **lists)
-    return texts.assign(trigger=trigger_tokens(lm, texts)) if lm.tokenizer.is_fast else texts
+    return texts.assign(trigger=trigger_tokens(lm.tokenizer, texts)) if lm.tokenizer.is_fast else texts
 
 
 def _shapes(lm: LanguageModel, texts: Texts, part: Part, storage: str) -> dict[str, tuple[str, tuple[int, ...]]]:

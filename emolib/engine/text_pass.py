@@ -52,7 +52,7 @@ class Texts:
         triggers = None
         if "trigger" in positions:
             arguments.texts(table["emotion"], "the column 'emotion'")
-            triggers = trigger_tokens(lm, table)
+            triggers = trigger_tokens(lm.tokenizer, table)
             table = table.assign(trigger=triggers)
             if (triggers == NONE).all():
                 raise UserError(

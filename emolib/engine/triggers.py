@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
@@ -9,13 +11,15 @@ from jaxtyping import Int
 from emolib.base.errors import UserError
 from emolib.data.activations import UNLABELLED
 from emolib.data.keywords import load_keywords
-from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import CHUNK
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 NONE = -1
 
 
-def trigger_tokens(lm: LanguageModel, texts: pd.DataFrame) -> Int[np.ndarray, " text"]:
+def trigger_tokens(tokenizer: PreTrainedTokenizerBase, texts: pd.DataFrame) -> Int[np.ndarray, " text"]:
     """Index of each text's trigger token, counted from its first token; -1 where there is none.
 
     The trigger is the last token of the first word of the list of the text's own emotion (negated words left out):
@@ -24,12 +28,13 @@ def trigger_tokens(lm: LanguageModel, texts: pd.DataFrame) -> Int[np.ndarray, " 
     without a list has none; in bare strings a word of any list counts.
 
     Args:
+        tokenizer: the model's.
         texts: columns text, emotion and, if there, lang.
 
     Raises:
         UserError: the tokenizer does not tell where its tokens stand.
     """
-    if not lm.tokenizer.is_fast:
+    if not tokenizer.is_fast:
         raise UserError(
             "expected a tokenizer that tells where its tokens stand (a fast one), this model has none; "
             "leave out the position 'trigger'"
@@ -40,7 +45,7 @@ def trigger_tokens(lm: LanguageModel, texts: pd.DataFrame) -> Int[np.ndarray, " 
     candidates = [i for i, spans in enumerate(words) if spans]
     for chunk in (candidates[start : start + CHUNK] for start in range(0, len(candidates), CHUNK)):
         some = texts["text"].iloc[chunk].tolist()
-        places = lm.tokenizer(some, add_special_tokens=True, return_offsets_mapping=True).offset_mapping
+        places = tokenizer(some, add_special_tokens=True, return_offsets_mapping=True).offset_mapping
         for i, tokens in zip(chunk, places, strict=True):
             ends = [_last_token(tokens, span) for span in words[i]]
             found[i] = next((end for end in ends if end > 0), NONE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from emolib.base.errors import UserError, meant_of, shown, slip_of
+from emolib.models.limits import Limits
 from emolib.models.model_names import CONFIG
 from emolib.models.settings_files import OPTIONAL, one_of, read_settings, refuse_pointer, start_of
 from emolib.models.silence import quiet
@@ -56,12 +57,14 @@ class ModelFolder:
         called: the model as its user called it.
         config: what `config.json` makes of it.
         stored: what its files of weights hold.
+        positions: see `emolib.models.limits.Limits`; unknown (None, too) of a folder that a hash has verified.
     """
 
     path: Path
     called: str
     config: PretrainedConfig
     stored: Stored
+    positions: int | None = None
 
 
 def read_folder(path: Path, called: str, *, verified: bool = False) -> ModelFolder:
@@ -155,6 +158,7 @@ def _read(path: Path, called: str, state: tuple[Any, ...], verified: bool) -> Mo
         network = _check_hooks(_loaded(folder, torch.float32, device="meta"), called)
         refuse_two_heads(network, folder.stored, called)
         load_tokenizer(folder)
+        folder = replace(folder, positions=Limits.of(network).positions)
     return folder
 
 

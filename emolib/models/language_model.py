@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from emolib.base import arguments
 from emolib.base.config import ModelSpec
 from emolib.base.errors import UserError, one_line, shown
 from emolib.models.architectures import blueprint_of
 from emolib.models.blueprint import Blueprint
+from emolib.models.chat import in_chat_format
 from emolib.models.limits import Limits, check_special_tokens
 from emolib.models.silence import quiet
 from emolib.models.workspace import Workspace
@@ -142,19 +142,7 @@ class LanguageModel:
         Raises:
             UserError: the tokenizer has no chat format, or one that does not work; the content is no text.
         """
-        content = arguments.text("content", content)
-        if not self.tokenizer.chat_template:
-            raise UserError(f"expected a model with a chat format, {self.spec.name} has none; use prompt_format=raw")
-        message = [{"role": "user", "content": content}]
-        broken = f"the chat format of {self.spec.name} (chat_template) does not work"
-        mend = "copy the one that belongs to the model, or use prompt_format=raw"
-        try:
-            text = self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # a template is a foreign program: whatever stops it is its own fault
-            raise UserError(f"{broken} ({type(error).__name__}: {shown(str(error))}); {mend}") from error
-        if content.strip() not in text:
-            raise UserError(f"{broken}: the message is not in what it makes, {shown(text)}; {mend}")
-        return text
+        return in_chat_format(self.tokenizer, self.spec.name, content)
 
     def describe(self) -> str:
         """One line: name, id, revision, kind of weights and number type."""
@@ -190,7 +178,6 @@ def wrap(
     if not network.config.architectures:  # a model built from its configuration alone; the bridge goes by this name
         network.config.architectures = [type(network).__name__]
     check_special_tokens(network, tokenizer, spec.name)
-    unmarked = tokenizer.eos_token is None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     marks = {name: getattr(tokenizer, name) for name in ("pad_token", "bos_token", "eos_token")}
@@ -206,8 +193,8 @@ def wrap(
             f"expected an architecture that TransformerLens' bridge knows, {shown(spec.name)} is a "
             f"{type(network).__name__} ({one_line(error)[:120]}); choose another model"
         ) from error
-    if unmarked:  # the bridge gives such a tokenizer marks of its own, which the embedding has no rows for
-        for name, token in marks.items():
+    for name, token in marks.items():
+        if getattr(tokenizer, name) != token:  # the bridge gives a tokenizer the marks that it lacks
             setattr(tokenizer, name, token)
     _check_unchanged(plain, network, spec.name)
     tokenizer.padding_side = "left"

@@ -103,17 +103,30 @@ def check_ids(lm: LanguageModel, rows: Sequence[Sequence[int]], what: str) -> No
 def check_length(lm: LanguageModel, length: int, n_new: int, what: str) -> None:
     """The part of `check_rows` that looks at their number: `length` are read, and `n_new` follow them."""
     limits, fed = lm.limits, length + max(n_new - 1, 0)
-    told = f"{what} has {length} tokens" + (f", with {n_new} new ones {length + n_new}" if n_new else "")
-    if limits.positions is not None and fed > limits.positions:
-        room = limits.positions - length + 1
-        fewer = f", or at most {room} new tokens" if n_new and room > 0 else ""
-        raise UserError(
-            f"{lm.spec.name} has {limits.positions} positions, {told}: give a shorter text{fewer}, "
-            "or a model with more positions"
-        )
+    check_positions(lm.spec.name, limits.positions, length, n_new, what)
     if limits.trained is not None and fed > limits.trained and not lm.worked_out.warned_of_length:
         lm.worked_out.warned_of_length = True
         notice(
-            f"{lm.spec.name} was trained on texts of up to {limits.trained} tokens, {told}: what it says beyond them "
-            "may mean little"
+            f"{lm.spec.name} was trained on texts of up to {limits.trained} tokens, {_told(length, n_new, what)}: what "
+            "it says beyond them may mean little"
         )
+
+
+def check_positions(name: str, positions: int | None, length: int, n_new: int, what: str) -> None:
+    """Raises `UserError` where a model with so many positions cannot read `length` tokens and write `n_new` more.
+
+    Args:
+        positions: None: without end.
+        what: how the message names the text.
+    """
+    if positions is not None and length + max(n_new - 1, 0) > positions:
+        room = positions - length + 1
+        fewer = f", or at most {room} new tokens" if n_new and room > 0 else ""
+        raise UserError(
+            f"{name} has {positions} positions, {_told(length, n_new, what)}: give a shorter text{fewer}, "
+            "or a model with more positions"
+        )
+
+
+def _told(length: int, n_new: int, what: str) -> str:
+    return f"{what} has {length} tokens" + (f", with {n_new} new ones {length + n_new}" if n_new else "")

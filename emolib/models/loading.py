@@ -75,8 +75,7 @@ def load_known(
     spec = source.spec
     if source.kind == "random" and spec is not None:
         return _random_model(spec, place, dtype, seed)
-    if spec is not None and spec.quantization == "int8":
-        raise UserError(f"{spec.name} asks for int8 weights, which this version cannot load; set quantization: none")
+    refuse_int8(spec)
     if source.kind == "bundled" and spec is not None:
         path, revision = bundled_folder(spec)
         folder = read_folder(path, spec.name, verified=True)
@@ -96,6 +95,12 @@ def load_known(
             f"the model folder {shown(str(folder.path))} changed while it was read; run again when it is written"
         )
     return lm
+
+
+def refuse_int8(spec: ModelSpec | None) -> None:
+    """Raises `UserError` for an entry whose weights are quantised as they are loaded."""
+    if spec is not None and spec.quantization == "int8":
+        raise UserError(f"{spec.name} asks for int8 weights, which this version cannot load; set quantization: none")
 
 
 def check_name(name: str) -> None:
@@ -185,9 +190,14 @@ def spec_of(config: PretrainedConfig, name: str, hub_id: str | None = None) -> M
     return validated(ModelSpec, given, f"size of the model {shown(name)}:")
 
 
-def _random_model(spec: ModelSpec, device: torch.device, dtype: str | None, seed: int) -> LanguageModel:
+def config_of(spec: ModelSpec) -> PretrainedConfig:
+    """The configuration of a model with the entry's architecture and size."""
     settings = {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2, **spec.config}
-    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    return AutoConfig.for_model(settings.pop("model_type"), **settings)
+
+
+def _random_model(spec: ModelSpec, device: torch.device, dtype: str | None, seed: int) -> LanguageModel:
+    config = config_of(spec)
     precision = DTYPES[dtype or spec.dtype]
     torch.manual_seed(seed)
     with quiet(), torch.device(device):

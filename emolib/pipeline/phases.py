@@ -212,8 +212,8 @@ def check_data(runs: Sequence[Run]) -> None:
     for run in runs:
         if run.params.phase in MEASURED:
             require_measures(run.emotions)
-    for run in runs:
-        check_run(run)
+    for number, run in enumerate(runs):
+        check_run(run, before=[other.params.phase for other in runs[:number]])
     for merge in first.merges:
         print(f"emolib: {Path(first.params.dataset).name}: {one_line(merge)}", file=sys.stderr, flush=True)
 

@@ -119,6 +119,17 @@ def scorers_of(backend: Backend | Sequence[Backend], device: str = "auto") -> li
     return [scorer for one in backend for scorer in scorers_of(one, device)]
 
 
+def fetch_scorers(backend: Backend | Sequence[Backend], device: str = "auto") -> None:
+    """Sees to it that whatever the backend scores with is here.
+
+    Raises:
+        UserError: a package, a file or a hub is missing.
+    """
+    for scorer in scorers_of(backend, device):
+        if scorer.fetch is not None:
+            scorer.fetch()
+
+
 def version_of(backend: Backend | Sequence[Backend], device: str = "auto") -> str:
     """Changes whenever a score of the backend may change; what a stored table of scores depends on."""
     return store.digest([[scorer.name, scorer.version] for scorer in scorers_of(backend, device)])

@@ -116,6 +116,10 @@ class Classifier:
         reading = digest([COMPUTATION, self.spec.weights, self.spec.activation, self.spec.labels])
         return f"{name}@{self.revision} {self.device.type} {reading[:16]}"
 
+    def fetch(self) -> Path:
+        """The folder with its files, see `_folder`."""
+        return _folder(self.spec)
+
     @torch.inference_mode()
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """`[text, label]` float64 in [0, 1], labels in the order of the specification.
@@ -159,7 +163,7 @@ def politeness(device: torch.device) -> Scorer:
         # a sum per row, since a matrix product may round by the number of rows
         return pd.DataFrame({"politeness/score": (classifier.probabilities(texts) * values).sum(axis=1)})
 
-    return Scorer("politeness_huggingface", f"{classifier.version} {digest(POLITENESS)[:16]}", score)
+    return Scorer("politeness_huggingface", f"{classifier.version} {digest(POLITENESS)[:16]}", score, classifier.fetch)
 
 
 def _labels_scorer(family: str, classifier: Classifier) -> Scorer:
@@ -169,7 +173,7 @@ def _labels_scorer(family: str, classifier: Classifier) -> Scorer:
     def score(texts: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(classifier.probabilities(texts), columns=columns)
 
-    return Scorer(f"{family}_huggingface", f"{classifier.version} {digest(columns)[:16]}", score)
+    return Scorer(f"{family}_huggingface", f"{classifier.version} {digest(columns)[:16]}", score, classifier.fetch)
 
 
 # Loading

@@ -19,11 +19,13 @@ class Scorer:
             results must not be kept, such as a caller's own function.
         score: texts → one row per text, columns `family/metric`. A text's numbers must not depend on the texts beside
             it. Never called without a text.
+        fetch: sees to it that its files are here, before anything is computed; a `UserError` where they cannot be.
     """
 
     name: str
     version: str | None
     score: Callable[[Sequence[str]], pd.DataFrame]
+    fetch: Callable[[], object] | None = None
 
 
 ScorerFactory = Callable[[torch.device], Scorer]

@@ -75,18 +75,24 @@ def digest(run: Run) -> str:
 
 def usual_positions(run: Run) -> tuple[str, ...]:
     """The last token, the mean, and the trigger where any text has one."""
-    held = texts_table(run)
+    return _usual(texts_table(run))
+
+
+def _usual(held: pd.DataFrame) -> tuple[str, ...]:
     has_trigger = "trigger" in held and bool((held["trigger"] >= 0).any())
     return USUAL if has_trigger else USUAL[:2]
 
 
-def positions(run: Run) -> tuple[str, ...]:
+def positions(run: Run, held: pd.DataFrame | None = None) -> tuple[str, ...]:
     """The run's positions, without the trigger where no text has one.
+
+    Args:
+        held: the texts with their triggers; None takes the stored ones.
 
     Raises:
         UserError: no position is left.
     """
-    left_out = set(USUAL) - set(usual_positions(run))
+    left_out = set(USUAL) - set(usual_positions(run) if held is None else _usual(held))
     kept = tuple(position for position in run.params.positions if position not in left_out)
     if not kept:
         raise UserError(

@@ -71,7 +71,7 @@ def close(a: np.ndarray, b: np.ndarray, relative: float = RELATIVE) -> bool:
 def test_every_site_and_position_on_disk_equals_each_text_run_alone(case: Case, tmp_path: Path) -> None:
     lm = case.lm
     held = extract_to_folder(lm, TEXTS, tmp_path, sites=SITES, positions=POSITIONS, batch_size=4)
-    triggers = trigger_tokens(lm, TEXTS)
+    triggers = trigger_tokens(lm.tokenizer, TEXTS)
     first = case.name != "bundled"  # there "Thank" is one token, and the first of its text
     assert (triggers >= 0).tolist() == [True, first, False, True, False, False]
     for i, text in enumerate(TEXTS["text"]):

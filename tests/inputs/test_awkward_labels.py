@@ -177,7 +177,7 @@ def test_measures_are_found_regardless_of_case(label: str, tiny_models: dict[str
     assert load_keywords().find(text, label) == load_keywords().find(text, "anger") != []
     assert expected_measures([label]) == {label: measures(other, [label])[label]}
     table = pd.DataFrame({"text": [text, text], "emotion": ["anger", label], "lang": "en"})
-    first, second = trigger_tokens(tiny_models["llama"], table)
+    first, second = trigger_tokens(tiny_models["llama"].tokenizer, table)
     assert first == second >= 0
 
 
@@ -256,6 +256,7 @@ def test_other_runs_begin(place: Place, monkeypatch: pytest.MonkeyPatch, words: 
     monkeypatch.setattr(phases, "execute", lambda run, *_, **__: begun.append(run.params.phase))
     labelled(*labels)(place.folder)
     if "phase7" in words:
+        monkeypatch.setattr("emolib.study.checks.finished_phases", lambda run: [])
         place.folder.joinpath("mine.jsonl").unlink()
     given = run_of(*words) if "phase7" not in words else ["run", "--profile", "baseline_smoke", *words]
     asked = place.ask(given)

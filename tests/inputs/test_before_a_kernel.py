@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from model_folders import save_model
 from refusals import Place, Refusal, refused, refused_call
 
 import emolib
 from emolib.base import paths, store, variants
 from emolib.base.variants import Variant
 from emolib.pipeline import phases
+from emolib.scoring.goemotions import LABELS
 
 
 def rows(count: int, *, style: str = "explicit", labels: tuple[str, ...] = ("anger", "neutral")) -> Callable:
@@ -60,6 +62,73 @@ CASES = [
 ]
 
 
+def mine(*more: Callable[[Path], object]) -> Callable:
+    """A tiny GPT-2 of three layers and 256 positions, without a chat format and a first token, and what is given."""
+
+    def prepared(folder: Path) -> None:
+        save_model(folder / "mine")
+        for prepare in more:
+            prepare(folder)
+
+    return prepared
+
+
+def long_texts(folder: Path) -> None:
+    MANY(folder)
+    held = json.loads((folder / "a.json").read_text())
+    (folder / "a.json").write_text(json.dumps([{**row, "text": row["text"] + " and so on" * 30} for row in held]))
+
+
+def corpus(labels: str, line: str) -> Callable:
+    def written(folder: Path) -> None:
+        (folder / "c").mkdir()
+        (folder / "c" / "labels.txt").write_text(labels)
+        (folder / "c" / "dev.tsv").write_text(line)
+
+    return written
+
+
+def of_mine(phase: str, *given: str) -> list[str]:
+    return [*asked(phase, *given), "--model", "./mine"]
+
+
+SMOKE = ["run", "--profile", "baseline_smoke", "--model", "./mine"]  # whose Phase 5 names layers
+HUB = ["no hub answered", "cache"]
+WORDLESS = rows(60, labels=("joyx", "neutral"))
+CASES += [
+    Refusal("layers of phase 5", of_mine("phase5", "layers=1,7"), ["layer 7", "0-2"], mine()),
+    Refusal("layers of phase 2", of_mine("phase2", "layers=4-9"), ["layer 4", "0-2"], mine()),
+    Refusal("layers of the profile", SMOKE, ["layer 14", "0-2"], mine()),
+    Refusal("no chat format", of_mine("phase5", "prompt_format=chat"), ["chat format", "prompt_format=raw"], mine()),
+    Refusal("a table's chat format", [*asked("phase5", "prompt_format=chat"), "--model", "gpt2"], HUB),
+    Refusal("no first token", of_mine("phase5", "bos=always"), ["beginning-of-sequence", "bos=model"], mine()),
+    Refusal("more than it can write", of_mine("phase5", "max_new_tokens=300"), ["256 positions", "300"], mine()),
+    Refusal(
+        "more than a table's model can write",
+        [*asked("phase5", "max_new_tokens=2000", "random_weights=true"), "--model", "gpt2"],
+        ["1024 positions", "2000"],
+    ),
+    Refusal("more than it can read", of_mine("phase2", OWN), ["256 positions", "shorter text"], mine(long_texts)),
+    Refusal("no triggers", asked("phase2", OWN, "positions=trigger"), ["word", "another position"], WORDLESS),
+    Refusal("a hub's scorers", asked("phase1", "backend=huggingface"), HUB),
+    Refusal("a hub's scorers of phase 5", asked("phase5", "backend=huggingface"), HUB),
+    Refusal("a hub's model", [*asked("phase1"), "--model", "someone/some-model"], ["some-model", *HUB]),
+    Refusal("a hub's model of the table", [*asked("phase2"), "--model", "pythia-160m"], ["pythia-160m", *HUB]),
+    Refusal("quantised weights", [*asked("phase1"), "--model", "gemma3_12b"], ["int8", "quantization: none"]),
+    Refusal("random weights of a folder", of_mine("phase1", "random_weights=true"), ["random weights"], mine()),
+    Refusal("nothing for phase 7", asked("phase7"), ["Phase 3 or Phase 5", "emolib run --profile quick"]),
+    Refusal("greedy samples", asked("phase5", "n_samples=3"), ["n_samples=3", "temperature"]),
+    Refusal("more folds of phase 3", asked("phase3", OWN, "n_folds=500"), ["500", "n_folds"], MANY),
+    Refusal("another corpus", asked("phase3", "corpus=c"), ["28 labels"], corpus("joy\n", "")),
+    Refusal(
+        "a broken corpus",
+        asked("phase3", "corpus=c"),
+        ["dev.tsv, line 1", "tabs"],
+        corpus("\n".join(LABELS), "no tabs here\n"),
+    ),
+]
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_refused_before_a_kernel(place: Place, case: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*given: object, **more: object) -> None:
@@ -67,6 +136,15 @@ def test_refused_before_a_kernel(place: Place, case: Refusal, monkeypatch: pytes
 
     monkeypatch.setattr(phases, "execute", none)
     refused(place, case)
+
+
+def test_what_a_model_can_do_starts(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+    monkeypatch.setattr(phases, "execute", lambda run, *_, **__: begun.append(run.params.phase))
+    mine(MANY)(place.folder)
+    given = ["max_new_tokens=100", "layers=0-3", OWN, "folds=3", "n_samples=2", "temperature=1"]
+    asked = place.ask([*of_mine("phase5", *given), "--phase", "phase2", "--phase", "phase7"])
+    assert (asked.code, begun) == (0, ["phase2", "phase5", "phase7"]), asked.err
 
 
 def test_a_notebook_is_told_of_an_unknown_backend_at_once() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from emolib.base import store
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
+from emolib.models.language_model import LanguageModel
+from emolib.models.outlook import Outlook
 from emolib.scoring.fluency import fluency_reference, nll_limit
 from emolib.steering.cells import SweepSettings
 from emolib.study.batch_size import generation_batch
@@ -64,19 +66,24 @@ def reference(run: Run, part: Part | None = None) -> pd.DataFrame:
     return run.artifacts.table(run.paths.fluency_reference(part.file("")), matched, compute)
 
 
-def template_of(run: Run) -> str:
+def template_of(run: Run, model: LanguageModel | Outlook | None = None) -> str:
     """What the sweeps continue, with the prompt in place of `{text}`.
+
+    Args:
+        model: what knows the model's tokenizer; None loads the model.
 
     Raises:
         UserError: the model has no chat format, or no beginning-of-sequence token, and is asked for it.
     """
-    template = prompt_template(run) if run.params.prompt_format == "chat" else "{text}"
+    model = model or run.lm
+    template = model.in_chat_format("{text}") if run.params.prompt_format == "chat" else "{text}"
     if run.params.bos == "model":
         return template
-    first = run.lm.tokenizer.bos_token
+    first = model.tokenizer.bos_token
     if not first:
         raise UserError(
-            f"expected a tokenizer with a beginning-of-sequence token, {run.params.model}'s has none; use bos=model"
+            f"expected a tokenizer with a beginning-of-sequence token, {shown(run.params.model)} has none; "
+            "use bos=model"
         )
     return template if template.startswith(first) else first + template
 
