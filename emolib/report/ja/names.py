@@ -33,6 +33,11 @@ def emotion_name(label: str) -> Name:
     return Name(language.name(label))
 
 
+def companion_name(label: str) -> Name:
+    """The Japanese name of a label of the data set or its companions; other labels keep their own."""
+    return Name(language.names("labels", "companions").get(label, label))
+
+
 def emotion_names(labels: Iterable[str]) -> str:
     """Several labels in one breath."""
     return named(map(emotion_name, labels))
