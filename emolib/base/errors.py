@@ -69,7 +69,6 @@ def shown(value: object, longest: int = LONGEST_VALUE) -> str:
 def nearest(name: object, valid: Iterable[str]) -> str:
     """Ends an error about an unknown `name`: what it may be a slip of, then all valid names, of very many the first.
 
-
     >>> nearest("alphs", ["alphas", "unit"]), nearest("zebra", ["alphas", "unit", "unit"])
     ("did you mean 'alphas'? Valid: alphas, unit", 'valid are alphas, unit')
     """

@@ -138,6 +138,15 @@ def executed_file(profile: str, model: str, phase: str, variant: str | None = No
     return inside(executed_folder(profile, variant), model, NOTEBOOKS[phase])
 
 
+def failed_file(report: Path) -> Path:
+    """Where a notebook lies that did not get to its end: beside the place of the finished report.
+
+    >>> failed_file(Path("phase1_dataset.ipynb")).name
+    'phase1_dataset.failed.ipynb'
+    """
+    return report.with_name(f"{report.stem}.failed{report.suffix}")
+
+
 def variants_folder(profile: str) -> Path:
     """Results with other values than the profile's, a folder for each variant."""
     return inside(results_root(), profile, VARIANTS)
@@ -256,8 +265,8 @@ def content_hashes(folder: Path) -> Path:
 
 
 def display(path: Path) -> str:
-    """A path as reports print it: relative to the repository or the results root, never a machine's own folder."""
-    for base, prefix in ((results_root(), "results"), (repository_root(), "")):
+    """A path as reports print it: relative to the repository, the results or the reports, never a machine's folder."""
+    for base, prefix in ((results_root(), "results"), (executed_root(), "executed"), (repository_root(), "")):
         try:
             return (Path(prefix) / Path(path).resolve().relative_to(base.resolve())).as_posix()
         except (ValueError, OSError, RuntimeError):  # elsewhere, or no name that the system knows

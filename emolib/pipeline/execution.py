@@ -35,14 +35,22 @@ LONGEST_SOCKET = 100  # bytes of a socket's path; systems take 104 to 108
 
 
 def execute(run: Run, output: Path, *, force: bool = False) -> None:
-    """Executes one phase's notebook into `output`, with that folder as the working directory."""
+    """Executes one phase's notebook into `output`, with that folder as the working directory.
+
+    A report of an earlier run stays until the new one is finished.
+
+    Raises:
+        UserError: the notebook refused something, or the disk did; nothing of it is left.
+        RuntimeError: the notebook failed; its copy with the traceback lies at `failed_file(output)`.
+    """
     from papermill.exceptions import PapermillExecutionError
 
     source = paths.notebook_file(run.params.phase)
     injected = _injected(source, run)
-    make_folder(output.parent)
-    files.file_to_write(output)
-    with own_folder(_short_folder(), OWN + "run-") as folder:
+    failed = paths.failed_file(output)
+    with _gone_if_empty(output.parent), own_folder(_short_folder(), OWN + "run-") as folder:
+        make_folder(output.parent)
+        files.file_to_write(output)
         copy = folder / "notebook.ipynb"
         try:
             with _followed_progress(folder / "progress.jsonl", force):
@@ -51,12 +59,24 @@ def execute(run: Run, output: Path, *, force: bool = False) -> None:
             message = f"{run.params.phase} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
             trouble = disk_trouble(f"{error.evalue}") if error.ename in ("OSError", "SafetensorError") else None
             if error.ename == "UserError" or trouble is not None:
-                with contextlib.suppress(UserError):  # of a disk that is full the message tells already
-                    write_atomically(output, _tidied(copy))
                 raise UserError(message) from error
-            write_atomically(output, _tidied(copy))
-            raise RuntimeError(f"{message} (the partial report is {paths.display(output)})") from error
+            write_atomically(failed, _tidied(copy))
+            raise RuntimeError(f"{message} (as far as it came: {paths.display(failed)})") from error
         write_atomically(output, _tidied(copy))
+    with contextlib.suppress(OSError):
+        failed.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _gone_if_empty(folder: Path) -> Iterator[None]:
+    """Removes a folder that the block made, and those above it, if nothing is in them afterwards."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            for path in made:
+                path.rmdir()
 
 
 def _run_notebook(source: Path, copy: Path, injected: Mapping[str, Any], working_directory: Path) -> None:

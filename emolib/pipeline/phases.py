@@ -152,7 +152,7 @@ def run_phases(
     Raises:
         UserError: unknown names, values out of range, another run on the same profile, a data set or artifact that
             is broken.
-        RuntimeError: a notebook failed; its partial copy with the traceback is kept.
+        RuntimeError: a notebook failed; its copy with the traceback is kept under another name.
     """
     given = dict(parameters or {})
     order = phases_in_order(phases)

@@ -87,9 +87,9 @@ def test_a_failing_notebook_keeps_its_traceback_and_stops_what_follows(tmp_path)
         text=True,
     )
     assert done.returncode == 1 and "planted fault" in done.stderr and "phase3" not in done.stdout.split("phase2")[-1]
-    kept = (tmp_path / "executed/baseline_smoke" / MODEL / paths.NOTEBOOKS["phase2"]).read_text()
-    assert "planted fault" in kept
-    assert not (tmp_path / "executed/baseline_smoke" / MODEL / paths.NOTEBOOKS["phase3"]).exists()
+    reports = tmp_path / "executed/baseline_smoke" / MODEL
+    assert "planted fault" in (reports / "phase2_activations.failed.ipynb").read_text()
+    assert [path.name for path in reports.iterdir()] == ["phase2_activations.failed.ipynb"]
 
 
 def test_an_injected_name_the_notebook_does_not_know_is_refused(tmp_path):
