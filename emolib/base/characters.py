@@ -18,12 +18,17 @@ def is_whole(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def printable(text: str) -> str:
+def printable(text: str, longest: int | None = None) -> str:
     """Control and formatting characters (terminal escapes, text direction, lone surrogates) as their escapes.
 
-    >>> printable("a\\x1b[2J")
-    'a\\\\x1b[2J'
+    Args:
+        longest: characters after which the text is cut.
+
+    >>> printable("a\\x1b[2J"), printable("models/secret", 6)
+    ('a\\\\x1b[2J', 'models…')
     """
+    if longest is not None and len(text) > longest:
+        return printable(text[:longest]) + "\u2026"
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 

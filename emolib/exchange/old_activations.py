@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from emolib.base.characters import printable
 from emolib.base.errors import UserError, shown
 from emolib.base.files import require_file
 from emolib.exchange import unpickling
-from emolib.exchange.pickle_walk import printable
+from emolib.exchange.pickle_walk import LONGEST_SHOWN
 
 SITES = {"residual_stream": "resid_pre", "mlp_output": "mlp_out"}
 OPTIONAL = ("tokens", "token_strings", "labels", "metadata")
@@ -97,7 +98,7 @@ class Layout:
         self.name, self.largest, self.left = name, budget, budget
 
     def fail(self, problem: str) -> UserError:
-        return UserError(printable(f"{self.name}: {problem}", 400))
+        return UserError(f"{self.name}: {problem}")
 
     def spend(self, count: int) -> None:
         self.left -= count
@@ -123,7 +124,7 @@ class Layout:
             token_strings=self.per_token(plain["token_strings"], "token_strings", str, lengths),
             labels=labels,
             metadata=metadata,
-            left_out=tuple(sorted(printable(str(key)) for key in other)),
+            left_out=tuple(sorted(printable(str(key), LONGEST_SHOWN) for key in other)),
         )
 
     def plain(self, value: Any, where: str, depth: int = 0) -> Any:

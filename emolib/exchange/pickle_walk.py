@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import IO
 
+from emolib.base.characters import printable
 from emolib.base.errors import UserError
 
 _OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
@@ -20,19 +21,15 @@ _LENGTH_BYTES = {
 _NAMING = ("GLOBAL", "INST")  # their argument is two lines: module and name
 _SETS = ("EMPTY_SET", "FROZENSET")
 LONGEST_NAME = 200
+LONGEST_SHOWN = 80
 TORCH_KINDS = "torch tensors and plain containers of torch.save"
-
-
-def printable(text: str, longest: int = 80) -> str:
-    """Text from a file, on one line and without control characters."""
-    shown = "".join(character if character.isprintable() else "?" for character in text)
-    return shown if len(shown) <= longest else shown[:longest] + "…"
 
 
 def refused(source: str, asked: str, *, kinds: str = "numpy arrays, torch tensors and plain containers") -> UserError:
     """The error for something that an old file has no reason to ask for."""
     return UserError(
-        f"{source} asks for {printable(asked)}, which is not among the allowed {kinds}; nothing of it was run"
+        f"{source} asks for {printable(asked, LONGEST_SHOWN)}, which is not among the allowed {kinds}; nothing of it "
+        "was run"
     )
 
 

@@ -22,9 +22,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from emolib.base.characters import printable
 from emolib.base.errors import UserError, shown
 from emolib.base.files import require_file
-from emolib.exchange.pickle_walk import printable, refused, walk
+from emolib.exchange.pickle_walk import refused, walk
 
 TORCH_MAGIC = b"\x80\x02\x8a\n" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little") + b"."  # torch.save before 1.6
 TORCH_PICKLES = 5  # of such a file: magic, protocol, platform, the object, the keys of the storages

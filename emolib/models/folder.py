@@ -17,19 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
 
-from emolib.base.errors import UserError, meant_of, shown, slip_of
+from emolib.base.errors import UserError, shown
 from emolib.models.limits import Limits
 from emolib.models.model_names import CONFIG
 from emolib.models.settings_files import OPTIONAL, one_of, read_settings, refuse_pointer, start_of
 from emolib.models.silence import quiet
 from emolib.models.sizes import check_sizes
 from emolib.models.stored_names import refuse_not_finite, refuse_strays, refuse_two_heads
+from emolib.models.supported import SUPPORTED, check_kind, check_layers
+from emolib.models.tokenizer_class import PROBE, check_class, class_fault, refuse_other_tokens
 from emolib.models.weight_files import Stored, stored_tensors
 
 if TYPE_CHECKING:
@@ -108,7 +105,7 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=False)
             vocabulary = tokenizer.get_vocab()
-            ids = tokenizer("A text, to see.").input_ids
+            ids = tokenizer(PROBE).input_ids
     except BaseException as error:  # the tokenizers library panics with an exception of its own
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
@@ -116,11 +113,15 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
             raise UserError(
                 f"the tokenizer of {called} is code of its own, which is not run; {COPY_TOKENIZER}"
             ) from error
-        raise UserError(f"cannot read the tokenizer of {called} ({_reason(error)}); {COPY_TOKENIZER}") from error
+        fault = class_fault(folder.path, folder.called)
+        raise UserError(
+            fault or f"cannot read the tokenizer of {called} ({_reason(error)}); {COPY_TOKENIZER}"
+        ) from error
     if not ids:
         raise UserError(
             f"the tokenizer of {called} makes no token of a text, its vocabulary is missing; {COPY_TOKENIZER}"
         )
+    refuse_other_tokens(tokenizer, folder.path, folder.called, folder.config.model_type)
     _check_vocabulary(folder, vocabulary, tokenizer)
     return tokenizer
 
@@ -148,11 +149,14 @@ def _read(path: Path, called: str, state: tuple[Any, ...], verified: bool) -> Mo
             found = read_settings(path / name, called)
             if name == "generation_config.json":
                 _check_end(found, settings, called)
+    check_class(path, called)
     for other in sorted(file for pattern in READ_AS_TEXT for file in path.glob(pattern) if file.is_file()):
         refuse_pointer(start_of(other), f"{other.name} of {shown(called)}")
     check_sizes(settings, called)
-    _check_kind(settings, called)
+    check_kind(settings, called)
+    _refuse_quantised(settings, called)
     config = _configuration(path, called)
+    check_layers(config, called)
     folder = ModelFolder(path, called, config, stored_tensors(path, called, settings))
     if not verified:
         network = _check_hooks(_loaded(folder, torch.float32, device="meta"), called)
@@ -169,8 +173,8 @@ def _check_hooks(network: PreTrainedModel, called: str) -> PreTrainedModel:
     kind = type(network).__name__
     if kind not in SUPPORTED_ARCHITECTURES:
         raise UserError(
-            f"expected an architecture that transformer_lens has hook points for, {shown(called)} is {kind}; take "
-            "another model, such as GPT-2, Llama or Qwen"
+            f"expected an architecture that transformer_lens has hook points for, {shown(called)} is {kind}; "
+            f"{SUPPORTED}"
         )
     return network
 
@@ -184,36 +188,12 @@ def _state(path: Path, called: str) -> tuple[Any, ...]:
     return tuple(sorted((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found))
 
 
-def _check_kind(settings: Mapping[str, Any], called: str) -> None:
-    """Raises `UserError` unless transformers' own code runs it, forwards, one token after the other."""
-    kind, of = settings.get("model_type"), f"in config.json of {shown(called)}"
-    has_code = isinstance(settings.get("auto_map"), dict)
-    if not isinstance(kind, str) or not kind:
-        raise UserError(f"expected model_type {of} (such as llama), got {shown(kind)}; fetch the file again")
-    if kind not in CONFIG_MAPPING_NAMES:
-        if has_code:
-            raise UserError(
-                f"model_type {shown(kind)} {of} is run by code of its own (auto_map), which is never run here; take a "
-                "model whose architecture transformers has"
-            )
-        meant = slip_of(kind, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-        known = OTHER if meant is None else meant_of(meant)
-        raise UserError(f"unknown model_type {shown(kind)} {of} (transformers {_version()}): {known}")
-    if settings.get("is_encoder_decoder") is True or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise UserError(f"expected a causal language model, got model_type {shown(kind)} {of}, which is none; {OTHER}")
-    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and settings.get("is_decoder") is not True:
-        raise UserError(
-            f"expected a causal language model, got model_type {shown(kind)} {of}, an encoder that reads both ways; "
-            f"{OTHER}"
-        )
+def _refuse_quantised(settings: Mapping[str, Any], called: str) -> None:
     if settings.get("quantization_config"):
         raise UserError(
-            f"expected full weights, got quantization_config {of}: quantised models are not read; take the original, "
-            "or save it again after dequantize()"
+            f"expected full weights, got quantization_config in config.json of {shown(called)}: quantised models are "
+            "not read; take the original, or save it again after dequantize()"
         )
-
-
-OTHER = "give one such as GPT-2, Llama or Qwen"
 
 
 def _check_end(generation: Mapping[str, Any], settings: Mapping[str, Any], called: str) -> None:
@@ -275,9 +255,3 @@ def _reason(error: BaseException) -> str:
         return f"unknown value {shown(error.args[0] if error.args else '')}"
     text = re.sub(r"^(?:\w+Error|\w+Exception): ", "", lines[-1] if lines else "")
     return f"{type(error).__name__}: {shown(text, 200)[1:-1]}" if text else type(error).__name__
-
-
-def _version() -> str:
-    from transformers import __version__
-
-    return __version__

@@ -24,6 +24,7 @@ from emolib.models.language_model import LanguageModel, wrap
 from emolib.models.model_names import holds_model, is_hub_id, local_alternative, local_folder
 from emolib.models.silence import quiet
 from emolib.models.sources import OTHERWISE, WANTED, ModelSource, random_revision, source_of
+from emolib.models.supported import check_kind, check_layers
 
 
 @told
@@ -172,20 +173,23 @@ def _check_agreement(spec: ModelSpec, folder: ModelFolder) -> None:
 
 def _dimensions(config: PretrainedConfig) -> dict[str, int]:
     text = config.get_text_config()
-    heads = getattr(text, "num_attention_heads", None)
-    if not isinstance(heads, int):
-        raise UserError(f"expected a model with attention heads, got {config.model_type}; give one such as Llama")
     return {
         "n_layers": text.num_hidden_layers,
         "d_model": text.hidden_size,
-        "n_heads": heads,
-        "n_kv_heads": getattr(text, "num_key_value_heads", None) or heads,
+        "n_heads": text.num_attention_heads,
+        "n_kv_heads": getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
         "d_vocab": text.vocab_size,
     }
 
 
 def spec_of(config: PretrainedConfig, name: str, hub_id: str | None = None) -> ModelSpec:
-    """The specification of a model outside the table, read off its configuration."""
+    """The specification of a model outside the table, read off its configuration.
+
+    Raises:
+        UserError: an architecture that cannot be read (`emolib.models.supported`).
+    """
+    check_kind(config.to_dict(), name)
+    check_layers(config, name)
     given = {"name": name, "hub_id": hub_id or name, **_dimensions(config)}
     return validated(ModelSpec, given, f"size of the model {shown(name)}:")
 
@@ -193,7 +197,10 @@ def spec_of(config: PretrainedConfig, name: str, hub_id: str | None = None) -> M
 def config_of(spec: ModelSpec) -> PretrainedConfig:
     """The configuration of a model with the entry's architecture and size."""
     settings = {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2, **spec.config}
-    return AutoConfig.for_model(settings.pop("model_type"), **settings)
+    check_kind(settings, spec.name, of="the config of")
+    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    check_layers(config, spec.name)
+    return config
 
 
 def _random_model(spec: ModelSpec, device: torch.device, dtype: str | None, seed: int) -> LanguageModel:

@@ -29,6 +29,7 @@ RATES = {  # what must be positive, or every number that the model computes is N
     **dict.fromkeys(("rope_theta", "rotary_emb_base", "query_pre_attn_scalar"), math.inf),
     **dict.fromkeys(("factor", "low_freq_factor", "high_freq_factor"), math.inf),  # of stretched rotary positions
 }
+MAY_BE_NONE = 0  # the least number of experts; every other size is at least 1
 
 
 class Kind(NamedTuple):
@@ -50,7 +51,6 @@ KINDS = {
     "quantization_config": Kind(lambda value: isinstance(value, dict), "an object, or absent"),
     "return_dict": Kind(lambda value: value is True, "true, or absent"),
 }
-MAY_BE_NONE = 0  # the least number of experts; every other size is at least 1
 
 
 def check_sizes(settings: Mapping[str, Any], called: str) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from refusals import one_good_line, refused_call
+from refusals import Place, Refusal, one_good_line, refused, refused_call
 from tiny import BRIDGED, byte_tokenizer, plain_network, tiny_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import emolib
+from emolib.base.config import ModelSpec
 from emolib.engine.generation import generate
 from emolib.engine.likelihood import continuation_nll
 from emolib.engine.memory import BatchShape
@@ -333,6 +334,62 @@ def test_a_model_that_the_bridge_cannot_run_is_refused_in_one_line() -> None:
         lambda: record_heads(lm, ["a"], "0:0"),
     ):
         refused_call(call, ["bridge", "OPTForCausalLM", "choose another model"])
+
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 32}
+LINEAR = {f"linear_{name}": 8 for name in ("key_head_dim", "value_head_dim", "num_key_heads", "num_value_heads")}
+UNSUPPORTED = {  # model_type: settings, words of the line
+    "mamba": ({}, ["attention in every layer"]),
+    "mamba2": ({}, ["attention in every layer"]),
+    "falcon_mamba": ({}, ["attention in every layer"]),
+    "rwkv": ({}, ["attention in every layer"]),
+    "recurrent_gemma": ({**SMALL, "lru_width": 32}, ["attention in every layer", "'linear_attention'"]),
+    "jamba": ({**SMALL, "num_key_value_heads": 2}, ["attention in every layer", "'linear_attention'"]),
+    "qwen3_next": ({**SMALL, "num_key_value_heads": 2, **LINEAR}, ["attention in every layer", "'linear_attention'"]),
+    "lfm2": ({**SMALL, "layer_types": ["conv", "full_attention", "conv"]}, ["attention in every layer", "'conv'"]),
+    "falcon_h1": ({}, ["attention in every layer", "'hybrid'"]),
+    "musicgen": ({}, ["attention in every layer"]),
+    "zamba2": ({}, ["attention in every layer"]),
+    "bert": ({}, ["'bert'", "reads both ways"]),
+    "roberta": ({}, ["'roberta'", "reads both ways"]),
+    "distilbert": ({}, ["'distilbert'", "which is none"]),
+    "deberta-v2": ({}, ["'deberta-v2'", "which is none"]),
+    "t5": ({}, ["'t5'", "which is none"]),
+    "vit": ({}, ["'vit'", "which is none"]),
+    "clip": ({}, ["'clip'", "which is none"]),
+    "resnet": ({}, ["'resnet'", "which is none"]),
+}
+SUPPORTS = ["'mine'", "supported", "GPT-2", "Llama", "Gemma 3"]
+
+
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_an_architecture_without_attention_or_direction_is_told_with_those_that_are_supported(kind: str) -> None:
+    settings, says = UNSUPPORTED[kind]
+    config = AutoConfig.for_model(kind, **settings)
+    refused_call(lambda: spec_of(config, "mine"), [*SUPPORTS, *says])
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gemma2", "gpt_oss", "qwen2_moe", "cohere2", "bloom", "mpt", "phi"])
+def test_decoders_with_attention_in_every_layer_are_described(kind: str) -> None:
+    found = spec_of(AutoConfig.for_model(kind), "mine")
+    assert found.n_layers > 1 and found.n_heads > 1 and found.d_model > 1
+
+
+def test_a_folder_of_a_hybrid_model_is_refused_before_it_is_loaded(place: Place) -> None:
+    config = AutoConfig.for_model("recurrent_gemma", vocab_size=257, eos_token_id=256, lru_width=32, **SMALL)
+    AutoModelForCausalLM.from_config(config).save_pretrained(place.folder / "mine")
+    byte_tokenizer().save_pretrained(place.folder / "mine")
+    run = ["run", "--profile", "baseline_smoke", "--phase", "phase1", "--model", "./mine"]
+    refused(place, Refusal("hybrid", run, ["attention in every layer", "'linear_attention'", "supported"]))
+
+
+def test_an_entry_of_the_table_with_such_a_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind, says in {"mamba": "attention in every layer", "bert": "reads both ways", "lama": "'llama'"}.items():
+        sizes = {"n_layers": 2, "d_model": 32, "n_heads": 4, "n_kv_heads": 4, "d_vocab": 257}
+        spec = ModelSpec(name="mine", hub_id="mine", **sizes, random_weights=True, config={"model_type": kind})
+        monkeypatch.setattr("emolib.models.loading.find_model", lambda name, spec=spec: spec)
+        monkeypatch.setattr("emolib.models.sources.find_model", lambda name, spec=spec: spec)
+        refused_call(lambda: emolib.load_model("mine", random_weights=True), ["'mine'", says])
 
 
 def test_an_architecture_that_the_bridge_does_not_know_is_refused_in_one_line() -> None:

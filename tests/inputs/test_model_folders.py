@@ -576,6 +576,31 @@ TOKENIZERS = [
     ),
 ]
 
+CLASS = "tokenizer_class"
+CLASSES: dict[str, tuple[Any, list[str]]] = {  # in tokenizer_config.json, and what the line says of it
+    **{
+        name: (name, [repr(name), "cannot be made of"])
+        for name in ("BertTokenizer", "T5Tokenizer", "Wav2Vec2CTCTokenizer", "SiglipTokenizer", "TapasTokenizer")
+    },
+    "of laid-out pages": ("LayoutLMv2Tokenizer", ["'LayoutLMv2Tokenizer'", "cannot be made of"]),
+    "of another alphabet": ("MBart50Tokenizer", ["'MBart50Tokenizer'", "makes other tokens than"]),
+    "of characters": ("CanineTokenizer", ["'CanineTokenizer'", "makes other tokens than"]),
+    "of bytes": ("ByT5Tokenizer", ["'ByT5Tokenizer'", "makes other tokens than"]),
+    "that looks for itself": ("AutoTokenizer", ["'AutoTokenizer'", "to name a tokenizer"]),
+    "a number": (7, ["got 7", "to name a tokenizer"]),
+    "a list": (["GPT2Tokenizer"], ["got ['GPT2Tokenizer']", "to name a tokenizer"]),
+    "an object": ({"a": 1}, ["to name a tokenizer"]),
+    "a truth": (True, ["got True", "to name a tokenizer"]),
+}
+TOKENIZERS += [
+    case(
+        f"a class of tokenizers: {name}",
+        [CLASS, "tokenizer_config.json", "PreTrainedTokenizerFast", *says],
+        model(setting("tokenizer_config.json", tokenizer_class=value)),
+    )
+    for name, (value, says) in CLASSES.items()
+]
+
 CASES = [*PATHS, *CONFIGS, *FILES, *NAMES, *TOKENIZERS]
 
 
@@ -615,6 +640,10 @@ def test_weights_that_no_model_computes_with_are_told_when_they_are_loaded(
 
 GOOD = {
     "as saved": (),
+    **{
+        f"a tokenizer class that is {name!r}": (setting("tokenizer_config.json", tokenizer_class=name),)
+        for name in ("PreTrainedTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast", "NotThere", "")
+    },
     "in parts": (split,),
     "no tokenizer settings": (
         without("tokenizer_config.json"),
