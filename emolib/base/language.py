@@ -7,11 +7,12 @@ They stand in `params/wording/<language>.yaml`, one file per language. The reade
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from emolib.base import paths
 from emolib.base.errors import UserError, nearest, shown
+from emolib.base.labels import folded
 from emolib.base.yaml_files import read_mapping
 
 DEFAULT = "ja"
@@ -75,6 +76,35 @@ def name(value: str) -> str:
     'joy'
     """
     return names(*READ_BY_NAME).get(value, value)
+
+
+def check_labels(labels: Iterable[str]) -> None:
+    """Whether every label reads in its own way in tables and figures.
+
+    Raises:
+        UserError: two labels read alike, or one is called like what stands for styles of texts.
+
+    >>> check_labels(["anger", "joy"])
+    >>> check_labels(["anger", "怒り"])
+    Traceback (most recent call last):
+    emolib.base.errors.UserError: expected labels that read differently in reports, 'anger' and '怒り' both read ...
+    """
+    styles = names("styles", "style_choices")
+    taken = {folded(word): value for value, text in styles.items() for word in (value, text)}
+    seen: dict[str, str] = {}
+    for label in labels:
+        reads = names("labels").get(label, label)
+        if folded(reads) in taken:
+            raise UserError(
+                f"expected labels of texts, {shown(label)} stands for a style of them in the tables "
+                f"({', '.join(styles)}); rename it in the data set"
+            )
+        other = seen.setdefault(folded(reads), label)
+        if other != label:
+            raise UserError(
+                f"expected labels that read differently in reports, {shown(other)} and {shown(label)} both read "
+                f"{shown(reads)}; rename one in the data set"
+            )
 
 
 def _entry(key: str) -> object:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from emolib.base.errors import UserError, shown
+from emolib.base.writing import SHUT, TROUBLES
 
 TIMEOUT = 5.0
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -78,6 +80,7 @@ def _asked(repo: str, revision: str, online: Callable[[Any], Any], offline: Call
             f"the hub has no model {shown(repo)} at revision {shown(revision)} (or no access without login)"
         ) from error
     except (HfHubHTTPError, OSError, RuntimeError) as error:
+        _refuse_disk(repo, error)
         reason = type(error).__name__
     except Exception as error:  # the HTTP client's own errors have no common base across its versions
         if "httpx" not in type(error).__module__ and "hub" not in type(error).__module__:
@@ -89,6 +92,16 @@ def _asked(repo: str, revision: str, online: Callable[[Any], Any], offline: Call
         raise UserError(
             f"no hub answered ({reason}) and {repo} is not in the local cache; connect, or pass a local folder, "
             f"or {otherwise}"
+        ) from error
+
+
+def _refuse_disk(repo: str, error: Exception) -> None:
+    """Raises `UserError` where it was the disk that kept the files from being stored, not the hub."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in TROUBLES or (number in SHUT and isinstance(error, OSError) and error.filename):
+        raise UserError(
+            f"expected room for the files of {repo} in the hub's cache, got: {os.strerror(number)}; free some space or "
+            "point HF_HOME elsewhere, then run it again"
         ) from error
 
 

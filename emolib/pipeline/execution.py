@@ -60,8 +60,11 @@ def execute(run: Run, output: Path, *, force: bool = False) -> None:
             trouble = disk_trouble(f"{error.evalue}") if error.ename in ("OSError", "SafetensorError") else None
             if error.ename == "UserError" or trouble is not None:
                 raise UserError(message) from error
-            write_atomically(failed, _tidied(copy))
-            raise RuntimeError(f"{message} (as far as it came: {paths.display(failed)})") from error
+            kept = ""
+            with contextlib.suppress(UserError):  # a disk that refuses must not hide the fault
+                write_atomically(failed, _tidied(copy))
+                kept = f" (as far as it came: {paths.display(failed)})"
+            raise RuntimeError(message + kept) from error
         write_atomically(output, _tidied(copy))
     with contextlib.suppress(OSError):
         failed.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
-from emolib.base import arguments, store, variants
+from emolib.base import arguments, language, store, variants
 from emolib.base.errors import UserError, shown
 from emolib.base.given_paths import located
 from emolib.base.parameters import Parameters, StatisticsParameters, as_overrides, check_layers, read_overrides, resolve
@@ -129,8 +129,13 @@ class Run:
 
     @cached_property
     def data(self) -> pd.DataFrame:
-        """The whole data set; `merges` says which of its spellings were read as one label."""
+        """The whole data set; `merges` says which of its spellings were read as one label.
+
+        Raises:
+            UserError: it is broken, or has labels that reports could not tell apart.
+        """
         table, self.merges = read_dataset(located(self.params.dataset), neutral=self.params.neutral)
+        language.check_labels(dict.fromkeys(table["emotion"]))
         return table
 
     @cached_property

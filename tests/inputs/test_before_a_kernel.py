@@ -37,6 +37,11 @@ def asked(phase: str, *given: str) -> list[str]:
     return [*words, *(word for one in given for word in ("-p", one))]
 
 
+def labels(*names: str) -> Callable:
+    """A data set of these labels and the neutral one."""
+    return rows(60, labels=(*names, "neutral"))
+
+
 OWN = "dataset=a.json"
 MANY = rows(60)
 CASES = [
@@ -58,6 +63,12 @@ CASES = [
     Refusal("no style", asked("phase5", OWN), ["explicit", "vector_style=all"], rows(60, style="unspecified")),
     Refusal("no measure", asked("phase5", OWN), ["joyx"], rows(60, labels=("joyx", "neutral"))),
     Refusal("no neutral label", asked("phase1", OWN, "neutral=calm"), ["calm", "-p neutral="], MANY),
+    Refusal("read alike", asked("phase1", OWN), ["'anger' and '怒り'", "rename"], labels("anger", "怒り")),
+    Refusal("read alike turned", asked("phase2", OWN), ["'怒り'", "'anger'", "rename"], labels("怒り", "anger")),
+    Refusal("neutral twice", asked("phase1", OWN), ["'neutral'", "'中立'", "rename"], labels("中立")),
+    Refusal("like all styles", asked("phase1", OWN), ["'all'", "rename"], labels("anger", "all")),
+    Refusal("like a style", asked("phase2", OWN), ["'Explicit'", "rename"], labels("Explicit")),
+    Refusal("like a style's name", asked("phase5", OWN), ["'全体'", "rename"], labels("全体")),
     Refusal("no data set", asked("phase1", "dataset=b.json"), ["b.json", ".tsv", ".json"]),
 ]
 

@@ -23,6 +23,7 @@ from refusals import Place, one_good_line
 
 from emolib.base import paths, store, tensor_files, writing
 from emolib.base.errors import UserError
+from emolib.models import hub
 from emolib.pipeline.site import run_sphinx
 from emolib.scoring.cache import ScoreCache
 
@@ -344,3 +345,25 @@ def test_a_reader_that_has_seen_enough_ends_a_command_quietly() -> None:
     command = f"{shlex.quote(sys.executable)} -m emolib models | head -c 1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), ["No space left", "HF_HOME", "some/model"]),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS), "blobs/a"), ["Read-only", "HF_HOME"]),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "blobs/a"), ["Permission denied", "HF_HOME"]),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES)), ["no hub answered (PermissionError)"]),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), ["no hub answered (ConnectionRefusedError)"]),
+    ],
+)
+def test_a_hub_s_files_that_find_no_room_are_the_disk_s_trouble(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, says: list[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    with pytest.raises(UserError) as raised:
+        hub.snapshot("some/model", "main", ["*.json"], otherwise="wait")
+    one_good_line(str(raised.value), says, never=["connect"] if "HF_HOME" in says else [])
