@@ -322,6 +322,16 @@ class ResultPaths:
         """The folder of a model's activations; `emolib.data.activations.StoredActivations` says what lies in it."""
         return self._of("phase2", "activations", self.model)
 
+    def companion_activations(self) -> Path:
+        """The folder of a model's activations on the companions' scenarios, laid out as `activations`."""
+        return self._of("phase3", "companions", self.model)
+
+    def companion_table(self, name: str) -> Path:
+        return self._of("phase3", "emotion_geometry", f"{self.model}_{name}.parquet")
+
+    def companion_vectors(self) -> Path:
+        return self._of("phase3", "emotion_geometry", f"{self.model}_vectors_five_mean.safetensors")
+
     def cross_model_table(self) -> Path:
         return self._of("phase3", "emotion_vectors", "cross_model_similarity.csv")
 

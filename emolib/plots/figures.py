@@ -13,6 +13,7 @@ from emolib.plots.axes import Axes, Band, Null
 from emolib.plots.bars import bars_by_label, histogram
 from emolib.plots.forest import forest
 from emolib.plots.heatmaps import heatmap
+from emolib.plots.labelled_points import labelled_points
 from emolib.plots.lines import lines_by_layer, lines_by_strength
 from emolib.plots.plot_files import mime_bundle
 from emolib.plots.points import calibration, dots_with_null, scatter
@@ -27,6 +28,7 @@ __all__ = [
     "forest",
     "heatmap",
     "histogram",
+    "labelled_points",
     "lines_by_layer",
     "lines_by_strength",
     "scatter",

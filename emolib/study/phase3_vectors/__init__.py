@@ -24,6 +24,15 @@ from emolib.study.phase3_vectors.fitting import (
     stability,
     training,
 )
+from emolib.study.phase3_vectors.geometry import (
+    companion_vectors,
+    geometry_layer,
+    label_dissimilarities,
+    label_places,
+    label_valence,
+    likeness,
+    valence_table,
+)
 from emolib.study.phase3_vectors.restricted import (
     restricted_table,
     style_agreement,
@@ -42,11 +51,17 @@ __all__ = [
     "chosen_k",
     "chosen_probe_layers",
     "chosen_separation",
+    "companion_vectors",
     "corpus_correlations",
     "cosines",
     "cross_style",
     "distances",
+    "geometry_layer",
     "information",
+    "label_dissimilarities",
+    "label_places",
+    "label_valence",
+    "likeness",
     "norms",
     "position_norms",
     "principal_components",
@@ -62,4 +77,5 @@ __all__ = [
     "topic_overlap",
     "training",
     "trigger_projections",
+    "valence_table",
 ]

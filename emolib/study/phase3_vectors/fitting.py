@@ -6,7 +6,9 @@ Needs Phase 2. Makes `emotion_vectors/<model>_vectors_<position>.safetensors` an
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,12 +91,21 @@ def vectors(run: Run, position: str, *, style: str = "all") -> EmotionVectors:
     name = position if style == "all" else f"{position}_{style}"
     fitted = _fitted(run, position, style)
     matched = {"texts": store.digest(train.texts["id"].tolist()), "position": position, **inputs(run, position)}
+    return kept_vectors(run, run.paths.vectors(name), fitted, matched)
+
+
+def kept_vectors(run: Run, path: Path, fitted: EmotionVectors, matched: Mapping[str, Any]) -> EmotionVectors:
+    """The vectors as they are read back from their artifact, which is made where it is missing.
+
+    Args:
+        matched: what they are fitted on.
+    """
     tensors = {f"vector/{e}": fitted.values[e] for e in fitted}
     tensors |= {f"whitened/{e}": fitted.whitened[e].astype(np.float32) for e in fitted}
     tensors |= {f"discriminant/{e}": fitted.discriminants[e].astype(np.float32) for e in fitted}
     tensors |= {"neutral_norms": fitted.neutral_norms.astype(np.float32), "pooled_sd": fitted.pooled_sd}
     about = {"model": fitted.model, "revision": fitted.revision, "emotions": joined(fitted.emotions)}
-    path = run.artifacts.obtain(run.paths.vectors(name), matched, lambda: tensor_files.tensor_bytes(tensors, about))
+    run.artifacts.obtain(path, matched, lambda: tensor_files.tensor_bytes(tensors, about))
     with tensor_files.open_tensors(path) as view:
         read = {kind: {e: view.get_tensor(f"{kind}/{e}") for e in fitted} for kind in _KINDS}
         return EmotionVectors(
@@ -103,7 +114,7 @@ def vectors(run: Run, position: str, *, style: str = "all") -> EmotionVectors:
             pooled_sd=view.get_tensor("pooled_sd"),
             model=fitted.model,
             revision=fitted.revision,
-            position=position,
+            position=fitted.position,
             whitened=read["whitened"],
             discriminants=read["discriminant"],
         )
