@@ -45,7 +45,7 @@ def noise_free_cosines(differences: Float[np.ndarray, "scenario label d_model"])
     True
     """
     cube = np.asarray(differences, dtype=np.float64)
-    n, n_labels, _ = cube.shape
+    n = len(cube)
     total = cube.sum(axis=0)
     own = np.einsum("sld,smd->slm", cube, cube)
     cross = cube @ total.T  # [scenario, label, label of the total]

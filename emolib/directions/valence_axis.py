@@ -1,7 +1,7 @@
 """Whether the first principal component of many labels' vectors follows how pleasant people find the labels' words.
 
 The components are those of the vectors (mean of a label − mean of neutral), centred at their mean; neutral cancels in
-that, so that the means of the labels without neutral give the same. Valence as the first axis of emotions: Russell 1980.
+that, so that the means of the labels without neutral give the same. Valence as an axis of emotions: Russell 1980.
 Published for language models, with much of it in the embedding layer already: arXiv 2609.22208, 2606.26987.
 
 The interval is over scenarios, by a jackknife: the noise of a sample turns the component away from the valence, and a
@@ -92,7 +92,6 @@ def valence_axis(
     left_out = _left_out(cube, scores[:, 0], valence, known)
     low, high = _jackknife(np.arctanh(_inside(pearson[0])), np.arctanh(_inside(left_out)))
     permuted = np.abs(_correlations(valence[known][orders], scores[known, 0]))
-    halves = [components(cube[start::2].mean(axis=0))[0][:, 0] for start in (0, 1)]
     return ValenceAxis(
         scores=scores,
         shares=shares,
@@ -101,7 +100,7 @@ def valence_axis(
         low=float(np.tanh(low)),
         high=float(np.tanh(high)),
         p=_p_value(pearson[0], permuted, len(valence[known])),
-        reliability=spearman_brown(abs(float(np.corrcoef(*halves)[0, 1]))) if np.ptp(halves, axis=1).all() else np.nan,
+        reliability=_reliability(cube),
         left_out=left_out,
     )
 
@@ -150,6 +149,11 @@ def _checked(cube: np.ndarray, valence: np.ndarray) -> tuple[np.ndarray, np.ndar
     if known < FEWEST_LABELS:
         raise UserError(f"expected at least {FEWEST_LABELS} labels with a known valence, got {known}")
     return cube, valence
+
+
+def _reliability(cube: np.ndarray) -> float:
+    first, second = (components(cube[start::2].mean(axis=0), 1)[0].T for start in (0, 1))
+    return spearman_brown(abs(float(_correlations(first, second[0])[0])))
 
 
 def _left_out(

@@ -17,7 +17,7 @@ def mean_embeddings(lm: LanguageModel, texts: Sequence[str]) -> Float[np.ndarray
     """The mean of each text's token embeddings, the first token left out as at the position `mean`.
 
     It knows which tokens a text has, not their order or what they do to each other: what stands here already is no
-    work of the model's blocks. Where a model adds no positions to its embeddings, it is layer 0 of `resid_pre` at `mean`.
+    work of the model's blocks. Where a model adds no positions to it, it is layer 0 of `resid_pre` at `mean`.
 
     >>> import emolib
     >>> mean_embeddings(emolib.load_model("smollm2_135m", device="cpu"), ["Thank you.", "you Thank."]).shape

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from emolib.study.phase3_vectors.geometry import EMBEDDING
 
@@ -31,6 +32,13 @@ class ValenceFinding:
     code: str
     layer: int
     row: dict[str, float]
+
+    @property
+    def smallest(self) -> float:
+        """The smallest correlation that so many labels tell from none (two-sided, normal)."""
+        freedom = self.row["n_labels"] - 2
+        t = float(stats.t.ppf(1 - SIGNIFICANCE / 2, freedom))
+        return t / float(np.sqrt(freedom + t**2))
 
 
 def valence_finding(table: pd.DataFrame | None, layer: int) -> ValenceFinding:
@@ -73,9 +81,7 @@ def dissimilarity_finding(table: pd.DataFrame | None, layer: int) -> Dissimilari
     of_layer = table.groupby("layer")["reliability"].first()
     at, inner = float(of_layer[layer]), of_layer[of_layer.index > EMBEDDING]
     code = "reliable" if at >= RELIABLE else UNMEASURABLE
-    return DissimilarityFinding(
-        code, layer, at, float(of_layer[EMBEDDING]), int((inner >= RELIABLE).sum()), len(inner)
-    )
+    return DissimilarityFinding(code, layer, at, float(of_layer[EMBEDDING]), int((inner >= RELIABLE).sum()), len(inner))
 
 
 def likeness_codes(table: pd.DataFrame, layer: int) -> pd.DataFrame:
