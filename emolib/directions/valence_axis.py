@@ -112,7 +112,8 @@ def difference(one: ValenceAxis, other: ValenceAxis) -> tuple[float, float, floa
     difference without noise in 94 to 97 %.
     """
     found = float(one.pearson[0] - other.pearson[0])
-    return (found, *_jackknife(found, one.left_out - other.left_out))
+    low, high = _jackknife(found, one.left_out - other.left_out)
+    return found, max(low, -2.0), min(high, 2.0)
 
 
 def components(
