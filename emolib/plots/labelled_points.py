@@ -59,7 +59,7 @@ def labelled_points(
     sides, known = _sides(points, names), np.isfinite(colours)
     reach = float(np.abs(colours[known]).max()) if known.any() else 1.0
     colour = {"colorscale": "RdBu_r", "cmin": -reach, "cmax": reach, "showscale": True}
-    bar = {"colorbar": {"title": {"text": axes.z, "side": "right"}, "thickness": 16}}
+    bar = {"colorbar": {"title": {"text": axes.z, "side": "top"}, "thickness": 16}}
     fig = go.Figure()
     for part, marker in ((known, {"color": colours[known], **colour, **bar}), (~known, {"color": UNKNOWN})):
         if part.any():
@@ -77,7 +77,9 @@ def labelled_points(
                 hovertemplate="%{text}: %{x:.3g}, %{y:.3g}<extra></extra>",
             )
     house_layout(fig, axes)
-    fig.update_layout(height=HEIGHT + 160, legend={"x": 0, "y": 1.01})
+    fig.update_layout(height=HEIGHT + 160, showlegend=not known.all())
+    if not known.all():
+        fig.update_layout(margin_t=80)  # a legend of one entry has no room of its own
     room = 0.14 * np.ptp(points, axis=0) + 1e-9
     fig.update_xaxes(range=[points[:, 0].min() - room[0], points[:, 0].max() + room[0]])
     return fig.update_yaxes(range=[points[:, 1].min() - room[1], points[:, 1].max() + room[1]])

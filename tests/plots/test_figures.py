@@ -159,3 +159,14 @@ def test_a_share_of_zero_is_drawn_at_the_floor() -> None:
     table = pd.DataFrame({"label": "a", "predicted": [0.0001, 0.5], "observed": [0.0, 0.4]})
     _, drawn = figures.calibration(table, "label", floor=0.001, title="t").data
     assert (list(drawn.x), list(drawn.y)) == ([0.001, 0.5], [0.001, 0.4])
+
+
+def test_labelled_points_have_their_names_beside_them_and_no_colour_where_nothing_is_known() -> None:
+    points = np.array([[0.0, 0], [0.02, 0], [1, 1]])
+    fig = figures.labelled_points(points, ["ab", "cd", "<b>"], [2.0, -1.0, np.nan], Axes("図", z="値"), unknown="不明")
+    known, unknown = fig.data
+    assert (known.marker.cmin, known.marker.cmax) == (-2, 2) and list(known.marker.color) == [2, -1]
+    assert known.textposition[0] != known.textposition[1]  # two points that nearly meet
+    assert unknown.name == "不明" and unknown.marker.colorscale is None
+    with pytest.raises(UserError, match="n names and n values"):
+        figures.labelled_points(points, ["ab"], [1.0, 2.0, 3.0], Axes("図"))

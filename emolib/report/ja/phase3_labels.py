@@ -70,7 +70,7 @@ def figure_valence(run: Run, table: pd.DataFrame | None) -> None:
     """The correlation over the layers with its interval, and the embedding's as a dotted line."""
     if table is None:
         return
-    axes = Axes("第1主成分と語の感情価の相関", y="ピアソンの r")
+    axes = Axes("第1主成分と語の感情価の相関", y="ピアソンの r", names={"pearson": "モデルの層"})
     inner = table[table["layer"] > EMBEDDING]
     null = Null("embedding_pearson", "埋め込みだけの場合")
     show(run, figures.lines_by_layer(inner, "pearson", None, axes, band=Band("low", "high"), null=null), "valence_axis")
