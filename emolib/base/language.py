@@ -85,9 +85,9 @@ def check_labels(labels: Iterable[str]) -> None:
         UserError: two labels read alike, or one is called like what stands for styles of texts.
 
     >>> check_labels(["anger", "joy"])
-    >>> check_labels(["anger", "怒り"])
+    >>> check_labels(["anger", "all"])
     Traceback (most recent call last):
-    emolib.base.errors.UserError: expected labels that read differently in reports, 'anger' and '怒り' both read ...
+    emolib.base.errors.UserError: expected labels of texts, 'all' stands for a style of them in the tables ...
     """
     styles = names("styles", "style_choices")
     taken = {folded(word): value for value, text in styles.items() for word in (value, text)}
