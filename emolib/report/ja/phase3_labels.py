@@ -148,8 +148,9 @@ def _unmeasurable(finding: ValenceFinding) -> str:
 
 
 def _no_valence(finding: ValenceFinding) -> str:
+    units = "区間が 0 より上にあるのはシナリオについてだけで、ラベルの数が足りない。" if finding.row["low"] > 0 else ""
     return (
-        f"層 {finding.layer} の第1主成分が語の感情価に沿うとは言えない: {_correlation(finding)}。この数のラベルで偶然と区別できるのは "
+        f"層 {finding.layer} の第1主成分が語の感情価に沿うとは言えない: {_correlation(finding)}。{units}この数のラベルで偶然と区別できるのは "
         f"|r| がおよそ {number(finding.smallest)} を超えるときで、弱い関係がないとは言えない。"
     )
 
