@@ -95,7 +95,7 @@ class VectorParameters(ActivationParameters):
     n_bootstrap: Count = Field(1000, ge=50, description="resamples of scenarios for intervals")
     n_folds: Folds = Field(5, ge=2, description="folds of Phase 1's leak table, which decides what is regressed out")
     k_max: Count = Field(8, ge=1, description="largest dimension of the emotion subspaces")
-    n_geometry: Count = Field(30, ge=4, description="training scenarios with many labels, for the geometry")
+    n_geometry: Count = Field(30, ge=4, le=30, description="training scenarios of the labels' geometry")
     corpus: CorpusFolder = Field(
         "data/goemotions", description="folder of GoEmotions' TSV files; dev is read if at hand"
     )
