@@ -46,7 +46,7 @@ def labelled_points(
     Raises:
         UserError: coordinates of another shape, or not one name and value per point.
 
-    >>> fig = labelled_points(np.eye(2), ["joy", "fear"], [2.8, -2.2], Axes("図", z="valence"))
+    >>> fig = labelled_points(np.eye(2), ["joy", "fear"], [2.8, -2.2], Axes("Labels", z="valence"))
     >>> fig.data[0].text
     ('joy', 'fear')
     """

@@ -1,8 +1,8 @@
 """Activations of the companions: further labels on some of the data set's training scenarios.
 
 Makes `companions/<model>/`, laid out as Phase 2's activations, and `embedding_mean.safetensors` beside them.
-`n_geometry` and `n_train` say how many scenarios are taken (profile `quick`: 909 texts in one pass, 1.8 times as many as
-in its Phase 2; `baseline_smoke`: 132).
+`n_geometry` and `n_train` say how many scenarios are taken (profile `quick`: 909 texts in one pass, 1.8 times those of
+its Phase 2; `baseline_smoke`: 132).
 """
 
 from __future__ import annotations
