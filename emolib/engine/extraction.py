@@ -40,7 +40,7 @@ def extract_activations(
         layers: those kept; None keeps all. Layers after the last one are not computed.
 
     Raises:
-        UserError: unknown site, position or layer, no texts, an empty text.
+        UserError: unknown site, position or layer, no texts, an empty text, or activations that are not finite.
 
     >>> import emolib
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")

@@ -6,6 +6,7 @@ depend on its neighbours. Rows are put into an order in which work can be shared
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Unpack, get_args
@@ -270,7 +271,7 @@ def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -
     lm, n_new, sampler = job.lm, job.decoding.max_new_tokens, job.decoding.sampler()
     stop = torch.tensor(sorted(lm.stop_ids), device=lm.device)
     new = torch.zeros((len(ids), n_new), dtype=torch.long, device=lm.device)
-    unsound = torch.zeros(len(ids), dtype=torch.bool, device=lm.device)
+    picked: list[tuple[Tensor, Tensor]] = []  # per step the rows, and the logits of their tokens `[row, 1]`
     runner = _runner(job, ids, mask, edits, n_new)
     alive = torch.arange(len(ids), device=lm.device)  # the rows that the runner still has
     done = torch.zeros(len(ids), dtype=torch.bool, device=lm.device)
@@ -279,11 +280,10 @@ def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -
     for step in range(n_new):
         token = sampler.pick(logits, draws[:, step])
         new[alive, step] = token.where(~done, new[alive, step])
-        # the token that is picked has the highest logit or a NaN wherever one of the row is not finite
-        unsound[alive] |= ~done & ~logits.gather(1, token[:, None])[:, 0].isfinite()
+        picked.append((alive, logits.gather(1, token[:, None])))
         done |= torch.isin(token, stop)
         if step + 1 == n_new or bool(done.all()):
-            return new, unsound
+            break
         if not job.use_cache:
             ids = torch.cat([ids, token[:, None].cpu()], dim=1)
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
@@ -299,7 +299,22 @@ def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -
                 draws[going_on.to(draws.device)],
             )
         logits = runner.step(token)
-    return new, unsound
+    return new, _unsound(new, picked, stop)
+
+
+def _unsound(new: Tensor, picked: Sequence[tuple[Tensor, Tensor]], stop: Tensor) -> Tensor:
+    """The rows `[row]` with a token from logits that were not finite, up to the token that ended the text.
+
+    Where one of a row's logits is not finite, the token that is picked has the highest one or a NaN.
+    """
+    logits = torch.zeros(new.shape, device=new.device)
+    step = 0
+    for _, part in itertools.groupby(picked, key=lambda one: id(one[0])):  # rows are dropped a few times only
+        rows, columns = zip(*part, strict=True)
+        logits[rows[0], step : step + len(columns)] = torch.cat(columns, dim=1).float()
+        step += len(columns)
+    ended = torch.isin(new, stop).int()
+    return (~logits.isfinite() & (ended.cumsum(1) == ended)).any(1)
 
 
 def _runner(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, n_new: int) -> NativeRunner | BridgeRunner:

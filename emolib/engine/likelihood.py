@@ -13,6 +13,7 @@ from emolib.engine.memory import keep_freed_memory
 from emolib.engine.native import NativeRunner
 from emolib.engine.parity import check_batching
 from emolib.interventions import Edits
+from emolib.models.finite import require_finite
 from emolib.models.language_model import LanguageModel
 from emolib.models.limits import check_ids, check_length
 from emolib.models.products import linear_into
@@ -28,6 +29,9 @@ def continuation_nll(lm: LanguageModel, prompts: Sequence[str], ids: Sequence[Se
 
     Args:
         ids: token ids per continuation; NaN comes back for an empty one.
+
+    Raises:
+        UserError: ids or lengths that the model does not have, or a likelihood that is not finite.
     """
     result = np.full(len(ids), np.nan)
     chosen = [i for i in range(len(ids)) if len(ids[i])]
@@ -48,7 +52,8 @@ def continuation_nll(lm: LanguageModel, prompts: Sequence[str], ids: Sequence[Se
         target, real = _padded_right([ids[i] for i in part])
         with torch.inference_mode():
             loss = compute(lm, [rows[i] for i in part], target.to(lm.device), memory).cpu()
-        result[part] = ((loss * real).sum(1) / real.sum(1)).double().numpy()
+        result[part] = (loss.where(real, 0.0).sum(1) / real.sum(1)).double().numpy()
+        require_finite(lm, ((i, result[i : i + 1]) for i in part), "the log-likelihood")
     return result
 
 

@@ -20,6 +20,7 @@ from emolib.engine.observation import observe
 from emolib.engine.parity import check_batching
 from emolib.engine.positions import POSITIONS, reduced
 from emolib.engine.triggers import NONE, trigger_tokens
+from emolib.models.finite import require_finite
 from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode, pad_left
 
@@ -89,6 +90,9 @@ def read_texts(
 
     Args:
         norms_of: parts that get the token norms too; None gives each layer's once.
+
+    Raises:
+        UserError: something that is kept is not finite: names the site, the layer and the text.
     """
     batch_size = arguments.whole_number("batch_size", batch_size, least=1)
     arguments.function("on_batch", on_batch)
@@ -120,7 +124,8 @@ def read_texts(
             wanted = by_place[site, layer]
             value = value.float()
             for part in wanted:
-                blocks = reduced(site, part[0], value, mask, lengths, triggers)
+                blocks = list(reduced(site, part[0], value, mask, lengths, triggers))
+                require_finite(lm, zip(batch, blocks, strict=True), f"{site} at layer {layer}")
                 for text, rows in zip(batch, blocks, strict=True):
                     if len(rows):
                         put("values", part, starts[part[:2]][text], rows)

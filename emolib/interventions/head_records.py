@@ -15,6 +15,7 @@ from emolib.base.errors import UserError, shown
 from emolib.base.signatures import told
 from emolib.interventions.bridge_sites import check_sites
 from emolib.interventions.hooks import hooked
+from emolib.models.finite import require_finite
 from emolib.models.language_model import LanguageModel, checked_model
 from emolib.models.tokens import encode, pad_left, position_ids
 
@@ -91,7 +92,7 @@ def record_heads(
         heads: pairs (layer, head), or `"3:5,7:2"`.
 
     Raises:
-        UserError: empty prompts, a layer or head that the model does not have.
+        UserError: empty prompts, a layer or head that the model does not have, or values that are not finite.
 
     >>> import emolib
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")
@@ -118,6 +119,8 @@ def record_heads(
         for i, ids in enumerate(chunk):
             first = width - len(ids)
             parts = {head: _of_head(lm, kept, head, i, first) for head in wanted}
+            for (layer, head), part in parts.items():
+                require_finite(lm, ((start + i, values) for values in part), f"head {head} at layer {layer}")
             found.append(
                 HeadActivations(
                     lm.spec.name,

@@ -420,3 +420,40 @@ def test_no_text_comes_from_logits_that_are_not_finite(engine: str, drawn: bool)
     object.__setattr__(act, "vector", np.full(48, np.nan, np.float32))  # as an overflow in 16 bits gives them
     object.__setattr__(act, "delta", lambda: act.vector)
     refused_call(lambda: run([None, act]), ["prompts[1]", "Steer", "not finite", "weaker"])
+
+
+BROKEN = {  # the weight that is NaN, what reads it out, and the words of the line
+    "likelihood": (2, lambda lm: continuation_nll(lm, ["a", "b"], [[3], [5, 7]]), ["log-likelihood", "text 0"]),
+    "likelihood after an empty text": (
+        "one text",
+        lambda lm: continuation_nll(lm, ["a", "b", "c"], [[], [3], [5, 200]]),
+        ["log-likelihood", "text 1"],
+    ),
+    "extraction": (1, lambda lm: emolib.extract_activations(lm, ["a", "bc"]), ["mlp_out at layer 1", "text 1"]),
+    "extraction of all tokens": (
+        1,
+        lambda lm: emolib.extract_activations(lm, ["a", "bc"], sites=("resid_post",), positions="all", layers=[0, 1]),
+        ["resid_post at layer 1", "text 1"],
+    ),
+    "the final residual": (
+        2,
+        lambda lm: emolib.extract_activations(lm, ["a"], sites=("attn_out",), positions="mean"),
+        ["resid_pre at layer 3", "text 0"],
+    ),
+    "heads": (1, lambda lm: record_heads(lm, ["a", "bc"], "2:1"), ["head 1 at layer 2", "text 0"]),
+}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral"])
+@pytest.mark.parametrize("name", BROKEN)
+def test_nothing_is_read_out_that_is_not_finite(architecture: str, name: str) -> None:
+    place, call, says = BROKEN[name]
+    lm = model(architecture)
+    call(lm)
+    lm.worked_out.batching_checked |= {True, False}  # the padded batch is held against single texts otherwise
+    with torch.inference_mode():
+        if isinstance(place, int):
+            lm.network.model.layers[place].mlp.down_proj.weight[0] = torch.nan
+        else:
+            lm.network.lm_head.weight[200] = -torch.inf
+    refused_call(lambda: call(lm), [*says, "not finite in float32", f"tiny-{architecture}"])
