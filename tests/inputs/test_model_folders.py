@@ -801,6 +801,13 @@ def test_a_name_is_a_text_or_a_path(name: object) -> None:
     refused_call(lambda: load_model(name, device="cpu"), ["a model's name"])  # type: ignore[arg-type]
 
 
+def test_a_tokenizer_without_a_first_token_is_given_none(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "mine")
+    assert load_model(folder, device="cpu").tokenizer.bos_token is None  # type: ignore[arg-type]
+    setting("tokenizer_config.json", bos_token="<|end|>")(folder)
+    assert load_model(folder, device="cpu").tokenizer.bos_token == "<|end|>"  # type: ignore[arg-type]
+
+
 def test_a_path_object_is_a_folder_too(tmp_path: Path) -> None:
     assert load_model(saved(tmp_path / "mine"), device="cpu").n_layers == 3  # type: ignore[arg-type]
 
