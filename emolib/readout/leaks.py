@@ -6,7 +6,7 @@ The word lists here are English: on other languages the pronouns and function wo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from emolib.base.errors import UserError, shown
 from emolib.data.keywords import straight_apostrophes
 from emolib.readout.surface import keyword_counts, styles, word_parts, words
+from emolib.readout.text_counts import text_counts
 
 PRONOUNS = {
     "I": "i me my mine myself",
@@ -139,7 +140,7 @@ def sides(table: pd.DataFrame) -> pd.DataFrame:
 def feature_sets(data: pd.DataFrame) -> dict[str, np.ndarray | sparse.csr_matrix]:
     """What the classifiers see of every text, `[text, feature]`: counts, dense or sparse.
 
-    `surface`: pronouns, punctuation marks, words and characters. `function_words`: counts of `FUNCTION_WORDS`.
+    `surface`: `surface_features`. `function_words`: counts of `FUNCTION_WORDS`.
     `opening`: the first three words with their position. `keywords`: counts of the emotion word lists. `all_words`:
     counts of words and word pairs. A word that only held-out texts have gets no weight, so one vocabulary serves all
     folds.
@@ -149,12 +150,18 @@ def feature_sets(data: pd.DataFrame) -> dict[str, np.ndarray | sparse.csr_matrix
     opening = CountVectorizer(analyzer=lambda text: [f"{i} {word}" for i, word in enumerate(words(text)[:3])])
     pairs = CountVectorizer(tokenizer=words, token_pattern=None, ngram_range=(1, 2))
     return {
-        "surface": np.array([_surface(text) for text in texts], dtype=float),
+        "surface": surface_features(texts),
         "function_words": function_words.toarray().astype(float),
         "opening": opening.fit_transform(texts),
         "keywords": keyword_counts(data).to_numpy(dtype=float),
         "all_words": pairs.fit_transform(texts),
     }
+
+
+def surface_features(texts: Sequence[str]) -> np.ndarray:
+    """Pronouns, punctuation marks, words, characters, and the counts of `text_counts`, `[text, feature]`."""
+    plain = np.array([_surface(text) for text in texts], dtype=float)
+    return np.hstack([plain, text_counts(texts).to_numpy(dtype=float)])
 
 
 def _surface(text: str) -> list[int]:
@@ -195,7 +202,15 @@ def _compared(
 
 
 def held_out_auc(values: np.ndarray | sparse.csr_matrix, positive: np.ndarray, folds: np.ndarray) -> float:
-    """AUC of a logistic regression's scores on the folds it was not fitted on, pooled.
+    """AUC of `held_out_scores`, pooled over the folds; NaN where there are none."""
+    scores = held_out_scores(values, positive, folds)
+    return float("nan") if scores is None else float(roc_auc_score(positive, scores))
+
+
+def held_out_scores(
+    values: np.ndarray | sparse.csr_matrix, positive: np.ndarray, folds: np.ndarray
+) -> np.ndarray | None:
+    """A logistic regression's scores on the folds it was not fitted on, `[text]`; None where one class is missing.
 
     Args:
         values: `[text, feature]`; dense features are standardised and sparse counts weighted by TF-IDF, both as the
@@ -207,10 +222,10 @@ def held_out_auc(values: np.ndarray | sparse.csr_matrix, positive: np.ndarray, f
     for fold in np.unique(folds):
         train = folds != fold
         if positive[train].all() or not positive[train].any():
-            return float("nan")
+            return None
         weighting = TfidfTransformer() if sparse.issparse(values) else StandardScaler()
         # liblinear's primal solver draws nothing at random and is the fastest at this size
         model = make_pipeline(weighting, LogisticRegression(solver="liblinear"))
         model.fit(values[train], positive[train])
         scores[~train] = model.decision_function(values[~train])
-    return float(roc_auc_score(positive, scores))
+    return scores

@@ -15,7 +15,9 @@ import pandas as pd
 
 from emolib.data.keywords import keyword_digest
 from emolib.readout import surface
+from emolib.readout.leak_search import leak_search
 from emolib.readout.leaks import leak_table, sides
+from emolib.readout.surface_gate import gate_table
 from emolib.scoring import goemotions, version_of
 from emolib.scoring.evaluation import auc
 from emolib.scoring.measures import agreement as scores_agreement
@@ -23,6 +25,8 @@ from emolib.scoring.measures import with_targets
 from emolib.study.run import Run
 
 LEAK_LIMIT = 0.65
+GATE = 0.62  # of classifier (a) per label and style
+CALENDAR_GATE = (0.40, 0.60)
 N_SWAPS = 1000
 FAMILIES = ("keywords", "target_lexical", "target_encoder", "target")
 
@@ -163,6 +167,56 @@ def leaks(run: Run) -> pd.DataFrame:
         seed=params.seed,
         keywords=keyword_digest(run.data),
     )
+
+
+def gates(run: Run) -> pd.DataFrame:
+    """AUC of classifier (a), and of the count of numbers and calendar words, per label, style and kind of scenario."""
+    params = run.params
+    return _table(
+        run,
+        "gates",
+        lambda: gate_table(run.data, params.neutral, n_folds=params.n_folds, seed=params.seed),
+        neutral=params.neutral,
+        n_folds=params.n_folds,
+        seed=params.seed,
+    )
+
+
+def searched(run: Run) -> pd.DataFrame:
+    """The single features that best tell each label from neutral, tested on held-out scenarios."""
+    neutral = run.params.neutral
+    return _table(
+        run, "leak_search", lambda: leak_search(run.data, neutral), neutral=neutral, keywords=keyword_digest(run.data)
+    )
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Whether the texts pass: classifier (a) at most `GATE`, the calendar's count within `CALENDAR_GATE`.
+
+    Attributes:
+        surface, calendar: the AUC furthest from 0.5 over labels and styles; NaN where none could be worked out.
+        surface_passes, calendar_passes: None where it could not.
+    """
+
+    surface: float
+    calendar: float
+    surface_passes: bool | None
+    calendar_passes: bool | None
+
+
+def gate_findings(table: pd.DataFrame) -> Gates:
+    """What the rows over every scenario of `gates` say."""
+    found: dict[str, float] = {}
+    for features in ("surface", "calendar"):
+        auc = table.loc[(table["texts"] == "every") & (table["features"] == features), "auc"].dropna()
+        found[features] = float(auc.iloc[(auc - 0.5).abs().argmax()]) if len(auc) else float("nan")
+    low, high = CALENDAR_GATE
+    passes = {
+        "surface": found["surface"] <= GATE if np.isfinite(found["surface"]) else None,
+        "calendar": low <= found["calendar"] <= high if np.isfinite(found["calendar"]) else None,
+    }
+    return Gates(found["surface"], found["calendar"], passes["surface"], passes["calendar"])
 
 
 def adjusted(run: Run) -> bool:

@@ -124,7 +124,7 @@ def test_numbers_that_are_read() -> None:
         if read is None:
             refused_call(lambda: resolve("quick", "smollm2_135m", "phase5", {"alphas": "00.1"}), ["decimal"])
         else:
-            assert resolve("quick", "smollm2_135m", "phase5", {"alphas": given}).alphas == (read,)
+            assert resolve("quick", "smollm2_135m", "phase5", {"alphas": f"{given},0.5"}).alphas == (read, 0.5)
     assert resolve("quick", "smollm2_135m", "phase5", {"layers": "10,8-9"}).layers == (8, 9, 10)
 
 

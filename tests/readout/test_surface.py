@@ -70,10 +70,10 @@ def test_without_a_leak_no_feature_set_tells_the_labels_apart():
     [
         ("you", "fog", 5, ["surface", "function_words", "all_words"]),
         ("elm", "fog", 5, ["all_words"]),
-        ("because", "morning", 5, ["function_words", "all_words"]),
-        ("evening", "morning", 0, ["opening", "all_words"]),
-        ("evening", "morning", 5, ["all_words"]),
-        ("furious", "morning", 5, ["keywords", "all_words"]),
+        ("because", "pumpkin", 5, ["function_words", "all_words"]),
+        ("biscuit", "pumpkin", 0, ["opening", "all_words"]),
+        ("biscuit", "pumpkin", 5, ["all_words"]),
+        ("furious", "pumpkin", 5, ["keywords", "all_words"]),
         ("lamreed;", "lamreed,", 5, ["surface"]),
     ],
 )

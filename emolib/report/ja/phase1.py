@@ -13,6 +13,7 @@ from emolib.report.ja.phase1_scorers import (
     table_scorers,
     table_scores,
 )
+from emolib.report.ja.phase1_search import sentence_gates, sentence_search, table_gates, table_search
 from emolib.report.ja.phase1_texts import (
     figure_lengths,
     sentence_duplicates,
@@ -35,11 +36,14 @@ __all__ = [
     "scorers",
     "sentence_agreement",
     "sentence_duplicates",
+    "sentence_gates",
     "sentence_scorers",
+    "sentence_search",
     "settings",
     "summary",
     "table_agreement",
     "table_counts",
+    "table_gates",
     "table_keywords",
     "table_leaks",
     "table_lengths",
@@ -48,4 +52,5 @@ __all__ = [
     "table_quality",
     "table_scorers",
     "table_scores",
+    "table_search",
 ]

@@ -23,7 +23,7 @@ from emolib.study.phase1_dataset import (
 from emolib.study.run import Run
 
 FEATURES = {
-    "surface": "(a) 代名詞・句読点・長さ",
+    "surface": "(a) 代名詞・句読点・長さ・数や暦など",
     "function_words": "(b) 機能語",
     "opening": "(c) 冒頭 3 語",
     "keywords": "(d) 感情語の一覧",

@@ -61,7 +61,7 @@ def restricted_vectors(run: Run) -> dict[str, tuple[EmotionVectors, CovariateFit
 
 def surface_features(texts: pd.DataFrame) -> np.ndarray:
     """Pronouns, punctuation and length of every text, `[text, feature]`."""
-    return np.asarray(leaks.feature_sets(texts)["surface"], dtype=float)
+    return leaks.surface_features(texts["text"].tolist())
 
 
 def restricted_table(run: Run) -> pd.DataFrame:
