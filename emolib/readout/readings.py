@@ -114,9 +114,13 @@ def confusions(readings: pd.DataFrame) -> pd.DataFrame:
 
 
 def cue_shares(readings: pd.DataFrame) -> pd.DataFrame:
-    """Per label, the share of its implicit texts in which the reader named a cue: `n_read`, `with_cue`, `share`."""
+    """Per label, the share of its implicit texts in which the reader named a cue: `n_read`, `with_cue`, `share`.
+
+    A phrase that the reader marked as weak, by a `~` before it, does not count.
+    """
     implicit = readings[readings["style"] == "implicit"]
-    cues = (implicit["cue"] != "").groupby(implicit["emotion"], sort=False)
+    strong = (implicit["cue"] != "") & ~implicit["cue"].str.startswith("~")
+    cues = strong.groupby(implicit["emotion"], sort=False)
     return pd.DataFrame({"n_read": cues.size(), "with_cue": cues.sum().astype(int), "share": cues.mean()})
 
 

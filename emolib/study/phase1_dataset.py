@@ -22,6 +22,12 @@ from emolib.scoring import goemotions, version_of
 from emolib.scoring.evaluation import auc
 from emolib.scoring.measures import agreement as scores_agreement
 from emolib.scoring.measures import with_targets
+from emolib.study.phase1_texts import beside as beside
+from emolib.study.phase1_texts import companion_readings as companion_readings
+from emolib.study.phase1_texts import dataset_readings as dataset_readings
+from emolib.study.phase1_texts import minimal_pairs as minimal_pairs
+from emolib.study.phase1_texts import placebo_differences as placebo_differences
+from emolib.study.phase1_texts import sequences as sequences
 from emolib.study.run import Run
 
 LEAK_LIMIT = 0.65

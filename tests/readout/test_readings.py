@@ -32,7 +32,7 @@ def test_tables_of_planted_readings(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         "s0-anger\tA\tanger\tthe nerve\t",
-        "s1-anger\tA\tneutral\t\t? unclear",
+        "s1-anger\tA\tneutral\t~the nerve\t? unclear",
         "s2-anger\tB\tanger\tfed up\t",
         "s3-anger\tB\tanger\t\t",
         "s0-neutral\tB\tneutral\t\t",

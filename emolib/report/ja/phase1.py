@@ -5,6 +5,15 @@ from __future__ import annotations
 from emolib.report.ja.agreement import sentence_agreement, table_agreement
 from emolib.report.ja.frame import environment, scorers, summary
 from emolib.report.ja.phase1_leaks import conclusion, discussion, figure_leaks, table_leaks
+from emolib.report.ja.phase1_readings import (
+    sentence_cues,
+    sentence_readings,
+    table_beside,
+    table_minimal_pairs,
+    table_placebo,
+    table_readings,
+    table_sequences,
+)
 from emolib.report.ja.phase1_scorers import (
     figure_calibration,
     figure_scorers,
@@ -35,22 +44,29 @@ __all__ = [
     "figure_scorers",
     "scorers",
     "sentence_agreement",
+    "sentence_cues",
     "sentence_duplicates",
     "sentence_gates",
+    "sentence_readings",
     "sentence_scorers",
     "sentence_search",
     "settings",
     "summary",
     "table_agreement",
+    "table_beside",
     "table_counts",
     "table_gates",
     "table_keywords",
     "table_leaks",
     "table_lengths",
+    "table_minimal_pairs",
     "table_openings",
+    "table_placebo",
     "table_punctuation",
     "table_quality",
+    "table_readings",
     "table_scorers",
     "table_scores",
     "table_search",
+    "table_sequences",
 ]
