@@ -95,8 +95,25 @@ def load_keywords(language: str = "en") -> KeywordList:
     Raises:
         UserError: no file for the language, or a list that holds something else than words.
     """
+    return _load("keywords", language)
+
+
+@lru_cache(maxsize=8)
+def load_cues(language: str = "en") -> KeywordList:
+    """The stock phrases in `params/cues/<language>.yaml` that give a label away without a word of its list.
+
+    Raises:
+        UserError: as `load_keywords`.
+
+    >>> load_cues().count("The nerve of him!", "anger")
+    1
+    """
+    return _load("cues", language)
+
+
+def _load(folder: str, language: str) -> KeywordList:
     # among those that are there: a data set's language is no part of a path
-    known = {file.stem: file for file in paths.params_folder("keywords").glob("*.yaml")}
+    known = {file.stem: file for file in paths.params_folder(folder).glob("*.yaml")}
     if language not in known:
         raise UserError(f"no keyword lists for language {shown(language)}: {nearest(language, known)}")
     path = known[language]

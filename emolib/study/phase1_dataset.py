@@ -25,6 +25,7 @@ from emolib.scoring.measures import with_targets
 from emolib.study.phase1_texts import beside as beside
 from emolib.study.phase1_texts import companion_readings as companion_readings
 from emolib.study.phase1_texts import dataset_readings as dataset_readings
+from emolib.study.phase1_texts import listed_cues as listed_cues
 from emolib.study.phase1_texts import minimal_pairs as minimal_pairs
 from emolib.study.phase1_texts import placebo_differences as placebo_differences
 from emolib.study.phase1_texts import sequences as sequences

@@ -12,7 +12,7 @@ import pandas as pd
 from emolib.base import paths
 from emolib.base.errors import UserError
 from emolib.data.companions import LABELS, companions_of
-from emolib.data.keywords import KeywordList, load_keywords
+from emolib.data.keywords import KeywordList, load_cues, load_keywords
 from emolib.data.pairs import load_lexical, load_placebo
 from emolib.readout import readings
 from emolib.readout.surface import words
@@ -88,6 +88,18 @@ def sequences(run: Run) -> pd.DataFrame:
     """Per label the share of implicit test texts with three words that only its own training texts have together, and
     the mean share for other labels' texts."""
     return readings.shared_sequences(run.data)
+
+
+def listed_cues(run: Run) -> pd.DataFrame:
+    """Implicit texts with a stock phrase of the lists: emotion, n, with_cue, share, flagged (those among them that are
+    called `idiomatic`). English texts alone; empty where there are none."""
+    data = run.data[(run.data["style"] == "implicit") & (run.data["lang"] == "en")]
+    lists = load_cues()
+    holds = data["text"].map(lambda text: any(lists.count(text, label) for label in lists.labels)).astype(bool)
+    flagged = data["idiomatic"].astype(bool) if "idiomatic" in data else pd.Series(False, index=data.index)
+    table = data.assign(with_cue=holds, flagged=flagged & holds).groupby("emotion", sort=False)
+    found = table.agg(n=("text", "size"), with_cue=("with_cue", "sum"), flagged=("flagged", "sum"))
+    return found.assign(share=found["with_cue"] / found["n"]).reset_index()
 
 
 def minimal_pairs(run: Run) -> pd.DataFrame | None:

@@ -73,6 +73,16 @@ def sentence_cues(found: Readings | None) -> Markdown:
     return Markdown(f"{text}{bar}どの感情でも達している。")
 
 
+def table_listed(table: pd.DataFrame) -> pd.DataFrame | Markdown:
+    """Share of implicit texts with a stock phrase of the lists."""
+    if table.empty:
+        return Markdown("英語の暗示表現の文がないため、対象外である。")
+    shown = table.assign(emotion=table["emotion"].map(emotion_name))
+    names = {"emotion": "ラベル", "n": "暗示表現の文", "with_cue": "決まり文句を含む", "share": "割合"}
+    names |= {"flagged": "うち印のあるもの"}
+    return tidy(shown[list(names)], digits=2, names=names).set_index("ラベル")
+
+
 def table_sequences(table: pd.DataFrame) -> pd.DataFrame:
     """Share of implicit test texts with a word sequence of one label's training texts alone."""
     shown = table.reset_index().assign(emotion=lambda t: t["emotion"].map(emotion_name))

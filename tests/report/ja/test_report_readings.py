@@ -81,3 +81,12 @@ def test_minimal_pairs_and_idioms_are_counted() -> None:
     table = study.minimal_pairs(OWN)
     first = OWN.data.drop_duplicates("scenario")
     assert table["minimal"].sum() == first["minimal_pair"].sum() and table["scenarios"].sum() == len(first)
+
+
+def test_stock_phrases_of_the_lists_are_counted_in_implicit_texts() -> None:
+    table = study.listed_cues(OWN).set_index("emotion")
+    assert set(table["n"]) == {112} and (table["share"] <= study.CUE_BAR).all()
+    one = OWN.data[(OWN.data["style"] == "implicit") & (OWN.data["emotion"] == "anger")]
+    planted = SimpleNamespace(data=one.assign(text="The nerve of " + one["text"], idiomatic=True))
+    assert study.listed_cues(planted)[["share", "flagged"]].to_numpy().tolist() == [[1.0, 112]]
+    assert "対象外" in say.table_listed(study.listed_cues(ANOTHER)).data
