@@ -58,10 +58,13 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
 def conclusion(leaks: pd.DataFrame, seen: pd.DataFrame) -> Markdown:
     """結論: whether the surface tells labels apart, which words do, and what the scorers do not see."""
     worst = surface_leak(leaks)
-    found = f"代名詞・句読点・長さだけでラベルを見分ける AUC は最大 {number(worst.auc)}（{_comparison(worst)}）で、" + (
-        f"基準 {LEAK_LIMIT} を超える。以降のフェーズでは、これらを回帰で除いたベクトルも報告する。"
-        if worst.exceeds
-        else f"基準 {LEAK_LIMIT} 以下であり、判定基準を満たす。"
+    found = (
+        f"表層（代名詞・句読点・長さ・数や暦の語など）だけでラベルを見分ける AUC は最大 {number(worst.auc)}（{_comparison(worst)}）で、"
+        + (
+            f"基準 {LEAK_LIMIT} を超える。以降のフェーズでは、これらを回帰で除いたベクトルも報告する。"
+            if worst.exceeds
+            else f"基準 {LEAK_LIMIT} 以下であり、判定基準を満たす。"
+        )
     )
     words = wording_leaks(leaks).set_index("features").loc["function_words"]
     between = f"{number(words['low'])}–{number(words['high'])}（全体）"
@@ -86,7 +89,7 @@ def discussion(leaks: pd.DataFrame, lengths: pd.DataFrame) -> Markdown:
     worst = surface_leak(leaks)
     lines = [
         f"- トークン数の平均は、最も長いラベルと最も短いラベルで {number(100 * length_spread(lengths), 1)} % 違う。",
-        f"- 代名詞・句読点・長さだけからの AUC は最大 {number(worst.auc)}（{_comparison(worst)}）である。"
+        f"- 表層（代名詞・句読点・長さ・数や暦の語など）だけからの AUC は最大 {number(worst.auc)}（{_comparison(worst)}）である。"
         + (
             f"基準 {LEAK_LIMIT} を超えるため、以降のフェーズではこれらを回帰で除いたベクトルも報告する必要がある。"
             if worst.exceeds

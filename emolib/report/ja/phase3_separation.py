@@ -121,7 +121,7 @@ def _adjusted_line(table: pd.DataFrame) -> str:
     adjusted = table[(table["fitted_on"] == "adjusted") & (table["tested_on"] == "all")]
     if adjusted.empty:
         return (
-            f"- 代名詞・句読点・長さだけで AUC {LEAK_LIMIT} を超えて見分けられるラベルは Phase 1 で見つからなかったため、"
+            f"- 表層（代名詞・句読点・長さ・数や暦の語など）だけで AUC {LEAK_LIMIT} を超えて見分けられるラベルは Phase 1 で見つからなかったため、"
             "表層は除去していない。"
         )
     everything = table[(table["fitted_on"] == "all") & (table["tested_on"] == "all")].set_index("emotion")["auc"]
@@ -130,6 +130,6 @@ def _adjusted_line(table: pd.DataFrame) -> str:
         for r in adjusted.to_dict("records")
     )
     return (
-        f"- Phase 1 では代名詞・句読点・長さだけでもラベルが見分けられる（AUC > {LEAK_LIMIT}）。"
+        f"- Phase 1 では表層（代名詞・句読点・長さ・数や暦の語など）だけでもラベルが見分けられる（AUC > {LEAK_LIMIT}）。"
         f"これらを回帰で除いた場合のテスト AUC は {listed}。"
     )
