@@ -177,7 +177,7 @@ def _tested(
 
 def unexplained(found: pd.DataFrame) -> pd.DataFrame:
     """The confirmed features that hold no word of the emotion lists."""
-    return found[found["confirmed"] & ~found["own_word"]]
+    return found[found["confirmed"].astype(bool) & ~found["own_word"].astype(bool)]
 
 
 def _holm(p: np.ndarray) -> np.ndarray:

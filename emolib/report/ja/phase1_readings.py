@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.report.ja.names import companion_name, emotion_name, style_name
+from emolib.report.ja.names import companion_name, emotion_name, named, style_name
 from emolib.report.markup import number, tidy, with_interval
 from emolib.study.phase1_texts import AGREEMENT_BARS, CUE_BAR, Readings
 
@@ -65,11 +65,11 @@ def sentence_cues(found: Readings | None) -> Markdown:
     if found is None or found.cues is None:
         return Markdown("")
     listed = "、".join(f"{emotion_name(name)} {number(100 * r['share'], 0)} %" for name, r in found.cues.iterrows())
-    over = [emotion_name(name) for name, r in found.cues.iterrows() if r["share"] > CUE_BAR]
+    over = [str(emotion_name(name)) for name, r in found.cues.iterrows() if r["share"] > CUE_BAR]
     text = f"読み手が、それだけで感情と分かる句を挙げた暗示表現の文の割合は、{listed} である。"
     bar = f"目標は {number(100 * CUE_BAR, 0)} % 以下であり、"
     if over:
-        return Markdown(f"{text}{bar}{'・'.join(over)}では達していない。これらの文への効果は、句への効果でありうる。")
+        return Markdown(f"{text}{bar}{named(over)}では達していない。これらの文への効果は、句への効果でありうる。")
     return Markdown(f"{text}{bar}どの感情でも達している。")
 
 

@@ -49,9 +49,11 @@ def sentence_gates(table: pd.DataFrame) -> Markdown:
     return Markdown(surface + calendar)
 
 
-def table_search(table: pd.DataFrame) -> pd.DataFrame:
-    """The confirmed features; without one, an empty table is not shown."""
-    shown = table[table["confirmed"]]
+def table_search(table: pd.DataFrame) -> pd.DataFrame | Markdown:
+    """The confirmed features; without one, a sentence."""
+    shown = table[table["confirmed"].astype(bool)]
+    if shown.empty:
+        return Markdown("確かめられた手がかりはない。")
     shown = shown.assign(
         emotion=shown["emotion"].map(emotion_name),
         kind=shown["kind"].map(KINDS),

@@ -56,6 +56,11 @@ def test_the_search_names_what_is_no_emotion_word() -> None:
     assert shown.index.tolist() == [("怒り", "monday")] and shown["感情語を含む"].tolist() == ["いいえ"]
 
 
+def test_without_a_confirmed_feature_there_is_a_sentence_in_place_of_the_table() -> None:
+    for table in (found(), found(("fog", False, False))):
+        assert "手がかりはない" in say.table_search(table).data
+
+
 def test_a_feature_that_is_markup_is_shown_as_text() -> None:
     text = say.sentence_search(found(("<weekdays>", False, True))).data
     assert "<weekdays>" not in text and "weekdays" in text
