@@ -62,7 +62,7 @@ def text_counts(texts: Sequence[str]) -> pd.DataFrame:
     >>> counts = text_counts(["Please call Ann at 9:30 on Tuesday, you two.", "It is a lamp."])
     >>> counts.loc[0, ["times", "weekdays", "names", "imperatives", "requests", "number_words"]].tolist()
     [1, 1, 1, 1, 1, 1]
-    >>> counts.loc[1].sum()
+    >>> int(counts.loc[1].sum())
     0
     """
     rows = [_counted(straight_apostrophes(text)) for text in texts]
