@@ -10,6 +10,8 @@ import pytest
 from emolib.base import paths
 from emolib.base.parameters import PHASE_PARAMETERS
 from emolib.pipeline.notebook_parameters import assigned_names
+from emolib.readout import leak_search
+from emolib.study import phase1_dataset
 
 FIGURE = re.compile(r"\bsay\.figure_")
 EXEMPT = "# NBVAL_IGNORE_OUTPUT"
@@ -140,3 +142,11 @@ def test_committed_copies_were_made_from_the_notebooks_as_they_are(phase):
     executed = [c.source for c in nbformat.read(committed(phase), as_version=4).cells]
     executed = [s for s in executed if not s.startswith("# Parameters")]  # what papermill injected
     assert executed == [c.source for c in source(phase).cells]
+
+
+def test_the_bars_in_phase_1s_prose_are_those_that_are_applied() -> None:
+    prose = "".join(cell.source for cell in source("phase1").cells if cell.cell_type == "markdown")
+    low, high = phase1_dataset.CALENDAR_GATE
+    for bar in (f"{phase1_dataset.GATE} 以下", f"{low:.2f}–{high:.2f}", f"{phase1_dataset.LEAK_LIMIT} を超える"):
+        assert bar in prose, bar
+    assert f"感情ごとに {leak_search.TOP} 個" in prose

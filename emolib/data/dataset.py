@@ -3,8 +3,8 @@
 One row per text with the fields `id, scenario, topic, emotion, text, lang, style, split`. A scenario has one text
 per label and lies in one split as a whole. Where a file names no scenario, unrelated texts are put into blocks that
 stand in for scenarios (`paired`). Two further fields are true or false and may be left out: `minimal_pair` (the
-scenario's texts differ by stance alone) and `idiomatic` (the text holds a stock phrase of its emotion, so it is not
-called implicit). What is checked and filled in stands in `completion`.
+scenario's texts differ by stance alone) and `idiomatic` (the text holds a stock phrase of its emotion, though no word
+of its list). What is checked and filled in stands in `completion`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from emolib.base.parameters import (
     VectorParameters,
     check_layers,
 )
+from emolib.data.dataset import SPLITS
 from emolib.engine.triggers import trigger_tokens
 from emolib.models.limits import check_positions
 from emolib.models.outlook import Outlook, outlook_of
@@ -34,7 +35,6 @@ from emolib.study.phase7_claims.sources import finished_phases
 from emolib.study.run import Run
 
 SPLIT = ("phase2", "phase3", "phase5")  # read so many scenarios of each split as their parameters say
-SPLITS = ("train", "validation", "test")
 
 
 def check_run(run: Run, *, before: Collection[str] = ()) -> None:
@@ -98,7 +98,7 @@ def _check_model(run: Run) -> None:
     if isinstance(params, PatchingParameters):
         template = template_of(run, outlook)
         if outlook.positions is not None:
-            held = pd.concat([prompts(run, part, split) for part in parts(run) for split in SPLITS[1:]])["text"]
+            held = pd.concat([prompts(run, part, split) for part in parts(run) for split in list(SPLITS)[1:]])["text"]
             _check_lengths(outlook, held.map(lambda text: template.replace("{text}", text)), params.max_new_tokens)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from emolib.base import paths
 from emolib.base.errors import UserError
 from emolib.data.companions import LABELS, companions_of
+from emolib.data.dataset import load_dataset
 from emolib.data.keywords import KeywordList, load_cues, load_keywords
 from emolib.data.pairs import load_lexical, load_placebo
 from emolib.readout import readings
@@ -69,8 +70,10 @@ def _readings(name: str, data: pd.DataFrame, labels: list[str], kind: str) -> Re
         return None
     try:
         found = readings.load_readings(path, data=data, labels=labels)
-    except UserError:  # another data set, or labels of other names
-        return None
+    except UserError:
+        if companions_of(data if kind == "dataset" else load_dataset()) is None:  # another data set
+            return None
+        raise
     share = float((found["label"] == found["emotion"]).mean())
     return Readings(
         readings.agreement_table(found, data),
@@ -132,9 +135,11 @@ def _held(file: str, kind: str, texts: pd.Series, lists: KeywordList) -> dict:
     return {"file": file, "kind": kind, "n": len(texts), "holds": float(pd.Series(holds).mean())}
 
 
-def placebo_differences() -> pd.DataFrame:
-    """Per kind of placebo pair: the mean absolute difference between its two texts in characters, words, marks and
-    calendar words, and the share of words that both have."""
+def placebo_differences(run: Run) -> pd.DataFrame | None:
+    """Beside the project's own data set, per kind of placebo pair: the mean absolute difference between its two texts
+    in characters, words, marks and calendar words, and the share of words that both have; None beside another one."""
+    if companions_of(run.data) is None:
+        return None
     table = load_placebo()
     counted = table.assign(
         characters=table["text"].str.len(),

@@ -116,13 +116,35 @@ def ensure(run: Run, wanted_positions: Sequence[str], layers: Sequence[int] | No
         values = {"texts": digest(run), "position": position, "site": site, "layer": layer, "storage": params.storage}
         return values | ({"keywords": keyword_digest(run.data)} if position == "trigger" else {})
 
+    obtain_layers(
+        run, wanted, folder, {path: (part, matched(part)) for path, part in named.items()}, step="activations"
+    )
+
+
+def obtain_layers(
+    run: Run,
+    wanted: pd.DataFrame,
+    folder: Path,
+    parts: dict[Path, tuple[tuple[str, str, int], dict[str, Any]]],
+    *,
+    step: str,
+) -> None:
+    """Computes those layers of the wanted texts' activations that are not stored yet, all in one pass.
+
+    Args:
+        folder: where they are kept.
+        parts: per file its position, site and layer, and what it is made from.
+        step: what the progress line calls it.
+    """
+    params = run.params
+
     def compute(missing: dict[Path, dict[str, Any]], recorded: Callable[[], dict[str, Any]]) -> None:
-        run.progress.begin("activations", len(wanted))
+        run.progress.begin(step, len(wanted))
         store_activations(
             run.lm,
             wanted,
             folder,
-            [named[path] for path in missing],
+            [parts[path][0] for path in missing],
             storage=params.storage,
             batch_size=params.extraction_batch,
             matched=lambda part: missing[layer_file(folder, *part)],
@@ -130,7 +152,7 @@ def ensure(run: Run, wanted_positions: Sequence[str], layers: Sequence[int] | No
             on_batch=lambda done: run.progress.advance(done - run.progress.done),
         )
 
-    run.artifacts.obtain_group({path: matched(part) for path, part in named.items()}, compute)
+    run.artifacts.obtain_group({path: made_from for path, (_, made_from) in parts.items()}, compute)
 
 
 def storage_table(run: Run) -> pd.DataFrame:

@@ -108,8 +108,10 @@ def table_beside(table: pd.DataFrame | None) -> pd.DataFrame | Markdown:
     return tidy(shown, digits=2, names=names).set_index(["種類", "内訳"])
 
 
-def table_placebo(table: pd.DataFrame) -> pd.DataFrame:
+def table_placebo(table: pd.DataFrame | None) -> pd.DataFrame | Markdown:
     """In what the two texts of a placebo pair differ."""
+    if table is None:
+        return Markdown(NOT_APPLICABLE)
     shown = table.assign(kind=table["kind"].map(KINDS))
     names = {"kind": "変えたもの", "pairs": "対の数", "characters": "文字の差", "words": "語数の差"}
     names |= {"marks": "句読点の差", "calendar": "数・暦の語の差", "shared": "共通する語の割合"}

@@ -7,8 +7,6 @@ its Phase 2; `baseline_smoke`: 132).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,8 @@ from emolib.data.activations import TEXTS, Activations, StoredActivations, layer
 from emolib.data.dataset import select_scenarios
 from emolib.engine.embeddings import mean_embeddings
 from emolib.engine.observation import places_of
-from emolib.engine.stored_extraction import store_activations, texts_with_tokens
+from emolib.engine.stored_extraction import texts_with_tokens
+from emolib.study.phase2_activations import obtain_layers
 from emolib.study.run import Run, kept
 
 SETS = ("fifteen", "five")
@@ -82,21 +81,7 @@ def _ensure(run: Run) -> None:
         position, site, layer = part
         return {"texts": digest(run), "position": position, "site": site, "layer": layer, "storage": params.storage}
 
-    def compute(missing: dict[Path, dict[str, Any]], recorded: Callable[[], dict[str, Any]]) -> None:
-        run.progress.begin("companions", len(wanted))
-        store_activations(
-            run.lm,
-            wanted,
-            folder,
-            [named[path] for path in missing],
-            storage=params.storage,
-            batch_size=params.extraction_batch,
-            matched=lambda part: missing[layer_file(folder, *part)],
-            recorded=recorded,
-            on_batch=lambda done: run.progress.advance(done - run.progress.done),
-        )
-
-    run.artifacts.obtain_group({path: matched(part) for path, part in named.items()}, compute)
+    obtain_layers(run, wanted, folder, {path: (part, matched(part)) for path, part in named.items()}, step="companions")
 
 
 def embedding(run: Run, kind: str) -> np.ndarray:

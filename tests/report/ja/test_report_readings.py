@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from emolib.base.errors import UserError
 from emolib.data.dataset import load_dataset
 from emolib.report.ja import phase1 as say
 from emolib.study import phase1_texts as study
@@ -54,8 +56,8 @@ def test_the_own_readings_reach_their_bars() -> None:
 
 def test_another_data_set_has_no_readings_and_nothing_beside_it() -> None:
     assert study.dataset_readings(ANOTHER) is None and study.companion_readings(ANOTHER) is None
-    assert study.beside(ANOTHER) is None and study.minimal_pairs(ANOTHER) is None
-    for shown in (say.table_readings(None), say.table_beside(None)):
+    assert study.beside(ANOTHER) is study.minimal_pairs(ANOTHER) is study.placebo_differences(ANOTHER) is None
+    for shown in (say.table_readings(None), say.table_beside(None), say.table_placebo(None)):
         assert "対象外" in shown.data
     assert say.sentence_readings(None).data == say.sentence_cues(None).data == ""
     assert "記していない" in say.table_minimal_pairs(None).data
@@ -70,7 +72,7 @@ def test_what_lies_beside_is_counted() -> None:
 
 
 def test_placebo_pairs_differ_in_their_own_thing_most() -> None:
-    table = study.placebo_differences().set_index("kind")
+    table = study.placebo_differences(OWN).set_index("kind")
     assert table["characters"].idxmax() == table["words"].idxmax() == "length"
     assert table["calendar"].idxmax() == "calendar" and (table["calendar"].drop("calendar") == 0).all()
     assert table["shared"].idxmax() == "punctuation" and table.loc["punctuation", "words"] == 0
@@ -90,3 +92,14 @@ def test_stock_phrases_of_the_lists_are_counted_in_implicit_texts() -> None:
     planted = SimpleNamespace(data=one.assign(text="The nerve of " + one["text"], idiomatic=True))
     assert study.listed_cues(planted)[["share", "flagged"]].to_numpy().tolist() == [[1.0, 112]]
     assert "対象外" in say.table_listed(study.listed_cues(ANOTHER)).data
+
+
+def test_a_broken_file_of_the_own_readings_is_told_and_not_called_another_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, own = tmp_path / "r.tsv", study.paths.data_file
+    broken.write_text("id\treader\tlabel\tcue\tremark\nnobody-01-anger\tA\tanger\t\t\n", encoding="utf-8")
+    monkeypatch.setattr(study.paths, "data_file", lambda *name: broken if "readings" in str(name) else own(*name))
+    with pytest.raises(UserError, match="nobody-01-anger"):
+        study.dataset_readings(OWN)
+    assert study.dataset_readings(ANOTHER) is None
