@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Bool
 
 from emolib.base.errors import UserError, shown
+from emolib.data import styles
 from emolib.data.activations import Activations
 from emolib.readout.probes import against, swap_within
 
@@ -35,7 +36,7 @@ class Contrast:
 
     def of_style(self, style: str) -> list[Bool[np.ndarray, " text"]]:
         """The texts of a style, per set."""
-        return [(part.texts["style"] == style).to_numpy() for part in self.sets]
+        return [styles.of_style(part.texts, style).to_numpy() for part in self.sets]
 
     def has(self, style: str) -> bool:
         """Whether the texts of a style are enough to train, choose and test on."""

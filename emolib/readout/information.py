@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import Activations
+from emolib.data.styles import of_style
 from emolib.readout.contrasts import MIN_SCENARIOS, SETS, Contrast, contrast_of, paired_scenarios
 from emolib.readout.probe_sources import SOURCES, ChosenProbe, chosen_probe
 from emolib.statistics.auc import auc_difference, auc_interval, pair_wins
@@ -141,7 +142,7 @@ def _tested_styles(contrast: Contrast) -> dict[str, Bool[np.ndarray, " text"]]:
     texts, truth = contrast.sets[-1].texts, contrast.truths[-1]
     found = {"all": np.ones(len(texts), dtype=bool)}
     for style in sorted(set(texts["style"])):
-        kept = (texts["style"] == style).to_numpy()
+        kept = of_style(texts, style).to_numpy()
         if paired_scenarios(texts["scenario"][kept], truth[kept]) >= MIN_SCENARIOS:
             found[style] = kept
     return found

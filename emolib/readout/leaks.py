@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from emolib.base.errors import UserError, shown
 from emolib.data.keywords import straight_apostrophes
+from emolib.data.styles import of_style
 from emolib.readout.surface import keyword_counts, styles, word_parts, words
 from emolib.readout.text_counts import text_counts
 
@@ -80,7 +81,7 @@ def leak_table(
         )
     rows = []
     for style in styles(data):
-        part = (data if style == "all" else data[data["style"] == style]).reset_index(drop=True)
+        part = data[of_style(data, style)].reset_index(drop=True)
         enough = style == "all" or part["scenario"].nunique() >= n_folds
         # a single fold leaves nothing to train on: its AUC is NaN
         folds = scenario_folds(part["scenario"], n_folds, seed=seed) if enough else np.zeros(len(part), dtype=int)

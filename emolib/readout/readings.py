@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 
 from emolib.base.errors import UserError, shown
 from emolib.data.problems import Problems
+from emolib.data.styles import of_style
 from emolib.readout.surface import words
 
 FIELDS = ("id", "reader", "label", "remark")
@@ -31,7 +32,7 @@ def load_readings(path: str | Path, *, data: pd.DataFrame, labels: Sequence[str]
 
     Returns:
         One row per reading: `id`, `reader`, `label`, `cue`, `second`, `remark` (empty where nothing stands), and
-        `scenario`, `emotion`, `style` of the text.
+        `scenario`, `emotion`, `style` of the text, with `idiomatic` where the data set states it.
 
     Raises:
         UserError: names every bad row: a text that the data set lacks, a label that was no choice, a missing reader, a
@@ -47,7 +48,7 @@ def load_readings(path: str | Path, *, data: pd.DataFrame, labels: Sequence[str]
         table[name] = table[name].str.strip() if name in table else ""
     _check(table, set(data["id"]), labels, problems)
     problems.raise_if_any()
-    texts = data[["id", "scenario", "emotion", "style"]]
+    texts = data[["id", "scenario", "emotion", "style", *(name for name in ("idiomatic",) if name in data)]]
     columns = ["id", "reader", "label", *OPTIONAL, "remark"]
     return table[columns].merge(texts, on="id", how="left", validate="one_to_one")
 
@@ -118,7 +119,7 @@ def cue_shares(readings: pd.DataFrame) -> pd.DataFrame:
 
     A phrase that the reader marked as weak, by a `~` before it, does not count.
     """
-    implicit = readings[readings["style"] == "implicit"]
+    implicit = readings[of_style(readings, "implicit")]
     strong = (implicit["cue"] != "") & ~implicit["cue"].str.startswith("~")
     cues = strong.groupby(implicit["emotion"], sort=False)
     return pd.DataFrame({"n_read": cues.size(), "with_cue": cues.sum().astype(int), "share": cues.mean()})
@@ -144,7 +145,7 @@ def shared_sequences(data: pd.DataFrame, *, length: int = 3, style: str = "impli
         label: found.difference(*(other for name, other in held.items() if name != label))
         for label, found in held.items()
     }
-    test = data[(data["split"] == "test") & (data["style"] == style)]
+    test = data[(data["split"] == "test") & of_style(data, style)]
     rows = {}
     for label, part in test.groupby("emotion", sort=False):
         texts = [_sequences(text, length) for text in part["text"]]

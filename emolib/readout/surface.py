@@ -16,6 +16,7 @@ from rapidfuzz.utils import default_process
 from emolib.base.errors import UserError
 from emolib.data.dataset import SPLITS
 from emolib.data.keywords import load_keywords, straight_apostrophes
+from emolib.data.styles import counts_in_its_style, of_style
 
 BLOCK = 1024  # rows of the pairwise ratio matrix held at once: bounds memory for a large data set
 _WORD = re.compile(r"\w+(?:'\w+)*")
@@ -33,7 +34,7 @@ def word_parts(text: str) -> list[str]:
 
 
 def label_counts(data: pd.DataFrame) -> pd.DataFrame:
-    """Texts and scenarios per `split`, `style` and `emotion`."""
+    """Texts and scenarios per `split`, `style` and `emotion`, as the columns say: idiomatic texts are counted too."""
     grouped = data.groupby(["split", "style", "emotion"], sort=False)["scenario"]
     table = grouped.agg(texts="size", scenarios="nunique").reset_index()
     order = {name: rank for rank, name in enumerate(SPLITS)}
@@ -146,7 +147,7 @@ def keyword_rates(data: pd.DataFrame) -> pd.DataFrame:
     found = keyword_counts(data) > 0
     rows = []
     for style in styles(data):
-        chosen = data if style == "all" else data[data["style"] == style]
+        chosen = data[of_style(data, style)]
         for emotion, part in chosen.groupby("emotion", sort=False):
             for label in found:
                 share = float(found[label].loc[part.index].mean())
@@ -165,6 +166,7 @@ def keyword_counts(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def styles(data: pd.DataFrame) -> list[str]:
-    """`all`, then every style where there are several."""
-    found = sorted(set(data["style"]))
-    return ["all", *found] if len(found) > 1 else ["all"]
+    """`all`, then every style that texts count in, where there are several in the column."""
+    if data["style"].nunique() < 2:
+        return ["all"]
+    return ["all", *sorted(set(data.loc[counts_in_its_style(data), "style"]))]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from emolib.base.errors import UserError
+from emolib.data.styles import of_style
 from emolib.readout.leaks import held_out_scores, scenario_folds, surface_features
 from emolib.readout.surface import styles
 from emolib.readout.text_counts import calendar_count
@@ -44,7 +45,7 @@ def gate_table(data: pd.DataFrame, neutral: str, *, n_folds: int = 5, seed: int 
 
 def _parts(data: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     for style in styles(data):
-        part = data if style == "all" else data[data["style"] == style]
+        part = data[of_style(data, style)]
         yield style, "every", part
         if "minimal_pair" in data and data["minimal_pair"].nunique() > 1:
             for texts, chosen in (("minimal", part["minimal_pair"]), ("other", ~part["minimal_pair"])):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from emolib.data.keywords import keyword_digest
+from emolib.data.styles import counts_in_its_style, of_style
 from emolib.readout import surface
 from emolib.readout.leak_search import leak_search
 from emolib.readout.leaks import leak_table, sides
@@ -92,7 +93,7 @@ def scores(run: Run) -> pd.DataFrame:
 def score_means(scored: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     """Mean on-target probabilities, valence and politeness per style and label of the scored texts."""
     columns = [f"target/{e}" for e in emotions if f"target/{e}" in scored] + ["valence", "politeness/score"]
-    return scored.groupby(["style", "emotion"], sort=False)[columns].mean().reset_index()
+    return scored[counts_in_its_style(scored)].groupby(["style", "emotion"], sort=False)[columns].mean().reset_index()
 
 
 def highest_scores(means: pd.DataFrame) -> pd.DataFrame:
@@ -143,10 +144,13 @@ def scorer_auc(scored: pd.DataFrame, emotions: Sequence[str], *, neutral: str, s
     """
     rng = np.random.default_rng(seed)
     rows = []
-    for style, part in scored.groupby("style", sort=False):
+    for style in dict.fromkeys(scored["style"]):
+        part = scored[of_style(scored, style)]
         for emotion in emotions:
             pair = part[part["emotion"].isin([emotion, neutral])]
             truth = (pair["emotion"] == emotion).to_numpy()
+            if truth.all() or not truth.any():
+                continue
             number = pd.factorize(pair["scenario"])[0]
             swapped = truth ^ (rng.random((N_SWAPS, number.max() + 1)) < 0.5)[:, number]
             for family in (name for name in FAMILIES if f"{name}/{emotion}" in pair):

@@ -95,7 +95,8 @@ def sequences(run: Run) -> pd.DataFrame:
 
 def listed_cues(run: Run) -> pd.DataFrame:
     """Implicit texts with a stock phrase of the lists: emotion, n, with_cue, share, flagged (those among them that are
-    called `idiomatic`). English texts alone; empty where there are none."""
+    called `idiomatic`; they are counted here, for the list is what tells them). English texts alone; empty where there
+    are none."""
     data = run.data[(run.data["style"] == "implicit") & (run.data["lang"] == "en")]
     lists = load_cues()
     holds = data["text"].map(lambda text: any(lists.count(text, label) for label in lists.labels)).astype(bool)
@@ -106,11 +107,18 @@ def listed_cues(run: Run) -> pd.DataFrame:
 
 
 def minimal_pairs(run: Run) -> pd.DataFrame | None:
-    """Scenarios and minimal pairs per style, and idiomatic texts; None where the data set does not say."""
-    if "minimal_pair" not in run.data:
+    """Scenarios and minimal pairs per style, and idiomatic texts; None where the data set says neither.
+
+    Returns:
+        Index `style`; columns `scenarios`, `minimal` (left out where it is not stated) and `idiomatic`: of the implicit
+        style, as many texts are left out of what is told of it.
+    """
+    if not {"minimal_pair", "idiomatic"} & set(run.data):
         return None
-    scenarios = run.data.drop_duplicates("scenario").groupby("style", sort=False)["minimal_pair"]
-    table = pd.DataFrame({"scenarios": scenarios.size(), "minimal": scenarios.sum().astype(int)})
+    scenarios = run.data.drop_duplicates("scenario").groupby("style", sort=False)
+    table = pd.DataFrame({"scenarios": scenarios.size()})
+    if "minimal_pair" in run.data:
+        table["minimal"] = scenarios["minimal_pair"].sum().astype(int)
     idiomatic = run.data["idiomatic"] if "idiomatic" in run.data else pd.Series(False, index=run.data.index)
     return table.assign(idiomatic=idiomatic.astype(bool).groupby(run.data["style"], sort=False).sum().astype(int))
 

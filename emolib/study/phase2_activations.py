@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 
 from emolib.base import store, tensor_files
 from emolib.base.errors import UserError
+from emolib.data import styles
 from emolib.data.activations import TEXTS, Activations, StoredActivations, layer_file
 from emolib.data.keywords import keyword_digest
 from emolib.directions.vector_tables import massive_table
@@ -40,7 +41,7 @@ def texts(run: Run) -> pd.DataFrame:
 
 def of_style(run: Run, style: str) -> pd.DataFrame:
     """The texts of as many training scenarios of one style as the profile asks for, or of all that there are."""
-    held = run.data[(run.data["split"] == "train") & (run.data["style"] == style)]
+    held = run.data[(run.data["split"] == "train") & styles.of_style(run.data, style)]
     whole = held.groupby("scenario")["emotion"].nunique() == run.data["emotion"].nunique()
     count = min(run.params.n_train, int(whole.sum()))
     return run.texts("train", style=style, count=count) if count else held.head(0)
@@ -197,6 +198,7 @@ def trigger_table(held: pd.DataFrame) -> pd.DataFrame:
     Args:
         held: of `texts_table`.
     """
+    held = held[styles.counts_in_its_style(held)]
     place = held["trigger"] if "trigger" in held else pd.Series(NONE, index=held.index)
     held = held.assign(found=place != NONE, place=place / (held["n_tokens"] - 1).clip(lower=1))
     rows = []

@@ -26,6 +26,7 @@ from emolib.base.signatures import told
 from emolib.base.variants import PROFILE, Variant, result_paths, variant_of
 from emolib.data.dataset import read_dataset, select_scenarios
 from emolib.data.spellings import Merge
+from emolib.data.styles import counts_in_its_style, of_style
 from emolib.models.language_model import LanguageModel
 from emolib.models.loading import check_name, load_known
 from emolib.scoring import BACKENDS, score_texts
@@ -168,9 +169,9 @@ class Run:
 
     def texts(self, split: str, *, style: str = "all", count: int | None = None) -> pd.DataFrame:
         """The profile's texts of a split: `count` scenarios, or as many as the profile says, of one style or all."""
-        data = self.data if style == "all" else self.data[self.data["style"] == style]
+        data = self.data[of_style(self.data, style)]
         if data.empty:
-            held = ", ".join(sorted(set(self.data["style"])))
+            held = ", ".join(sorted(set(self.data.loc[counts_in_its_style(self.data), "style"])))
             raise UserError(f"expected texts of style {shown(style)}, the data set has {held}; use -p vector_style=all")
         return select_scenarios(data, split, getattr(self.params, f"n_{split}") if count is None else count)
 

@@ -9,6 +9,7 @@ from emolib.report.ja.names import companion_name, emotion_name, named, style_na
 from emolib.report.markup import number, tidy, with_interval
 from emolib.study.phase1_texts import AGREEMENT_BARS, CUE_BAR, Readings
 
+NOT_STATED = "このデータセットは、ミニマルペアかどうかを記していない。"
 NOT_APPLICABLE = "このデータセットは同梱のものではないため、対象外である。"
 FILES = {"companions": "追加のラベル", "lexical": "語の対", "placebo": "プラセボの対"}
 KINDS = {
@@ -93,8 +94,10 @@ def table_sequences(table: pd.DataFrame) -> pd.DataFrame:
 def table_minimal_pairs(table: pd.DataFrame | None) -> pd.DataFrame | Markdown:
     """Scenarios that are minimal pairs, per style, and idiomatic texts."""
     if table is None:
-        return Markdown("このデータセットは、ミニマルペアかどうかを記していない。")
+        return Markdown(NOT_STATED)
     shown = table.reset_index().assign(style=lambda t: t["style"].map(style_name))
+    if "minimal" not in shown:
+        shown.insert(2, "minimal", "記載なし")
     names = {"style": "表現", "scenarios": "シナリオ", "minimal": "ミニマルペア", "idiomatic": "決まり文句の残る文"}
     return shown.rename(columns=names).set_index("表現")
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from emolib.data.activations import Activations
+from emolib.data.styles import of_style
 from emolib.directions.covariates import CovariateFit, fit_covariates, regress_out
 from emolib.directions.vector_tables import separation_table
 from emolib.directions.vectors import EmotionVectors, cosine, fit_emotion_vectors
@@ -34,7 +35,7 @@ def style_agreement(run: Run, position: str) -> pd.DataFrame:
 def _style_vectors(run: Run, position: str, style: str) -> EmotionVectors | None:
     """Vectors from the training texts of one style; None where there are too few."""
     train = fitting.training(run, position)
-    part = train.where(train.texts["style"] == style)
+    part = train.where(of_style(train.texts, style))
     complete = part.texts.groupby("scenario")["emotion"].nunique() == train.texts["emotion"].nunique()
     if complete.sum() < FEWEST_SCENARIOS:
         return None
@@ -95,7 +96,7 @@ def _by_style(run: Run, test: Activations, emotion: str, direction: np.ndarray, 
     rows = []
     for style in surface.styles(test.texts):
         kept = test.texts["emotion"].isin([emotion, run.params.neutral])
-        part = test.where(kept if style == "all" else kept & (test.texts["style"] == style))
+        part = test.where(kept & of_style(test.texts, style))
         truth = (part.texts["emotion"] == emotion).to_numpy()
         if truth.sum() >= 2 and (~truth).sum() >= 2:
             auc, low, high = interval(part.values["resid_pre"][layer] @ direction, truth, part, params=run.params)

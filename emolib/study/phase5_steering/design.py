@@ -12,6 +12,7 @@ import pandas as pd
 
 from emolib.base.errors import UserError
 from emolib.data.activations import Activations
+from emolib.data.styles import of_style
 from emolib.directions.controls import ControlSource
 from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors
 from emolib.engine.extraction import extract_activations
@@ -88,8 +89,7 @@ def training(run: Run, part: Part, style: str | None = None) -> Activations:
     if not part.name:
         return fitting.training(run, params.vector_position, style=style)
     acts = activations(run)
-    chosen = acts.texts["scenario"].isin(part.train)
-    return acts.where(chosen if style == "all" else chosen & (acts.texts["style"] == style))
+    return acts.where(acts.texts["scenario"].isin(part.train) & of_style(acts.texts, style))
 
 
 @kept

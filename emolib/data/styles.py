@@ -1,0 +1,41 @@
+"""Which texts count as a style: the one rule for every result that is told by style.
+
+A text's style is what its column `style` says. But an implicit text that is flagged `idiomatic` holds a stock phrase of
+its emotion: it is not called implicit, and it counts only where all texts do.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+EVERY, IMPLICIT, FLAG = "all", "implicit", "idiomatic"
+
+
+def of_style(texts: pd.DataFrame, style: str) -> pd.Series:
+    """Which texts count as one style, as a mask; `all` takes every text.
+
+    Args:
+        texts: a data set, or any table with its column `style`, and `idiomatic` where that is stated.
+        style: a value of the column, or `all`.
+
+    >>> texts = pd.DataFrame({"style": ["explicit", "implicit", "implicit"], "idiomatic": [False, False, True]})
+    >>> of_style(texts, "implicit").tolist(), of_style(texts, "all").tolist()
+    ([False, True, False], [True, True, True])
+    """
+    if style == EVERY:
+        return pd.Series(True, index=texts.index)
+    return (texts["style"] == style) & counts_in_its_style(texts)
+
+
+def counts_in_its_style(texts: pd.DataFrame) -> pd.Series:
+    """Which texts count in the style that they are of, as a mask: all but idiomatic ones among the implicit.
+
+    Args:
+        texts: as of `of_style`.
+
+    >>> counts_in_its_style(pd.DataFrame({"style": ["implicit", "implicit"], "idiomatic": [False, True]})).tolist()
+    [True, False]
+    """
+    if FLAG not in texts:
+        return pd.Series(True, index=texts.index)
+    return (texts["style"] != IMPLICIT) | ~texts[FLAG].astype(bool)
