@@ -60,6 +60,45 @@ def auc_difference(
     return _with_ends(counts, _pair_totals(truth, codes), weights)
 
 
+def auc_gap(
+    scores: Float[np.ndarray, " text"],
+    truth: Bool[np.ndarray, " text"],
+    scenarios: Sequence[str] | np.ndarray | pd.Series,
+    first: Bool[np.ndarray, " text"],
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """AUC on the scenarios of a first kind minus AUC on the others, with its 95 % percentile interval.
+
+    The two kinds share no scenario, so each is resampled on its own, as in `auc_interval`.
+
+    Args:
+        first: which texts are of scenarios of the first kind.
+
+    Raises:
+        UserError: as in `auc_interval`, for either kind; a scenario of both kinds.
+
+    >>> truth, first = np.tile([True, False], 4), np.repeat([True, False], 4)
+    >>> scores = np.array([2.0, 1.0, 4.0, 3.0, 1.0, 2.0, 3.0, 4.0])
+    >>> auc_gap(scores, truth, np.repeat(list("abcd"), 2), first)[0]
+    0.5
+    """
+    first, named = np.asarray(first, dtype=bool), np.asarray(scenarios)
+    if set(named[first]) & set(named[~first]):
+        raise UserError("expected scenarios of one kind each, some have texts of both; give every text of one the same")
+    found = []
+    for place, kept in enumerate((first, ~first)):
+        values, (labels, codes) = np.asarray(scores)[kept], _checked(truth[kept], named[kept], np.asarray(scores)[kept])
+        weights = _scenario_weights(codes.max() + 1, n_resamples, [seed, place])
+        counts, totals = _pair_counts(values, labels, codes), _pair_totals(labels, codes)
+        found.append((counts.sum() / totals.sum(), _resampled(counts, totals, weights)))
+    (one, drawn), (other, others) = found
+    gaps = (drawn - others)[~np.isnan(drawn - others)]
+    low, high = np.quantile(gaps, [0.025, 0.975]) if len(gaps) else (np.nan, np.nan)
+    return float(one - other), float(low), float(high)
+
+
 def _checked(
     truth: np.ndarray, scenarios: Sequence[str] | np.ndarray | pd.Series, *scores: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +116,9 @@ def _checked(
     return truth, codes
 
 
-def _scenario_weights(n_scenarios: int, n_resamples: int, seed: int) -> Float[np.ndarray, "resample scenario"]:
+def _scenario_weights(
+    n_scenarios: int, n_resamples: int, seed: int | Sequence[int]
+) -> Float[np.ndarray, "resample scenario"]:
     """How often each scenario is drawn in each resample of as many scenarios as there are."""
     if n_resamples < 1:
         raise UserError(f"expected at least 1 resample, got {n_resamples}")

@@ -29,6 +29,7 @@ from emolib.study.phase1_texts import dataset_readings as dataset_readings
 from emolib.study.phase1_texts import listed_cues as listed_cues
 from emolib.study.phase1_texts import minimal_pairs as minimal_pairs
 from emolib.study.phase1_texts import placebo_differences as placebo_differences
+from emolib.study.phase1_texts import rated_words as rated_words
 from emolib.study.phase1_texts import sequences as sequences
 from emolib.study.run import Run
 

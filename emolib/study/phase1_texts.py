@@ -15,6 +15,7 @@ from emolib.data.companions import LABELS, companions_of
 from emolib.data.dataset import load_dataset
 from emolib.data.keywords import KeywordList, load_cues, load_keywords
 from emolib.data.pairs import load_lexical, load_placebo
+from emolib.data.valence import human_valence
 from emolib.readout import readings
 from emolib.readout.surface import words
 from emolib.readout.text_counts import calendar_count
@@ -141,6 +142,20 @@ def beside(run: Run) -> pd.DataFrame | None:
 def _held(file: str, kind: str, texts: pd.Series, lists: KeywordList) -> dict:
     holds = [any(lists.count(text, label) for label in lists.labels) for text in texts]
     return {"file": file, "kind": kind, "n": len(texts), "holds": float(pd.Series(holds).mean())}
+
+
+def rated_words(run: Run) -> pd.DataFrame:
+    """What people say of the labels' words: those of the data set's emotions, then of its companions.
+
+    Returns:
+        label, word (that was rated), mean and sd of its ratings (-4 to 4); a label whose word nobody rated has none.
+    """
+    labels = [label for label in dict.fromkeys(run.data["emotion"]) if label != run.params.neutral]
+    if companions_of(run.data) is not None:
+        labels += [label for names in LABELS.values() for label in names]
+    rated = human_valence(labels)
+    rows = [{"label": label, **(rated[label]._asdict() if label in rated else {})} for label in labels]
+    return pd.DataFrame(rows, columns=["label", "word", "mean", "sd"])
 
 
 def placebo_differences(run: Run) -> pd.DataFrame | None:

@@ -451,3 +451,26 @@ def test_the_cross_style_table_has_a_row_per_pair_and_is_empty_where_a_style_is_
     one_lacks_it = sets["train"].texts.eval("style == 'implicit' and emotion == 'apology'")
     part = {**sets, "train": sets["train"].where(~one_lacks_it)}
     assert set(information.cross_style_table(*part.values(), n_shuffles=2, n_resamples=100)["emotion"]) == {"anger"}
+
+
+def test_the_gap_between_two_kinds_of_scenarios_is_that_of_their_aucs_and_each_kind_is_drawn_on_its_own():
+    scores, truth, scenarios = scored(20)
+    first = np.isin(scenarios, np.unique(scenarios)[:8])
+    alone = [auc.auc_interval(scores[kept], truth[kept], scenarios[kept]) for kept in (first, ~first)]
+    gap, low, high = auc.auc_gap(scores, truth, scenarios, first)
+    assert gap == pytest.approx(alone[0][0] - alone[1][0], abs=1e-12) and low < gap < high
+    widths = [top - bottom for _, bottom, top in alone]
+    assert high - low == pytest.approx(np.hypot(*widths), rel=0.25)  # independent: variances add
+    turned = auc.auc_gap(scores, truth, scenarios, ~first)
+    assert turned == pytest.approx((-gap, -high, -low), abs=0.05)
+
+
+def test_a_gap_needs_scenarios_of_one_kind_each_and_two_of_either():
+    scores, truth, scenarios = scored(20)
+    names = np.unique(scenarios)
+    first = np.isin(scenarios, names[:8])
+    first[np.flatnonzero(scenarios == names[0])[0]] = False
+    with pytest.raises(UserError, match="one kind each"):
+        auc.auc_gap(scores, truth, scenarios, first)
+    with pytest.raises(UserError, match="at least 2 scenarios"):
+        auc.auc_gap(scores, truth, scenarios, scenarios == names[0])

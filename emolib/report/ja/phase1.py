@@ -14,6 +14,7 @@ from emolib.report.ja.phase1_readings import (
     table_placebo,
     table_readings,
     table_sequences,
+    table_words,
 )
 from emolib.report.ja.phase1_scorers import (
     figure_calibration,
@@ -71,4 +72,5 @@ __all__ = [
     "table_scores",
     "table_search",
     "table_sequences",
+    "table_words",
 ]

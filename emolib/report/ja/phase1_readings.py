@@ -5,10 +5,12 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name
 from emolib.report.ja.names import companion_name, emotion_name, named, style_name
 from emolib.report.markup import number, tidy, with_interval
 from emolib.study.phase1_texts import AGREEMENT_BARS, CUE_BAR, Readings
 
+UNRATED = "評定なし"
 NOT_STATED = "このデータセットは、ミニマルペアかどうかを記していない。"
 NOT_APPLICABLE = "このデータセットは同梱のものではないため、対象外である。"
 FILES = {"companions": "追加のラベル", "lexical": "語の対", "placebo": "プラセボの対"}
@@ -109,6 +111,20 @@ def table_beside(table: pd.DataFrame | None) -> pd.DataFrame | Markdown:
     shown = table.assign(file=table["file"].map(FILES), kind=table["kind"].map(KINDS))
     names = {"file": "種類", "kind": "内訳", "n": "テキスト数", "holds": "感情語を含む割合"}
     return tidy(shown, digits=2, names=names).set_index(["種類", "内訳"])
+
+
+def table_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Labels by what people say of their words; those that nobody rated are told."""
+    unrated = table["word"].isna()
+    rows = {
+        "ラベル": table["label"].map(companion_name),
+        "評定された語": [
+            UNRATED if missing else Name(word) for word, missing in zip(table["word"], unrated, strict=True)
+        ],
+        "感情価の平均": [number(value, 1, signed=True) for value in table["mean"]],
+        "標準偏差": [number(value) for value in table["sd"]],
+    }
+    return pd.DataFrame(rows).set_index("ラベル")
 
 
 def table_placebo(table: pd.DataFrame | None) -> pd.DataFrame | Markdown:

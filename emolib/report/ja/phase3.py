@@ -8,6 +8,9 @@ from emolib.report.ja.frame import (
     settings,
     summary,
 )
+from emolib.report.ja.pair_tables import (
+    table_pair_separation,
+)
 from emolib.report.ja.phase3_decoding import (
     figure_probes,
     sentence_cross_style,
@@ -123,6 +126,7 @@ __all__ = [
     "table_likeness",
     "table_norms",
     "table_overlap",
+    "table_pair_separation",
     "table_positions",
     "table_probes",
     "table_projections",

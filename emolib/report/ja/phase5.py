@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from emolib.report.ja.frame import environment, settings, summary
+from emolib.report.ja.pair_tables import table_pair_effects
 from emolib.report.ja.phase5_choice import (
     figure_candidates,
     figure_layers,
@@ -66,6 +67,7 @@ __all__ = [
     "table_layers",
     "table_leads",
     "table_other_style",
+    "table_pair_effects",
     "table_pareto",
     "table_phrases",
     "table_prompts",

@@ -33,6 +33,9 @@ from emolib.study.phase3_vectors.geometry import (
     likeness,
     valence_table,
 )
+from emolib.study.phase3_vectors.pair_separation import (
+    minimal_pair_separation,
+)
 from emolib.study.phase3_vectors.restricted import (
     restricted_table,
     style_agreement,
@@ -62,6 +65,7 @@ __all__ = [
     "label_places",
     "label_valence",
     "likeness",
+    "minimal_pair_separation",
     "norms",
     "position_norms",
     "principal_components",

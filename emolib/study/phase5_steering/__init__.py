@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from emolib.study.phase5_steering.outcomes import Outcome, outcome
 from emolib.study.phase5_steering.own_sweeps import dose_sweep, operating_points, test_sweep, validation_sweep
+from emolib.study.phase5_steering.pair_effects import minimal_pair_effects
 from emolib.study.phase5_steering.results import (
     broken_shares,
     claims,
@@ -43,6 +44,7 @@ __all__ = [
     "label_changes",
     "layer_means",
     "metric_changes",
+    "minimal_pair_effects",
     "operating_points",
     "outcome",
     "pareto",
