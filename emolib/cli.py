@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emolib.base import arguments
 from emolib.base.characters import say
 from emolib.base.command_lines import StrictCommand, decimal
 from emolib.base.errors import LONGEST_MESSAGE, UserError, one_line, shown
@@ -161,23 +162,40 @@ def export_pickle(
 
 @app.command("train-scorers", cls=StrictCommand)
 def train_scorers(
-    goemotions: Annotated[str, typer.Option(help="Folder with GoEmotions' train.tsv, dev.tsv and labels.txt.")],
-    tydip: Annotated[str, typer.Option(help="TyDiP's en_train.csv (columns sentence, score).")],
+    goemotions: Annotated[
+        str | None, typer.Option(help="Folder with GoEmotions' train.tsv, dev.tsv, labels.txt.")
+    ] = None,
+    tydip: Annotated[str | None, typer.Option(help="TyDiP's en_train.csv (columns sentence, score).")] = None,
+    only: Annotated[str | None, typer.Option(help="`expressed`: that scorer alone; needs no --tydip.")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Folder; params/scorers if not given.")] = None,
 ) -> None:
     """Train the bundled scorers anew (minutes) and print how good they are."""
     from emolib.base.files import folder_to_fill
     from emolib.base.paths import params_folder
-    from emolib.scoring.training import train_scorers as train
+    from emolib.scoring import training
 
-    metrics = train(
-        Path(goemotions), Path(tydip), params_folder("scorers") if output is None else folder_to_fill(output)
-    )
+    folder = params_folder("scorers") if output is None else folder_to_fill(output)
+    if only is not None:
+        arguments.one_of("--only", only, ("expressed",))
+        if goemotions is None or tydip is not None:
+            raise UserError("expected --only expressed with --goemotions FOLDER and without --tydip; change them")
+        _say_expressed(training.train_expressed_alone(Path(goemotions), folder))
+        return
+    if goemotions is None or tydip is None:
+        raise UserError("expected --goemotions FOLDER and --tydip FILE, both, or --only expressed; give them")
+    metrics = training.train_scorers(Path(goemotions), Path(tydip), folder)
     for way in ("lexical", "encoder", "bundled"):
         found = metrics[f"goemotions_{way}"]
         say(f"GoEmotions {way:8} dev macro-F1 {found['macro_f1']:.3f}, mean calibration error {found['mean_ece']:.4f}")
     say(f"politeness: Spearman {metrics['politeness']['spearman']:.3f} in 5-fold cross-validation")
     say(f"sentiment: dev accuracy {metrics['sentiment']['accuracy']:.3f}")
+    _say_expressed(metrics["expressed"])
+
+
+def _say_expressed(found: dict[str, Any]) -> None:
+    for emotion, figures in found["test"].items():
+        own, alike = figures["own_groups"]["balanced_accuracy"], figures["balanced_accuracy"]
+        say(f"expressed/{emotion}: balanced accuracy {own:.3f} on its own held-out groups, {alike:.3f} on all of them")
 
 
 @app.command("check-scorers", cls=StrictCommand)

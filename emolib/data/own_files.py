@@ -16,7 +16,7 @@ from emolib.data.completion import check_rows, cleaned_rows, same_text
 from emolib.data.problems import Problems
 from emolib.data.row_files import existing_file, read_lines
 
-FILES = ("emotion_dataset.jsonl", "emotion_companions.jsonl", "lexical.jsonl", "placebo.jsonl")
+FILES = ("emotion_dataset.jsonl", "emotion_companions.jsonl", "lexical.jsonl", "placebo.jsonl", "expressed.jsonl")
 _CHECKED = ("_row", "text", "emotion", "id", "split", "style")
 
 

@@ -19,13 +19,13 @@ from emolib.base.errors import UserError, shown
 from emolib.base.signatures import told
 from emolib.models.devices import pick_device
 from emolib.models.language_model import LanguageModel, checked_model
-from emolib.scoring import goemotions, huggingface, keyword_counts, politeness, sentiment
+from emolib.scoring import expressed, goemotions, huggingface, keyword_counts, politeness, sentiment
 from emolib.scoring.cache import ScoreCache
 from emolib.scoring.fluency import score_fluency, stored_nll_limit
 from emolib.scoring.scorer import Scorer, ScorerFactory
 
 BACKENDS: dict[str, tuple[ScorerFactory, ...]] = {
-    "bundled": (sentiment.vader, politeness.ngrams, goemotions.bundled, keyword_counts.lists),
+    "bundled": (sentiment.vader, politeness.ngrams, goemotions.bundled, keyword_counts.lists, expressed.stances),
     "lexical": (sentiment.vader, politeness.ngrams, goemotions.lexical, keyword_counts.lists),
     "encoder": (sentiment.vader, politeness.ngrams, goemotions.encoder, keyword_counts.lists),
     "huggingface": (huggingface.sentiment, huggingface.politeness, huggingface.goemotions, keyword_counts.lists),

@@ -20,9 +20,14 @@ FEWEST_PRESENT = 10  # below it κ is about a handful of texts
 def with_targets(scores: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     """The table with `target/<emotion>`, the highest probability of the emotion's GoEmotions labels (and, where the
     backend gives each model's, `target_lexical/…` and `target_encoder/…`), and `valence`, P(POSITIVE) − P(NEGATIVE).
-    The counts of the emotions' words are named as the emotions are spelled here."""
+    The counts of the emotions' words, and `expressed/…`, are named as the emotions are spelled here."""
     added = {"valence": scores["sentiment/POSITIVE"] - scores["sentiment/NEGATIVE"]}
-    named = {name: f"keywords/{emotion}" for emotion in emotions if (name := _keywords_of(scores, emotion))}
+    named = {
+        name: f"{family}/{emotion}"
+        for emotion in emotions
+        for family in ("keywords", "expressed")
+        if (name := _column_of(scores, family, emotion))
+    }
     for emotion in emotions:
         if goemotions.matching_labels(emotion):
             for suffix in ("", *(f"_{way}" for way in SINGLES if f"goemotions_{way}/neutral" in scores)):
@@ -30,11 +35,17 @@ def with_targets(scores: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
     return pd.concat([scores.rename(columns=named), pd.DataFrame(added).astype(float)], axis=1)
 
 
-def _keywords_of(scores: pd.DataFrame, emotion: str) -> str | None:
-    """The column with the emotion's word counts, which are named as the lists spell it."""
-    lists = [str(name).removeprefix("keywords/") for name in scores if str(name).startswith("keywords/")]
-    found = spelled(emotion, lists)
-    return None if found is None else f"keywords/{found}"
+def _column_of(scores: pd.DataFrame, family: str, emotion: str) -> str | None:
+    """The family's column for an emotion, which is named as the family spells it."""
+    known = [str(name).removeprefix(f"{family}/") for name in scores if str(name).startswith(f"{family}/")]
+    found = spelled(emotion, known)
+    return None if found is None else f"{family}/{found}"
+
+
+def expressed_columns(scores: pd.DataFrame, emotions: Sequence[str]) -> list[str]:
+    """The columns that tell whether a text's writer expresses these emotions as his own stance; a secondary measure,
+    which takes part in no verdict."""
+    return [name for emotion in emotions if (name := f"expressed/{emotion}") in scores]
 
 
 def expected_measures(emotions: Iterable[str]) -> dict[str, list[str]]:

@@ -7,7 +7,11 @@ import pandas as pd
 from emolib.base.paths import data_file
 from emolib.data.keywords import load_keywords
 from emolib.scoring import goemotions, score_texts
+from emolib.scoring.expressed import PRESENT
 from emolib.scoring.sentiment import CLASSES
+
+HARD, BALANCED = "all but control", "the same, balanced"
+ABSENT = "always absent"  # a constant answer, for comparison
 
 
 def load_sanity_set() -> pd.DataFrame:
@@ -26,9 +30,12 @@ def sanity_decisions(texts: pd.DataFrame, *, backend: str = "bundled") -> pd.Dat
             found = {"politeness": bool(one["politeness/score"].iloc[0] > 0)}
         else:
             found = {
+                ABSENT: False,
                 "word list without rules": words.patterns[label].search(text["text"]) is not None,
                 "keywords": bool(one[f"keywords/{label}"].iloc[0] > 0),
             }
+            if f"expressed/{label}" in one:
+                found["expressed"] = bool(one[f"expressed/{label}"].iloc[0] >= PRESENT)
             for way in goemotions.WAYS if backend == "bundled" else ():
                 found[f"goemotions {way}"] = bool(goemotions.is_present(one, label, way).iloc[0])
         given = {"kind": text["kind"], "label": label}
@@ -42,8 +49,17 @@ def sanity_decisions(texts: pd.DataFrame, *, backend: str = "bundled") -> pd.Dat
 
 
 def sanity_accuracy(*, backend: str = "bundled") -> pd.DataFrame:
-    """Accuracy per kind of text (rows, the last one over all) and scorer (columns); NaN where a scorer has no say."""
+    """Accuracy per kind of text and scorer (columns), and over all but the controls: plain, and balanced.
+
+    The last row is the mean of the shares that are right among texts with the emotion and among those without, where
+    a constant answer (`ABSENT`) has 0.5. NaN where a scorer has no say, or answers another question than present or
+    absent.
+    """
     table = sanity_decisions(load_sanity_set(), backend=backend)
     by_kind = table.pivot_table(index="kind", columns="scorer", values="correct", aggfunc="mean", sort=False)
-    hard = table[table["kind"] != "control"].groupby("scorer")["correct"].mean()
-    return pd.concat([by_kind, hard.rename("all but control").to_frame().T])[list(dict.fromkeys(table["scorer"]))]
+    hard = table[table["kind"] != "control"]
+    plain = hard.groupby("scorer")["correct"].mean().rename(HARD)
+    two_sided = hard[hard["scorer"] != "sentiment"]
+    sides = two_sided.groupby(["scorer", two_sided["expected"].astype(bool)])["correct"].mean()
+    balanced = sides.groupby("scorer").mean().rename(BALANCED)
+    return pd.concat([by_kind, plain.to_frame().T, balanced.to_frame().T])[list(dict.fromkeys(table["scorer"]))]

@@ -8,7 +8,6 @@ or reported, so that the figures are those of the files.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +28,15 @@ from torch import nn
 from emolib.base.config import scorer_settings
 from emolib.base.errors import UserError, shown
 from emolib.base.files import folder_to_fill
-from emolib.base.own_folders import own_folder
-from emolib.base.writing import make_folder, put, writing
 from emolib.scoring import evaluation
 from emolib.scoring.corpora import read_goemotions, read_tydip
 from emolib.scoring.encoder import load_encoder
+from emolib.scoring.expressed_data import load_expressed_texts
+from emolib.scoring.expressed_training import expressed_files, train_expressed
 from emolib.scoring.goemotions import LABELS, WAYS, Head, combined
 from emolib.scoring.ngrams import NgramModel, vectorizer
 from emolib.scoring.sentiment import CLASSES, class_features, compound_scores
+from emolib.scoring.trained_files import calibrated, check_writable, expit32, json_bytes, rounded, write_files
 
 Say = Callable[[str], None]
 POLITENESS_FOLDS = 5
@@ -51,6 +51,7 @@ class TrainingSettings:
     lexical: dict[str, float]
     encoder: dict[str, float]
     politeness: dict[str, float]
+    expressed: dict[str, float]
 
 
 def train_scorers(goemotions: Path, tydip: Path, output: Path, *, say: Say = print) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def train_scorers(goemotions: Path, tydip: Path, output: Path, *, say: Say = pri
         say: called with a line per step.
 
     Returns:
-        The metrics, as they are written to `metrics.json`.
+        The metrics, as they are written to `metrics.json`, and as `expressed` what `expressed.json` says.
 
     Raises:
         UserError: data that is missing or of another form, an output folder that cannot be written.
@@ -73,20 +74,50 @@ def train_scorers(goemotions: Path, tydip: Path, output: Path, *, say: Say = pri
     data = {split: read_goemotions(goemotions, split) for split in ("train", "dev")}
     requests = read_tydip(tydip)
     files: dict[str, bytes] = {}
-    metrics: dict[str, Any] = {"settings": settings.__dict__, "data": {name: len(data[name][0]) for name in data}}
+    kept = {name: value for name, value in settings.__dict__.items() if name != "expressed"}  # in a file of its own
+    metrics: dict[str, Any] = {"settings": kept, "data": {name: len(data[name][0]) for name in data}}
     curves: dict[str, Any] = {}
     _check_enough(data["train"][1], requests[1], settings)
-    _check_writable(output)
+    check_writable(output)
     say(f"GoEmotions: {len(data['train'][0])} comments to train on, {len(data['dev'][0])} to report on")
     _train_goemotions(data, settings, files, metrics, curves, say)
     say(f"politeness: {len(requests[0])} requests")
     _train_politeness(*requests, settings, files, metrics)
     say("sentiment: VADER's valence to probabilities")
     _fit_sentiment(data, files, metrics, curves)
-    files["metrics.json"] = _json_bytes(metrics)
-    files["calibration.json"] = _json_bytes(curves)
-    _write_all(output, files)
-    return metrics
+    files |= _expressed(data["train"], settings, say)
+    files["metrics.json"] = json_bytes(metrics)
+    files["calibration.json"] = json_bytes(curves)
+    write_files(output, files)
+    return {**metrics, "expressed": json.loads(files["expressed.json"])}
+
+
+def train_expressed_alone(goemotions: Path, output: Path, *, say: Say = print) -> dict[str, Any]:
+    """Trains `expressed` and writes its two files; the other scorers stay as they are.
+
+    Args:
+        goemotions: a folder with train.tsv and labels.txt.
+        output: the folder for both files; made where it is missing.
+        say: called with a line per epoch.
+
+    Returns:
+        What `expressed.json` says.
+
+    Raises:
+        UserError: comments or a contrast set that are missing or broken, an output folder that cannot be written.
+    """
+    settings = TrainingSettings(**scorer_settings("training"))
+    folder_to_fill(output)
+    check_writable(output)
+    files = _expressed(read_goemotions(goemotions, "train"), settings, say)
+    write_files(output, files)
+    return dict(json.loads(files["expressed.json"]))
+
+
+def _expressed(comments: tuple[list[str], np.ndarray], settings: TrainingSettings, say: Say) -> dict[str, bytes]:
+    texts = load_expressed_texts()
+    say(f"expressed: {len(texts)} texts in {texts['group'].nunique()} groups")
+    return expressed_files(*train_expressed(texts, comments, settings.expressed, seed=settings.seed, say=say))
 
 
 def _check_enough(truth: np.ndarray, score: np.ndarray, settings: TrainingSettings) -> None:
@@ -98,13 +129,6 @@ def _check_enough(truth: np.ndarray, score: np.ndarray, settings: TrainingSettin
             )
     if len(score) < POLITENESS_FOLDS:
         raise UserError(f"expected at least {POLITENESS_FOLDS} requests to learn politeness from, got {len(score)}")
-
-
-def _check_writable(output: Path) -> None:
-    """`UserError` now rather than after minutes of training."""
-    make_folder(output)
-    with writing(output):
-        tempfile.TemporaryFile(dir=output).close()
 
 
 # GoEmotions
@@ -143,7 +167,7 @@ def _train_goemotions(
         probabilities[way] = expit32(combined([logits[w] for w in ways], calibration[way]))
         tables[way] = evaluation.f1_table(dev_truth, probabilities[way], thresholds[way], LABELS)
         curves[f"goemotions_{way}"] = {
-            label: _rounded(evaluation.calibration_curve(dev_truth[:, i], probabilities[way][:, i]))
+            label: rounded(evaluation.calibration_curve(dev_truth[:, i], probabilities[way][:, i]))
             for i, label in enumerate(LABELS)
         }
         metrics[f"goemotions_{way}"] = summary_of(tables[way])
@@ -161,7 +185,7 @@ def _train_goemotions(
         "calibration": {way: value.tolist() for way, value in calibration.items()},
         "thresholds": {way: value.tolist() for way, value in thresholds.items()},
     }
-    files["goemotions.json"] = _json_bytes(shown)
+    files["goemotions.json"] = json_bytes(shown)
 
 
 def fit_ngrams(texts: Sequence[str], truth: np.ndarray, settings: TrainingSettings) -> NgramModel:
@@ -216,19 +240,6 @@ def _fit_member(x: torch.Tensor, y: torch.Tensor, settings: TrainingSettings, se
                 optimizer.step()
                 schedule.step()
     return network.eval().requires_grad_(False)
-
-
-def calibrated(logits: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:
-    """`[label, n + 1]`: per label a logistic regression of the truth on the logits (Platt 1999)."""
-    rows = []
-    for i, y in enumerate(truth.T):
-        model = LogisticRegression(C=1e3, max_iter=1000).fit(np.stack([z[:, i] for z in logits], axis=1), y)
-        rows.append([*model.coef_[0], model.intercept_[0]])
-    return np.array(rows, np.float32)
-
-
-def expit32(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits))
 
 
 def summary_of(table: pd.DataFrame) -> dict[str, Any]:
@@ -316,9 +327,7 @@ def _fit_sentiment(
         known[split] = class_features(compound_scores([texts[i] for i in kept])), classes[kept]
     model = LogisticRegression(C=1e3, max_iter=1000).fit(*known["train"])
     weights, bias = np.round(model.coef_, 5), np.round(model.intercept_, 5)
-    files["sentiment.json"] = _json_bytes(
-        {"classes": list(CLASSES), "weights": weights.tolist(), "bias": bias.tolist()}
-    )
+    files["sentiment.json"] = json_bytes({"classes": list(CLASSES), "weights": weights.tolist(), "bias": bias.tolist()})
     x, y = known["dev"]
     probability = softmax(x @ weights.T + bias, axis=1)
     truth = np.eye(len(CLASSES))[y]
@@ -330,43 +339,5 @@ def _fit_sentiment(
         "brier_skill": {c: evaluation.brier_skill(truth[:, i], probability[:, i]) for i, c in enumerate(CLASSES)},
     }
     curves["sentiment"] = {
-        c: _rounded(evaluation.calibration_curve(truth[:, i], probability[:, i])) for i, c in enumerate(CLASSES)
+        c: rounded(evaluation.calibration_curve(truth[:, i], probability[:, i])) for i, c in enumerate(CLASSES)
     }
-
-
-# files
-
-
-def _rounded(curve: pd.DataFrame) -> dict[str, list[float]]:
-    return {name: [round(float(v), 4) for v in column] for name, column in curve.items()}
-
-
-def _json_bytes(value: Any) -> bytes:
-    def plain(v: Any) -> Any:
-        if isinstance(v, dict):
-            return {k: plain(x) for k, x in v.items()}
-        if isinstance(v, list):
-            return [plain(x) for x in v]
-        return round(v, 5) if isinstance(v, float) else v
-
-    return (json.dumps(plain(value), indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def _write_all(output: Path, files: dict[str, bytes]) -> None:
-    """Writes beside the files first, then moves them into place; what was there comes back if a move fails."""
-    with own_folder(output, ".emolib-training-") as waiting:
-        for name, content in files.items():
-            with writing(output / name):
-                (waiting / name).write_bytes(content)
-        with writing(output):
-            before = {name: (output / name).read_bytes() for name in files if (output / name).exists()}
-        try:
-            for name in files:
-                put(waiting / name, output / name)
-        except BaseException:
-            for name in files:
-                if name in before:
-                    (output / name).write_bytes(before[name])
-                else:
-                    (output / name).unlink(missing_ok=True)
-            raise

@@ -20,7 +20,7 @@ def success(sweep: pd.DataFrame, metric: str) -> pd.Series:
 
 def value_of(sweep: pd.DataFrame, metric: str, *, counted: bool = True) -> pd.Series:
     """The metric; where `counted`, with broken texts as 0 if it counts successes (words and probabilities)."""
-    successes = metric.startswith(("keywords/", "target"))
+    successes = metric.startswith(("keywords/", "target", "expressed/"))
     return success(sweep, metric) if counted and successes else sweep[metric].astype(float)
 
 

@@ -9,9 +9,11 @@ import pandas as pd
 
 from emolib.directions.controls import FAMILIES
 from emolib.scoring import goemotions
-from emolib.scoring.measures import agreement, measures
+from emolib.scoring.measures import agreement, expressed_columns, measures
 from emolib.statistics import intervals
 from emolib.steering.effects import control_effects, effects, specific_difference, success, value_of
+
+NO_EMOTION = ("valence", "politeness/score")
 
 
 def baseline_broken(sweep: pd.DataFrame) -> float:
@@ -20,9 +22,11 @@ def baseline_broken(sweep: pd.DataFrame) -> float:
 
 
 def metrics(sweep: pd.DataFrame, emotions: Sequence[str]) -> list[str]:
-    """The measures of every emotion, family by family, then what is no emotion: valence and politeness."""
+    """The measures of every emotion, family by family, whether the writer expresses them, then what is no emotion:
+    valence and politeness."""
     names = [name for one in measures(sweep, emotions).values() for name in one]
-    return [*sorted(names, key=lambda name: name.startswith("target/")), "valence", "politeness/score"]
+    ordered = sorted(names, key=lambda name: name.startswith("target/"))
+    return [*ordered, *expressed_columns(sweep, emotions), *NO_EMOTION]
 
 
 def label_changes(sweep: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
@@ -148,7 +152,7 @@ def metric_changes(sweep: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame
     random = sweep[sweep["kind"] == "isotropic"]
     for emotion in emotions:
         own = sweep[(sweep["kind"] == "emotion") & (sweep["emotion"] == emotion)]
-        for metric in (*measures(sweep, emotions)[emotion], "valence", "politeness/score"):
+        for metric in (*measures(sweep, emotions)[emotion], *expressed_columns(sweep, [emotion]), *NO_EMOTION):
             row: dict[str, Any] = {"emotion": emotion, "metric": metric}
             kinds = {"baseline": (base, "scenario"), "patched": (own, "scenario"), "random": (random, "index")}
             for name, (part, unit) in kinds.items():

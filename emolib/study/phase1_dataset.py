@@ -22,7 +22,11 @@ from emolib.readout.surface_gate import gate_table
 from emolib.scoring import goemotions, version_of
 from emolib.scoring.evaluation import auc
 from emolib.scoring.measures import agreement as scores_agreement
-from emolib.scoring.measures import with_targets
+from emolib.scoring.measures import expressed_columns, with_targets
+from emolib.study.phase1_stances import expressed_kinds as expressed_kinds
+from emolib.study.phase1_stances import expressed_quality as expressed_quality
+from emolib.study.phase1_stances import misleading_texts as misleading_texts
+from emolib.study.phase1_stances import reader_agreement as reader_agreement
 from emolib.study.phase1_texts import beside as beside
 from emolib.study.phase1_texts import companion_readings as companion_readings
 from emolib.study.phase1_texts import dataset_readings as dataset_readings
@@ -37,7 +41,7 @@ LEAK_LIMIT = 0.65
 GATE = 0.62  # of classifier (a) per label and style
 CALENDAR_GATE = (0.40, 0.60)
 N_SWAPS = 1000
-FAMILIES = ("keywords", "target_lexical", "target_encoder", "target")
+FAMILIES = ("keywords", "target_lexical", "target_encoder", "target", "expressed")
 
 
 def counts(run: Run) -> pd.DataFrame:
@@ -92,8 +96,9 @@ def scores(run: Run) -> pd.DataFrame:
 
 
 def score_means(scored: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
-    """Mean on-target probabilities, valence and politeness per style and label of the scored texts."""
-    columns = [f"target/{e}" for e in emotions if f"target/{e}" in scored] + ["valence", "politeness/score"]
+    """Mean on-target probabilities, expressed stances, valence and politeness per style and label of the texts."""
+    targets = [f"target/{e}" for e in emotions if f"target/{e}" in scored]
+    columns = [*targets, *expressed_columns(scored, emotions), "valence", "politeness/score"]
     return scored[counts_in_its_style(scored)].groupby(["style", "emotion"], sort=False)[columns].mean().reset_index()
 
 

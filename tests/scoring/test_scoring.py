@@ -15,6 +15,7 @@ from emolib.base.errors import UserError
 from emolib.data.keywords import load_keywords
 from emolib.scoring import BACKENDS, fluency, score_texts
 from emolib.scoring.cache import ScoreCache
+from emolib.scoring.expressed import EMOTIONS
 from emolib.scoring.fluency import (
     continuation_nll,
     fluency_reference,
@@ -59,6 +60,7 @@ def documented(backend: str) -> list[str]:
         "politeness/score",
         *(f"{family}/{label}" for family in ("goemotions", *(f"goemotions_{s}" for s in singles)) for label in LABELS),
         *(f"keywords/{label}" for label in load_keywords().labels),
+        *(f"expressed/{emotion}" for emotion in (EMOTIONS if backend == "bundled" else ())),
     ]
 
 
@@ -86,7 +88,7 @@ def test_a_backend_gives_the_documented_columns_in_their_ranges(backend: str):
     table = score_texts(VARIED, backend=backend)
     assert list(table) == documented(backend) and len(table) == len(VARIED)
     assert np.isfinite(table.to_numpy(float)).all()
-    probabilities = table.filter(regex=r"^goemotions|^sentiment/(?!compound)").to_numpy()
+    probabilities = table.filter(regex=r"^goemotions|^expressed|^sentiment/(?!compound)").to_numpy()
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
     assert np.allclose(table[[f"sentiment/{name}" for name in CLASSES]].sum(axis=1), 1)
     several = table[[f"goemotions/{label}" for label in LABELS]].sum(axis=1)

@@ -21,10 +21,20 @@ from emolib import cli
 from emolib.base import paths
 from emolib.base.config import scorer_settings
 from emolib.base.errors import UserError
-from emolib.scoring import evaluation, goemotions, politeness, score_texts, sentiment, training
+from emolib.scoring import (
+    evaluation,
+    expressed,
+    goemotions,
+    politeness,
+    score_texts,
+    sentiment,
+    trained_files,
+    training,
+)
 from emolib.scoring.corpora import read_goemotions, read_tydip
 from emolib.scoring.encoder import load_encoder
 from emolib.scoring.goemotions import LABELS, WAYS, combined
+from tests.contrast_rows import contrast_rows, write_rows
 
 CPU = torch.device("cpu")
 SETTINGS = {
@@ -33,11 +43,15 @@ SETTINGS = {
     "lexical": {"min_df": 1, "c": 3.0},
     "encoder": {"hidden": 8, "dropout": 0.1, "rate": 0.01, "decay": 0.01, "batch": 32, "epochs": 3, "members": 2},
     "politeness": {"min_df": 1, "alpha": 1.0},
+    "expressed": {
+        **{"comments": 40, "rank": 2, "hidden": 4, "dropout": 0.1, "rate": 0.01, "decay": 0.01, "batch": 8},
+        "epochs": 2,
+    },
 }
 WRITTEN = {
     *("goemotions_lexical.safetensors", "goemotions_lexical.vocabulary.json", "goemotions_encoder.safetensors"),
     *("goemotions.json", "politeness.safetensors", "politeness.vocabulary.json", "sentiment.json"),
-    *("metrics.json", "calibration.json"),
+    *("metrics.json", "calibration.json", "expressed.safetensors", "expressed.json"),
 }
 FILLERS = ["the", "a", "on", "it", "was", "there", "today", "we", "saw", "one", "more", "of", "them"]
 POLITE, RUDE = ("please", "thanks", "kindly"), ("stupid", "stop", "nonsense")
@@ -79,7 +93,14 @@ def copied(data: Path, tmp_path: Path) -> Path:
 
 
 def forget_scorers() -> None:
-    for load in (scorer_settings, goemotions.load_models, politeness.load_model, sentiment._mapping):
+    loads = (
+        scorer_settings,
+        goemotions.load_models,
+        politeness.load_model,
+        sentiment._mapping,
+        expressed.load_expressed,
+    )
+    for load in loads:
         load.cache_clear()
 
 
@@ -103,6 +124,8 @@ def root_with(folder: Path, settings: dict[str, Any]) -> Path:
     shutil.copy(paths.params_folder("scorers") / "encoder.yaml", scorers)
     shutil.copytree(paths.params_folder("keywords"), folder / "params" / "keywords")
     (scorers / "training.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    (folder / "data").mkdir()
+    write_rows(folder / "data" / "expressed.jsonl", contrast_rows())
     return folder
 
 
@@ -244,6 +267,7 @@ def test_training_twice_gives_the_same_bytes_and_another_seed_others(tiny_root: 
         "goemotions_encoder.safetensors",
         "goemotions.json",
         "metrics.json",
+        "expressed.safetensors",
     }
 
 
@@ -321,12 +345,12 @@ def test_calibration_brings_probabilities_to_the_observed_share():
     rng = np.random.default_rng(0)
     z = rng.normal(size=(4000, 2)).astype(np.float32)
     truth = (rng.random((4000, 2)) < 1 / (1 + np.exp(-(0.3 * z - 1)))).astype(np.uint8)
-    fitted = training.calibrated([z], truth)
+    fitted = trained_files.calibrated([z], truth)
     assert np.allclose(fitted, [[0.3, -1]] * 2, atol=0.15)
-    probability = training.expit32(combined([z], fitted))
+    probability = trained_files.expit32(combined([z], fitted))
     for i in range(2):
         assert evaluation.calibration_error(truth[:, i], probability[:, i]) < 0.03
-        assert evaluation.calibration_error(truth[:, i], training.expit32(z[:, i])) > 0.1
+        assert evaluation.calibration_error(truth[:, i], trained_files.expit32(z[:, i])) > 0.1
 
 
 def test_sentiment_groups_leave_out_mixed_and_ambiguous_comments():
@@ -357,16 +381,16 @@ def test_a_failure_half_way_leaves_the_old_files_as_they_were(
     new = dict.fromkeys(sorted(WRITTEN), b"new")
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fails)
-        expect_one_line(lambda: training._write_all(output, new), "expected room for", "No space left")
+        expect_one_line(lambda: trained_files.write_files(output, new), "expected room for", "No space left")
     assert contents(output) == before and len(made) == moves
-    training._write_all(output, new)
+    trained_files.write_files(output, new)
     assert {name: contents(output)[name] for name in WRITTEN} == new
 
 
 def test_a_place_taken_by_a_folder_leaves_the_old_files_as_they_were(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"old")
     (tmp_path / "b").mkdir()
-    expect_one_line(lambda: training._write_all(tmp_path, {"a": b"new", "b": b"new"}), "Is a directory")
+    expect_one_line(lambda: trained_files.write_files(tmp_path, {"a": b"new", "b": b"new"}), "Is a directory")
     assert (tmp_path / "a").read_bytes() == b"old" and [p.name for p in sorted(tmp_path.iterdir())] == ["a", "b"]
 
 
@@ -473,6 +497,37 @@ def test_the_command_trains_into_the_folder_it_is_given(
     assert f"Spearman {metrics['politeness']['spearman']:.3f}" in out
 
 
+def test_the_command_trains_stances_alone(
+    tiny_root: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    output = tmp_path / "out"
+    code, out, err = emolib(
+        monkeypatch, capsys, "train-scorers", "--only", "expressed", "--goemotions", str(data), "-o", str(output)
+    )
+    assert code == 0, err
+    whole = contents(tiny_root / "params" / "scorers")
+    assert contents(output) == {name: whole[name] for name in ("expressed.json", "expressed.safetensors")}
+    figures = json.loads((output / "expressed.json").read_text(encoding="utf-8"))["test"]["anger"]
+    assert f"expressed/anger: balanced accuracy {figures['balanced_accuracy']:.3f}" in out
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--only", "expresed", "--goemotions", "g"], ["--only", "did you mean 'expressed'"]),
+        (["--only", "expressed"], ["--only expressed with --goemotions"]),
+        (["--only", "expressed", "--goemotions", "g", "--tydip", "t"], ["without --tydip"]),
+        (["--goemotions", "g"], ["--goemotions FOLDER and --tydip FILE"]),
+    ],
+)
+def test_what_train_scorers_lacks_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, given: list[str], words: list[str]
+):
+    code, out, err = emolib(monkeypatch, capsys, "train-scorers", *given)
+    assert code == 2 and out == "" and len(err.strip().splitlines()) == 1
+    assert all(word in err for word in words), err
+
+
 def test_check_scorers_refuses_an_unknown_backend(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     code, out, err = emolib(monkeypatch, capsys, "check-scorers", "--backend", "bundeld")
     assert code == 2 and out == "" and len(err.strip().splitlines()) == 1
@@ -483,7 +538,7 @@ def test_check_scorers_names_a_missing_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     root = root_with(tmp_path / "root", SETTINGS)
-    shutil.copytree(paths.data_file().parent, root / "data")
+    shutil.copytree(paths.data_file().parent, root / "data", dirs_exist_ok=True)
     with scorers_in(root):
         code, out, err = emolib(monkeypatch, capsys, "check-scorers")
     assert code == 2 and out == "" and len(err.strip().splitlines()) == 1
@@ -496,9 +551,10 @@ def test_check_scorers_prints_accuracy_per_kind_and_scorer(
     code, out, err = emolib(monkeypatch, capsys, "check-scorers")
     assert code == 0, err
     head, *rows = out.splitlines()
-    for scorer in ("keywords", "goemotions lexical", "goemotions encoder", "goemotions bundled", "sentiment"):
+    singles = ("goemotions lexical", "goemotions encoder", "goemotions bundled")
+    for scorer in ("always absent", "keywords", *singles, "expressed", "sentiment"):
         assert scorer in head
-    assert [row.split("  ")[0] for row in rows][-1] == "all but control" and len(rows) == 10
+    assert [row.split("  ")[0] for row in rows][-2:] == ["all but control", "the same, balanced"] and len(rows) == 11
 
 
 # the repository's weights
@@ -536,7 +592,8 @@ def test_the_weights_are_at_most_8_megabytes():
     folder = paths.params_folder("scorers")
     files = {path.name: path.stat().st_size for path in folder.iterdir() if path.suffix != ".yaml"}
     assert set(files) == WRITTEN
-    assert sum(files.values()) <= 8e6
+    stances = files.pop("expressed.safetensors")
+    assert stances <= 8e6 and sum(files.values()) <= 8e6
 
 
 def test_the_reported_figures_reach_their_floors(committed: dict[str, Any]):
@@ -556,5 +613,6 @@ def test_probabilities_are_calibrated_and_better_than_the_base_rate(committed: d
 
 
 def test_the_settings_that_are_reported_are_those_of_the_repository(committed: dict[str, Any]):
-    assert committed["settings"] == scorer_settings("training")
-    assert committed["settings"] != {**scorer_settings("training"), "seed": 1}
+    kept = {name: value for name, value in scorer_settings("training").items() if name != "expressed"}
+    assert committed["settings"] == kept
+    assert committed["settings"] != {**kept, "seed": 1}

@@ -18,9 +18,10 @@ FAMILIES = {
     "target_lexical": "n-gram",
     "target_encoder": "エンコーダ",
     "target": "結合（判定に使う値）",
+    "expressed": "書き手の表明（expressed、二次的な値）",
 }
 BACKEND_NAMES = {
-    "bundled": "同梱（感情価: VADER、丁寧さ: n-gram 回帰、GoEmotions: n-gram とエンコーダの結合、感情語: 語の一覧）",
+    "bundled": "同梱（感情価: VADER、丁寧さ: n-gram 回帰、GoEmotions: n-gram とエンコーダの結合、感情語: 語の一覧、書き手の表明: expressed）",
     "lexical": "同梱（感情価: VADER、丁寧さ: n-gram 回帰、GoEmotions: n-gram のみ、感情語: 語の一覧）",
     "encoder": "同梱（感情価: VADER、丁寧さ: n-gram 回帰、GoEmotions: エンコーダのみ、感情語: 語の一覧）",
     "huggingface": "Hugging Face（公開の分類器 3 種、感情語: 語の一覧）",
@@ -60,4 +61,6 @@ def metric_name(metric: str) -> Name:
         return Name(language.name(name) + "の語数")
     if family == "target":
         return Name(language.name(name) + "の確率")
+    if family == "expressed":
+        return Name(language.name(name) + "の表明")
     return Name({"valence": "感情価", "politeness/score": "丁寧さ"}.get(metric, metric))

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from emolib.report.ja.agreement import sentence_agreement, table_agreement
 from emolib.report.ja.frame import environment, scorers, summary
+from emolib.report.ja.phase1_expressed import (
+    sentence_expressed,
+    table_expressed,
+    table_kinds,
+    table_misleading,
+    table_readers,
+)
 from emolib.report.ja.phase1_leaks import conclusion, discussion, figure_leaks, table_leaks
 from emolib.report.ja.phase1_readings import (
     sentence_cues,
@@ -48,6 +55,7 @@ __all__ = [
     "sentence_agreement",
     "sentence_cues",
     "sentence_duplicates",
+    "sentence_expressed",
     "sentence_gates",
     "sentence_readings",
     "sentence_scorers",
@@ -57,16 +65,20 @@ __all__ = [
     "table_agreement",
     "table_beside",
     "table_counts",
+    "table_expressed",
     "table_gates",
     "table_keywords",
+    "table_kinds",
     "table_leaks",
     "table_lengths",
     "table_listed",
     "table_minimal_pairs",
+    "table_misleading",
     "table_openings",
     "table_placebo",
     "table_punctuation",
     "table_quality",
+    "table_readers",
     "table_readings",
     "table_scorers",
     "table_scores",

@@ -12,12 +12,12 @@ from emolib.steering import candidates, comparisons
 from emolib.steering.effects import control_effects
 from emolib.steering.findings import findings, overall
 from emolib.steering.operating_point import OperatingPoint
+from emolib.steering.summaries import NO_EMOTION
 from emolib.study.phase5_steering import other_style, results
 from emolib.study.phase5_steering.own_sweeps import operating_points, test_sweep, validation_sweep
 from emolib.study.run import Run, kept
 
 ROUNDING = 1e-12
-NO_EMOTION = ("valence", "politeness/score")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,161 @@
+"""`expressed/<emotion>`: whether a text's writer expresses gratitude, anger or an apology as a stance of his own.
+
+all-MiniLM-L6-v2, changed by thin matrices (`low_rank`) that were trained on GoEmotions' comments first and then on the
+contrast set `data/expressed.jsonl`, whose groups of texts differ by this one point: felt or said otherwise, quoted,
+denied, asked for, another person's.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from emolib.base.errors import UserError
+from emolib.base.files import read_json
+from emolib.base.labels import spelled
+from emolib.base.paths import display, params_folder
+from emolib.base.store import digest, sha256_of
+from emolib.models.products import use_fast_products
+from emolib.scoring.blocks import token_blocks
+from emolib.scoring.encoder import encoder_folder, load_encoder
+from emolib.scoring.low_rank import apply_changes, change_names
+from emolib.scoring.ngrams import RETRAIN, read_tensors
+from emolib.scoring.scorer import Scorer
+
+EMOTIONS = ("gratitude", "anger", "apology")
+COMPUTATION = 1  # raised when the same files would give other numbers
+READOUT_AXES = {
+    f"readout/{layer}.{part}": 2 if part == "weight" and layer != "norm" else 1
+    for layer in ("norm", "inner", "outer")
+    for part in ("weight", "bias")
+}
+PRESENT = 0.5  # from which probability on an emotion counts as expressed
+
+
+def pooled(states: Tensor, mask: Tensor) -> Tensor:
+    """`[row, 3 * width]`: the first token's state, mean and maximum over the tokens of states `[row, token, width]`."""
+    real = mask[..., None].to(states.dtype)
+    highest = states.masked_fill(mask[..., None] == 0, -torch.inf).amax(1)
+    return torch.cat([states[:, 0], (states * real).sum(1) / real.sum(1), highest], dim=1)
+
+
+class Readout(nn.Module):
+    """Logits from the last layer's states: first token, mean and maximum, standardised per text, one hidden layer."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(3 * width)
+        self.inner, self.outer = nn.Linear(3 * width, hidden), nn.Linear(hidden, len(EMOTIONS))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """`[row, emotion]` from states `[row, token, width]` and mask `[row, token]`."""
+        inner = nn.functional.gelu(self.inner(self.dropout(self.norm(pooled(states, mask)))))
+        logits: Tensor = self.outer(self.dropout(inner))
+        return logits
+
+
+@dataclass(frozen=True)
+class ExpressedModel:
+    """The changed encoder with its readout.
+
+    Attributes:
+        calibration: `[emotion, 2]`: a factor and a constant per logit.
+        version: of everything that a score depends on.
+    """
+
+    network: Any
+    readout: Readout
+    tokenizer: Any
+    max_tokens: int
+    device: torch.device
+    calibration: np.ndarray
+    version: str
+
+    @torch.inference_mode()
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        """`[text, emotion]` float32, before calibration; longer texts are cut at `max_tokens`."""
+        out = np.empty((len(texts), len(EMOTIONS)), np.float32)
+        for places, ids, mask in token_blocks(self.tokenizer, texts, most=self.max_tokens):
+            ids, mask = ids.to(self.device), mask.to(self.device)
+            states = self.network(input_ids=ids, attention_mask=mask).last_hidden_state
+            out[places] = self.readout(states, mask)[: len(places)].cpu().numpy()
+        return out
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        """`[text, emotion]`, calibrated."""
+        z = self.logits(texts) * self.calibration[:, 0] + self.calibration[:, 1]
+        return 1 / (1 + np.exp(-z.astype(np.float64)))
+
+
+def emotion_measured(label: str) -> str | None:
+    """Which of `EMOTIONS` a label is, however it is spelled; None where this scorer has no say.
+
+    >>> emotion_measured("Anger"), emotion_measured("joy")
+    ('anger', None)
+    """
+    return spelled(label, EMOTIONS)
+
+
+@lru_cache(maxsize=2)
+def load_expressed(device: torch.device) -> ExpressedModel:
+    """The trained model on a device, loaded once per process; `UserError` where a file is missing or another."""
+    folder = params_folder("scorers")
+    weights, settings_file = folder / "expressed.safetensors", folder / "expressed.json"
+    settings = read_json(settings_file, kind=dict, name=f"the trained scorer {display(settings_file)}", advice=RETRAIN)
+    calibration = np.array(settings.get("calibration"), float)
+    if settings.get("emotions") != list(EMOTIONS) or calibration.shape != (len(EMOTIONS), 2):
+        raise UserError(
+            f"expected calibration of {', '.join(EMOTIONS)} in {display(settings_file)}, got others; {RETRAIN}"
+        )
+    encoder = load_encoder(torch.device("cpu"))
+    network = copy.deepcopy(encoder.network)
+    stored = read_tensors(weights, dict.fromkeys(change_names(network), 2) | READOUT_AXES)
+    readout = read_readout(stored)
+    try:
+        apply_changes(network, stored)
+    except RuntimeError as error:
+        raise UserError(
+            f"expected thin matrices of the encoder's sizes in {display(weights)}, got others; {RETRAIN}"
+        ) from error
+    version = digest([COMPUTATION, encoder_folder()[1], sha256_of(weights), sha256_of(settings_file), device.type])
+    return ExpressedModel(
+        use_fast_products(network.to(device)),
+        use_fast_products(readout.to(device)),
+        encoder.tokenizer,
+        encoder.max_tokens,
+        device,
+        calibration,
+        version,
+    )
+
+
+def read_readout(stored: Mapping[str, np.ndarray]) -> Readout:
+    """The readout whose tensors are stored as `readout/<name>`."""
+    given = {name.removeprefix("readout/"): stored[name] for name in READOUT_AXES}
+    hidden, wide = given["inner.weight"].shape
+    readout = Readout(wide // 3, hidden, 0.0)
+    try:
+        readout.load_state_dict({name: torch.from_numpy(value.astype(np.float32)) for name, value in given.items()})
+    except RuntimeError as error:
+        raise UserError(f"expected a readout in params/scorers/expressed.safetensors, got others; {RETRAIN}") from error
+    return readout.eval().requires_grad_(False)
+
+
+def stances(device: torch.device) -> Scorer:
+    """`expressed/{gratitude,anger,apology}`: probabilities; `PRESENT` or more counts as expressed."""
+    model = load_expressed(device)
+
+    def score(texts: Sequence[str]) -> pd.DataFrame:
+        columns = [f"expressed/{emotion}" for emotion in EMOTIONS]
+        return pd.DataFrame(model.probabilities(texts).astype(np.float32), columns=columns)
+
+    return Scorer("expressed", model.version, score)
