@@ -508,7 +508,8 @@ def test_the_command_trains_stances_alone(
     whole = contents(tiny_root / "params" / "scorers")
     assert contents(output) == {name: whole[name] for name in ("expressed.json", "expressed.safetensors")}
     figures = json.loads((output / "expressed.json").read_text(encoding="utf-8"))["test"]["anger"]
-    assert f"expressed/anger: balanced accuracy {figures['balanced_accuracy']:.3f}" in out
+    own = figures["own_groups"]["balanced_accuracy"]
+    assert f"{own:.3f} on its own held-out groups, {figures['balanced_accuracy']:.3f} on all of them" in out
 
 
 @pytest.mark.parametrize(
