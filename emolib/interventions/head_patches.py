@@ -3,7 +3,7 @@
 Under grouped-query attention several query heads share the keys and values of one KV head. A patch changes one query
 head alone: `v_only` works out that head's own output again, z + Σ_j pattern[·, j] (source value_j − value_j), with the
 values that its KV head has in the source. The KV head itself, and with it every other query head that reads it, stays
-as it is. (Patching the values where the model keeps them would change all of them at once.)
+as it is. (Patching the values where the model keeps them would change all of them at once.) `edits.Edits` applies it.
 """
 
 from __future__ import annotations

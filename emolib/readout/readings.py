@@ -117,12 +117,14 @@ def confusions(readings: pd.DataFrame) -> pd.DataFrame:
 def cue_shares(readings: pd.DataFrame) -> pd.DataFrame:
     """Per label, the share of its implicit texts in which the reader named a cue: `n_read`, `with_cue`, `share`.
 
-    A phrase that the reader marked as weak, by a `~` before it, does not count.
+    A phrase that the reader marked as weak, by a `~` before it, counts in `share_with_weak` alone.
     """
     implicit = readings[of_style(readings, "implicit")]
     strong = (implicit["cue"] != "") & ~implicit["cue"].str.startswith("~")
     cues = strong.groupby(implicit["emotion"], sort=False)
-    return pd.DataFrame({"n_read": cues.size(), "with_cue": cues.sum().astype(int), "share": cues.mean()})
+    found = {"n_read": cues.size(), "with_cue": cues.sum().astype(int), "share": cues.mean()}
+    named = (implicit["cue"] != "").groupby(implicit["emotion"], sort=False)
+    return pd.DataFrame({**found, "share_with_weak": named.mean()})
 
 
 def shared_sequences(data: pd.DataFrame, *, length: int = 3, style: str = "implicit") -> pd.DataFrame:

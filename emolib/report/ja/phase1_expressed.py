@@ -121,20 +121,21 @@ def sentence_expressed(
 
 def _held_out(quality: pd.DataFrame) -> str:
     low = quality[quality["balanced"] < HELD_OUT_BAR]
-    told = "、".join(f"{emotion_name(r.emotion)} {number(r.balanced)}" for r in quality.itertuples())
+    told = "、".join(f"{emotion_name(r.emotion)} {number(r.balanced, 3)}" for r in quality.itertuples())
     verdict = f"{emotion_names(low['emotion'])}は届かない" if len(low) else "いずれも届く"
-    return f"学習に使っていない組での均衡正答率は {told} で、基準 {HELD_OUT_BAR} に{verdict}。"
+    return f"学習に使っていない組での均衡正答率は {told} で、基準 {number(HELD_OUT_BAR, 3)} に{verdict}。"
 
 
 def _misleading(checked: pd.DataFrame) -> str:
     plain, balanced = (float(checked.loc[row, "expressed"]) for row in (HARD, BALANCED))
     absent = float(checked.loc[HARD, ABSENT])
     others = checked.loc[BALANCED, [name for name in checked if str(name).startswith("goemotions")]]
-    reached = "届く" if min(plain, balanced) >= HARD_BAR else "届かない"
+    reached = "届く" if balanced >= HARD_BAR else "届かない"
+    above = "上回る" if plain > absent + 0.005 else "上回らない"
     return (
-        f"語の一覧が誤る文での expressed の正答率は {number(plain)}、均衡正答率は {number(balanced)} で、"
-        f"基準 {number(HARD_BAR)} に{reached}（常に「なし」と答えれば {number(absent)} と {number(0.5)}）。GoEmotions の分類器の均衡正答率は最も高いもので "
-        f"{number(float(others.max()))} である。"
+        f"語の一覧が誤る文での expressed の正答率は {number(plain)} で、常に「なし」と答える場合（{number(absent)}）を{above}。"
+        f"均衡正答率は {number(balanced)}（常に「なし」なら {number(0.5)}）で、基準 {number(HARD_BAR)} に{reached}。"
+        f"GoEmotions の分類器の均衡正答率は最も高いもので {number(float(others.max()))} である。"
     )
 
 
@@ -146,11 +147,17 @@ def _readers(table: pd.DataFrame) -> list[str]:
         if n < FEWEST:
             lines.append(f"{name}: 読み手の多数が「あり」とした生成文は {n} 件しかなく、κ からは何も言えない。")
             continue
-        between, own = row.loc["readers", "kappa"], row.loc["expressed", "kappa"]
-        words = f"読み手どうしの κ は {number(between)}、expressed と読み手の多数との κ は {number(own)}"
-        best = row.drop(index=["readers", "expressed"])["kappa"]
-        words += f"（ほかの採点器は最も高い{SCORERS[str(best.idxmax())]}で {number(float(best.max()))}）"
-        reached = [text for text, kappa in (("読み手どうし", between), ("expressed", own)) if kappa >= KAPPA_BAR]
-        told = f"{'と'.join(reached)}が基準 {KAPPA_BAR} に届く" if reached else f"いずれも基準 {KAPPA_BAR} に届かない"
-        lines.append(f"{name}: {words}。{told}。")
+        own, best = row.loc["expressed"], row.drop(index=["readers", "expressed"])["kappa"]
+        words = f"読み手どうしの κ は {number(row.loc['readers', 'kappa'])}、expressed と読み手の多数との κ は "
+        words += with_interval(own["kappa"], own["low"], own["high"])
+        told = [_against_bar("読み手どうし", row.loc["readers"]), _against_bar(" expressed ", own)]
+        nearest = f"ほかの採点器で最も読み手に近いのは{SCORERS[str(best.idxmax())]}（{number(float(best.max()))}）"
+        nearest += "で、expressed より読み手に近い。" if best.max() > own["kappa"] else "である。"
+        lines.append(f"{name}: {words}。{told[0]}が、{told[1]}。{nearest}")
     return lines
+
+
+def _against_bar(name: str, row: pd.Series) -> str:
+    if row["kappa"] < KAPPA_BAR:
+        return f"{name}は基準 {KAPPA_BAR} に届かない"
+    return f"{name}は基準 {KAPPA_BAR} に届く" + ("（区間は基準を含む）" if row["low"] < KAPPA_BAR else "")

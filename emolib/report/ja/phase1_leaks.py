@@ -10,6 +10,7 @@ from emolib.plots.figures import Axes
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import emotion_name, style_name
 from emolib.report.ja.phase1_scorers import unseen_places
+from emolib.report.ja.phase1_search import sentence_gates
 from emolib.report.markup import number, show, tidy
 from emolib.study.phase1_dataset import (
     LEAK_LIMIT,
@@ -55,7 +56,7 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def conclusion(leaks: pd.DataFrame, seen: pd.DataFrame) -> Markdown:
+def conclusion(leaks: pd.DataFrame, seen: pd.DataFrame, gates: pd.DataFrame | None = None) -> Markdown:
     """結論: whether the surface tells labels apart, which words do, and what the scorers do not see."""
     worst = surface_leak(leaks)
     found = (
@@ -63,13 +64,15 @@ def conclusion(leaks: pd.DataFrame, seen: pd.DataFrame) -> Markdown:
         + (
             f"基準 {LEAK_LIMIT} を超える。以降のフェーズでは、これらを回帰で除いたベクトルも報告する。"
             if worst.exceeds
-            else f"基準 {LEAK_LIMIT} 以下であり、判定基準を満たす。"
+            else f"回帰による補正を要する {LEAK_LIMIT} 以下である。"
         )
     )
+    if gates is not None:
+        found += f"{sentence_gates(gates).data}"
     words = wording_leaks(leaks).set_index("features").loc["function_words"]
     between = f"{number(words['low'])}–{number(words['high'])}（全体）"
     rests_on = (
-        f"ただし機能語だけでも、感情と中立を AUC {between}で見分けられる（感情の言い回しがこれらの語を含むため）。"
+        f"ただし機能語だけでも、感情と中立を AUC {between}で見分けられる（感情の言い回しに伴う語もあるが、そうでない差とは分けられていない）。"
         if words["exceeds"]
         else f"機能語だけで感情と中立を見分ける AUC は {between}である。"
     )
@@ -80,7 +83,7 @@ def conclusion(leaks: pd.DataFrame, seen: pd.DataFrame) -> Markdown:
     elif unseen := unseen_places(seen):
         missing = f"採点器は{unseen}を中立と見分けず、そこでは感情を測れない。"
     else:
-        missing = "採点器が中立と見分けられない感情と表現の組はない。"
+        missing = "判定に使う採点器の値が中立と見分けられない感情と表現の組はない。"
     return three_lines(found=found, rests_on=rests_on, not_measured=f"{missing}人の読み手による確認はない。")
 
 
@@ -104,7 +107,7 @@ def discussion(leaks: pd.DataFrame, lengths: pd.DataFrame) -> Markdown:
     if means:
         lines.append(f"- 中立に対する AUC の平均は、{'、'.join(means)} である。")
     lines.append(
-        "- bag of words の AUC が 0.5 を超えるのは当然であり（感情は言葉で表される）、問題にすべきは (a) である。"
+        "- bag of words の AUC は感情の言葉だけでも 0.5 を超える。判定は (a) で行うが、(b)・(c) と手がかりの探索で見つかった差は補正していない。"
         "暗示表現の文で感情語の一覧の AUC が 0.5 に近いほど、以降の結果が語の一覧だけで説明できる余地は小さい。"
     )
     return Markdown("\n".join(lines))

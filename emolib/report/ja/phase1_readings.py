@@ -51,7 +51,7 @@ def sentence_readings(found: Readings | None, *, kind: str = "dataset") -> Markd
         return Markdown("")
     bar = AGREEMENT_BARS[kind]
     text = (
-        f"{found.n_texts} テキストのうち、今の文のまま読まれた {found.n_read} テキストについて、"
+        f"{found.n_texts} テキストのうち、現在の文面で読まれた {found.n_read} テキストについて、"
         f"{found.n_choices} 個のラベルから選んだ読み手の答えは {number(100 * found.share, 1)} % で意図したラベルと一致し、"
         f"基準 {number(100 * bar, 0)} % に{'達する' if found.passes else '達しない'}。"
         "読み手は書き手と同じ種類の言語モデルであり、人が読んでも同じになるとは限らない。"
@@ -70,7 +70,11 @@ def sentence_cues(found: Readings | None) -> Markdown:
     listed = "、".join(f"{emotion_name(name)} {number(100 * r['share'], 0)} %" for name, r in found.cues.iterrows())
     over = [str(emotion_name(name)) for name, r in found.cues.iterrows() if r["share"] > CUE_BAR]
     text = f"読み手が、それだけで感情と分かる句を挙げた暗示表現の文の割合は、{listed} である。"
-    bar = f"目標は {number(100 * CUE_BAR, 0)} % 以下であり、"
+    weak = "、".join(
+        f"{emotion_name(name)} {number(100 * r['share_with_weak'], 0)} %" for name, r in found.cues.iterrows()
+    )
+    text += f"読み手が弱いと記した句も数えると、{weak} である。"
+    bar = f"目標は弱い句を除いて {number(100 * CUE_BAR, 0)} % 以下であり、"
     if over:
         return Markdown(f"{text}{bar}{named(over)}では達していない。これらの文への効果は、句への効果でありうる。")
     return Markdown(f"{text}{bar}どの感情でも達している。")

@@ -89,7 +89,7 @@ def sentence_scorers(table: pd.DataFrame, means: pd.DataFrame) -> Markdown:
     lines = [f"- 判定に使う値で中立と見分ける AUC は、{'。'.join(parts)} である。"]
     if unseen := unseen_places(table):
         lines.append(f"- {unseen}では帰無の 97.5 % 点を上回らず、中立と見分けない。")
-    lines += _mean_lines(means)
+    lines += [*_mean_lines(means), *_stance_lines(table, means)]
     lines.append("- Phase 5 の指標は主に明示的な言い回しを測る。得点が動かないことは、感情が動かないことを意味しない。")
     return Markdown("\n".join(lines))
 
@@ -98,6 +98,23 @@ def unseen_places(table: pd.DataFrame) -> str:
     """Emotions and styles that the deciding measure does not tell from neutral; empty where there are none."""
     unseen = deciding(table)
     return "・".join(_place(row.emotion, row.style) for row in unseen[~unseen["seen"].astype(bool)].itertuples())
+
+
+def _stance_lines(table: pd.DataFrame, means: pd.DataFrame) -> list[str]:
+    """Where `expressed` does not tell an emotion from neutral, and its mean on the neutral texts."""
+    own = table[table["family"] == "expressed"]
+    neutral = means[~means["emotion"].isin(set(table["emotion"]))]
+    columns = [name for name in means if str(name).startswith("expressed/")]
+    if own.empty or neutral.empty or not columns:
+        return []
+    unseen = "・".join(_place(row.emotion, row.style) for row in own[~own["seen"].astype(bool)].itertuples())
+    told = f"二次的な値 expressed は{unseen}を中立と見分けない。" if unseen else ""
+    ranges = "、".join(
+        f"{metric_name(name)} {number(neutral[name].min())}–{number(neutral[name].max())}" for name in columns
+    )
+    return [
+        f"- {told}中立の文での平均は {ranges} である。「あり」とする境の 0.5 に近い感情では、値の大きさからその感情があるとは言えない。"
+    ]
 
 
 def _mean_lines(means: pd.DataFrame) -> list[str]:

@@ -39,6 +39,7 @@ def sentence_gates(table: pd.DataFrame) -> Markdown:
     if found.surface_passes is None:
         return Markdown("シナリオが少なく、表現ごとの AUC は求められない（測定できない）。")
     low, high = CALENDAR_GATE
+    parts = table[(table["texts"] != "every") & (table["features"] == "surface") & (table["auc"] > GATE)]
     surface = f"(a) の AUC は、感情と表現のどの組でも基準 {GATE} 以下である（最大 {number(found.surface)}）。"
     if not found.surface_passes:
         surface = f"(a) の AUC は最大 {number(found.surface)} で、基準 {GATE} を超える組がある。"
@@ -46,7 +47,12 @@ def sentence_gates(table: pd.DataFrame) -> Markdown:
         f"数・日付・曜日・時刻の語の数だけによる AUC は、0.5 から最も離れた組で {number(found.calendar)} であり、"
         f"基準の範囲 {low:.2f}–{high:.2f} に{'収まる' if found.calendar_passes else '収まらない'}。"
     )
-    return Markdown(surface + calendar)
+    listed = "、".join(
+        f"{emotion_name(r.emotion)}（{style_name(r.style)}、{TEXTS[r.texts]}）{number(r.auc)}"
+        for r in parts.itertuples()
+    )
+    beside = f"判定は「すべて」の行の点の値による。分けた行では {listed} が {GATE} を超える。" if listed else ""
+    return Markdown(surface + beside + calendar)
 
 
 def table_search(table: pd.DataFrame) -> pd.DataFrame | Markdown:
@@ -71,7 +77,7 @@ def sentence_search(table: pd.DataFrame) -> Markdown:
         return Markdown("学習用か、それ以外のシナリオがなく、探索はできない（測定できない）。")
     tested = table.groupby("emotion", sort=False).size()
     confirmed, other = int(table["confirmed"].sum()), unexplained(table)
-    text = f"感情ごとに最大 {tested.max()} 個、合わせて {len(table)} 個を調べ、{confirmed} 個が学習に使わないシナリオでも確かめられた。"
+    text = f"感情ごとに最大 {tested.max()} 個、合わせて {len(table)} 個を調べ、{confirmed} 組（感情と手がかり）が選ぶのに使わないシナリオでも確かめられた。"
     if other.empty:
         return Markdown(text + "そのうち、感情語を含まないものはない。")
     lines = [
@@ -81,7 +87,8 @@ def sentence_search(table: pd.DataFrame) -> Markdown:
     ]
     worst = float((other["auc"] - 0.5).abs().max())
     text += (
-        f"そのうち {len(other)} 個は感情語を含まない。単独での AUC は 0.5 から最大 {number(worst)} しか離れないが、"
-        "以降の結果がこれらの語の差を含みうることに注意する。\n\n"
+        f"そのうち {len(other)} 組（異なる手がかりは {other['feature'].nunique()} 個）は感情語を含まない。単独での AUC の 0.5 からの差は最大 "
+        f"{number(worst)} だが、合わせた効果は測っていない。以降の結果はこれらの語の差を含みうる。AUC が 0.5 より小さいものは中立の文に多い。"
+        "確かめられなかった手がかりがないとは言えない。\n\n"
     )
     return Markdown(text + "\n".join(lines))

@@ -22,6 +22,7 @@ from emolib.study.phase3_vectors.answers import (
     stability_codes,
     subspace_codes,
 )
+from emolib.study.phase3_vectors.geometry_answers import RELIABLE, UNMEASURABLE, ValenceFinding
 
 MOST_NAMED = 6
 STABLE = {"above": "偶然の水準を上回る", "not_above": "偶然の水準と区別できない"}
@@ -34,6 +35,7 @@ def conclusion(
     information: pd.DataFrame,
     k_table: pd.DataFrame,
     projections: pd.DataFrame,
+    labels: ValenceFinding | None = None,
 ) -> Markdown:
     """結論: which vectors are stable and tell unseen texts apart, whether by more than words, and what is not known."""
     raw = separation_codes(separation[(separation["variant"] == "raw") & (separation["position"] == "mean")])
@@ -51,7 +53,7 @@ def conclusion(
     if mixed := emotion_names(_mixed(projections)):
         rests_on += f"{mixed}{UNSPECIFIC}"
     return three_lines(
-        found=found, rests_on=rests_on, not_measured=_not_measured(raw, information, k_table, projections)
+        found=found, rests_on=rests_on, not_measured=_not_measured(raw, information, k_table, projections, labels)
     )
 
 
@@ -80,7 +82,11 @@ def _not_above_shuffles(information: pd.DataFrame) -> str:
 
 
 def _not_measured(
-    raw: pd.DataFrame, information: pd.DataFrame, k_table: pd.DataFrame, projections: pd.DataFrame
+    raw: pd.DataFrame,
+    information: pd.DataFrame,
+    k_table: pd.DataFrame,
+    projections: pd.DataFrame,
+    labels: ValenceFinding | None,
 ) -> str:
     parts = []
     words = information_codes(information)
@@ -93,6 +99,8 @@ def _not_measured(
     unscored = [row["emotion"] for row in projection_codes(projections).to_dict("records") if row["code"] == "unknown"]
     if unscored:
         parts.append(f"{emotion_names(unscored)}の射影と得点の相関")
+    if labels is not None and labels.code == UNMEASURABLE:
+        parts.append(f"ラベルの配置（第1主成分の信頼性 {number(labels.row['reliability'])}、基準 {number(RELIABLE)}）")
     listed = f"{'、'.join(parts)}。" if parts else "判定に必要な数値はそろっている。"
     return f"{listed}モデルがこの方向を使うかどうかは、このフェーズでは測れない（Phase 5）。"
 

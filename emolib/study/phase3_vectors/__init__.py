@@ -33,6 +33,7 @@ from emolib.study.phase3_vectors.geometry import (
     likeness,
     valence_table,
 )
+from emolib.study.phase3_vectors.geometry_answers import valence_finding
 from emolib.study.phase3_vectors.pair_separation import (
     minimal_pair_separation,
 )
@@ -81,5 +82,6 @@ __all__ = [
     "topic_overlap",
     "training",
     "trigger_projections",
+    "valence_finding",
     "valence_table",
 ]

@@ -34,7 +34,9 @@ def seen(*known: bool, family: str = "target") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SEEN)
 
 
-@pytest.mark.parametrize(("auc", "expected"), [(0.6, "以下であり、判定基準を満たす"), (0.7, "を超える。以降")])
+@pytest.mark.parametrize(
+    ("auc", "expected"), [(0.6, "回帰による補正を要する 0.65 以下である"), (0.7, "を超える。以降")]
+)
 def test_the_conclusion_is_about_the_surface(auc, expected):
     told = said(phase1.conclusion(leaks(auc), seen(True)))
     assert f"最大 {auc:.2f}（怒り 対 中立、全体）" in told and expected in told

@@ -31,7 +31,10 @@ def readings(share: float, cue: float = 0.1) -> study.Readings:
         index=pd.Index(["anger"], name="emotion"),
     )
     wrong = pd.DataFrame([{"emotion": "anger", "label": "neutral", "n": 2}])
-    cues = pd.DataFrame({"n_read": [5], "with_cue": [1], "share": [cue]}, index=pd.Index(["anger"], name="emotion"))
+    cues = pd.DataFrame(
+        {"n_read": [5], "with_cue": [1], "share": [cue], "share_with_weak": [cue]},
+        index=pd.Index(["anger"], name="emotion"),
+    )
     return study.Readings(agreement, wrong, cues, 10, 8, share, 4, share >= 0.9)
 
 
