@@ -17,7 +17,7 @@ from emolib.selftest.planted import Planted, plant, planted_scenarios
 from emolib.statistics.auc import auc_interval
 from emolib.statistics.intervals import bootstrap_mean
 from emolib.study import phase1_texts, phase3_vectors, phase5_steering
-from emolib.study.phase3_vectors import fitting
+from emolib.study.phase3_vectors import fitting, pair_separation
 from emolib.study.phase3_vectors.separation import chosen_separation
 from emolib.study.run import Run
 
@@ -43,7 +43,15 @@ def run(planted: Planted, saved: Path, tmp_path_factory: pytest.TempPathFactory)
         yield vectors_run(planted.lm, saved)
 
 
-def test_the_projections_are_tested_on_either_kind_at_the_chosen_layer(run):
+def test_so_few_scenarios_of_a_kind_have_an_auc_without_an_interval(run):
+    found = phase3_vectors.minimal_pair_separation(run, chosen_separation(run)).table
+    assert found[["minimal", "other", "difference"]].notna().all(axis=None)
+    ends = [f"{name}_{end}" for name in ("minimal", "other", "difference") for end in ("low", "high")]
+    assert (found["n_other"] < pair_separation.FEWEST).all() and found[ends].isna().all(axis=None)
+
+
+def test_the_projections_are_tested_on_either_kind_at_the_chosen_layer(run, monkeypatch):
+    monkeypatch.setattr(pair_separation, "FEWEST", 4)
     separation = chosen_separation(run)
     found = phase3_vectors.minimal_pair_separation(run, separation)
     assert found.kinds.code == "both" and found.table["emotion"].tolist() == list(run.emotions)

@@ -97,10 +97,12 @@ def _about(row: dict, doses: pd.DataFrame) -> str:
         return f"最大 {number(row['farthest_effect'], 3, signed=True)}、破綻もそのまま数えると最大 {kept}"
     if row["course"] == "not_monotone":
         return f"0 から最も離れるのは α = {row['farthest_alpha']:g} の {farthest}"
-    own = doses[(doses["metric"] == metric) & (doses["alpha"] > 0)].sort_values("alpha")
+    own = doses[(doses["metric"] == metric) & (doses["alpha"] >= 0)].sort_values("alpha")  # unpatched texts break, too
     lost = mostly_broken(own)
     broken = "・".join(f"{one.alpha:g}（{share(one.broken)}）" for one in own[lost].itertuples())
-    whole = "、".join(f"α = {one.alpha:g} の {sized(metric, one.effect)}" for one in own[~lost].itertuples())
+    whole = "、".join(
+        f"α = {one.alpha:g} の {sized(metric, one.effect)}" for one in own[~lost & (own["alpha"] > 0)].itertuples()
+    )
     return f"破綻したのは α = {broken}、それ以外の強さでは {whole or 'なし'}"
 
 

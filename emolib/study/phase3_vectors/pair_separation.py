@@ -14,6 +14,7 @@ from emolib.statistics.auc import auc_gap, auc_interval
 from emolib.study.phase3_vectors import fitting
 from emolib.study.run import Run
 
+FEWEST = 6  # scenarios of a kind, below which resampling them says too little
 COLUMNS = (
     *("emotion", "layer", "n_minimal", "minimal", "minimal_low", "minimal_high"),
     *("n_other", "other", "other_low", "other_high", "difference", "difference_low", "difference_high"),
@@ -42,7 +43,7 @@ def minimal_pair_separation(run: Run, separation: pd.DataFrame) -> PairSeparatio
     Returns:
         Per emotion: layer; for both kinds of scenarios their number and the AUC with its 95 % interval (scenarios
         resampled); the AUC on minimal pairs minus that on the others with its interval (`auc_gap`). NaN where a kind
-        has fewer than 2 scenarios or one label alone.
+        has fewer than 2 scenarios or one label alone; intervals NaN where one has fewer than `FEWEST` scenarios.
     """
     test = fitting.split_of(run, "mean", "test")
     kinds = pair_kinds(run.data, test.texts["scenario"])
@@ -71,9 +72,13 @@ def _apart(
             ends = auc_interval(along[kept], truth[kept], scenarios[kept], **resampling)
         except UserError:  # one scenario, or one label alone
             ends = (float("nan"),) * 3
+        if row[f"n_{name}"] < FEWEST:
+            ends = (ends[0], float("nan"), float("nan"))
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
     try:
         gap = auc_gap(along, truth, scenarios, minimal, **resampling)
     except UserError:
         gap = (float("nan"),) * 3
+    if min(row["n_minimal"], row["n_other"]) < FEWEST:
+        gap = (gap[0], float("nan"), float("nan"))
     return row | dict(zip(("difference", "difference_low", "difference_high"), gap, strict=True))
