@@ -49,7 +49,7 @@ def test_the_gates_table_has_a_row_per_style_kind_of_scenario_and_label() -> Non
 
 def test_the_search_names_what_is_no_emotion_word() -> None:
     text = say.sentence_search(found(("monday", False, True), ("furious", True, True), ("fog", False, False))).data
-    assert "合わせて 3 個を調べ、2 個" in text and "monday" in text and "furious" not in text and "fog" not in text
+    assert "合わせて 3 個を調べ、2 組" in text and "monday" in text and "furious" not in text and "fog" not in text
     assert "そのうち、感情語を含まないものはない" in say.sentence_search(found(("furious", True, True))).data
     assert "測定できない" in say.sentence_search(found()).data
     shown = say.table_search(found(("monday", False, True), ("fog", False, False)))
