@@ -21,7 +21,7 @@ from torch import nn
 
 from emolib.base.tensor_files import tensor_bytes
 from emolib.scoring.encoder import encoder_folder, load_encoder
-from emolib.scoring.expressed import EMOTIONS, PRESENT, READOUT_AXES, ExpressedModel, Readout, pooled, read_readout
+from emolib.scoring.expressed import EMOTIONS, PRESENT, ExpressedModel, Readout, pooled, read_readout
 from emolib.scoring.goemotions import LABELS
 from emolib.scoring.low_rank import adapt, apply_changes, changes
 from emolib.scoring.trained_files import calibrated, json_bytes
@@ -216,5 +216,4 @@ def _padded(ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def expressed_files(stored: dict[str, np.ndarray], found: dict[str, Any]) -> dict[str, bytes]:
     """The two files of the trained scorer."""
-    assert set(READOUT_AXES) <= set(stored)
     return {"expressed.safetensors": tensor_bytes(stored), "expressed.json": json_bytes(found)}
