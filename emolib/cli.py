@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from emolib.base import arguments
 from emolib.base.characters import say
 from emolib.base.command_lines import StrictCommand, decimal
 from emolib.base.errors import LONGEST_MESSAGE, UserError, one_line, shown
@@ -170,6 +169,7 @@ def train_scorers(
     output: Annotated[str | None, typer.Option("--output", "-o", help="Folder; params/scorers if not given.")] = None,
 ) -> None:
     """Train the bundled scorers anew (minutes) and print how good they are."""
+    from emolib.base import arguments
     from emolib.base.files import folder_to_fill
     from emolib.base.paths import params_folder
     from emolib.scoring import training

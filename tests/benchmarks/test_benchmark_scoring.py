@@ -21,7 +21,7 @@ from emolib.scoring.encoder import load_encoder
 SCRIPT = repository_root() / "benchmarks" / "scoring.py"
 CPU = torch.device("cpu")
 OURS = ("keywords", "sentiment (VADER)", "politeness (n-grams)", "GoEmotions, lexical", "encoder (features and head)")
-OURS += ("bundled, all", "bundled, from the cache", "classifier (huggingface backend)")
+OURS += ("expressed (changed encoder)", "bundled, all", "bundled, from the cache", "classifier (huggingface backend)")
 TODAY = ("AutoModel, one at a time", "AutoModel, batches of 32", "scikit-learn, one at a time")
 TODAY += ("scikit-learn, all at once", "pipeline, batch_size=1", "pipeline, batch_size=32")
 
@@ -77,7 +77,11 @@ def test_the_result_says_what_it_was_measured_on(outcome: tuple[dict[str, Any], 
     limit = result["limit_of_the_encoder"]
     assert limit["flops_per_text"] > 2 * limit["mean_tokens"] * 6 * 12 * 384**2  # six layers' products, and attention
     assert limit["texts_per_s_best"] == pytest.approx(limit["flops_per_s"]["best"] / limit["flops_per_text"])
-    assert set(result["targets"]) == {"GoEmotions, lexical", "encoder (features and head)"}
+    assert set(result["targets"]) == {
+        "GoEmotions, lexical",
+        "encoder (features and head)",
+        "expressed (changed encoder)",
+    }
     for line in (*OURS, *TODAY, "limit of the encoder", "6 texts of", "weights are random"):
         assert line in printed
 
@@ -136,8 +140,9 @@ def test_only_the_way_whose_scores_are_off_is_reported(benchmark: ModuleType) ->
 
 
 def test_a_target_is_met_from_its_figure_on(benchmark: ModuleType) -> None:
-    reached = benchmark.targets({"GoEmotions, lexical": 5000.0, "encoder (features and head)": 249.9})
-    assert [target["met"] for target in reached.values()] == [True, False]
+    speeds = {"encoder (features and head)": 249.9, "expressed (changed encoder)": 300.1}
+    reached = benchmark.targets({"GoEmotions, lexical": 5000.0, **speeds})
+    assert [target["met"] for target in reached.values()] == [True, False, True]
 
 
 def test_texts_are_distinct_seeded_and_of_the_stated_lengths(benchmark: ModuleType) -> None:

@@ -185,6 +185,13 @@ def test_an_interrupt_while_libraries_are_loaded_is_one_line(study: Study, libra
     one_good_line(err, ["emolib: stopped", "emolib run"])
 
 
+def test_what_takes_long_to_load_is_loaded_where_an_interrupt_is_answered() -> None:
+    heavy = ("numpy", "pandas", "scipy", "torch", "transformers")
+    code = f"import sys, emolib.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"  # `main` is not entered yet
+
+
 def _loaded(pid: int, library: str) -> bool:
     try:
         return library in Path(f"/proc/{pid}/maps").read_text()
