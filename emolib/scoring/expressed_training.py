@@ -1,7 +1,9 @@
 """Trains `expressed`: thin changes of the sentence encoder and a readout.
 
 The changes are learnt on GoEmotions' comments first (all 28 labels, one pass; that readout is thrown away), since the
-contrast set alone is too small to learn how emotion shows without its words, then on its own training groups.
+contrast set alone is too small to learn how emotion shows without its words, then on its own training groups, several
+times from there on: the scorer is the mean of these trainings' weights (Wortsman et al. 2022), since single ones differ
+by chance.
 Calibration is fitted on the validation groups, figures are those of the test groups; weights are rounded to half
 precision before either.
 """
@@ -23,7 +25,7 @@ from emolib.base.tensor_files import tensor_bytes
 from emolib.scoring.encoder import encoder_folder, load_encoder
 from emolib.scoring.expressed import EMOTIONS, PRESENT, ExpressedModel, Readout, pooled, read_readout
 from emolib.scoring.goemotions import LABELS
-from emolib.scoring.low_rank import adapt, apply_changes, changes
+from emolib.scoring.low_rank import adapt, apply_changes, averaged, changes
 from emolib.scoring.trained_files import calibrated, json_bytes
 
 CHUNK = 16  # batches whose texts are sorted by length together, so that little is padded
@@ -48,7 +50,8 @@ def train_expressed(
     Args:
         texts: as `load_expressed_texts` gives them.
         comments: GoEmotions' training comments and their labels `[comment, label]`, as `read_goemotions` gives them.
-        settings: comments (how many of them), rank, dropout, hidden, rate, decay, batch, epochs.
+        settings: comments (how many of them), members (trainings that are averaged), rank, dropout, hidden, rate,
+            decay, batch, epochs.
         seed: of initial values, order and dropout.
         say: called with a line per epoch.
 
@@ -132,24 +135,33 @@ Texts = tuple[Sequence[str], np.ndarray]  # and what is true of them `[text, lab
 def _fit(
     comments: Texts, texts: Texts, settings: dict[str, float], *, seed: int, say: Callable[[str], None]
 ) -> dict[str, np.ndarray]:
-    """The thin matrices and the readout after the last epoch, float16."""
+    """The thin matrices and the readout after the last epoch, float16: the mean of `members` trainings on the texts,
+    which begin alike, after one on the comments, and differ in order and dropout alone.
+    """
     from transformers import AutoModel
 
     from emolib.models.silence import quiet
 
-    order = np.random.default_rng(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         with quiet():
-            body = AutoModel.from_pretrained(encoder_folder()[0], dtype=torch.float32, trust_remote_code=False)
-        adapt(body, rank=int(settings["rank"]), dropout=settings["dropout"] / 2)
-        width = 3 * body.config.hidden_size
-        first = CommentReadout(width, comments[1].shape[1], settings["dropout"])
-        _run_epochs(body.train(), first.train(), comments, settings | {"epochs": 1, "batch": COMMENT_BATCH}, order, say)
-        readout = Readout(body.config.hidden_size, int(settings["hidden"]), settings["dropout"])
-        _run_epochs(body, readout.train(), texts, settings, order, say)
-    kept = changes(body) | {f"readout/{k}": v.numpy() for k, v in readout.state_dict().items()}
-    return {name: value.astype(np.float16) for name, value in kept.items()}
+            start = AutoModel.from_pretrained(encoder_folder()[0], dtype=torch.float32, trust_remote_code=False)
+        adapt(start, rank=int(settings["rank"]), dropout=settings["dropout"] / 2)
+        width = start.config.hidden_size
+        first = CommentReadout(3 * width, comments[1].shape[1], settings["dropout"])
+        once = settings | {"epochs": 1, "batch": COMMENT_BATCH}
+        _run_epochs(start.train(), first.train(), comments, once, np.random.default_rng(seed), say)
+        torch.manual_seed(seed)
+        unread = Readout(width, int(settings["hidden"]), settings["dropout"])
+        found = []
+        for member in range(int(settings["members"])):
+            say(f"  training {member + 1} of {int(settings['members'])}")
+            torch.manual_seed(seed + 1 + member)
+            body, readout = copy.deepcopy(start), copy.deepcopy(unread)
+            order = np.random.default_rng(seed + member)
+            _run_epochs(body.train(), readout.train(), texts, settings, order, say)
+            found.append(changes(body) | {f"readout/{k}": v.numpy() for k, v in readout.state_dict().items()})
+    return {name: value.astype(np.float16) for name, value in averaged(found).items()}
 
 
 class CommentReadout(nn.Module):

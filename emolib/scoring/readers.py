@@ -18,8 +18,8 @@ from emolib.base import arguments, paths
 from emolib.base.errors import shown
 from emolib.data.problems import Problems
 from emolib.data.row_files import existing_file, read_lines
-from emolib.scoring import goemotions
-from emolib.scoring.expressed import EMOTIONS, PRESENT
+from emolib.scoring.decisions import decisions
+from emolib.scoring.expressed import EMOTIONS
 
 READERS = ("A", "B", "C")
 KINDS = ("unpatched", "after_emotion", "steered", "isotropic", "prompted")
@@ -86,22 +86,6 @@ def majority(readings: pd.DataFrame, emotion: str) -> np.ndarray:
     """Whether most readers find the emotion, `[text]`."""
     votes = readings[[f"{reader}/{emotion}" for reader in READERS]].to_numpy(bool).sum(axis=1)
     return np.asarray(2 * votes > len(READERS))
-
-
-def decisions(scores: pd.DataFrame, emotion: str) -> dict[str, np.ndarray]:
-    """What every scorer of a table of scores decides about an emotion, `[text]` each.
-
-    `keywords`: at least one word of its list; `goemotions…`: its labels reach
-    their thresholds; `expressed`: the probability is at least one half.
-    """
-    found = {"keywords": scores[f"keywords/{emotion}"].to_numpy() > 0}
-    for way in goemotions.WAYS:
-        name = "goemotions" if way == "bundled" else f"goemotions_{way}"
-        if f"{name}/neutral" in scores:
-            found[name] = goemotions.is_present(scores, emotion, way).to_numpy()
-    if f"expressed/{emotion}" in scores:
-        found["expressed"] = scores[f"expressed/{emotion}"].to_numpy() >= PRESENT
-    return found
 
 
 def reader_agreement(readings: pd.DataFrame, scores: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:

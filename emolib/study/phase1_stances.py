@@ -63,7 +63,7 @@ def expressed_kinds(run: Run) -> pd.DataFrame | None:
 
 def misleading_texts(run: Run) -> pd.DataFrame | None:
     """`emolib.scoring.sanity.sanity_accuracy` of the run's backend; None without `expressed`."""
-    return sanity.sanity_accuracy(backend=FAMILY) if _has_stances(run) else None
+    return sanity.sanity_accuracy(backend=FAMILY, cache=run.scores) if _has_stances(run) else None
 
 
 def reader_agreement(run: Run) -> pd.DataFrame | None:
@@ -71,7 +71,8 @@ def reader_agreement(run: Run) -> pd.DataFrame | None:
     if not _has_stances(run):
         return None
     readings = load_generated_readings()
-    return agreement_of_readers(readings, score_texts(readings["text"].tolist(), backend=FAMILY), seed=run.params.seed)
+    scores = score_texts(readings["text"].tolist(), backend=FAMILY, cache=run.scores)
+    return agreement_of_readers(readings, scores, seed=run.params.seed)
 
 
 def _has_stances(run: Run) -> bool:

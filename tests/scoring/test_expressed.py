@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from emolib.scoring import sanity, score_texts
 from emolib.scoring.encoder import load_encoder
 from emolib.scoring.expressed import EMOTIONS, PRESENT, load_expressed, stances
 from emolib.scoring.expressed_data import KINDS, load_expressed_texts
-from emolib.scoring.low_rank import SCALE, LowRankLinear, adapt, apply_changes, change_names, changes
+from emolib.scoring.low_rank import SCALE, LowRankLinear, adapt, apply_changes, averaged, change_names, changes
 from tests.contrast_rows import contrast_rows, write_rows
 
 CPU = torch.device("cpu")
@@ -87,8 +88,6 @@ def test_a_thin_change_starts_as_none_and_adds_its_product():
 
 
 def test_stored_changes_added_to_the_weights_give_what_the_trained_network_gives():
-    import copy
-
     body = copy.deepcopy(load_encoder(CPU).network)
     plain = copy.deepcopy(body)
     names = change_names(body)
@@ -108,6 +107,28 @@ def test_stored_changes_added_to_the_weights_give_what_the_trained_network_gives
     apply_changes(plain, stored)
     torch.testing.assert_close(plain(input_ids=block).last_hidden_state, wanted, rtol=1e-3, atol=1e-4)
     assert (before - wanted).abs().max() > 0.01
+
+
+def test_the_mean_of_trainings_is_the_mean_of_their_weights():
+    plain = load_encoder(CPU).network
+    rng = np.random.default_rng(0)
+    layers = [name.removesuffix("/up") for name in change_names(plain) if name.endswith("/up")]
+    members, weights = [], []
+    for _ in range(2):
+        stored = {}
+        for name in layers:
+            out, into = plain.get_submodule(name).weight.shape
+            stored[f"{name}/up"] = rng.normal(size=(out, 2)).astype(np.float32)
+            stored[f"{name}/down"] = rng.normal(size=(2, into)).astype(np.float32)
+        network = copy.deepcopy(plain)
+        apply_changes(network, stored)
+        members.append(stored)
+        weights.append(network.state_dict())
+    both = copy.deepcopy(plain)
+    apply_changes(both, averaged(members))
+    for name, value in both.state_dict().items():
+        torch.testing.assert_close(value, (weights[0][name] + weights[1][name]) / 2, rtol=1e-4, atol=1e-4)
+    assert all((both.get_submodule(n).weight - plain.get_submodule(n).weight).abs().max() > 0.1 for n in layers)
 
 
 # what the committed scorer says

@@ -12,8 +12,9 @@ from sklearn.metrics import cohen_kappa_score
 
 from emolib.base.errors import UserError
 from emolib.scoring import score_texts
+from emolib.scoring.decisions import decisions
 from emolib.scoring.expressed import EMOTIONS
-from emolib.scoring.readers import READERS, decisions, load_generated_readings, majority, reader_agreement
+from emolib.scoring.readers import READERS, load_generated_readings, majority, reader_agreement
 from tests.contrast_rows import write_rows
 
 
@@ -87,7 +88,7 @@ def test_the_projects_readings_cover_every_way_a_text_came_about_and_every_score
     assert len(readings) == 200 and readings["kind"].value_counts().min() >= 10
     scores = score_texts(readings["text"].tolist())
     assert list(decisions(scores, "anger")) == [
-        *("keywords", "goemotions_lexical", "goemotions_encoder", "goemotions", "expressed")
+        *("keywords", "goemotions lexical", "goemotions encoder", "goemotions bundled", "expressed")
     ]
     table = reader_agreement(readings, scores).set_index(["emotion", "scorer"])
     assert (table["n"] == 200).all() and table["kappa"].between(-1, 1).all()

@@ -52,9 +52,6 @@ SCORERS = {
     "expressed": "expressed",
     "sentiment": "感情価",
     "politeness": "丁寧さ",
-    "goemotions_lexical": "n-gram",
-    "goemotions_encoder": "エンコーダ",
-    "goemotions": "結合",
     "readers": "読み手どうし",
 }
 
