@@ -69,7 +69,6 @@ class ExpressedModel:
 
     Attributes:
         calibration: `[emotion, 2]`: a factor and a constant per logit.
-        version: of everything that a score depends on.
     """
 
     network: Any
@@ -78,7 +77,6 @@ class ExpressedModel:
     max_tokens: int
     device: torch.device
     calibration: np.ndarray
-    version: str
 
     @torch.inference_mode()
     def logits(self, texts: Sequence[str]) -> np.ndarray:
@@ -105,36 +103,60 @@ def emotion_measured(label: str) -> str | None:
     return spelled(label, EMOTIONS)
 
 
-@lru_cache(maxsize=2)
-def load_expressed(device: torch.device) -> ExpressedModel:
-    """The trained model on a device, loaded once per process; `UserError` where a file is missing or another."""
+@dataclass(frozen=True)
+class TrainedFiles:
+    """What training left.
+
+    Attributes:
+        tensors: thin matrices and readout, by name.
+        calibration: `[emotion, 2]`.
+        version: of both files.
+    """
+
+    tensors: Mapping[str, np.ndarray]
+    calibration: np.ndarray
+    version: str
+
+
+@lru_cache(maxsize=1)
+def read_trained() -> TrainedFiles:
+    """The trained files, checked; `UserError` where one is missing or another. No network is made."""
     folder = params_folder("scorers")
     weights, settings_file = folder / "expressed.safetensors", folder / "expressed.json"
     settings = read_json(settings_file, kind=dict, name=f"the trained scorer {display(settings_file)}", advice=RETRAIN)
-    calibration = np.array(settings.get("calibration"), float)
+    try:
+        calibration = np.array(settings["calibration"], float)
+    except (KeyError, TypeError, ValueError):
+        calibration = np.zeros(0)
     if settings.get("emotions") != list(EMOTIONS) or calibration.shape != (len(EMOTIONS), 2):
         raise UserError(
             f"expected calibration of {', '.join(EMOTIONS)} in {display(settings_file)}, got others; {RETRAIN}"
         )
+    n_layers = read_json(encoder_folder()[0] / "config.json", kind=dict)["num_hidden_layers"]
+    tensors = read_tensors(weights, dict.fromkeys(change_names(n_layers), 2) | READOUT_AXES)
+    return TrainedFiles(tensors, calibration, digest([sha256_of(weights), sha256_of(settings_file)]))
+
+
+@lru_cache(maxsize=2)
+def load_expressed(device: torch.device) -> ExpressedModel:
+    """The trained model on a device, made once per process; `UserError` where a file is missing or another."""
+    trained = read_trained()
     encoder = load_encoder(torch.device("cpu"))
-    network = copy.deepcopy(encoder.network)
-    stored = read_tensors(weights, dict.fromkeys(change_names(network), 2) | READOUT_AXES)
-    readout = read_readout(stored)
+    network, readout = copy.deepcopy(encoder.network), read_readout(trained.tensors)
     try:
-        apply_changes(network, stored)
+        apply_changes(network, trained.tensors)
     except RuntimeError as error:
         raise UserError(
-            f"expected thin matrices of the encoder's sizes in {display(weights)}, got others; {RETRAIN}"
+            f"expected thin matrices of the encoder's sizes in params/scorers/expressed.safetensors, got others; "
+            f"{RETRAIN}"
         ) from error
-    version = digest([COMPUTATION, encoder_folder()[1], sha256_of(weights), sha256_of(settings_file), device.type])
     return ExpressedModel(
         use_fast_products(network.to(device)),
         use_fast_products(readout.to(device)),
         encoder.tokenizer,
         encoder.max_tokens,
         device,
-        calibration,
-        version,
+        trained.calibration,
     )
 
 
@@ -152,10 +174,11 @@ def read_readout(stored: Mapping[str, np.ndarray]) -> Readout:
 
 def stances(device: torch.device) -> Scorer:
     """`expressed/{gratitude,anger,apology}`: probabilities; `PRESENT` or more counts as expressed."""
-    model = load_expressed(device)
+    version = digest([COMPUTATION, encoder_folder()[1], read_trained().version, device.type])
 
     def score(texts: Sequence[str]) -> pd.DataFrame:
         columns = [f"expressed/{emotion}" for emotion in EMOTIONS]
-        return pd.DataFrame(model.probabilities(texts).astype(np.float32), columns=columns)
+        probabilities = load_expressed(device).probabilities(texts)
+        return pd.DataFrame(probabilities.astype(np.float32), columns=columns)
 
-    return Scorer("expressed", model.version, score)
+    return Scorer("expressed", version, score)

@@ -117,7 +117,7 @@ def _model(stored: dict[str, np.ndarray]) -> ExpressedModel:
     apply_changes(network, stored)
     plain = np.tile([1.0, 0.0], (len(EMOTIONS), 1))
     return ExpressedModel(
-        network, read_readout(stored), encoder.tokenizer, encoder.max_tokens, torch.device("cpu"), plain, ""
+        network, read_readout(stored), encoder.tokenizer, encoder.max_tokens, torch.device("cpu"), plain
     )
 
 

@@ -83,9 +83,10 @@ def averaged(members: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarra
     return found
 
 
-def change_names(network: nn.Module) -> list[str]:
-    """What `changes` calls the thin matrices of an unchanged network once it is adapted."""
-    return [f"{name}/{part}" for name, _ in _linears(network) for part in ("down", "up")]
+def change_names(n_layers: int) -> list[str]:
+    """What `changes` calls the thin matrices of a BERT of so many layers."""
+    linears = [f"encoder.layer.{layer}.{name}" for layer in range(n_layers) for name in ADAPTED]
+    return [f"{name}/{part}" for name in linears for part in ("down", "up")]
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from emolib.base import files, paths, store, tensor_files, variants
 from emolib.base.errors import UserError
 from emolib.base.parameters import resolve
 from emolib.data.activations import StoredActivations, layer_file, row_offsets
-from emolib.scoring import goemotions, sentiment
+from emolib.scoring import expressed, goemotions, sentiment
 from emolib.scoring.corpora import read_goemotions, read_tydip
 from emolib.scoring.ngrams import NgramModel
 from emolib.study.batch_size import _known
@@ -313,6 +313,8 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "goemotions_encoder.safetensors": lambda folder: goemotions.load_models.__wrapped__(),
     "politeness.safetensors": lambda folder: NgramModel.read(folder, "politeness"),
     "politeness.vocabulary.json": lambda folder: NgramModel.read(folder, "politeness"),
+    "expressed.json": lambda folder: expressed.read_trained.__wrapped__(),
+    "expressed.safetensors": lambda folder: expressed.read_trained.__wrapped__(),
     "metrics.json": lambda folder: goemotions.dev_quality(["joy"]),
     "calibration.json": lambda folder: goemotions.dev_calibration(["joy"]),
 }

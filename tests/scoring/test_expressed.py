@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +92,7 @@ def test_a_thin_change_starts_as_none_and_adds_its_product():
 def test_stored_changes_added_to_the_weights_give_what_the_trained_network_gives():
     body = copy.deepcopy(load_encoder(CPU).network)
     plain = copy.deepcopy(body)
-    names = change_names(body)
+    names = change_names(len(body.encoder.layer))
     torch.manual_seed(0)
     adapt(body, rank=2, dropout=0.0)
     for name, parameter in body.named_parameters():
@@ -112,7 +114,7 @@ def test_stored_changes_added_to_the_weights_give_what_the_trained_network_gives
 def test_the_mean_of_trainings_is_the_mean_of_their_weights():
     plain = load_encoder(CPU).network
     rng = np.random.default_rng(0)
-    layers = [name.removesuffix("/up") for name in change_names(plain) if name.endswith("/up")]
+    layers = [name.removesuffix("/up") for name in change_names(len(plain.encoder.layer)) if name.endswith("/up")]
     members, weights = [], []
     for _ in range(2):
         stored = {}
@@ -158,6 +160,13 @@ def test_a_texts_stance_does_not_depend_on_the_texts_beside_it():
     for place, text in enumerate(texts):
         alone = score_texts([text], backend=stances(CPU))
         assert alone.to_numpy().tobytes() == together.iloc[[place]].to_numpy().tobytes()
+
+
+def test_a_version_is_known_without_a_network():
+    code = "import sys, torch; from emolib.scoring import version_of; version_of('bundled', 'cpu'); "
+    code += "print([name for name in sys.modules if name.startswith('transformers.models.bert.modeling')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_the_bundled_scorers_give_stances_for_the_three_emotions_and_the_single_ones_none():

@@ -98,6 +98,7 @@ def forget_scorers() -> None:
         goemotions.load_models,
         politeness.load_model,
         sentiment._mapping,
+        expressed.read_trained,
         expressed.load_expressed,
     )
     for load in loads:
