@@ -282,6 +282,4 @@ def _kind_name(kind: int) -> str:
 def _refuse_cut_off(tensors: dict[str, Placed], size: int, where: str) -> None:
     needed = max(placed.start + placed.size for placed in tensors.values())
     if needed > size:
-        raise UserError(
-            f"expected {needed:,} bytes in {where} by its header, found {size:,}: it is cut off; {AGAIN}"
-        )
+        raise UserError(f"expected {needed:,} bytes in {where} by its header, found {size:,}: it is cut off; {AGAIN}")
