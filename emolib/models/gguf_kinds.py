@@ -14,7 +14,7 @@ GIVE = "give the model's .gguf file"
 OLD = "a file of llama.cpp before GGUF"
 FOREIGN = {
     b"PK": "an archive, or a PyTorch file",
-    b"\x80": "a pickle",
+    **dict.fromkeys((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), "a pickle"),
     b"\x89HDF": "an HDF5 file",
     b"\x1f\x8b": "a packed file",
     **dict.fromkeys((b"lmgg", b"fmgg", b"tjgg"), OLD),
