@@ -158,8 +158,8 @@ def variant_file(profile: str, name: str) -> Path:
 
 
 def model_name(model: str) -> str:
-    """What a model that is no entry of the table is called from here on: a local folder by its absolute path, with
-    links followed, so that every spelling of it is one model; a hub id as it is.
+    """What a model that is no entry of the table is called from here on: a local folder or GGUF file by its absolute
+    path, with links followed, so that every spelling of it is one model; a hub id as it is.
 
     >>> model_name("EleutherAI/pythia-70m")
     'EleutherAI/pythia-70m'
@@ -170,12 +170,25 @@ def model_name(model: str) -> str:
         try:
             return str(Path(model).expanduser().resolve())
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a home that is unknown, NUL
-            raise UserError(f"expected a model folder, {shown(model)} leads nowhere; give another path") from error
+            raise UserError(
+                f"expected a model folder or file, {shown(model)} leads nowhere; give another path"
+            ) from error
     return model
 
 
+def is_gguf(model: str) -> bool:
+    """Whether a model's name is that of a GGUF file.
+
+    >>> is_gguf("models/x.Q4_K_M.gguf"), is_gguf("owner/model-GGUF")
+    (True, False)
+    """
+    return model.lower().endswith(".gguf")
+
+
 def means_folder(model: str) -> bool:
-    """Whether a model's name is a folder's: by its form, or because there is such a model folder."""
+    """Whether a model's name is a folder's or a file's: by its form, or because there is such a model folder."""
+    if is_gguf(model):
+        return True
     if model.startswith(("/", ".", "~")) or model.endswith("/") or model.count("/") > 1 or os.path.isabs(model):
         return True
     try:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from emolib.base import paths, store
@@ -66,10 +67,31 @@ def content_hash(folder: Path) -> str:
             f"expected a model folder at {shown(str(folder))}, there is none (or no config.json in it); "
             "was it moved or deleted?"
         )
-    memory = paths.content_hashes(folder)
+    return store.digest(_hashes(folder, deciding_files(folder)))
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of one file, remembered as `content_hash` remembers.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if not path.is_file():
+        raise UserError(f"expected a model file at {shown(str(path))}, there is none; was it moved or deleted?")
+    return _hashes(path, {path.name: path})[ascii(path.name)]
+
+
+def _hashes(place: Path, files: Mapping[str, Path]) -> dict[str, str]:
+    """What each file hashes to.
+
+    Args:
+        place: the folder or file that they are of, by which they are remembered.
+        files: by their names.
+    """
+    memory = paths.content_hashes(place)
     known = _remembered(memory)
     hashes, entries = {}, {}
-    for given, path in deciding_files(folder).items():
+    for given, path in files.items():
         name = ascii(given)  # a name need not be text
         try:
             before, asked = _stamp(path), time.time_ns()
@@ -85,7 +107,7 @@ def content_hash(folder: Path) -> str:
         hashes[name] = entry["sha256"]
     if entries != known:
         _remember(memory, entries)
-    return store.digest(hashes)
+    return hashes
 
 
 def _shards(index: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Loads a language model by name: the bundled one, a table entry, a hub id or a local folder.
+"""Loads a language model by name: the bundled one, a table entry, a hub id, a local folder or a GGUF file.
 
 Nothing else in the package knows how weights are found.
 """
@@ -20,8 +20,9 @@ from emolib.models.bundled import BUNDLED, bundled_folder
 from emolib.models.content import content_hash
 from emolib.models.devices import DTYPES, pick_device, pick_dtype
 from emolib.models.folder import ModelFolder, load_tokenizer, load_weights, read_folder
+from emolib.models.gguf import gguf_folder, look_at
 from emolib.models.language_model import LanguageModel, wrap
-from emolib.models.model_names import holds_model, is_hub_id, local_alternative, local_folder
+from emolib.models.model_names import holds_model, is_hub_id, local_alternative, local_folder, local_gguf
 from emolib.models.silence import quiet
 from emolib.models.sources import OTHERWISE, WANTED, ModelSource, random_revision, source_of
 from emolib.models.supported import check_kind, check_layers
@@ -39,19 +40,24 @@ def load_model(
     """Loads a model.
 
     Args:
-        name: a name or alias of `params/models/`, a hub id (`owner/name`), or a local folder.
+        name: a name or alias of `params/models/`, a hub id (`owner/name`), a local folder, or a GGUF file, which is
+            converted into the cache folder at the first call.
         device: `auto` (CUDA, then MPS, then CPU), or a torch device.
         dtype: `float32`, `bfloat16`, `float16`, or torch's own; None takes the table's.
         random_weights: the same architecture at full size with seeded random weights and the bundled tokenizer.
         seed: of the random weights.
 
     Raises:
-        UserError: unknown name, bundled package missing or altered, hub out of reach, access not granted.
+        UserError: unknown name, bundled package missing or altered, hub out of reach, access not granted; a GGUF file
+            that is damaged, of an architecture that is not read, or that transformers makes another model of.
 
     >>> import emolib
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")
     >>> lm.n_layers, lm.d_model, lm.n_heads, lm.n_kv_heads
     (30, 576, 9, 3)
+    >>> emolib.load_model("./runs/model.gguf")
+    Traceback (most recent call last):
+    emolib.base.errors.UserError: expected a GGUF file at './runs/model.gguf', found no such file; check the path
     """
     given = arguments.path("a model's name or folder", name)
     name = name if isinstance(name, str) else str(given)
@@ -84,6 +90,10 @@ def load_known(
         revision = content_hash(Path(source.place))
         folder = read_folder(Path(source.place), name)
         spec = spec_of(folder.config, source.name)
+    elif source.kind == "gguf":
+        path, revision = gguf_folder(Path(source.place), name)
+        folder = read_folder(path, name)
+        spec = spec_of(folder.config, source.name)
     else:
         path, revision = hub.snapshot(
             source.place, source.repository_revision, WANTED, otherwise=_otherwise(source.place)
@@ -108,8 +118,8 @@ def check_name(name: str) -> None:
     """Looks at everything about a model that can be seen without loading it.
 
     Raises:
-        UserError: `name` is no table entry, no model folder that can be loaded, and no hub id; or it is both a name of
-            the table and a model folder here.
+        UserError: `name` is no table entry, no model folder or GGUF file that can be loaded, and no hub id; or it is
+            both a name of the table and a model folder here.
     """
     _check_one_meaning(name)
     source = _looked_up(name)
@@ -135,8 +145,11 @@ def _check_one_meaning(name: str) -> None:
 def _looked_up(name: str, *, random_weights: bool = False) -> ModelSource:
     """Where the model is, a path that leads nowhere told as such."""
     spec = find_model(name)
-    if spec is None and not random_weights and (folder := local_folder(name)) is not None:
-        read_folder(folder, name)
+    if spec is None and not random_weights:
+        if (file := local_gguf(name)) is not None:
+            look_at(file, name)
+        elif (folder := local_folder(name)) is not None:
+            read_folder(folder, name)
     source = source_of(name, random_weights=random_weights)
     by_path = source.kind == "hub" and spec is not None and not is_hub_id(spec.hub_id)
     if spec is not None and by_path and local_folder(spec.hub_id) is not None:

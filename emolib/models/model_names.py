@@ -16,6 +16,7 @@ from pathlib import Path
 from rapidfuzz import process
 
 from emolib.base.errors import UserError, meant_of, shown, slip_of
+from emolib.base.paths import is_gguf
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -23,7 +24,7 @@ CONVERT = "AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)"
 MOST_LISTED = 5
 MOST_SEEN = 2000  # entries of a folder that are looked at
 SUFFIXES = {
-    ".gguf": f"is a GGUF file: convert it once by transformers' {CONVERT} with gguf_file=…, and give the new folder",
+    ".gguf": "is a GGUF file: give its path, which ends in .gguf",
     ".ggml": "is a GGML file, which is not read: take the model's safetensors",
     ".safetensors": "is a file of weights: give the folder that holds it, its config.json and its tokenizer",
     ".json": "is a file of a model: give the folder that holds it",
@@ -69,6 +70,36 @@ def local_folder(name: object) -> Path | None:
     if _looks_like_a_path(name) or (os.sep in name and not is_hub_id(name)):
         raise UserError(f"expected a model folder at {shown(name)}, found none; {_way_there(path, name)}")
     return None
+
+
+def local_gguf(name: object) -> Path | None:
+    """The GGUF file that `name` stands for; None for everything else, a folder of such a name included.
+
+    Raises:
+        UserError: the name ends in .gguf, and there is nothing of that name.
+
+    >>> local_gguf("gpt2") is None
+    True
+    >>> local_gguf("./runs/model.gguf")
+    Traceback (most recent call last):
+    emolib.base.errors.UserError: expected a GGUF file at './runs/model.gguf', found no such file; ...
+    """
+    if not isinstance(name, str) or not is_gguf(name):
+        return None
+    path = _expanded(name)
+    if os.path.isdir(path):
+        return None
+    if os.path.lexists(path):
+        return path
+    if re.match(r"[A-Za-z]+:", name) or "\\" in name:  # an address, or another system's way of writing
+        return None
+    beside = [entry.name for entry in _entries(path.parent) if is_gguf(entry.name) and not entry.is_dir()]
+    like = slip_of(path.name, beside)
+    if like is not None:
+        way = meant_of(os.path.join(os.path.dirname(name), like))
+    else:
+        way = f"beside it lies {_listed([Path(other) for other in beside])}" if beside else "check the path"
+    raise UserError(f"expected a GGUF file at {shown(name)}, found no such file; {way}")
 
 
 def is_hub_id(name: str) -> bool:
@@ -163,8 +194,8 @@ def _instead_of_configuration(folder: Path, names: set[str]) -> str:
     adapters = [path for path in _entries(folder) if (path / ADAPTER).is_file()]
     if adapters:
         return f"adapters lie in its folders ({_listed(adapters, folder)}): merge one into its base model first"
-    if any(name.endswith(".gguf") for name in names):
-        return f"{min(name for name in names if name.endswith('.gguf'))} {SUFFIXES['.gguf']}"
+    if files := sorted(name for name in names if is_gguf(name)):
+        return f"give the GGUF file in it: {shown(str(folder / files[0]))}"
     if "model_index.json" in names:
         return "it holds an image model's pipeline; give a causal language model"
     if {"params.json", "consolidated.safetensors"} & names or any(n.startswith("consolidated.") for n in names):

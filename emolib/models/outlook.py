@@ -18,6 +18,7 @@ from emolib.models import hub
 from emolib.models.bundled import BUNDLED, bundled_folder
 from emolib.models.chat import in_chat_format
 from emolib.models.folder import ModelFolder, load_tokenizer, read_folder
+from emolib.models.gguf import gguf_folder
 from emolib.models.limits import Limits
 from emolib.models.loading import config_of, refuse_int8
 from emolib.models.silence import quiet
@@ -76,6 +77,8 @@ class Outlook:
         source = self.source
         if source.kind == "folder":
             return read_folder(Path(source.place), source.place)
+        if source.kind == "gguf":
+            return read_folder(gguf_folder(Path(source.place), source.place)[0], source.place)
         if source.kind == "hub":
             path, _ = hub.snapshot(source.place, source.repository_revision, SMALL, otherwise=OTHERWISE)
             with quiet():

@@ -9,10 +9,11 @@ from typing import Literal, NoReturn
 from emolib.base import store
 from emolib.base.config import ModelSpec, find_model, model_table
 from emolib.base.errors import UserError, nearest, shown
-from emolib.base.paths import folder_label, means_folder, model_name
+from emolib.base.paths import folder_label, is_gguf, means_folder, model_name
 from emolib.models import hub
 from emolib.models.bundled import BUNDLED, bundled_revision
 from emolib.models.content import content_hash
+from emolib.models.gguf import gguf_revision
 from emolib.models.model_names import models_here
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.spm")
@@ -25,11 +26,11 @@ class ModelSource:
 
     Attributes:
         name: what reports call it; no part of what the model is.
-        place: the folder, or the hub's repository; empty for what needs neither.
+        place: the folder, the GGUF file, or the hub's repository; empty for what needs none.
         spec: the table's entry, where there is one.
     """
 
-    kind: Literal["random", "bundled", "folder", "hub"]
+    kind: Literal["random", "bundled", "folder", "gguf", "hub"]
     name: str
     place: str = ""
     spec: ModelSpec | None = None
@@ -41,7 +42,7 @@ class ModelSource:
 
 
 def source_of(name: str, *, random_weights: bool = False) -> ModelSource:
-    """Where the model of that name comes from: the table's entry, else a local folder, else the hub's repository.
+    """Where the model of that name comes from: the table's entry, else a local folder or file, else the hub.
 
     Raises:
         UserError: the name is none of these.
@@ -55,11 +56,16 @@ def source_of(name: str, *, random_weights: bool = False) -> ModelSource:
     if spec is not None:
         return ModelSource("hub", spec.name, spec.hub_id, spec)
     if means_folder(name):
-        folder = model_name(name)
-        return ModelSource("folder", folder_label(folder), folder)
+        place = model_name(name)
+        return ModelSource("gguf" if is_file(place) else "folder", folder_label(place), place)
     if "/" not in name:
         unknown_model(name)
     return ModelSource("hub", name.replace("/", "--"), name)
+
+
+def is_file(place: str) -> bool:
+    """Whether a local model is one GGUF file; a folder may have such a name, too."""
+    return is_gguf(place) and not Path(place).is_dir()
 
 
 def model_identity(
@@ -67,7 +73,8 @@ def model_identity(
 ) -> dict[str, str]:
     """What the `identity` of the loaded model would be now: its content, number type and quantisation.
 
-    Of a local folder every deciding file is hashed (and remembered); of a hub model the commit is asked for.
+    Of a local folder every deciding file is hashed (and remembered), a GGUF file alike; of a hub model the commit is
+    asked for.
 
     Raises:
         UserError: an unknown name, a folder that is gone, or a hub model of which nothing is known here.
@@ -111,6 +118,8 @@ def unknown_model(name: str) -> NoReturn:
 def _revision(source: ModelSource, seed: int) -> str:
     if source.kind == "folder":
         return content_hash(Path(source.place))
+    if source.kind == "gguf":
+        return gguf_revision(Path(source.place))
     if source.kind == "hub":
         return hub.commit(source.place, source.repository_revision, otherwise=OTHERWISE)
     assert source.spec is not None

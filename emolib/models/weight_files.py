@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emolib.base.errors import UserError, shown
+from emolib.base.paths import is_gguf
 from emolib.models.model_names import ADAPTER, CONVERT
 from emolib.models.settings_files import read_settings, refuse_pointer, refuse_unreadable
 
@@ -26,7 +27,7 @@ AGAIN = "fetch or save it again"
 LARGEST_HEADER = 100_000_000  # what safetensors itself reads
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 FOREIGN = {b"PK\x03\x04": "a PyTorch file", b"\x80\x02": "a pickle", b"GGUF": "a GGUF file", b"\x89HDF": "an HDF5 file"}
-OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".npz", ".onnx")
+OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".npz", ".onnx")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def _instead_of_weights(folder: Path) -> str:
         return f"found {shown(tensors[0])}; name the model's file {SINGLE}{adapter if 'adapter' in tensors[0] else ''}"
     if unfinished := [name for name in names if name.endswith((".incomplete", ".part", ".crdownload", ".tmp"))]:
         return f"found the unfinished download {shown(unfinished[0])}; fetch it again"
+    if whole := [name for name in names if is_gguf(name)]:
+        return f"found {shown(whole[0])}; give that file itself as the model"
     others = [name for name in names if name.endswith(OTHER_WEIGHTS)]
     if others:
         return f"found {shown(others[0])}; convert the model once by transformers' {CONVERT} and give the new folder"
