@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from emolib.base.errors import UserError, meant_of, shown, slip_of
+from emolib.base.errors import UserError, shown
 from emolib.models.gguf_file import GgufFile
 from emolib.models.gguf_settings import FREQUENCIES, gemma3, gpt2, llama, qwen2, qwen3, whole
 
@@ -119,11 +119,9 @@ def architecture_of(file: GgufFile) -> Architecture:
     where, name = shown(file.called), file.architecture
     found = ARCHITECTURES.get(name)
     if found is None:
-        slip = slip_of(name, ARCHITECTURES)
-        way = "take the model's transformers files" if slip is None else meant_of(slip)
         raise UserError(
-            f"expected a GGUF file of {', '.join(sorted(ARCHITECTURES))}, {where} is of the architecture "
-            f"{shown(name)}; {way}"
+            f"expected a GGUF file of one of {', '.join(sorted(ARCHITECTURES))}, {where} is of the architecture "
+            f"{shown(name)}; take the model's transformers files"
         )
     unknown = [key for key in file.own_names if key not in (*found.known, *HARMLESS)]
     if unknown:

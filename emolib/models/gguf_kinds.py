@@ -59,7 +59,7 @@ def refuse_part(settings: Mapping[str, Any], where: str) -> None:
     architecture, kind = settings.get("general.architecture"), settings.get("general.type", "model")
     if settings.get("split.count", 0) not in (0, 1):
         raise UserError(
-            f"expected a whole model, {where} is one of {settings['split.count']} parts of one; join them first "
+            f"expected a whole model, {where} is one of the {shown(settings['split.count'])} parts of one; join them "
             "(llama-gguf-split --merge) and give the one file"
         )
     if architecture == "controlvector":
