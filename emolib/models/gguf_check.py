@@ -26,7 +26,6 @@ from emolib.models.gguf_tokens import (
     splitter,
     tokens_of_kind,
 )
-from emolib.models.settings_files import read_settings
 from emolib.models.weight_files import Stored
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ if TYPE_CHECKING:
 
 def check_conversion(file: GgufFile, folder: ModelFolder) -> None:
     """Raises `UserError` for the first thing in which a folder is not what the GGUF file says."""
-    settings = read_settings(folder.path / "config.json", folder.called)
-    for name, found, expected in differing(settings, stated(file)):
+    for name, found, expected in differing(folder.config.to_dict(), stated(file)):
         raise _wrong(file, f"{name} is {shown(found, 40)}, by the file it is {shown(expected, 40)}")
     check_weights(file, folder.stored)
     check_tokenizer(file, load_tokenizer(folder))
@@ -83,6 +81,8 @@ def check_tokenizer(file: GgufFile, tokenizer: PreTrainedTokenizerBase) -> None:
     for text in PROBES:
         if _ids(tokenizer, text) != ids(text):
             raise _wrong(file, f"the text {shown(text, 60)} is split into other tokens")
+    if (form := file.settings.get("tokenizer.chat_template")) is not None and tokenizer.chat_template != form:
+        raise _wrong(file, "its chat format is another one")
     first = [file.settings.get("tokenizer.ggml.bos_token_id")] if begins_with_mark(file) else []
     last = [file.settings.get("tokenizer.ggml.eos_token_id")] if ends_with_mark(file) else []
     found = list(tokenizer(BEGINNING).input_ids)
