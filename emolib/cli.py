@@ -36,7 +36,7 @@ MISUSE: type[typer.BadParameter] = next(
 NUMBER: dict[str, Any] = {"parser": decimal, "metavar": "INTEGER"}
 
 Profile = Annotated[str, typer.Option(help="A name in params/profiles/.")]
-Model = Annotated[str, typer.Option(help="A name in params/models/, a hub id, or a local folder.")]
+Model = Annotated[str, typer.Option(help="A name in params/models/, a hub id, a local folder or a .gguf file.")]
 VariantName = Annotated[str | None, typer.Option(help="A name that `emolib variants` lists, in place of the profile.")]
 Settings = Annotated[list[str] | None, typer.Option("-p", "--param", help="key=value (lists: 1,2); repeatable.")]
 

@@ -215,7 +215,7 @@ def resolve(
 
     Args:
         profile: a name in `params/profiles/`.
-        model: a name or alias of `params/models/`, a hub id, or a local folder.
+        model: a name or alias of `params/models/`, a hub id, a local folder or a GGUF file.
         phase: `phase1`, `phase2`, ….
         overrides: the caller's values; None means "as the profile says".
 
