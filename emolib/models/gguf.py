@@ -24,8 +24,10 @@ from emolib.models.gguf_check import check_conversion, differing
 from emolib.models.gguf_file import GgufFile, read_gguf
 from emolib.models.gguf_tokens import (
     DIGITS,
+    PIECES,
     WHOLE_WORDS,
     begins_with_mark,
+    blanks_written,
     ends_with_mark,
     split_beforehand,
     way_of_splitting,
@@ -131,6 +133,8 @@ def _tokenizer(given: PreTrainedTokenizerBase, file: GgufFile) -> PreTrainedToke
     backend = Tokenizer.from_str(json.dumps(told))
     if way == DIGITS:
         backend.pre_tokenizer = split_beforehand(way)
+    if way == PIECES:
+        backend.normalizer, backend.pre_tokenizer = blanks_written(file), None
     ids = {mark: file.settings.get(f"tokenizer.ggml.{key}_token_id") for mark, key in MARKS.items()}
     marks = {mark: tokens[token] for mark, token in ids.items() if isinstance(token, int) and 0 <= token < len(tokens)}
     made = PreTrainedTokenizerFast(

@@ -166,7 +166,7 @@ def stated(file: GgufFile) -> dict[str, Any]:
 
 def _check_tokens(file: GgufFile) -> None:
     tokens, n_rows = file.settings.get("tokenizer.ggml.tokens"), file.tensors["token_embd.weight"].shape[0]
-    if not isinstance(tokens, list) or len(tokens) != n_rows:
+    if not isinstance(tokens, list) or len(tokens) != n_rows or not all(isinstance(token, str) for token in tokens):
         came = f"{len(tokens):,}" if isinstance(tokens, list) else "none"
         raise UserError(
             f"expected a token for each of the {n_rows:,} rows of the embedding in {shown(file.called)}, found {came}; "

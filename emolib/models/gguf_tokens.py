@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from emolib.base.errors import UserError, shown
 from emolib.models.gguf_file import GgufFile
@@ -28,10 +28,12 @@ PROBES = (
     "Well...  two  blanks, a\ttab\nand a line\n\nand an emoji 🙂👍🏽",
     "http://example.org/a_b?c=d&e=100%",
     "12 34  56\n7 x8",
+    "  after two blanks",
 )
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _SHORT = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
+PIECES = "sentencepiece"
 DIGITS = "digits"  # GPT-2's way, every digit for itself before
 SPLITS = {  # the ways of splitting, and what files call them; None is GPT-2's
     "gpt2": (None, ("gpt-2", "olmo", "phi-2", "mpt")),
@@ -44,16 +46,20 @@ BEGINS = "llama3"  # and a text begins with the first token, unless the file say
 
 
 def way_of_splitting(file: GgufFile) -> str:
-    """A key of `SPLITS`, or `sentencepiece`.
+    """A key of `SPLITS`, or `PIECES`.
 
     Raises:
         UserError: a kind of tokenizer, or a way of splitting, that is not known.
     """
     kind, where = file.settings.get("tokenizer.ggml.model"), shown(file.called)
     if kind == "llama":
-        if not isinstance(file.settings.get("tokenizer.ggml.scores"), list):
-            raise UserError(f"the tokenizer of {where} has no scores, so that nothing is known of what it joins first")
-        return "sentencepiece"
+        scores = file.settings.get("tokenizer.ggml.scores")
+        if not isinstance(scores, list) or len(scores) != len(file.settings["tokenizer.ggml.tokens"]):
+            raise UserError(
+                f"expected a score for every token of {where} (tokenizer.ggml.scores), which say what is joined first, "
+                "found none or others; take another file of the model"
+            )
+        return PIECES
     if kind != "gpt2":
         raise UserError(
             f"expected a byte-level or sentencepiece tokenizer in {where}, found {shown(kind)}; take the model's "
@@ -73,7 +79,7 @@ def way_of_splitting(file: GgufFile) -> str:
 def begins_with_mark(file: GgufFile) -> bool:
     """Whether a text begins with the first token (BOS)."""
     given = file.settings.get("tokenizer.ggml.add_bos_token")
-    return way_of_splitting(file) in (BEGINS, "sentencepiece") if given is None else bool(given)
+    return way_of_splitting(file) in (BEGINS, PIECES) if given is None else bool(given)
 
 
 def ends_with_mark(file: GgufFile) -> bool:
@@ -95,7 +101,7 @@ def splitter(file: GgufFile) -> Callable[[str], list[int]]:
         UserError: see `way_of_splitting`; also tokens and rules that do not fit each other.
     """
     way = way_of_splitting(file)
-    plain = _sentencepiece(file) if way == "sentencepiece" else _byte_level(file, way)
+    plain = _sentencepiece(file) if way == PIECES else _byte_level(file, way)
     whole = tokens_of_kind(file, CONTROL, USER_DEFINED)
     found = re.compile("|".join(re.escape(token) for token in sorted(whole, key=len, reverse=True) if token) or r"(?!)")
 
@@ -146,11 +152,24 @@ def split_beforehand(way: str) -> Any:
     return pre_tokenizers.Sequence(steps)
 
 
+def blanks_written(file: GgufFile) -> Any:
+    """What a sentencepiece tokenizer does to a text, and to what follows a mark in it, before it looks for tokens."""
+    steps: list[Any] = [normalizers.Replace(" ", BLANK)]
+    if begins_with_blank(file):
+        steps.insert(0, normalizers.Prepend(BLANK))
+    return normalizers.Sequence(steps)
+
+
+def begins_with_blank(file: GgufFile) -> bool:
+    """Whether a blank is put before a text, whatever that begins with."""
+    return bool(file.settings.get("tokenizer.ggml.add_space_prefix", True))
+
+
 def _sentencepiece(file: GgufFile) -> Callable[[str], list[int]]:
     """Joins the pair with the best score, the first of several, until no pair is a token."""
     tokens, scores = file.settings["tokenizer.ggml.tokens"], file.settings["tokenizer.ggml.scores"]
     numbers = {token.replace(" ", BLANK): number for number, token in enumerate(tokens)}
-    before = BLANK if file.settings.get("tokenizer.ggml.add_space_prefix", True) else ""
+    before = BLANK if begins_with_blank(file) else ""
     unknown = file.settings.get("tokenizer.ggml.unknown_token_id", 0)
 
     def ids(text: str) -> list[int]:

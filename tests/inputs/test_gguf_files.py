@@ -107,6 +107,7 @@ OTHERS = [
     case("no tokens", ["a token for each", "found none"], setting(**{"tokenizer__ggml.tokens": None})),
     case("too few tokens", ["a token for each", "found 1"], setting(**{"tokenizer__ggml.tokens": ["a"]})),
     case("another kind of tokenizer", ["'bert'"], setting(**{"tokenizer__ggml.model": "bert"})),
+    case("no scores", ["tokenizer.ggml.scores"], written("gemma3", settings={"tokenizer.ggml.scores": None})),
     case("an unknown way of splitting", ["tokenizer.ggml.pre", "'mine'"], setting(**{"tokenizer__ggml.pre": "mine"})),
     case("no way of splitting", ["tokenizer.ggml.pre", "found nothing"], setting(**{"tokenizer__ggml.pre": None})),
 ]

@@ -175,6 +175,13 @@ def test_texts_are_split_as_the_file_says(tmp_path: Path) -> None:
     assert lm.tokenizer("in the thing é").input_ids == [2, *by_pieces("in the thing é")]
 
 
+def test_a_blank_is_put_before_a_text_whatever_it_begins_with(tmp_path: Path) -> None:
+    gguf_files.write(tmp_path / "x.gguf", "llama of pieces")
+    tokenizer = load_model(tmp_path / "x.gguf", device="cpu").tokenizer
+    found = [tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids) for text in ("the", " the")]
+    assert found == [["<bos>", "▁the"], ["<bos>", "▁", "▁the"]]
+
+
 def test_a_text_begins_with_the_first_token_where_the_file_says_so(tmp_path: Path) -> None:
     found = []
     for given in (True, False):
