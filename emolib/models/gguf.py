@@ -126,7 +126,7 @@ def _tokenizer(given: PreTrainedTokenizerBase, file: GgufFile) -> PreTrainedToke
     What the library adds to the file's tokens is left out, and what it does not know of the way of splitting put in.
     """
     tokens, way = file.settings["tokenizer.ggml.tokens"], way_of_splitting(file)
-    told: dict[str, Any] = json.loads(given.backend_tokenizer.to_str())  # type: ignore[attr-defined]
+    told: dict[str, Any] = json.loads(given.backend_tokenizer.to_str())
     told["added_tokens"] = [token for token in told["added_tokens"] if token["id"] < len(tokens)]
     if way == WHOLE_WORDS:
         told["model"]["ignore_merges"] = True

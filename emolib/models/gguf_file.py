@@ -205,13 +205,14 @@ def _parsed(path: Path, called: str, data: mmap.mmap) -> GgufFile:
             f"expected a GGUF file of version {VERSIONS[0]} or {VERSIONS[1]}, {where} {said}; take one that a newer "
             "llama.cpp made"
         )
-    n_tensors, settings = cursor.count("tensors"), {}
+    n_tensors = cursor.count("tensors")
+    settings: dict[str, Any] = {}
     for _ in range(cursor.count("settings")):
         key = cursor.text()
         if key in settings:
             raise _Damaged(f"the key {shown(key)} twice")
         settings[key] = cursor.value(cursor.number("I"))
-    found = {}
+    found: dict[str, tuple[tuple[int, ...], int, int]] = {}
     for _ in range(n_tensors):
         name = cursor.text()
         if name in found:
