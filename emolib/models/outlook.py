@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from emolib.base.config import ModelSpec, model_table
 from emolib.models import hub
-from emolib.models.bundled import BUNDLED, bundled_folder
+from emolib.models.bundled import BUNDLED, bundled_folder, refuse_missing
 from emolib.models.chat import in_chat_format
 from emolib.models.folder import ModelFolder, load_tokenizer, read_folder
 from emolib.models.gguf import gguf_folder
@@ -96,6 +96,7 @@ def outlook_of(name: str, *, random_weights: bool = False) -> Outlook:
     source = source_of(name, random_weights=random_weights)
     if source.kind != "random":
         refuse_int8(source.spec)
+        refuse_missing(source.spec)
     return Outlook(source)
 
 

@@ -194,6 +194,7 @@ d_vocab: 100
 chat: no
 config: {model_type: llama, num_hidden_layers: 2, rms_norm_eps: 1e-5, tie_word_embeddings: true, note: no}
 """
+BUNDLED = "bundled: {gguf_file: x.gguf, sha256: HASH, parts: [a/x.gguf], distributions: {a==1.0: 200}}"
 
 
 def test_a_models_values_are_read_as_their_types_say(root: Path) -> None:
@@ -218,7 +219,10 @@ def test_a_models_values_are_read_as_their_types_say(root: Path) -> None:
         ("num_hidden_layers: 2", "vocab_size: 99999999999", ["vocab_size"]),
         ("chat: no", "chat: perhaps", ["chat", "true or false"]),
         ("chat: no", "dtype: fp16", ["dtype", "float32"]),
-        ("chat: no", "bundled: {package: x}", ["bundled.distribution", "missing"]),
+        ("chat: no", "bundled: {gguf_file: x.gguf}", ["bundled.sha256", "missing"]),
+        ("chat: no", BUNDLED.replace("HASH", "0" * 63), ["bundled.sha256", "of the form"]),
+        ("chat: no", BUNDLED.replace("[a/x.gguf]", "[]"), ["bundled.parts", "at least one"]),
+        ("chat: no", BUNDLED.replace("HASH", "0" * 64).replace("200", "many"), ["whole number"]),
         ("chat: no", "bundled: 3", ["bundled"]),
         ("chat: no", "colour: red", ["colour", "aliases, "]),
         ("config: {", "config: [", ["line 9"]),

