@@ -1,4 +1,4 @@
-"""The command line: `emolib run | status | variants | site | models | build-dataset | train-scorers | …`."""
+"""The command line: `emolib run | status | variants | site | models | fetch | build-dataset | train-scorers | …`."""
 
 from __future__ import annotations
 
@@ -222,13 +222,31 @@ def selftest(
 
 
 @app.command(cls=StrictCommand)
+def fetch(
+    model: Annotated[str, typer.Argument(help="A model that `emolib models` says to fetch.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the terms that are shown; nothing is asked.")] = False,
+) -> None:
+    """Install the packages of a model that is no requirement, after its terms were shown."""
+    from emolib.models import fetching
+
+    if not fetching.fetch(model, yes=yes):
+        raise typer.Exit(1)
+
+
+@app.command(cls=StrictCommand)
 def models() -> None:
     """List the models that are known by name."""
     from emolib.base.config import model_table
+    from emolib.models import carriers
 
     for spec in model_table().values():
         notes = [f"alias {alias}" for alias in spec.aliases]
-        notes += ["bundled, no network needed"] if spec.bundled else []
+        if spec.bundled and spec.bundled.on_request:
+            here = carriers.is_installed(spec)
+            notes.append("installed, no network needed" if here else f"run `emolib fetch {spec.name}`")
+            notes += [f"terms: {spec.bundled.terms}"] if spec.bundled.terms else []
+        elif spec.bundled:
+            notes.append("bundled, no network needed")
         notes += ["gated"] if spec.gated else []
         size = f"{spec.n_layers} layers, d_model {spec.d_model}, {spec.n_heads} heads ({spec.n_kv_heads} KV)"
         say(f"{spec.name:14} {spec.hub_id:38} {size}{'  [' + '; '.join(notes) + ']' if notes else ''}")

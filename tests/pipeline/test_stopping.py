@@ -213,6 +213,7 @@ INTERRUPTED = {
     "selftest": ("emolib.selftest.running.print_selftest", ["selftest", "--repeats", "6"]),
     "status": ("emolib.pipeline.phases.status", ["status", "-p", "neutral=in doubt"]),
     "variants": ("emolib.base.variants.names", ["variants"]),
+    "fetch": ("emolib.models.fetching.fetch", ["fetch", "gemma3_270m"]),
     "models": ("emolib.base.config.model_table", ["models"]),
     "run": ("emolib.pipeline.phases.run_phases", ["run", "-p", "neutral=b  c", "--debug"]),
     "a value of several lines": ("emolib.pipeline.phases.run_phases", ["run", "--model", "a\nb\x1b[2J"]),
