@@ -164,7 +164,7 @@ def test_a_wrong_conversion_of_parts_is_refused(
 ) -> None:
     monkeypatch.setattr("emolib.models.gguf._with_what_was_lost", lambda config, file: config)
     refused_call(lambda: load_model(NAME, device="cpu"), ["another model of 'whole.gguf'", "query_pre_attn_scalar"])
-    assert left(tmp_path / "cache") == [f"{gguf.place_of(find_model(NAME).bundled.sha256).name}.lock"]
+    assert [name for name in left(tmp_path / "cache") if not name.endswith(".lock")] == []
 
 
 @pytest.mark.usefixtures("tiny_file")
