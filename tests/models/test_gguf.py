@@ -153,7 +153,11 @@ def test_a_wrong_conversion_is_refused(
 
 
 def test_a_tokenizer_that_splits_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gguf_files.write(tmp_path / "x.gguf", settings={"tokenizer.ggml.pre": "smollm"})
+    tokens = ["Ġ3" if token == "the" else token for token in gguf_files.byte_tokens()["tokenizer.ggml.tokens"]]
+    joined = {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.merges": ["t h", "Ġ 3"]}
+    gguf_files.write(tmp_path / "x.gguf", settings={**joined, "tokenizer.ggml.pre": "smollm"})
+    load_model(tmp_path / "x.gguf", device="cpu")
+    monkeypatch.setenv("EMOLIB_CACHE", str(tmp_path / "another"))
     monkeypatch.setattr("emolib.models.gguf.DIGITS", "of nobody")  # as the library leaves it
     refused_call(lambda: load_model(tmp_path / "x.gguf", device="cpu"), ["'12 34", "is split into other tokens"])
 
