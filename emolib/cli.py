@@ -168,7 +168,7 @@ def train_scorers(
     only: Annotated[str | None, typer.Option(help="`expressed`: that scorer alone; needs no --tydip.")] = None,
     output: Annotated[str | None, typer.Option("--output", "-o", help="Folder; params/scorers if not given.")] = None,
 ) -> None:
-    """Train the bundled scorers anew (minutes) and print how good they are."""
+    """Train the bundled scorers anew (three quarters of an hour on two cores) and print how good they are."""
     from emolib.base import arguments
     from emolib.base.files import folder_to_fill
     from emolib.base.paths import params_folder

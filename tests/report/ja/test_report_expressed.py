@@ -30,7 +30,12 @@ def checked(expressed: float = 0.82) -> pd.DataFrame:
 def readers(n_present: int = 30, between: float = 0.7, own: float = 0.65) -> pd.DataFrame:
     rows = []
     for emotion in EMOTIONS:
-        for scorer, kappa in (("readers", between), ("keywords", 0.3), ("goemotions", 0.45), ("expressed", own)):
+        for scorer, kappa in (
+            ("readers", between),
+            ("keywords", 0.3),
+            ("goemotions bundled", 0.45),
+            ("expressed", own),
+        ):
             row = {"emotion": emotion, "scorer": scorer, "n": 200, "n_present": n_present, "kappa": kappa}
             rows.append({**row, "low": kappa - 0.1, "high": kappa + 0.1, "balanced_accuracy": 0.8})
     return pd.DataFrame(rows)
