@@ -147,14 +147,18 @@ def _readers(table: pd.DataFrame) -> list[str]:
         own, best = row.loc["expressed"], row.drop(index=["readers", "expressed"])["kappa"]
         words = f"読み手どうしの κ は {number(row.loc['readers', 'kappa'])}、expressed と読み手の多数との κ は "
         words += with_interval(own["kappa"], own["low"], own["high"])
-        told = [_against_bar("読み手どうし", row.loc["readers"]), _against_bar(" expressed ", own)]
         nearest = f"ほかの採点器で最も読み手に近いのは{SCORERS[str(best.idxmax())]}（{number(float(best.max()))}）"
         nearest += "で、expressed より読み手に近い。" if best.max() > own["kappa"] else "である。"
-        lines.append(f"{name}: {words}。{told[0]}が、{told[1]}。{nearest}")
+        lines.append(f"{name}: {words}。{_against_bar(row.loc['readers'], own)}。{nearest}")
     return lines
 
 
-def _against_bar(name: str, row: pd.Series) -> str:
-    if row["kappa"] < KAPPA_BAR:
-        return f"{name}は基準 {KAPPA_BAR} に届かない"
-    return f"{name}は基準 {KAPPA_BAR} に届く" + ("（区間は基準を含む）" if row["low"] < KAPPA_BAR else "")
+def _against_bar(between: pd.Series, own: pd.Series) -> str:
+    """Whether readers among themselves, and `expressed` with them, reach the bar."""
+    reached, unsure = own["kappa"] >= KAPPA_BAR, own["low"] < KAPPA_BAR
+    if (between["kappa"] >= KAPPA_BAR) == reached:
+        told = f"どちらも基準 {KAPPA_BAR} に{'届く' if reached else '届かない'}"
+        return told + ("（expressed の区間は基準を含む）" if reached and unsure else "")
+    if reached:
+        return f"読み手どうしは基準 {KAPPA_BAR} に届かず、expressed は届く" + ("（区間は基準を含む）" if unsure else "")
+    return f"読み手どうしは基準 {KAPPA_BAR} に届くが、expressed は届かない"
