@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 
 from emolib.base import paths
 from emolib.base.errors import UserError
 from emolib.scoring import sanity, score_texts
+from emolib.scoring.decisions import decisions
 from emolib.scoring.encoder import load_encoder
 from emolib.scoring.expressed import EMOTIONS, PRESENT, load_expressed, stances
 from emolib.scoring.expressed_data import KINDS, load_expressed_texts
@@ -188,6 +190,18 @@ def test_the_figures_in_the_file_are_those_of_its_weights():
         assert np.mean(sides) >= 0.85
     sizes = {split: {"texts": len(part), "groups": part["group"].nunique()} for split, part in texts.groupby("split")}
     assert found["data"] == sizes
+
+
+def test_set_phrases_that_nothing_was_trained_on_are_told_apart():
+    texts = load_expressed_texts(paths.data_file("expressed_phrases.jsonl"))
+    trained = {" ".join(text.lower().split()) for text in load_expressed_texts()["text"]}
+    assert len(texts) > 300 and set(texts["split"]) == {"test"}
+    assert not trained & {" ".join(text.lower().split()) for text in texts["text"]}
+    scores = score_texts(texts["text"].tolist())
+    for emotion in EMOTIONS:
+        says = decisions(scores, emotion)
+        found = {name: balanced_accuracy_score(texts[emotion], given) for name, given in says.items()}
+        assert found["expressed"] == max(found.values()) >= 0.84
 
 
 def test_texts_that_mislead_word_lists_mislead_stances_less():
