@@ -23,7 +23,9 @@ PROBES = (
     "Thank you so much for your help. I am",
     "I'M so sorry, we'll pay 12345.67 by 2031; DON'T worry!",
     "naïve café, Ελληνικά, Привет, schön",
-    "ありがとうございます。本当に申し訳ありません、100円です。",
+    # thanks, and sorry with a price, in Japanese
+    "\u3042\u308a\u304c\u3068\u3046\u3054\u3056\u3044\u307e\u3059\u3002"
+    "\u672c\u5f53\u306b\u7533\u3057\u8a33\u3042\u308a\u307e\u305b\u3093\u3001100\u5186\u3067\u3059\u3002",
     'def f(x):\n    return {"a": x**2}  # ok',
     "Well...  two  blanks, a\ttab\nand a line\n\nand an emoji 🙂👍🏽",
     "http://example.org/a_b?c=d&e=100%",
