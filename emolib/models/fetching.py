@@ -122,7 +122,7 @@ def _nothing_to_fetch(name: str, spec: ModelSpec | None) -> str:
     """Why there is nothing to install for a model.
 
     Raises:
-        UserError: there is no such model, or what the requirements carry of it is missing.
+        UserError: there is no such model, what lies there is none, or what the requirements carry of it is missing.
     """
     if spec is not None and spec.bundled is not None:
         carriers.parts_of(spec)
@@ -130,10 +130,9 @@ def _nothing_to_fetch(name: str, spec: ModelSpec | None) -> str:
     if spec is not None or ("/" in name and not means_folder(name)):
         place = spec.hub_id if spec is not None else name
         return f"{name} comes from the hub ({place}) when it is first loaded: there is nothing to fetch"
-    if not means_folder(name):
-        from emolib.models.sources import unknown_model  # torch and transformers come with it
+    from emolib.models.loading import check_name  # torch and transformers come with it
 
-        unknown_model(name)
+    check_name(name)  # no such name, or a folder or file that is none of a model
     return f"{name} is read where it lies: there is nothing to fetch"
 
 

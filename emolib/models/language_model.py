@@ -47,7 +47,7 @@ class WorkedOut:
     warned_of_length: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LanguageModel:
     """A model ready for extraction and generation.
 
@@ -64,6 +64,8 @@ class LanguageModel:
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")
     >>> lm.spec.name, lm.d_head, lm.identity["dtype"]
     ('smollm2_135m', 64, 'float32')
+    >>> lm
+    LanguageModel(smollm2_135m, 30 layers, d_model 576, 9 heads (3 KV), float32 on cpu, revision b179c9523d0e)
     """
 
     bridge: TransformerBridge
@@ -72,8 +74,14 @@ class LanguageModel:
     revision: str
     device: torch.device
     dtype: torch.dtype
-    blueprint: Blueprint | None = field(default=None, repr=False)
-    worked_out: WorkedOut = field(default_factory=WorkedOut, init=False, repr=False, compare=False)
+    blueprint: Blueprint | None = None
+    worked_out: WorkedOut = field(default_factory=WorkedOut, init=False, compare=False)
+
+    def __repr__(self) -> str:
+        """One line: a notebook shows what its last line gives, and the parts of a model fill pages."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        size = f"{self.n_layers} layers, d_model {self.d_model}, {self.n_heads} heads ({self.n_kv_heads} KV)"
+        return f"LanguageModel({self.spec.name}, {size}, {dtype} on {self.device}, revision {self.revision[:12]})"
 
     @property
     def native(self) -> Blueprint:

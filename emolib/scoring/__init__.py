@@ -59,7 +59,9 @@ def score_texts(
 
     Returns:
         One row per text. Every backend of the table gives `sentiment/{POSITIVE,NEUTRAL,NEGATIVE}`,
-        `politeness/score`, `goemotions/<28 labels>` and `keywords/<label>`; with prompts and lm also
+        `politeness/score`, `goemotions/<28 labels>` and `keywords/<label>`; `bundled` also each of its two GoEmotions
+        models (`goemotions_lexical/…`, `goemotions_encoder/…`) and `expressed/{gratitude,anger,apology}`, whether the
+        writer expresses it; those without a hub `sentiment/compound`; with prompts and lm also
         `fluency/{nll,perplexity,repetition,distinct_2,length,broken}`.
 
     Raises:

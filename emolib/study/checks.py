@@ -6,10 +6,11 @@ This is the one place: what a phase finds out only later can be known from nothi
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
+from emolib.base.errors import UserError
 from emolib.base.parameters import (
     ActivationParameters,
     ExtractionParameters,
@@ -90,6 +91,8 @@ def _check_model(run: Run) -> None:
     run.model_content(params.model_dump(mode="json"))  # a folder that is gone, a hub that does not answer
     if isinstance(params, ExtractionParameters | PatchingParameters) and params.layers is not None:
         check_layers(params.layers, outlook.n_layers)
+        if isinstance(params, PatchingParameters):
+            _refuse_final_residual(outlook, params.layers)
     if isinstance(params, ExtractionParameters) and params.positions == ("trigger",):
         texts = phase2_activations.texts(run)
         phase2_activations.positions(run, texts.assign(trigger=trigger_tokens(outlook.tokenizer, texts)))
@@ -100,6 +103,17 @@ def _check_model(run: Run) -> None:
         if outlook.positions is not None:
             held = pd.concat([prompts(run, part, split) for part in parts(run) for split in list(SPLITS)[1:]])["text"]
             _check_lengths(outlook, held.map(lambda text: template.replace("{text}", text)), params.max_new_tokens)
+
+
+def _refuse_final_residual(outlook: Outlook, layers: Sequence[int]) -> None:
+    """Raises `UserError` for a layer behind the last block: no block reads what is added there, which goes straight to
+    the next word. It is the direct-path control, and must not be chosen as the point that a claim is about."""
+    if outlook.n_layers in layers:
+        raise UserError(
+            f"expected layers of Phase 5 below {outlook.n_layers} ({outlook.name} has 0-{outlook.n_layers - 1}), got "
+            f"{', '.join(map(str, layers))}: what is added behind the last block is the direct-path control; give "
+            "others by --layers"
+        )
 
 
 def _check_lengths(outlook: Outlook, texts: pd.Series, n_new: int) -> None:

@@ -108,6 +108,12 @@ HUB = ["no hub answered", "cache"]
 WORDLESS = rows(60, labels=("joyx", "neutral"))
 CASES += [
     Refusal("layers of phase 5", of_mine("phase5", "layers=1,7"), ["layer 7", "0-2"], mine()),
+    Refusal(
+        "the final residual in phase 5",
+        of_mine("phase5", "layers=1,3"),
+        ["below 3", "got 1, 3", "direct-path control", "--layers"],
+        mine(),
+    ),
     Refusal("layers of phase 2", of_mine("phase2", "layers=4-9"), ["layer 4", "0-2"], mine()),
     Refusal("layers of the profile", SMOKE, ["layer 14", "0-2"], mine()),
     Refusal("no chat format", of_mine("phase5", "prompt_format=chat"), ["chat format", "prompt_format=raw"], mine()),
@@ -153,7 +159,7 @@ def test_what_a_model_can_do_starts(place: Place, monkeypatch: pytest.MonkeyPatc
     begun = []
     monkeypatch.setattr(phases, "execute", lambda run, *_, **__: begun.append(run.params.phase))
     mine(MANY)(place.folder)
-    given = ["max_new_tokens=100", "layers=0-3", OWN, "folds=3", "n_samples=2", "temperature=1"]
+    given = ["max_new_tokens=100", "layers=0-2", OWN, "folds=3", "n_samples=2", "temperature=1"]
     asked = place.ask([*of_mine("phase5", *given), "--phase", "phase2", "--phase", "phase7"])
     assert (asked.code, begun) == (0, ["phase2", "phase5", "phase7"]), asked.err
 

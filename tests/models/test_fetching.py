@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import gguf_files
 import planted_packages
 import pytest
 from planted_packages import NAME, TERMS
@@ -191,8 +192,6 @@ NOTHING = {
     "the bundled one": ("smollm2_135m", ["smollm2_135m", "with the requirements", "nothing to fetch"]),
     "one of the hub": ("gpt2", ["openai-community/gpt2", "hub", "nothing to fetch"]),
     "a hub id": ("owner/name", ["owner/name", "hub", "nothing to fetch"]),
-    "a folder": ("./mine", ["./mine", "where it lies", "nothing to fetch"]),
-    "a file": ("mine.gguf", ["mine.gguf", "where it lies", "nothing to fetch"]),
 }
 
 
@@ -201,6 +200,16 @@ def test_a_model_that_needs_no_fetching_is_one_line(place: Place, name: str, say
     asked = place.ask(["fetch", name])
     assert asked.code == 0 and asked.err == "" and asked.made == []
     one_good_line(asked.out, says)
+
+
+def test_a_local_model_needs_no_fetching_and_what_is_none_is_a_mistake(place: Place) -> None:
+    gguf_files.write(place.folder / "mine.gguf", "llama")
+    one_good_line(place.ask(["fetch", "mine.gguf"]).out, ["mine.gguf", "where it lies", "nothing to fetch"])
+    (place.folder / "other.gguf").write_text("a text")
+    (place.folder / "empty").mkdir()
+    refused(place, Refusal("", ["fetch", "other.gguf"], ["expected a GGUF file", "is text"]))
+    refused(place, Refusal("", ["fetch", "./empty"], ["expected config.json", "the folder is empty"]))
+    refused(place, Refusal("", ["fetch", "./gone.gguf"], ["gone.gguf", "no such file"]))
 
 
 def test_an_unknown_model_is_a_mistake(place: Place) -> None:
