@@ -2,11 +2,14 @@
 
 The first signal runs what was registered by `before_leaving` (a kernel is killed, say) and raises `KeyboardInterrupt`
 in the main thread; further ones are ignored while the command cleans up. If it has not ended after `PATIENCE`, because
-a library holds it, a thread ends it the hard way, after the same registered calls.
+a library holds it, a thread ends it the hard way, after the same registered calls. Python drops what is raised in a
+finaliser or in a weak reference's callback (imports run such) and prints a traceback of it; an interrupt that is lost
+there is raised once more, in silence.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -17,6 +20,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 PATIENCE = 1.4  # seconds from a signal until the process is ended the hard way
+PAUSE = 0.01  # seconds from an interrupt that was lost until the next
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 _calls: list[Callable[[], object]] = []
@@ -33,6 +37,7 @@ class Stop:
         self.signal: int | None = None
         self._line = line
         self._said = threading.Lock()
+        self._lost = False
 
     @property
     def code(self) -> int:
@@ -58,6 +63,26 @@ class Stop:
             self.signal = number
             run_calls()
             raise KeyboardInterrupt
+        if self._lost:
+            self._lost = False
+            raise KeyboardInterrupt
+
+    def _unraisable(self, dropped: sys.UnraisableHookArgs, former: Callable[[sys.UnraisableHookArgs], object]) -> None:
+        """Told of an exception that Python drops: this command's interrupt is raised again, others are passed on."""
+        if self.signal is None or dropped.exc_type is not KeyboardInterrupt:
+            former(dropped)
+            return
+        again = threading.Timer(PAUSE, self._raise_again)
+        again.daemon = True
+        again.start()
+
+    def _raise_again(self) -> None:
+        self._lost = True
+        number = signal.Signals(self.signal or signal.SIGINT)
+        if hasattr(signal, "pthread_kill"):  # wakes a main thread that sleeps
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+        else:
+            _thread.interrupt_main(number)
 
     def _watch(self, watched: socket.socket, ended: threading.Event) -> None:
         """In a thread of its own: is woken by the system itself, whatever the main thread is doing."""
@@ -94,6 +119,8 @@ def stoppable(line: Callable[[], str]) -> Iterator[Stop]:
     before = {number: signal.getsignal(number) for number in SIGNALS}
     former = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=stop._watch, args=(watched, ended), daemon=True).start()
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda dropped: stop._unraisable(dropped, hook)
     try:
         for number, handler in before.items():
             if handler != signal.SIG_IGN:
@@ -105,6 +132,7 @@ def stoppable(line: Callable[[], str]) -> Iterator[Stop]:
             if handler is not None:
                 signal.signal(number, signal.SIG_IGN if stop.signal is not None else handler)
         if stop.signal is None:  # otherwise the thread sees to it that the process ends
+            sys.unraisablehook = hook
             signal.set_wakeup_fd(former)
             ended.set()
             waking.close()

@@ -274,6 +274,34 @@ def test_who_swallows_the_interrupt_is_ended_all_the_same(caught: str) -> None:
     assert (process.returncode, err) == (143, "stopped\n") and "called" in out
 
 
+LOST = """
+import signal, time, weakref
+from emolib.base.interrupts import stoppable
+class Lock: pass
+lock = Lock()
+reference = weakref.ref(lock, lambda _: signal.raise_signal(signal.SIGINT))
+with stoppable(lambda: "stopped") as stop:
+    began = time.monotonic()
+    try:
+        del lock
+        time.sleep(30)
+    except KeyboardInterrupt:
+        print(time.monotonic() - began < 1)
+        stop.leave()
+"""
+
+
+def test_an_interrupt_that_python_drops_is_raised_again() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "True\n", "stopped\n")
+
+
+def test_what_else_python_drops_is_told_as_ever() -> None:
+    code = LOST.replace("signal.raise_signal(signal.SIGINT)", "1 / 0").replace("sleep(30)", "sleep(0)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and "ZeroDivisionError" in done.stderr
+
+
 def test_handlers_are_back_after_the_block() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with stoppable(lambda: ""):
