@@ -40,11 +40,11 @@ from emolib.base.paths import data_file
 from emolib.models.devices import pick_device
 from emolib.models.silence import quiet
 from emolib.scoring import expressed, goemotions, keyword_counts, politeness, score_texts, sentiment
-from emolib.scoring.blocks import BLOCK_ROWS
 from emolib.scoring.cache import ScoreCache
 from emolib.scoring.encoder import SentenceEncoder, encoder_folder, load_encoder
 from emolib.scoring.goemotions import LABELS
 from emolib.scoring.huggingface import Classifier, ClassifierSpec
+from emolib.scoring.packing import PACK_TOKENS
 
 BATCH = 32
 WORDS = (5, 40)  # of the texts that are cut
@@ -269,7 +269,7 @@ def limit_of_encoder(reader: SentenceEncoder, texts: Sequence[str]) -> dict[str,
     config = reader.network.config
     attention = 4 * mean_tokens**2 * config.hidden_size * config.num_hidden_layers
     flops = 2 * mean_tokens * sum(out * into for out, into in shapes) + attention
-    peak = product_peak(reader.device, torch.float32, shapes, BLOCK_ROWS * round(mean_tokens))
+    peak = product_peak(reader.device, torch.float32, shapes, PACK_TOKENS)
     by_peak = {f"texts_per_s_{kind}": rate / flops for kind, rate in peak.items()}
     return {"mean_tokens": mean_tokens, "flops_per_text": flops, "flops_per_s": peak, **by_peak}
 

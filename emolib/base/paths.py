@@ -261,6 +261,11 @@ def cache_root() -> Path:
     return moved("EMOLIB_CACHE") or Path(platformdirs.user_cache_dir("emolib"))
 
 
+def product_choice() -> Path:
+    """Which library multiplies matrices faster, by machine."""
+    return cache_root() / "products.json"
+
+
 def score_cache() -> Path:
     """Scores of texts, shared by all profiles; under the results, so that an empty folder scores everything anew."""
     return results_root() / "scores"

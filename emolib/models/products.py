@@ -1,19 +1,15 @@
-"""Matrix products by the library that is fastest here.
-
-On AMD processors torch's float32 products go through a library that does not use their wide vector units; oneDNN, which
-torch carries too and uses for bfloat16, does (2.2 times as fast on a Zen 5 machine; docs/engine.md). Which one is taken
-follows from the processor alone, so that a machine always gives the same numbers.
-"""
+"""Matrix products by the library that is faster here (see `product_choice`)."""
 
 from __future__ import annotations
 
-import sys
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from emolib.models import product_choice
+from emolib.models.product_choice import onednn_linear
 
 CHUNK_BYTES = 2**24  # of a product's result: larger ones are asked from the system anew, page by page
 
@@ -21,7 +17,7 @@ CHUNK_BYTES = 2**24  # of a product's result: larger ones are asked from the sys
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b, with W `[out, in]`."""
     if x.dtype == torch.float32 and x.device.type == "cpu" and prefers_onednn():
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return onednn_linear(x, weight, bias)
     return functional.linear(x, weight, bias)
 
 
@@ -54,15 +50,5 @@ def use_fast_products(network: nn.Module) -> nn.Module:
 
 @lru_cache(maxsize=1)
 def prefers_onednn() -> bool:
-    """Whether this is an AMD processor with AVX-512, and torch has the product; it must also agree with torch's own."""
-    if not sys.platform.startswith("linux") or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return False
-    if "AuthenticAMD" not in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"):
-        return False
-    x, weight = torch.linspace(-1, 1, 24).view(3, 8), torch.linspace(-2, 1, 40).view(5, 8)
-    try:
-        with torch.inference_mode():
-            given = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return False
-    return bool(torch.allclose(given, functional.linear(x, weight), atol=1e-5))
+    """Whether float32 products go through oneDNN; asked once per process."""
+    return product_choice.prefers_onednn()

@@ -11,7 +11,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,25 +22,31 @@ from emolib.base.files import read_json
 from emolib.base.labels import spelled
 from emolib.base.paths import display, params_folder
 from emolib.base.store import digest, sha256_of
-from emolib.models.products import use_fast_products
-from emolib.scoring.blocks import token_blocks
 from emolib.scoring.encoder import encoder_folder, load_encoder
 from emolib.scoring.low_rank import apply_changes, change_names
 from emolib.scoring.ngrams import RETRAIN, read_tensors
+from emolib.scoring.packed_bert import PackedBert
 from emolib.scoring.scorer import Scorer
 
 EMOTIONS = ("gratitude", "anger", "apology")
-COMPUTATION = 1  # raised when the same files would give other numbers
+COMPUTATION = 2  # raised when the same files would give other numbers
 READOUT_AXES = {
     f"readout/{layer}.{part}": 2 if part == "weight" and layer != "norm" else 1
     for layer in ("norm", "inner", "outer")
     for part in ("weight", "bias")
 }
+READOUT_ROWS = 16  # at once: a text's numbers do not hang on how many there are
 PRESENT = 0.5  # from which probability on an emotion counts as expressed
 
 
-def pooled(states: Tensor, mask: Tensor) -> Tensor:
-    """`[row, 3 * width]`: the first token's state, mean and maximum over the tokens of states `[row, token, width]`."""
+def pooled(states: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`[row, 3 * width]`: the first token's state, mean and maximum over the tokens of states `[row, token, width]`.
+
+    Args:
+        mask: `[row, token]`, 0 at padding; None where there is none.
+    """
+    if mask is None:
+        return torch.cat([states[:, 0], states.mean(1), states.amax(1)], dim=1)
     real = mask[..., None].to(states.dtype)
     highest = states.masked_fill(mask[..., None] == 0, -torch.inf).amax(1)
     return torch.cat([states[:, 0], (states * real).sum(1) / real.sum(1), highest], dim=1)
@@ -56,9 +61,13 @@ class Readout(nn.Module):
         self.inner, self.outer = nn.Linear(3 * width, hidden), nn.Linear(hidden, len(EMOTIONS))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         """`[row, emotion]` from states `[row, token, width]` and mask `[row, token]`."""
-        inner = nn.functional.gelu(self.inner(self.dropout(self.norm(pooled(states, mask)))))
+        return self.of_pooled(pooled(states, mask))
+
+    def of_pooled(self, read: Tensor) -> Tensor:
+        """`[row, emotion]` from what `pooled` gives."""
+        inner = nn.functional.gelu(self.inner(self.dropout(self.norm(read))))
         logits: Tensor = self.outer(self.dropout(inner))
         return logits
 
@@ -71,21 +80,20 @@ class ExpressedModel:
         calibration: `[emotion, 2]`: a factor and a constant per logit.
     """
 
-    network: Any
+    encoder: PackedBert
     readout: Readout
-    tokenizer: Any
-    max_tokens: int
-    device: torch.device
     calibration: np.ndarray
 
     @torch.inference_mode()
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """`[text, emotion]` float32, before calibration; longer texts are cut at `max_tokens`."""
-        out = np.empty((len(texts), len(EMOTIONS)), np.float32)
-        for places, ids, mask in token_blocks(self.tokenizer, texts, most=self.max_tokens):
-            ids, mask = ids.to(self.device), mask.to(self.device)
-            states = self.network(input_ids=ids, attention_mask=mask).last_hidden_state
-            out[places] = self.readout(states, mask)[: len(places)].cpu().numpy()
+        last, out = self.encoder.n_layers, np.empty((len(texts), len(EMOTIONS)), np.float32)
+        for places, states in self.encoder.states(texts, [last]):
+            read = pooled(states[last])
+            for start in range(0, len(read), READOUT_ROWS):
+                part = read[start : start + READOUT_ROWS]
+                filled = nn.functional.pad(part, (0, 0, 0, READOUT_ROWS - len(part)))
+                out[places[start : start + READOUT_ROWS]] = self.readout.of_pooled(filled)[: len(part)].cpu().numpy()
         return out
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
@@ -150,14 +158,8 @@ def load_expressed(device: torch.device) -> ExpressedModel:
             f"expected thin matrices of the encoder's sizes in params/scorers/expressed.safetensors, got others; "
             f"{RETRAIN}"
         ) from error
-    return ExpressedModel(
-        use_fast_products(network.to(device)),
-        use_fast_products(readout.to(device)),
-        encoder.tokenizer,
-        encoder.max_tokens,
-        device,
-        trained.calibration,
-    )
+    packed = PackedBert(network.to(device), encoder.tokenizer, most=encoder.max_tokens)
+    return ExpressedModel(packed, readout.to(device), trained.calibration)
 
 
 def read_readout(stored: Mapping[str, np.ndarray]) -> Readout:

@@ -26,6 +26,7 @@ from emolib.scoring.encoder import encoder_folder, load_encoder
 from emolib.scoring.expressed import EMOTIONS, PRESENT, ExpressedModel, Readout, pooled, read_readout
 from emolib.scoring.goemotions import LABELS
 from emolib.scoring.low_rank import adapt, apply_changes, averaged, changes
+from emolib.scoring.packed_bert import PackedBert
 from emolib.scoring.trained_files import calibrated, json_bytes
 
 CHUNK = 16  # batches whose texts are sorted by length together, so that little is padded
@@ -116,9 +117,8 @@ def _model(stored: dict[str, np.ndarray]) -> ExpressedModel:
     network = copy.deepcopy(encoder.network)
     apply_changes(network, stored)
     plain = np.tile([1.0, 0.0], (len(EMOTIONS), 1))
-    return ExpressedModel(
-        network, read_readout(stored), encoder.tokenizer, encoder.max_tokens, torch.device("cpu"), plain
-    )
+    packed = PackedBert(network, encoder.tokenizer, most=encoder.max_tokens)
+    return ExpressedModel(packed, read_readout(stored), plain)
 
 
 def chosen_comments(truth: np.ndarray, n: int, *, seed: int) -> np.ndarray:

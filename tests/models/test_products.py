@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
+from pathlib import Path
+
 import pytest
 import torch
+from refusals import refused_call
 
-from emolib.models import products
+from emolib.models import product_choice, products
 from emolib.models.products import linear, linear_into
 
 
@@ -30,6 +35,71 @@ def test_a_product_is_that_of_float64(library: bool, shape: tuple[int, ...], tra
         found = linear(x, weight, bias if with_bias else None)
     assert found.shape == expected.shape
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
+    """What a measurement finds; the cache is empty and the environment asks for nothing."""
+    seconds = {"torch": 2.0, "onednn": 1.0, "asked": 0.0}
+
+    def found() -> dict[str, float]:
+        seconds["asked"] += 1
+        return {name: seconds[name] for name in ("torch", "onednn")}
+
+    monkeypatch.setenv("EMOLIB_CACHE", str(tmp_path))
+    monkeypatch.delenv("EMOLIB_PRODUCTS", raising=False)
+    monkeypatch.setattr(product_choice, "measure", found)
+    monkeypatch.setattr(product_choice, "_has_onednn", lambda: True)
+    return seconds
+
+
+def test_the_faster_library_is_taken_and_remembered(timed: dict[str, float], tmp_path: Path) -> None:
+    assert product_choice.prefers_onednn()
+    timed["onednn"] = 3.0
+    assert product_choice.prefers_onednn() and timed["asked"] == 1
+    (tmp_path / "products.json").write_text("no json")
+    assert not product_choice.prefers_onednn() and not product_choice.prefers_onednn() and timed["asked"] == 2
+    (stored,) = json.loads((tmp_path / "products.json").read_text()).values()
+    assert stored["onednn"] is False and stored["seconds"] == {"torch": 2.0, "onednn": 3.0}
+
+
+def test_nearly_as_fast_is_not_enough(timed: dict[str, float]) -> None:
+    timed["onednn"] = 1.95
+    assert not product_choice.prefers_onednn()
+
+
+def test_another_number_of_threads_is_measured_anew(timed: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert product_choice.prefers_onednn()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    assert product_choice.prefers_onednn() and timed["asked"] == 2
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(timed: dict[str, float], tmp_path: Path) -> None:
+    (tmp_path / "products.json").mkdir()
+    assert product_choice.prefers_onednn() and product_choice.prefers_onednn() and timed["asked"] == 2
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("torch", False), ("onednn", True)])
+def test_the_variable_decides(
+    timed: dict[str, float], monkeypatch: pytest.MonkeyPatch, asked: str, expected: bool
+) -> None:
+    timed["onednn"] = 3.0 if expected else 1.0  # the measurement would say otherwise
+    monkeypatch.setenv("EMOLIB_PRODUCTS", asked)
+    assert product_choice.prefers_onednn() is expected and timed["asked"] == 0
+    monkeypatch.setattr(product_choice, "_has_onednn", lambda: False)
+    if expected:
+        refused_call(product_choice.prefers_onednn, ["EMOLIB_PRODUCTS=onednn", "leave"])
+
+
+def test_another_name_in_the_variable_is_refused(timed: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOLIB_PRODUCTS", "mkl")
+    refused_call(product_choice.prefers_onednn, ["EMOLIB_PRODUCTS", "'mkl'", "torch or onednn"])
+
+
+def test_a_real_measurement_takes_little_time() -> None:
+    begun = time.process_time()
+    assert all(0 < seconds < 2 for seconds in product_choice.measure().values())
+    assert time.process_time() - begun < 4 * torch.get_num_threads()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

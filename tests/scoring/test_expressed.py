@@ -141,7 +141,8 @@ WRONG = pytest.mark.xfail(strict=True, reason="what the scorer still gets wrong"
 CASES = [
     ("Thank you so much for driving me home last night, you saved me.", "gratitude", True),
     ("Thank you for holding. Your call is important to us.", "gratitude", False),
-    pytest.param("Thanks for nothing, you ruined the whole evening.", "gratitude", False, marks=WRONG),
+    ("Thanks for nothing, you ruined it.", "gratitude", False),
+    ("Thanks for nothing, you ruined the whole evening.", "gratitude", False),
     ("I am furious with you for reading my letters.", "anger", True),
     ("He was furious with his brother about the letters.", "anger", False),
     ("I'm so sorry I broke your lamp, I'll pay for it.", "apology", True),

@@ -27,6 +27,7 @@ from emolib.scoring import encoder, goemotions, ngrams, politeness, score_texts,
 from emolib.scoring import measures as phase_scores
 from emolib.scoring.goemotions import LABELS, WAYS, Head
 from emolib.scoring.ngrams import NgramModel
+from emolib.scoring.packing import PACK_TOKENS, packs
 from emolib.scoring.sanity import load_sanity_set
 
 CPU = torch.device("cpu")
@@ -155,20 +156,20 @@ def test_a_texts_features_are_the_same_bits_wherever_it_stands(reader: encoder.S
     assert not np.array_equal(together[5], np.nextafter(together[5], np.float32(9)))
 
 
-def test_every_pass_has_as_many_rows_and_few_widths(reader: encoder.SentenceEncoder):
-    shapes: list[tuple[int, int]] = []
-
-    def note(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        shapes.append(tuple(kwargs["input_ids"].shape))
-
-    handle = reader.network.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        reader.features([*TEXTS, *["train " * n for n in range(1, 30)], *["a"] * 20])
-    finally:
-        handle.remove()
-    rows, widths = {shape[0] for shape in shapes}, {shape[1] for shape in shapes}
-    assert len(rows) == 1 and len(shapes) > len(widths) == 4
-    assert widths == {8, 16, 24, 32}
+def test_texts_fill_packs_of_one_size_each_once(reader: encoder.SentenceEncoder):
+    texts = [*TEXTS, *["train " * n for n in range(1, 60)], *["a"] * 200, "train " * 400]
+    made = list(packs(reader.tokenizer, texts, most=reader.max_tokens))
+    assert sorted(place for pack in made for place in pack.places) == list(range(len(texts)))
+    assert {len(pack.ids) for pack in made} == {PACK_TOKENS}
+    filled = [sum(count * length for count, length in pack.groups) for pack in made]
+    assert min(filled[:-1]) > PACK_TOKENS - 8  # short texts fill what long ones leave
+    given = reader.tokenizer(texts, truncation=True, max_length=reader.max_tokens)["input_ids"]
+    for pack in made:
+        rest = pack.ids.tolist()
+        for place in pack.places:
+            tokens, rest = rest[: len(given[place])], rest[len(given[place]) :]
+            assert tokens == given[place]
+        assert not any(rest)
 
 
 def test_no_text_gives_no_row_and_long_texts_are_cut(reader: encoder.SentenceEncoder):

@@ -1,0 +1,117 @@
+"""Which library multiplies matrices faster on this machine: torch's own or oneDNN, which torch carries, too.
+
+Neither a vendor's name nor the widest unit tells (docs/engine.md): both are timed once on products of a small model's
+shapes, in turns, and the answer is kept in the cache for this processor, this torch and this number of threads, so that
+a machine goes on giving the same numbers. `EMOLIB_PRODUCTS=torch` or `onednn` decides instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from emolib.base import paths
+from emolib.base.errors import UserError, shown
+from emolib.base.files import read_json
+from emolib.base.store import digest
+from emolib.base.writing import write_atomically
+
+VARIABLE = "EMOLIB_PRODUCTS"
+LIBRARIES = ("torch", "onednn")
+SHAPES = ((512, 576, 1536), (128, 1536, 576), (256, 576, 6144))  # rows, in, out
+TURNS = 5
+MARGIN = 1.05  # how many times as fast as torch's own the other must be
+
+
+def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def prefers_onednn() -> bool:
+    """Whether float32 products go through oneDNN here.
+
+    Raises:
+        UserError: the variable `EMOLIB_PRODUCTS` names no library, or one that this torch lacks.
+    """
+    asked = os.environ.get(VARIABLE)
+    if asked and asked not in LIBRARIES:
+        raise UserError(f"expected torch or onednn in {VARIABLE}, got {shown(asked)}; leave it out to have it measured")
+    if asked == "torch":
+        return False
+    if not _has_onednn():
+        if asked:
+            raise UserError(f"{VARIABLE}=onednn: this torch has no oneDNN products; leave the variable out")
+        return False
+    return bool(asked) or _measured()
+
+
+def _has_onednn() -> bool:
+    """Whether torch has the product; it must also agree with torch's own."""
+    if not sys.platform.startswith("linux") or not torch.backends.mkldnn.is_available():
+        return False
+    x, weight = torch.linspace(-1, 1, 24).view(3, 8), torch.linspace(-2, 1, 40).view(5, 8)
+    try:
+        with torch.inference_mode():
+            given = onednn_linear(x, weight)
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
+    return torch.allclose(given, functional.linear(x, weight), atol=1e-5)
+
+
+def _measured() -> bool:
+    """The stored answer for this machine, or a measurement that is stored."""
+    place = paths.product_choice()
+    machine = {"processor": _processor(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    key = digest(machine)
+    known: dict[str, Any] = {}
+    with contextlib.suppress(UserError):  # missing or spoilt: measured anew
+        known = read_json(place, kind=dict)
+    if isinstance(found := known.get(key), dict) and isinstance(found.get("onednn"), bool):
+        return bool(found["onednn"])
+    seconds = measure()
+    chosen = seconds["torch"] > MARGIN * seconds["onednn"]
+    known[key] = machine | {"onednn": chosen, "seconds": seconds}
+    with contextlib.suppress(UserError, OSError):  # a cache that cannot be written: measured by every process
+        write_atomically(place, json.dumps(known, indent=1).encode())
+    return chosen
+
+
+def _processor() -> str:
+    """Name, model number and vector units of the processor."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        told = dict(line.split(":", 1) for line in lines[:40] if ":" in line)
+        named = [value.strip() for key, value in told.items() if key.strip() in ("model name", "cpu family", "model")]
+        return " ".join([*named, torch.backends.cpu.get_cpu_capability()])
+    return f"{platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+@torch.inference_mode()
+def measure() -> dict[str, float]:
+    """Seconds of each library for one round of `SHAPES`: the best of `TURNS`, taken in turns; some 0.2 s in all."""
+    made = torch.Generator().manual_seed(0)
+    pairs = [
+        (torch.randn(rows, wide, generator=made), torch.randn(out, wide, generator=made)) for rows, wide, out in SHAPES
+    ]
+    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"torch": functional.linear, "onednn": onednn_linear}
+    best = dict.fromkeys(ways, float("inf"))
+    for turn in range(TURNS + 1):
+        for name, product in ways.items():
+            begun = time.perf_counter()
+            for x, weight in pairs:
+                product(x, weight)
+            if turn:  # the first only wakes the library
+                best[name] = min(best[name], time.perf_counter() - begun)
+    return best
