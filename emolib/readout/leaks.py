@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ FUNCTION_WORDS = tuple(
 _FORMS = tuple(frozenset(forms.split()) for forms in PRONOUNS.values())
 NULL = "all_words_shuffled"
 
-Values = np.ndarray | sparse.csr_matrix  # `[text, feature]`
+Values: TypeAlias = np.ndarray | sparse.csr_matrix  # `[text, feature]`
 
 
 def leak_table(
