@@ -68,7 +68,10 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Compute everything again.")] = False,
 ) -> None:
     """Execute the notebooks of a profile; finished phases and shards are kept."""
+    from emolib.base.config import load_profile
     from emolib.base.paths import display
+
+    load_profile(profile)  # a wrong name is told before a library is loaded
     from emolib.pipeline.phases import run_phases
 
     for report in run_phases(profile, model, phases=phase, parameters=_parsed(param, layers), force=force):
@@ -80,7 +83,10 @@ def status(
     profile: Profile = "quick", model: Model = "smollm2_135m", param: Settings = None, variant: VariantName = None
 ) -> None:
     """Show which phases are done, stale or missing."""
+    from emolib.base.config import load_profile
     from emolib.base.paths import display
+
+    load_profile(profile)
     from emolib.pipeline.phases import status as phase_status
 
     for row in phase_status(profile, model, _parsed(param), variant=variant):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from emolib.base.errors import UserError
 from emolib.interventions import Edits, hooked
@@ -28,6 +27,8 @@ class BridgeRunner:
         self._edits = edits
         self._fed, self._mask = ids.to(lm.device), mask.to(lm.device)
         self._columns = slice(0, ids.shape[1])
+        from transformers import DynamicCache
+
         self._cache = DynamicCache()  # of all columns also where a window would let old ones go: patches name columns
         self._values: dict[int, Tensor] = {}
         self._pattern: Tensor | None = None

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from emolib.models.blueprint import Angles, Blueprint, Layer, LayerNorm, Projection, RMSNorm
 
@@ -63,6 +62,8 @@ def _plain(network: PreTrainedModel) -> bool:
 def _projection(module: nn.Module) -> Projection:
     if type(module) is nn.Linear:
         return Projection(module.weight.data, _data(module.bias))
+    from transformers.pytorch_utils import Conv1D
+
     if not isinstance(module, Conv1D) or type(module) is not Conv1D:
         raise _UnknownModule(type(module).__name__)
     return Projection(module.weight.data.t(), _data(module.bias))  # GPT-2's Conv1D keeps [in, out]

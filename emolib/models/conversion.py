@@ -7,11 +7,10 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
 from emolib.base.errors import UserError, shown
 from emolib.base.files import read_json
@@ -20,6 +19,9 @@ from emolib.base.store import sha256_of
 from emolib.base.writing import writing
 from emolib.models.content import content_hash
 from emolib.models.silence import quiet
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 VERSION = 1  # of the way of converting: another one makes another model
 RECORD = 2  # what emolib.json says: the hash of the weights, and of everything that decides the model
@@ -77,6 +79,8 @@ def save_as_folder(
         configured: gives the configuration in place of the one that transformers makes of the file.
         tokenized: the same for the tokenizer.
     """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
     with quiet():
         given: dict[str, Any] = {}
         if configured is not None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
 from emolib.base.errors import UserError, shown
 from emolib.models.limits import Limits
@@ -30,7 +29,7 @@ from emolib.models.tokenizer_class import PROBE, check_class, class_fault, refus
 from emolib.models.weight_files import Stored, stored_tensors
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 VOCABULARIES = (
     ("tokenizer.json",),
@@ -98,6 +97,8 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
     Raises:
         UserError: there is none, it is damaged, or it has tokens that the model has no embedding for.
     """
+    from transformers import AutoTokenizer
+
     called = shown(folder.called)
     if not one_of(folder.path, VOCABULARIES):
         raise UserError(f"expected a tokenizer in {called}, found none; {COPY_TOKENIZER}")
@@ -210,6 +211,8 @@ def _check_end(generation: Mapping[str, Any], settings: Mapping[str, Any], calle
 
 
 def _configuration(path: Path, called: str) -> PretrainedConfig:
+    from transformers import AutoConfig
+
     try:
         with quiet():
             return AutoConfig.from_pretrained(path, trust_remote_code=False)
@@ -219,6 +222,8 @@ def _configuration(path: Path, called: str) -> PretrainedConfig:
 
 def _loaded(folder: ModelFolder, dtype: torch.dtype, device: str | None = None) -> PreTrainedModel:
     """What transformers makes of the folder; on device `meta` names and shapes alone, without memory."""
+    from transformers import AutoModelForCausalLM
+
     try:
         with quiet():
             network, report = AutoModelForCausalLM.from_pretrained(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from emolib.base import paths
 from emolib.base.errors import UserError, shown
@@ -34,7 +33,7 @@ from emolib.models.gguf_tokens import (
 )
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 CHECKED = 1  # of the ways of checking a conversion: with another one it is made anew
 MARKS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
@@ -132,6 +131,8 @@ def _tokenizer(given: PreTrainedTokenizerBase, file: GgufFile) -> PreTrainedToke
 
     What the library adds to the file's tokens is left out, and what it does not know of the way of splitting put in.
     """
+    from transformers import PreTrainedTokenizerFast
+
     tokens, way = file.settings["tokenizer.ggml.tokens"], way_of_splitting(file)
     told: dict[str, Any] = json.loads(given.backend_tokenizer.to_str())
     told["added_tokens"] = [token for token in told["added_tokens"] if token["id"] < len(tokens)]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from emolib.base.config import ModelSpec
 from emolib.base.errors import UserError, one_line, shown
@@ -258,6 +257,8 @@ def _text_part(network: PreTrainedModel) -> PreTrainedModel:
     text = network.config.get_text_config()
     if text is network.config or not hasattr(network.model, "language_model"):
         return network
+    from transformers import AutoModelForCausalLM
+
     with torch.device("meta"):
         alone = AutoModelForCausalLM.from_config(text, dtype=network.dtype, attn_implementation="eager")
     alone.model, alone.lm_head = network.model.language_model, network.lm_head

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
 from emolib.base import arguments
 from emolib.base.config import ModelSpec, find_model, model_table, validated
@@ -26,6 +26,9 @@ from emolib.models.model_names import holds_model, is_hub_id, local_alternative,
 from emolib.models.silence import quiet
 from emolib.models.sources import OTHERWISE, WANTED, ModelSource, random_revision, source_of
 from emolib.models.supported import check_kind, check_layers
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 @told
@@ -209,6 +212,8 @@ def spec_of(config: PretrainedConfig, name: str, hub_id: str | None = None) -> M
 
 def config_of(spec: ModelSpec) -> PretrainedConfig:
     """The configuration of a model with the entry's architecture and size."""
+    from transformers import AutoConfig
+
     settings = {"pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2, **spec.config}
     check_kind(settings, spec.name, of="the config of")
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
@@ -217,6 +222,8 @@ def config_of(spec: ModelSpec) -> PretrainedConfig:
 
 
 def _random_model(spec: ModelSpec, device: torch.device, dtype: str | None, seed: int) -> LanguageModel:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     config = config_of(spec)
     precision = DTYPES[dtype or spec.dtype]
     torch.manual_seed(seed)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from emolib.base.config import ModelSpec, model_table
 from emolib.models import hub
@@ -74,6 +73,8 @@ class Outlook:
     @cached_property
     def _folder(self) -> ModelFolder:
         """The model's files, or those of the bundled model, whose tokenizer random weights have."""
+        from transformers import AutoConfig
+
         source = self.source
         if source.kind == "folder":
             return read_folder(Path(source.place), source.place)
@@ -104,6 +105,8 @@ def _positions(spec: ModelSpec) -> int | None:
     """Of a table's entry, by a network without memory."""
     if not spec.config:
         return None
+    from transformers import AutoModelForCausalLM
+
     with quiet(), torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config_of(spec))
     return Limits.of(network).positions

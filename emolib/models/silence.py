@@ -7,8 +7,6 @@ import logging
 import os
 from collections.abc import Iterator
 
-from transformers.utils import logging as transformers_logging
-
 
 class _Kept(logging.Handler):
     """Keeps the text of every warning."""
@@ -28,6 +26,8 @@ def quiet() -> Iterator[list[str]]:
     Yields:
         What transformers warned of; it fills as that happens. A caller that loads foreign weights has to look at it.
     """
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.get_verbosity()  # has the library set up its logger, if nothing did so far
     logger, kept = logging.getLogger("transformers"), _Kept()
     bars = transformers_logging.is_progress_bar_enabled()

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-from transformers import PretrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
+from typing import TYPE_CHECKING, Any
 
 from emolib.base.errors import UserError, meant_of, shown, slip_of
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 SUPPORTED = (
     "supported are decoders of text with attention in every layer: GPT-2, GPT-Neo, GPT-NeoX, Llama, Qwen3, Gemma 3 and "
@@ -28,6 +24,12 @@ def check_kind(settings: Mapping[str, Any], called: str, *, of: str = "config.js
         settings: what `config.json` holds.
         of: where they stand, before the model's name.
     """
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
     kind, of = settings.get("model_type"), f"in {of} {shown(called)}"
     has_code = isinstance(settings.get("auto_map"), dict)
     if not isinstance(kind, str) or not kind:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
-from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from emolib.base.errors import UserError, shown
 from emolib.models.settings_files import read_settings
@@ -52,6 +51,8 @@ def refuse_other_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path, called
 
 
 def _usual(model_type: str) -> str | None:
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
     name = TOKENIZER_MAPPING_NAMES.get(model_type)
     return name.removesuffix("Fast") if isinstance(name, str) else None
 

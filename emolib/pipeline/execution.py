@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import nbformat
-
 from emolib.base import files, paths
 from emolib.base.characters import say
 from emolib.base.errors import UserError, nearest, shown
@@ -204,6 +202,8 @@ def _says_nothing(value: ast.expr | None) -> bool:
 
 def _tidied(path: Path) -> bytes:
     """The copy without what papermill notes about itself: times, paths and versions belong to the timing log."""
+    import nbformat
+
     notebook = read_notebook(path)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:

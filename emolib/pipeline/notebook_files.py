@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 from emolib.base import files, paths
 from emolib.base.errors import UserError, one_line, shown
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 _TEXT, _LINES = (str,), (str, list)
 _PARTS: dict[str, dict[str, tuple[type, ...]]] = {  # what each kind of part must hold, and of which types
@@ -26,12 +27,19 @@ _PARTS: dict[str, dict[str, tuple[type, ...]]] = {  # what each kind of part mus
 _OUTPUTS = {"display_data": "output of data", "execute_result": "output of data", "stream": "output of text"}
 
 
-def read_notebook(path: Path) -> nbformat.NotebookNode:
+def read_notebook(path: Path) -> NotebookNode:
     """A notebook in the layout of nbformat 4, checked as far as it is used.
 
     Raises:
         UserError: the file is missing, no JSON, no notebook, or of an nbformat that cannot be converted.
     """
+    import nbformat
+
+    return nbformat.versions[4].to_notebook_json(_checked(path))
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """The notebook as plain objects. nbformat takes a second to load, and reads a notebook of this layout as it is."""
     name = f"the notebook {shown(paths.display(path))}"
     advice = "run its phase again, or restore it"
     text = files.read_text(path, name=name, advice=advice)
@@ -40,13 +48,15 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
         found = _converted(found, name)
     for problem in _problems(found):
         raise UserError(f"expected a notebook in {paths.display(path)}, {problem}; {advice}")
-    return nbformat.versions[4].to_notebook_json(found)
+    return found
 
 
 def _converted(found: dict[str, Any], name: str) -> dict[str, Any]:
     major = found.get("nbformat")
     if major not in (1, 2, 3):
         raise UserError(f"expected a notebook of nbformat 4 in {name}, got nbformat {shown(major)}; save it as 4")
+    import nbformat
+
     try:
         return nbformat.convert(nbformat.versions[major].to_notebook_json(found), 4)
     except Exception as error:  # what an old layout of any shape makes the conversion say has no common type
@@ -67,11 +77,12 @@ def is_complete(report: Path) -> bool:
         return False
     files.require_file(report, advice="remove it")
     try:
-        cells = [cell for cell in read_notebook(report).cells if cell.cell_type == "code" and cell.source.strip()]
+        cells = [cell for cell in _checked(report)["cells"] if cell["cell_type"] == "code"]
     except UserError:
         return False
-    executed = bool(cells) and all(cell.execution_count for cell in cells)
-    return executed and not any(output.output_type == "error" for cell in cells for output in cell.outputs)
+    cells = [cell for cell in cells if "".join(cell["source"]).strip()]
+    executed = bool(cells) and all(cell["execution_count"] for cell in cells)
+    return executed and not any(output["output_type"] == "error" for cell in cells for output in cell["outputs"])
 
 
 def _problems(notebook: dict[str, Any]) -> Iterator[str]:

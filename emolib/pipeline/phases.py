@@ -31,7 +31,6 @@ from emolib.pipeline.execution import check_notebook, execute
 from emolib.pipeline.notebook_files import is_complete
 from emolib.scoring.measures import require_measures
 from emolib.study import MEASURED, NEEDS, Run
-from emolib.study.checks import check_run
 from emolib.study.identity import ModelContents
 from emolib.study.run import prepared
 
@@ -207,6 +206,8 @@ def check_data(runs: Sequence[Run]) -> None:
         UserError: a language without word lists, a label that nothing measures where a phase needs a measure, or what
             `check_run` has against a phase.
     """
+    from emolib.study.checks import check_run  # brings what the phases compute with
+
     first = runs[0]
     keyword_digest(first.data)  # a language without word lists
     for run in runs:

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emolib.data.activations import Activations
+from emolib.statistics.auc import roc_area
 
 
 def probe_table(
@@ -49,11 +48,13 @@ def probe_table(
             mixed = (swap_within(part.texts["scenario"], truth, held_rng) for _ in range(n_shuffles))
             truths.append([truth, *mixed])
         for layer in range(train.n_layers + 1):
-            probes = [_fitted_probe(fit_on.values["resid_pre"][layer], y) for y in targets]
+            scaler = StandardScaler()
+            x = scaler.fit_transform(fit_on.values["resid_pre"][layer])
+            probes = [logistic(0.01).fit(x, y) for y in targets]
             for split, part, held in zip(held_out, test_on, truths, strict=True):
-                x = part.values["resid_pre"][layer]
+                x = scaler.transform(part.values["resid_pre"][layer])
                 pairs = zip(held, probes, strict=True)
-                own, *null = (float(roc_auc_score(truth, probe.decision_function(x))) for truth, probe in pairs)
+                own, *null = (roc_area(truth, probe.decision_function(x)) for truth, probe in pairs)
                 found = {"auc": own, "shuffled_mean": float(np.mean(null)), "shuffled_max": float(np.max(null))}
                 rows.append({"emotion": emotion, "layer": layer, "split": split, **found})
     return pd.DataFrame(rows)
@@ -61,10 +62,6 @@ def probe_table(
 
 def against(acts: Activations, emotion: str, neutral: str) -> Activations:
     return acts.where(acts.texts["emotion"].isin([emotion, neutral]))
-
-
-def _fitted_probe(x: np.ndarray, y: np.ndarray) -> Pipeline:
-    return make_pipeline(StandardScaler(), logistic(0.01)).fit(x, y)
 
 
 def logistic(c: float) -> LogisticRegression:

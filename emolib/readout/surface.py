@@ -18,7 +18,8 @@ from emolib.data.dataset import SPLITS
 from emolib.data.keywords import load_keywords, straight_apostrophes
 from emolib.data.styles import counts_in_its_style, of_style
 
-BLOCK = 1024  # rows of the pairwise ratio matrix held at once: bounds memory for a large data set
+BLOCK = 128  # rows of the pairwise ratio matrix held at once: bounds memory, and little of the lower half is computed
+MARGIN = 1.0  # below the threshold: what is further below is not worked out to the end
 _WORD = re.compile(r"\w+(?:'\w+)*")
 _PART = re.compile(r"[^\W\d]+(?=n't\b)|n't\b|'[^\W\d]+|\w+")
 
@@ -93,10 +94,13 @@ def duplicates(data: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 def _close_pairs(texts: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Positions i < j of texts with a ratio of at least the threshold, and the ratio, block by block."""
+    cutoff = max(threshold - MARGIN, 0.0)
     for start in range(0, len(texts), BLOCK):
         block = texts[start : start + BLOCK]
-        # no score_cutoff: cdist also drops ratios that just reach it
-        ratio = process.cdist(block, texts[start:], scorer=fuzz.token_set_ratio, dtype=np.float64, workers=2)
+        # cdist also drops ratios that just reach its cutoff, so the cutoff lies below the threshold
+        ratio = process.cdist(
+            block, texts[start:], scorer=fuzz.token_set_ratio, score_cutoff=cutoff, dtype=np.float64, workers=2
+        )
         i, j = np.nonzero(np.triu(ratio >= threshold, k=1))
         yield i + start, j + start, ratio[i, j]
 

@@ -31,13 +31,21 @@ def gate_table(data: pd.DataFrame, neutral: str, *, n_folds: int = 5, seed: int 
         over `N_DRAWS` draws of the folds; `calendar`: the count itself, above 0.5 where the label's texts have more),
         n (texts), auc, and its 95 % interval by scenario. NaN where there are too few scenarios.
     """
+    data = data.reset_index(drop=True)
+    given: list[str] = data["text"].tolist()
+    surface, calendar = surface_features(given), calendar_count(given).astype(float)
     rows = []
     for style, texts, part in _parts(data):
         for emotion in (label for label in dict.fromkeys(data["emotion"]) if label != neutral):
-            pair = part[part["emotion"].isin([emotion, neutral])].reset_index(drop=True)
+            pair = part[part["emotion"].isin([emotion, neutral])]
+            at = pair.index.to_numpy()
+            pair = pair.reset_index(drop=True)
             truth = (pair["emotion"] == emotion).to_numpy()
             named = {"emotion": emotion, "style": style, "texts": texts, "n": len(pair)}
-            found = {"surface": _surface(pair, truth, n_folds, seed), "calendar": _calendar(pair, truth)}
+            found = {
+                "surface": _surface(surface[at], pair["scenario"], truth, n_folds, seed),
+                "calendar": _calendar(calendar[at], pair["scenario"], truth),
+            }
             for features, (auc, low, high) in found.items():
                 rows.append({**named, "features": features, "auc": auc, "low": low, "high": high})
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -53,23 +61,24 @@ def _parts(data: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
                     yield style, texts, part[chosen]
 
 
-def _surface(pair: pd.DataFrame, truth: np.ndarray, n_folds: int, seed: int) -> tuple[float, float, float]:
+def _surface(
+    values: np.ndarray, scenarios: pd.Series, truth: np.ndarray, n_folds: int, seed: int
+) -> tuple[float, float, float]:
     nothing = (float("nan"),) * 3
-    if pair["scenario"].nunique() < 2 * n_folds or truth.all() or not truth.any():
+    if scenarios.nunique() < 2 * n_folds or truth.all() or not truth.any():
         return nothing
-    values = surface_features(pair["text"].tolist())
     found = []
     for draw in range(N_DRAWS):
-        scores = held_out_scores(values, truth, scenario_folds(pair["scenario"], n_folds, seed=seed + draw))
+        scores = held_out_scores(values, truth, scenario_folds(scenarios, n_folds, seed=seed + draw))
         if scores is None:
             return nothing
-        found.append(auc_interval(scores, truth, pair["scenario"]))
+        found.append(auc_interval(scores, truth, scenarios))
     auc, low, high = np.mean(found, axis=0)
     return float(auc), float(low), float(high)
 
 
-def _calendar(pair: pd.DataFrame, truth: np.ndarray) -> tuple[float, float, float]:
+def _calendar(counts: np.ndarray, scenarios: pd.Series, truth: np.ndarray) -> tuple[float, float, float]:
     try:
-        return auc_interval(calendar_count(pair["text"].tolist()).astype(float), truth, pair["scenario"])
+        return auc_interval(counts, truth, scenarios)
     except UserError:  # one label alone, or one scenario
         return float("nan"), float("nan"), float("nan")

@@ -1,4 +1,7 @@
-"""How good a scorer is: F1, calibration, and agreement of two scorers."""
+"""How good a scorer is: F1, calibration, and agreement of two scorers.
+
+scipy.stats and scikit-learn take two seconds to load, and `emolib status` needs nothing of them: they come when asked.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, spearmanr
-from sklearn.metrics import average_precision_score, cohen_kappa_score, f1_score, precision_score, recall_score
 
 N_BINS = 10
 
@@ -20,6 +21,8 @@ def f1_table(truth: np.ndarray, probability: np.ndarray, threshold: np.ndarray, 
         probability: `[text, label]`.
         threshold: `[label]`, from which on a label counts as present.
     """
+    from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
+
     rows = []
     for i, label in enumerate(labels):
         y, p = truth[:, i], probability[:, i]
@@ -85,6 +88,9 @@ def agreement(a: np.ndarray, b: np.ndarray, says_a: np.ndarray, says_b: np.ndarr
         a, b: scores, `[text]`.
         says_a, says_b: decisions, `[text]` of bool.
     """
+    from scipy.stats import spearmanr
+    from sklearn.metrics import cohen_kappa_score
+
     varies = len(set(says_a)) > 1 or len(set(says_b)) > 1
     ranks = len(a) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0
     return {
@@ -107,5 +113,7 @@ def auc(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
     Returns:
         `[labelling]`.
     """
+    from scipy.stats import rankdata
+
     ranks, positive = rankdata(score), truth.sum(axis=1)
     return (truth @ ranks / positive - (positive + 1) / 2) / (truth.shape[1] - positive)

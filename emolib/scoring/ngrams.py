@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import load, save
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from emolib.base import files
 from emolib.base.errors import UserError, one_line, shown
 from emolib.base.paths import display
 from emolib.base.store import digest, sha256_of
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 RETRAIN = "restore it from the repository or run `emolib train-scorers`"
 COMPUTATION = 1  # raised when the same files would give other numbers
@@ -25,8 +29,33 @@ TOKEN = r"\w+(?:['’]\w+)*|[!?]+|[^\w\s]"
 
 def vectorizer(**settings: object) -> TfidfVectorizer:
     """The n-grams of one and two tokens, lower case, weighted by 1 + log(count) and inverse document frequency."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     fixed = {"ngram_range": (1, 2), "token_pattern": TOKEN, "sublinear_tf": True, "dtype": np.float32}
     return TfidfVectorizer(**fixed, **settings)
+
+
+@dataclass(frozen=True)
+class KnownNgrams:
+    """A vectorizer whose n-grams are known, made when the first text comes: scikit-learn takes a second to load.
+
+    Attributes:
+        vocabulary_: the column of each n-gram.
+        idf_: `[n-gram]` float32, their inverse document frequencies.
+    """
+
+    vocabulary_: dict[str, int]
+    idf_: np.ndarray
+
+    @cached_property
+    def _made(self) -> TfidfVectorizer:
+        words = vectorizer(vocabulary=self.vocabulary_)
+        words.idf_ = self.idf_
+        return words
+
+    def transform(self, texts: Sequence[str]) -> sparse.csr_matrix:
+        """`[text, n-gram]`."""
+        return self._made.transform(texts)
 
 
 @dataclass(frozen=True)
@@ -40,7 +69,7 @@ class NgramModel:
         version: a hash of the files it was read from.
     """
 
-    words: TfidfVectorizer
+    words: TfidfVectorizer | KnownNgrams
     weights: np.ndarray
     bias: np.ndarray
     version: str = ""
@@ -107,7 +136,5 @@ def read_tensors(path: Path, axes: Mapping[str, int]) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _with_frequencies(vocabulary: dict[str, int], idf: np.ndarray) -> TfidfVectorizer:
-    words = vectorizer(vocabulary=vocabulary)
-    words.idf_ = idf.astype(np.float32)
-    return words
+def _with_frequencies(vocabulary: dict[str, int], idf: np.ndarray) -> KnownNgrams:
+    return KnownNgrams(vocabulary, idf.astype(np.float32))

@@ -6,10 +6,9 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from emolib.base import store
 from emolib.base.errors import UserError, shown
@@ -17,8 +16,10 @@ from emolib.base.paths import ResultPaths
 from emolib.base.progress import Progress
 from emolib.directions.controls import FAMILIES
 from emolib.models.language_model import LanguageModel
-from emolib.plots import plot_files, views
 from emolib.scoring.cache import ScoreCache
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 STEP = 1
 
@@ -130,6 +131,8 @@ class Artifacts:
 
     def keep_plot(self, fig: go.Figure, name: str) -> None:
         """Writes a figure as `plots/<model>/<model>_<name>.html`, and as PNG where the parameters ask for it."""
+        from emolib.plots import plot_files
+
         drawn = plot_files.mime_bundle(fig, name)[plot_files.PLOTLY_MIME]
         matched = {"figure": store.digest(drawn)}
         path = self.paths.plot(name, "html")
@@ -139,6 +142,8 @@ class Artifacts:
 
     def keep_view(self, view: dict[str, Any], name: str) -> None:
         """Writes a CircuitsVis view as `plots/<model>/<model>_<name>.html`."""
+        from emolib.plots import views
+
         path = self.paths.plot(name, "html")
         matched = {"view": store.digest(view)}
         self.obtain(path, matched, lambda: views.standalone_view_html(view, path.stem), model=False)

@@ -19,7 +19,7 @@ from emolib.data.valence import human_valence
 from emolib.readout import readings
 from emolib.readout.surface import words
 from emolib.readout.text_counts import calendar_count
-from emolib.study.run import Run
+from emolib.study.run import Run, kept
 
 DATASET_READINGS, COMPANION_READINGS = "dataset_readings.tsv", "companion_readings.tsv"
 CUE_BAR = 0.15  # of implicit texts
@@ -50,6 +50,12 @@ class Readings:
     passes: bool
 
 
+@kept
+def _companions(run: Run) -> pd.DataFrame | None:
+    """The data set's companions, read and checked once."""
+    return companions_of(run.data)
+
+
 def dataset_readings(run: Run) -> Readings | None:
     """Of the data set; None where it is another one than the project's own."""
     labels = sorted(set(run.data["emotion"]))
@@ -58,7 +64,7 @@ def dataset_readings(run: Run) -> Readings | None:
 
 def companion_readings(run: Run) -> Readings | None:
     """Of the companions, chosen among all labels; None where the data set has none."""
-    companions = companions_of(run.data)
+    companions = _companions(run)
     if companions is None:
         return None
     labels = [*sorted(set(run.data["emotion"])), *(label for names in LABELS.values() for label in names)]
@@ -127,7 +133,7 @@ def minimal_pairs(run: Run) -> pd.DataFrame | None:
 def beside(run: Run) -> pd.DataFrame | None:
     """What lies beside the data set: file, kind, n (texts), holds (share of texts with a word of the lists; of the
     lexical pairs the text with the word, of the others any). None where the data set is another one."""
-    companions = companions_of(run.data)
+    companions = _companions(run)
     if companions is None:
         return None
     lists = load_keywords()
@@ -151,7 +157,7 @@ def rated_words(run: Run) -> pd.DataFrame:
         label, word (that was rated), mean and sd of its ratings (-4 to 4); a label whose word nobody rated has none.
     """
     labels = [label for label in dict.fromkeys(run.data["emotion"]) if label != run.params.neutral]
-    if companions_of(run.data) is not None:
+    if _companions(run) is not None:
         labels += [label for names in LABELS.values() for label in names]
     rated = human_valence(labels)
     rows = [{"label": label, **(rated[label]._asdict() if label in rated else {})} for label in labels]
@@ -161,7 +167,7 @@ def rated_words(run: Run) -> pd.DataFrame:
 def placebo_differences(run: Run) -> pd.DataFrame | None:
     """Beside the project's own data set, per kind of placebo pair: the mean absolute difference between its two texts
     in characters, words, marks and calendar words, and the share of words that both have; None beside another one."""
-    if companions_of(run.data) is None:
+    if _companions(run) is None:
         return None
     table = load_placebo()
     counted = table.assign(

@@ -192,6 +192,19 @@ def test_what_takes_long_to_load_is_loaded_where_an_interrupt_is_answered() -> N
     assert done.stdout == "[]\n"  # `main` is not entered yet
 
 
+def test_what_tells_of_phases_alone_loads_no_library_that_reckons_draws_or_runs_models() -> None:
+    """They take seconds; `emolib status` needs none of them."""
+    assert (
+        _brought("emolib.pipeline.phases", "nbformat", "plotly", "sklearn", "scipy.stats", "transformer_lens") == "[]"
+    )
+    assert _brought("nbformat", "nbformat") == "['nbformat']"
+
+
+def _brought(module: str, *heavy: str) -> str:
+    code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def _loaded(pid: int, library: str) -> bool:
     try:
         return library in Path(f"/proc/{pid}/maps").read_text()

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from emolib.base.errors import UserError
 from emolib.data.activations import Activations
@@ -108,7 +110,7 @@ def test_a_probe_in_the_row_space_scores_texts_as_the_probe_on_all_features_does
     x[:, 3] = 7.0  # a constant feature has no spread to divide by
     y = rng.random(texts) < 0.5
     fit_on, test_on = probe_sources.row_space(x, other)
-    full = probes._fitted_probe(x, y).decision_function(other)
+    full = make_pipeline(StandardScaler(), probes.logistic(0.01)).fit(x, y).decision_function(other)
     reduced = probes.logistic(0.01).fit(fit_on, y).decision_function(test_on)
     assert fit_on.shape[1] <= min(texts, features)
     np.testing.assert_allclose(reduced, full, atol=1e-8)
@@ -116,6 +118,16 @@ def test_a_probe_in_the_row_space_scores_texts_as_the_probe_on_all_features_does
 
     cut = probes.logistic(0.01).fit(fit_on[:, :-5], y).decision_function(test_on[:, :-5])
     assert np.abs(cut - full).max() > 1e-3  # fewer coordinates than the row space are not enough
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 5, 1000])
+def test_the_area_under_the_curve_is_scikit_learns_to_the_last_bit(kinds):
+    rng = RNG(kinds)
+    for n in range(2, 120):
+        truth, scores = rng.random(n) < 0.4, rng.integers(kinds, size=n) / 7 - 3
+        truth[:2] = True, False
+        assert auc.roc_area(truth, scores) == roc_auc_score(truth, scores)
+    assert auc.roc_area(truth, truth.astype(float)) == 1 and auc.roc_area(truth, -truth.astype(float)) == 0
 
 
 def test_the_penalised_intercept_changes_nothing_where_both_labels_are_equally_frequent():

@@ -36,7 +36,7 @@ def chosen(run: Run, kind: str) -> pd.DataFrame | None:
     Returns:
         One row per text; None where the data set is another than the companions'.
     """
-    found = companion_file.companions_of(run.data)
+    found = _companions(run)
     if found is None:
         return None
     texts = companion_file.joined(run.data, found, kind)
@@ -44,6 +44,11 @@ def chosen(run: Run, kind: str) -> pd.DataFrame | None:
     train = texts[texts["split"] == "train"]
     whole = train.groupby("scenario")["emotion"].nunique() == texts["emotion"].nunique()
     return select_scenarios(texts, "train", min(wanted, int(whole.sum())))
+
+
+@kept
+def _companions(run: Run) -> pd.DataFrame | None:
+    return companion_file.companions_of(run.data)
 
 
 @kept
@@ -84,6 +89,7 @@ def _ensure(run: Run) -> None:
     obtain_layers(run, wanted, folder, {path: (part, matched(part)) for path, part in named.items()}, step="companions")
 
 
+@kept
 def embedding(run: Run, kind: str) -> np.ndarray:
     """The mean token embedding of the texts of one choice `[text, d_model]`, in the order of `activations`."""
     wanted = texts(run)
@@ -108,6 +114,7 @@ def digest(run: Run) -> str:
     return store.digest([] if wanted is None else wanted.fillna("").to_dict("list"))
 
 
+@kept
 def inputs(run: Run, kind: str) -> dict[str, Any]:
     """What tables about one choice are made from: the stored residuals, the embedding, and which texts they are."""
     _ensure(run)

@@ -85,6 +85,7 @@ def positions(run: Run) -> tuple[str, ...]:
 # vectors
 
 
+@kept
 def vectors(run: Run, position: str, *, style: str = "all") -> EmotionVectors:
     """The vectors fitted on the training scenarios; stored, then read back."""
     train = training(run, position, style=style)
@@ -164,6 +165,7 @@ def stability(run: Run, position: str) -> pd.DataFrame:
     )
 
 
+@kept
 def inputs(run: Run, position: str) -> dict[str, str | int]:
     """What the tables are made from: the hashes of the stored residuals, the labels of their texts, and which of them
     are trained on. (A text that changes its label or its scenario keeps its activations to the last byte.)"""
