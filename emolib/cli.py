@@ -90,7 +90,8 @@ def status(
     from emolib.pipeline.phases import status as phase_status
 
     for row in phase_status(profile, model, _parsed(param), variant=variant):
-        say(f"{row.phase}  {row.state:8}{display(row.report) if row.report.exists() else ''}".rstrip())
+        report = display(row.report) if row.report.exists() else ""
+        say(f"{row.phase}  {row.state:8}{report}{f'  {row.note}' if row.note else ''}".rstrip())
 
 
 @app.command(cls=StrictCommand)
@@ -241,7 +242,7 @@ def fetch(
 
 @app.command(cls=StrictCommand)
 def models() -> None:
-    """List the models that are known by name."""
+    """List the models that are known by name, and what each needs."""
     from emolib.base.config import model_table
     from emolib.models import carriers
 
@@ -253,6 +254,8 @@ def models() -> None:
             notes += [f"terms: {spec.bundled.terms}"] if spec.bundled.terms else []
         elif spec.bundled:
             notes.append("bundled, no network needed")
+        else:
+            notes.append("from the hub (network needed once)")
         notes += ["gated"] if spec.gated else []
         size = f"{spec.n_layers} layers, d_model {spec.d_model}, {spec.n_heads} heads ({spec.n_kv_heads} KV)"
         say(f"{spec.name:14} {spec.hub_id:38} {size}{'  [' + '; '.join(notes) + ']' if notes else ''}")

@@ -75,6 +75,8 @@ def add_phase5(
     claims = claims_table(sweep, measures(sweep, EMOTIONS), families=families, n_resamples=400)
     tables = {"test": sweep, "claims": claims} | ({} if alternatives is None else {"alternatives": alternatives})
     files = {where.sweep(name): store.table_bytes(table) for name, table in tables.items()}
+    if params.get("temperature", "auto") == "auto":
+        files[where.decoding()] = store.json_bytes({"temperature": 0.7, "broken": 16, "n": 24})
     return add_record(model, "phase5", files, **params)
 
 

@@ -141,6 +141,20 @@ def test_models_and_status_are_listed(monkeypatch, capsys):
     assert code == 0 and out.count("missing") == len(out.splitlines())
 
 
+def test_status_says_whether_texts_are_greedy_or_sampled_once_it_is_decided(monkeypatch, capsys):
+    place = paths.ResultPaths("quick", "smollm2_135m").decoding()
+    store.write(place, store.json_bytes({"temperature": 0.7, "broken": 16, "n": 24}), {})
+    code, out, _ = emolib(monkeypatch, capsys, "status")
+    line = next(line for line in out.splitlines() if line.startswith("phase5"))
+    assert code == 0 and line.split(maxsplit=2) == [
+        *("phase5", "missing"),
+        "sampled at temperature 0.7 (16 of 24 unpatched greedy texts broken)",
+    ]
+    place.write_text("{}")  # altered: told where it is read, and no reason to say nothing at all
+    code, out, _ = emolib(monkeypatch, capsys, "status")
+    assert code == 0 and "sampled" not in out and out.count("missing") == len(out.splitlines())
+
+
 def test_variants_are_listed_shown_and_deleted(monkeypatch, capsys):
     assert emolib(monkeypatch, capsys, "variants") == (0, "", "")
     made = variants.Variant({"alphas": [0.25]})

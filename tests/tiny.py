@@ -123,9 +123,8 @@ def plain_network(architecture: str, seed: int = 0, **changed: Any) -> nn.Module
     marks = {"bos_token_id": None, "eos_token_id": end, "pad_token_id": end}
     config = AutoConfig.for_model(
         architecture,
-        vocab_size=len(tokenizer),
         initializer_range=0.2,
-        **{**marks, **{**ARCHITECTURES, **BRIDGED}[architecture], **changed},
+        **{"vocab_size": len(tokenizer), **marks, **{**ARCHITECTURES, **BRIDGED}[architecture], **changed},
     )
     return _seeded(config, seed)
 

@@ -69,7 +69,11 @@ class Bundled(Frozen):
 
 
 class ModelSpec(Frozen):
-    """One entry of `params/models/`: what to load and what the official configuration says about its size."""
+    """One entry of `params/models/`: what to load and what the official configuration says about its size.
+
+    Attributes:
+        chat: whether it was tuned for chats; of a model outside the table, whether its tokenizer has a chat format.
+    """
 
     name: str
     hub_id: str

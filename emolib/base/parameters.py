@@ -120,7 +120,9 @@ class PatchingParameters(ActivationParameters):
         "model", description="always: prompts begin with the beginning-of-sequence token though the tokenizer adds none"
     )
     max_new_tokens: Tokens = Field(30, ge=5)
-    temperature: Size = Field(0.0, ge=0, description="0 is greedy")
+    temperature: Annotated[Size, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="0 is greedy; auto: greedy, or sampled where too many unpatched greedy texts are broken"
+    )
     top_p: float = Field(1.0, gt=0, le=1)
     n_samples: Count = Field(1, ge=1, description="texts per prompt and setting, when sampling")
     n_controls: Count = Field(59, ge=1, description="directions per family of controls")

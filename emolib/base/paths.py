@@ -387,6 +387,10 @@ class ResultPaths:
     def fluency_reference(self, prefix: str = "") -> Path:
         return self._of("phase5", "patching", "residual", f"{self.model}_{prefix}fluency_reference.parquet")
 
+    def decoding(self) -> Path:
+        """Whether the model's texts are greedy or sampled, as the run decided it."""
+        return self._of("phase5", "patching", "residual", f"{self.model}_decoding.json")
+
     def statistics(self, name: str) -> Path:
         """Statistics of all models of the profile."""
         return self._of("phase7", "statistics", name)

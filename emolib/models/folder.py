@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from emolib.base.errors import UserError, shown
+from emolib.models.first_token import restore_first_token
 from emolib.models.limits import Limits
 from emolib.models.model_names import CONFIG
 from emolib.models.settings_files import OPTIONAL, one_of, read_settings, refuse_pointer, start_of
@@ -124,6 +125,7 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
         )
     refuse_other_tokens(tokenizer, folder.path, folder.called, folder.config.model_type)
     _check_vocabulary(folder, vocabulary, tokenizer)
+    restore_first_token(tokenizer, folder.path, folder.called, folder.config.model_type)
     return tokenizer
 
 

@@ -230,7 +230,7 @@ def _parsed(path: Path, called: str, data: mmap.mmap) -> GgufFile:
     refuse_part(settings, where)
     if not tensors:
         raise UserError(f"expected weights in {where}, it holds no tensor (a vocabulary alone?); give the model's file")
-    _refuse_cut_off(tensors, len(data), where)
+    _refuse_other_size(tensors, len(data), alignment, where)
     return GgufFile(path, called, settings, tensors)
 
 
@@ -280,7 +280,17 @@ def _kind_name(kind: int) -> str:
         return f"kind {kind}"
 
 
-def _refuse_cut_off(tensors: dict[str, Placed], size: int, where: str) -> None:
+def _refuse_other_size(tensors: dict[str, Placed], size: int, alignment: int, where: str) -> None:
+    """Raises `UserError` for a file that ends before its last tensor does, or goes on behind it.
+
+    The last tensor may be filled up to the alignment. Whatever follows would be nothing of the model, yet another hash.
+    """
     needed = max(placed.start + placed.size for placed in tensors.values())
     if needed > size:
         raise UserError(f"expected {needed:,} bytes in {where} by its header, found {size:,}: it is cut off; {AGAIN}")
+    filled = -(-needed // alignment) * alignment
+    if size > filled:
+        raise UserError(
+            f"expected at most {filled:,} bytes in {where} by its header, found {size:,}: something was added behind "
+            f"its end; {AGAIN}"
+        )

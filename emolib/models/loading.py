@@ -6,6 +6,7 @@ Nothing else in the package knows how weights are found.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from emolib.base.config import ModelSpec, find_model, model_table, validated
 from emolib.base.errors import UserError, shown
 from emolib.base.signatures import told
 from emolib.models import hub
-from emolib.models.bundled import BUNDLED, bundled_folder
+from emolib.models.bundled import BUNDLED, bundled_folder, bundled_revision
 from emolib.models.content import content_hash
 from emolib.models.devices import DTYPES, pick_device, pick_dtype
 from emolib.models.folder import ModelFolder, load_tokenizer, load_weights, read_folder
@@ -28,7 +29,7 @@ from emolib.models.sources import OTHERWISE, WANTED, ModelSource, random_revisio
 from emolib.models.supported import check_kind, check_layers
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
 @told
@@ -104,6 +105,8 @@ def load_known(
         folder = read_folder(path, source.place)
         spec = spec or spec_of(folder.config, source.name, hub_id=name)
     lm = _from_folder(folder, spec, revision, place, dtype)
+    if source.spec is None:
+        lm = replace(lm, spec=spec.model_copy(update={"chat": _is_chat(lm.tokenizer, revision)}))
     if source.kind == "folder" and content_hash(folder.path) != revision:
         raise UserError(
             f"the model folder {shown(str(folder.path))} changed while it was read; run again when it is written"
@@ -175,6 +178,15 @@ def _from_folder(
     network = load_weights(folder, DTYPES[dtype or spec.dtype])
     tokenizer = load_tokenizer(folder)
     return wrap(network, tokenizer, spec, revision, device)
+
+
+def _is_chat(tokenizer: PreTrainedTokenizerBase, revision: str) -> bool:
+    """Whether a model that was named by its place is a chat model: the table's word on the file that it knows by its
+    hash, and of every other whether its tokenizer has a chat format."""
+    for entry in model_table().values():
+        if entry.bundled is not None and bundled_revision(entry) == revision:
+            return entry.chat
+    return bool(tokenizer.chat_template)
 
 
 def _check_agreement(spec: ModelSpec, folder: ModelFolder) -> None:

@@ -17,6 +17,7 @@ from rapidfuzz import process
 
 from emolib.base.errors import UserError, meant_of, shown, slip_of
 from emolib.base.paths import is_gguf
+from emolib.models.gguf_kinds import MAGIC
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -67,6 +68,8 @@ def local_folder(name: object) -> Path | None:
         return _with_configuration(path, name)
     if os.path.lexists(path) or (_looks_like_a_path(name) and path.suffix.lower() in SUFFIXES):
         raise UserError(f"expected a model folder, got {shown(name)}; {_other_than_a_folder(path)}")
+    if (meant := _gguf_meant(name, path)) is not None:
+        raise UserError(f"expected a model folder or GGUF file at {shown(name)}, found none; {meant_of(meant)}")
     if _looks_like_a_path(name) or (os.sep in name and not is_hub_id(name)):
         raise UserError(f"expected a model folder at {shown(name)}, found none; {_way_there(path, name)}")
     return None
@@ -93,13 +96,28 @@ def local_gguf(name: object) -> Path | None:
         return path
     if re.match(r"[A-Za-z]+:", name) or "\\" in name:  # an address, or another system's way of writing
         return None
-    beside = [entry.name for entry in _entries(path.parent) if is_gguf(entry.name) and not entry.is_dir()]
+    beside = [entry.name for entry in _gguf_files(path.parent)]
     like = slip_of(path.name, beside)
     if like is not None:
         way = meant_of(os.path.join(os.path.dirname(name), like))
     else:
         way = f"beside it lies {_listed([Path(other) for other in beside])}" if beside else "check the path"
     raise UserError(f"expected a GGUF file at {shown(name)}, found no such file; {way}")
+
+
+def _gguf_meant(name: str, path: Path) -> str | None:
+    """The GGUF file beside that was meant: its ending was left out of a path, or is a slip."""
+    beside = [entry.name for entry in _gguf_files(path.parent)]
+    like = (
+        next((other for other in beside if Path(other).stem == path.name), None) if _looks_like_a_path(name) else None
+    )
+    if like is None and path.suffix.lower().startswith(".g"):
+        like = slip_of(path.name, beside)
+    return None if like is None else os.path.join(os.path.dirname(name), like)
+
+
+def _gguf_files(folder: Path) -> list[Path]:
+    return [entry for entry in _entries(folder) if is_gguf(entry.name) and not entry.is_dir()]
 
 
 def is_hub_id(name: str) -> bool:
@@ -112,7 +130,7 @@ def local_alternative(name: str) -> str | None:
     parent = Path(name).parent
     if not is_hub_id(name) or not os.path.isdir(parent):
         return None
-    beside = _model_folders(parent)
+    beside = [*_model_folders(parent), *_gguf_files(parent)]
     return f"{shown(str(parent))} here holds {_listed(_nearest_first(name, beside))}" if beside else None
 
 
@@ -124,8 +142,8 @@ def holds_model(name: str) -> bool:
 
 
 def models_here() -> list[str]:
-    """The model folders in the working directory."""
-    return [path.name for path in _model_folders(Path())]
+    """The model folders and GGUF files in the working directory."""
+    return [path.name for path in (*_model_folders(Path()), *_gguf_files(Path()))]
 
 
 def _expanded(name: str) -> Path:
@@ -141,12 +159,33 @@ def _looks_like_a_path(name: str) -> bool:
 
 
 def _other_than_a_folder(path: Path) -> str:
+    if _holds_gguf(path):
+        return f"it is a GGUF file under another name: rename it to {shown(_as_gguf(path.name))} and give that"
     if os.path.islink(path) and not os.path.exists(path):
         return "it is a link to something that is not there; mend the link"
     if not os.path.exists(path) and path.suffix.lower() == ".json":
         return "there is no such file, and a folder is wanted"
     what = SUFFIXES.get(path.suffix.lower(), "is no folder; give the folder that holds config.json and the weights")
     return f"it {what}" if os.path.exists(path) else f"there is no such file, and what ends in {path.suffix} {what}"
+
+
+def _holds_gguf(path: Path) -> bool:
+    """Whether a file begins as GGUF files do; what is no file, or cannot be read, does not."""
+    try:
+        if not path.is_file():  # a pipe would wait
+            return False
+        with open(path, "rb") as stream:
+            return stream.read(len(MAGIC)) == MAGIC
+    except (OSError, ValueError):
+        return False
+
+
+def _as_gguf(name: str) -> str:
+    """The name that a GGUF file should have, another kind's ending left out."""
+    stem = (
+        name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in SUFFIXES or is_gguf(Path(name).stem) else name
+    )
+    return stem if is_gguf(stem) else f"{stem}.gguf"
 
 
 def _way_there(path: Path, name: str) -> str:

@@ -45,6 +45,21 @@ def encode(lm: LanguageModel, texts: Iterable[str], *, n_new: int = 0, name: str
     return rows
 
 
+def first_mark(lm: LanguageModel, template: str = "{text}") -> str | None:
+    """The beginning-of-sequence token that every text begins with; None where texts begin with their own first token.
+
+    Args:
+        template: what stands around a text, with the text in place of `{text}`.
+
+    >>> import emolib
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> first_mark(lm), first_mark(lm, lm.tokenizer.bos_token + "{text}")
+    (None, '<|im_start|>')
+    """
+    [row] = encode(lm, [template.replace("{text}", "A text")])
+    return lm.tokenizer.bos_token if row[0] == lm.tokenizer.bos_token_id else None
+
+
 def _token_ids(lm: LanguageModel, texts: list[str], start: int, name: str) -> list[list[int]]:
     try:
         return lm.tokenizer(texts, add_special_tokens=True).input_ids

@@ -32,6 +32,7 @@ from emolib.pipeline.notebook_files import is_complete
 from emolib.scoring.measures import require_measures
 from emolib.study import MEASURED, NEEDS, Run
 from emolib.study.identity import ModelContents
+from emolib.study.phase5_steering.sweep_settings import read_regime
 from emolib.study.run import prepared
 
 _running: list[Path] = []  # the results of the profile that runs
@@ -39,9 +40,17 @@ _running: list[Path] = []  # the results of the profile that runs
 
 @dataclass(frozen=True)
 class PhaseStatus:
+    """One phase of one model.
+
+    Attributes:
+        state: done, stale or missing.
+        note: how its texts are continued, where the run has decided it; else empty.
+    """
+
     phase: str
     state: str
     report: Path
+    note: str = ""
 
 
 def phases_in_order(wanted: Sequence[str] | None = None) -> list[str]:
@@ -129,8 +138,18 @@ def status(
         if state == "done" and behind and NEEDS[phase]:
             state = "stale"
         behind = behind or state == "stale"  # one that was never run makes nothing stale: what was read is checked
-        found.append(PhaseStatus(phase, state, report))
+        found.append(PhaseStatus(phase, state, report, _decoding_of(run)))
     return found
+
+
+def _decoding_of(run: Run) -> str:
+    """Whether Phase 5's texts are greedy or sampled, where the run has decided it."""
+    if run.params.phase != "phase5" or run.params.temperature != "auto":
+        return ""
+    try:
+        return read_regime(run.paths.decoding()).told()
+    except UserError:  # not there, or altered: the phase says so where it reads it
+        return ""
 
 
 def report_of(run: Run) -> Path:

@@ -28,6 +28,7 @@ from emolib.readout.leaks import scenario_folds
 from emolib.scoring import fetch_scorers
 from emolib.scoring.corpora import CORPUS, corpus_folder, read_goemotions
 from emolib.steering.cells import SweepSettings
+from emolib.steering.regime import SAMPLING_TEMPERATURE
 from emolib.study import phase2_activations
 from emolib.study.identity import READ_BY_PHASE7
 from emolib.study.phase5_steering.design import parts, prompts
@@ -78,7 +79,19 @@ def _check_parameters(run: Run) -> None:
     """Those that contradict each other."""
     params = run.params
     if isinstance(params, PatchingParameters):
-        SweepSettings(n_samples=params.n_samples, temperature=params.temperature).check()
+        if params.temperature == "auto":
+            _refuse_samples_of_auto(params.n_samples)
+        else:
+            SweepSettings(n_samples=params.n_samples, temperature=params.temperature).check()
+
+
+def _refuse_samples_of_auto(n_samples: int) -> None:
+    """Raises `UserError` for several texts per prompt where it is not known yet whether they are sampled."""
+    if n_samples > 1:
+        raise UserError(
+            f"expected one text per prompt beside temperature=auto, which may come to greedy texts, got "
+            f"n_samples={n_samples}; set a temperature such as {SAMPLING_TEMPERATURE:g}"
+        )
 
 
 def _check_scorers(run: Run) -> None:

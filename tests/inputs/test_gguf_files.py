@@ -12,6 +12,7 @@ import gguf_files
 import pytest
 from refusals import Place, Refusal, refused, refused_call
 
+from emolib.models.gguf_file import read_gguf
 from emolib.models.loading import load_model
 
 Change = Callable[[Path], Any]
@@ -78,6 +79,12 @@ KINDS = [
 DAMAGED = [
     case("its first bytes alone", ["cut off"], holds(b"GGUF")),
     case("cut off in its header", ["cut off", "within its header"], then(written(), lambda data: data[:3000])),
+    case(
+        "bytes behind its end",
+        ["added behind its end", "fetch it again"],
+        then(written(), lambda data: data + b"x" * 40),
+    ),
+    case("a blank behind its end", ["added behind its end"], then(written(), lambda data: data + b" ")),
     case("cut off in its weights", ["cut off", "by its header"], then(written(), lambda data: data[:-200])),
     case("of the first version", ["version 1"], then(written(), put(4, "<I", 1))),
     case("of the other order of bytes", ["the other way round"], then(written(), put(4, ">I", 3))),
@@ -113,7 +120,40 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("case", [*KINDS, *DAMAGED, *OTHERS], ids=lambda case: case.name)
+def called(name: str) -> Change:
+    """A whole GGUF file under that name."""
+    return lambda folder: gguf_files.write(folder / name)
+
+
+NAMES = [
+    case("under weights' name", ["GGUF file under another name", "'x.gguf'"], called("x.bin"), of="x.bin"),
+    case("under no ending", ["GGUF file under another name", "'x.gguf'"], called("x"), of="./x"),
+    case("half fetched", ["GGUF file under another name", "'x.gguf'"], called("x.gguf.part"), of="x.gguf.part"),
+    case("under its kind's name", ["another name", "'x.Q4_1.gguf'"], called("x.Q4_1"), of="x.Q4_1"),
+    case("a letter too few", ["did you mean 'x.gguf'"], called("x.gguf"), of="x.ggu"),
+    case("a letter too few in a path", ["did you mean './x.gguf'"], called("x.gguf"), of="./x.ggu"),
+    case("a letter too few in a folder", ["did you mean 'm/x.gguf'"], called("m/x.gguf"), of="m/x.ggu"),
+    case("without its ending", ["did you mean './x.gguf'"], called("x.gguf"), of="./x"),
+    case("without its ending here", ["did you mean 'mine.gguf'"], called("mine.gguf"), of="mine"),
+    case("without its ending in a folder", ["'m' here holds 'x.gguf'"], called("m/x.gguf"), of="m/x"),
+]
+
+
+def test_another_file_under_weights_name_is_no_gguf_file(place: Place) -> None:
+    (place.folder / "x.bin").write_bytes(b"weights")
+    says = ["file of weights other than safetensors"]
+    refused_call(lambda: load_model("x.bin", device="cpu"), says, ["GGUF"])
+
+
+def test_a_file_may_be_filled_up_behind_its_last_tensor(place: Place) -> None:
+    gguf_files.write(place.folder / "x.gguf")
+    data, last = (place.folder / "x.gguf").read_bytes(), read_gguf(place.folder / "x.gguf", "x").tensors.values()
+    end = max(tensor.start + tensor.size for tensor in last)
+    (place.folder / "y.gguf").write_bytes(data[:end] + b"\0" * (-end % 32))
+    assert len(read_gguf(place.folder / "y.gguf", "y").tensors) == len(last)
+
+
+@pytest.mark.parametrize("case", [*KINDS, *DAMAGED, *OTHERS, *NAMES], ids=lambda case: case.name)
 def test_refused_before_anything_starts(place: Place, case: Refusal) -> None:
     refused(place, case)
 

@@ -71,6 +71,7 @@ READ = [
     ("phase5", "generation_batch", "32", 32),
     ("phase5", "generation_batch", "auto", "auto"),
     ("phase5", "temperature", "0", 0.0),
+    ("phase5", "temperature", "auto", "auto"),
     ("phase5", "folds", "5", 5),
 ]
 
@@ -140,6 +141,8 @@ WRONG = [
     ("temperature", ".inf", ["finite"]),
     ("temperature", 10**400, ["finite"]),
     ("temperature", -0.1, ["temperature", "0"]),
+    ("temperature", "warm", ["decimal number", "auto", "'warm'"]),
+    ("temperature", "2000", ["temperature", "1000"]),
     ("folds", 1, ["0", "at least 3"]),
     ("folds", "1", ["0", "at least 3"]),
     ("generation_batch", True, ["whole number", "auto"]),

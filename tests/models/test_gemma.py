@@ -19,6 +19,7 @@ from emolib.models.gguf_check import check_conversion
 from emolib.models.gguf_file import read_gguf
 from emolib.models.language_model import LanguageModel
 from emolib.models.loading import load_model
+from emolib.models.tokens import first_mark
 
 GEMMA = model_table()["gemma3_270m"]
 PROMPTS = [
@@ -73,6 +74,7 @@ def test_it_is_the_model_of_the_table(gemma: LanguageModel) -> None:
     assert (config.sliding_window, config.query_pre_attn_scalar, config.tie_word_embeddings) == (512, 256, True)
     assert [i for i, kind in enumerate(config.layer_types) if kind == "full_attention"] == [5, 11, 17]
     assert gemma.blueprint is not None and gemma.tokenizer.chat_template is None
+    assert gemma.spec.chat is False and first_mark(gemma) == "<bos>"
     for name, value in GEMMA.config.items():
         assert getattr(config, name) == (value if isinstance(value, str) else pytest.approx(value)), name
 

@@ -27,6 +27,7 @@ from emolib.models.gguf_tokens import splitter
 from emolib.models.loading import check_name, load_model
 from emolib.models.outlook import outlook_of
 from emolib.models.sources import model_identity, source_of
+from emolib.models.tokens import first_mark
 
 IDS = torch.tensor([[3, 70, 11, 200, 100, 33, 8, 150, 41, 97, 60, 5, 12]])
 NORM = "output_norm.weight"
@@ -73,6 +74,7 @@ def test_the_bundled_models_own_file_gives_its_texts(tmp_path: Path, bundled) ->
     texts, expected = ([g.text for g in generate(m, PROMPTS, max_new_tokens=12)] for m in (lm, bundled))
     assert texts == expected
     assert lm.in_chat_format("How are you?") == bundled.in_chat_format("How are you?")
+    assert lm.spec.chat is bundled.spec.chat is True
 
 
 def test_a_file_is_converted_once_and_known_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +196,26 @@ def test_a_text_begins_with_the_first_token_where_the_file_says_so(tmp_path: Pat
         lm = load_model(tmp_path / "x.gguf", device="cpu")
         found.append(lm.tokenizer("the").input_ids[:-1])
     assert found == [[lm.tokenizer.bos_token_id], []]
+
+
+@pytest.mark.parametrize(("name", "way"), [("gemma3", None), ("llama of pieces", None), ("llama 3", "llama-bpe")])
+def test_a_family_whose_file_has_lost_the_word_still_begins_with_the_first_token(
+    tmp_path: Path, name: str, way: str | None
+) -> None:
+    given = {"tokenizer.ggml.add_bos_token": None} | ({"tokenizer.ggml.pre": way} if way else {})
+    gguf_files.write(tmp_path / "x.gguf", name, settings=given)
+    lm = load_model(tmp_path / "x.gguf", device="cpu")
+    assert lm.tokenizer("the").input_ids[0] == lm.tokenizer.bos_token_id
+    assert first_mark(lm) == lm.tokenizer.bos_token and first_mark(lm)
+
+
+def test_whether_a_file_is_a_chat_models_is_what_it_holds(tmp_path: Path) -> None:
+    found = []
+    for form in (None, "{{ messages[0]['content'] }}"):
+        gguf_files.write(tmp_path / "x.gguf", settings={"tokenizer.chat_template": form})
+        lm = load_model(tmp_path / "x.gguf", device="cpu")
+        found.append((lm.spec.chat, lm.tokenizer.chat_template))
+    assert found == [(False, None), (True, "{{ messages[0]['content'] }}")]
 
 
 def test_words_that_are_tokens_are_taken_whole_where_the_file_says_so(tmp_path: Path) -> None:

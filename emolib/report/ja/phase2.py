@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from emolib.report.ja.frame import environment, scorers, settings, summary
+from emolib.report.ja.frame import environment, scorers, summary
+from emolib.report.ja.model_words import settings
 from emolib.report.ja.phase2_discussion import conclusion, discussion
 from emolib.report.ja.phase2_tables import (
     figure_norms,

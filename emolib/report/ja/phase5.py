@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emolib.report.ja.frame import environment, settings, summary
+from emolib.report.ja.frame import environment, summary
 from emolib.report.ja.pair_tables import table_pair_effects
 from emolib.report.ja.phase5_choice import (
     figure_candidates,
@@ -35,6 +35,7 @@ from emolib.report.ja.phase5_effects import (
 from emolib.report.ja.phase5_limits import criteria, limits
 from emolib.report.ja.phase5_next import next_actions
 from emolib.report.ja.phase5_other_style import table_other_style
+from emolib.report.ja.phase5_regime import settings
 from emolib.report.ja.phase5_rivals import table_leads, table_rival_strengths, table_rivals
 from emolib.report.ja.phase5_strengths import figure_doses, table_doses
 from emolib.report.ja.phase5_texts import table_phrases, texts

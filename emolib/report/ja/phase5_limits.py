@@ -6,10 +6,10 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.base.escaping import code_span
-from emolib.base.parameters import PatchingParameters
 from emolib.directions.controls import FAMILIES
 from emolib.report.ja.frame import scorers
 from emolib.report.ja.names import metric_name, named
+from emolib.report.ja.phase5_regime import method
 from emolib.report.ja.phase5_words import share
 from emolib.scoring.goemotions import matching_labels
 from emolib.scoring.measures import expected_measures
@@ -61,7 +61,7 @@ def limits(run: Run, sweep: pd.DataFrame) -> Markdown:
     params = run.params
     languages = named({"en": "英語"}.get(name, name) for name in sorted(set(run.data["lang"])))
     lines = [
-        f"- 一つのモデル（{code_span(run.lm.spec.name)}）、{languages}、{_decoding(params)}についての結果である。"
+        f"- 一つのモデル（{code_span(run.lm.spec.name)}）、{languages}、{_decoding(run)}についての結果である。"
         f"テストでのパッチなしの破綻率は {share(baseline_broken(sweep))} である。語数は、一つのテキストの中の繰り返しも数える。",
         f"- ベクトルは{STYLES[params.vector_style]}から作った。{STYLE_LIMITS[params.vector_style]}",
         f"- 対照方向は各群 {params.n_controls} 本であり、順位 p は {1 / (1 + params.n_controls):.4f} より小さくならない。",
@@ -73,9 +73,5 @@ def limits(run: Run, sweep: pd.DataFrame) -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def _decoding(params: PatchingParameters) -> str:
-    length = f"最大 {params.max_new_tokens} トークンの続き"
-    if params.temperature == 0:
-        return f"貪欲法（`temperature=0`）による{length}"
-    samples = f"一つのプロンプトにつき {params.n_samples} テキスト"
-    return f"標本抽出（`temperature={params.temperature:g}`、`top_p={params.top_p:g}`、{samples}）による{length}"
+def _decoding(run: Run) -> str:
+    return f"{method(run)}による最大 {run.params.max_new_tokens} トークンの続き"

@@ -87,7 +87,7 @@ def _steering_facts(run: Run, model: str) -> dict[str, Any]:
         "ベクトルの文・位置": texts_named(given["vector_style"], given["vector_position"]),
         "層": ", ".join(map(str, facts["layers"])),
         "α": ", ".join(f"{alpha:g}" for alpha in facts["alphas"]),
-        "温度": f"{given['temperature']:g}" + ("（貪欲）" if not given["temperature"] else ""),
+        "温度": f"{facts['temperature']:g}（{'標本抽出' if facts['temperature'] else '貪欲'}）",
         "再抽出の回数・シード": f"{run.params.n_bootstrap or given['n_resamples']}・{given['seed']}",
         **{f"{KINDS[family]}の数": facts["controls"].get(family, 0) for family in CONTROL_FAMILIES},
     }

@@ -1,15 +1,23 @@
-"""How every row of Phase 5's sweeps is continued and scored: the prompt's format, and when a text counts as broken."""
+"""How every row of Phase 5's sweeps is continued and scored: greedy or sampled, the prompt's format, and when a text
+counts as broken."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from emolib.base import store
 from emolib.base.errors import UserError, shown
+from emolib.engine.generation import generate
+from emolib.engine.sampling import Decoding
 from emolib.models.language_model import LanguageModel
 from emolib.models.outlook import Outlook
-from emolib.scoring.fluency import fluency_reference, nll_limit
+from emolib.scoring.fluency import fluency_reference, nll_limit, score_fluency
 from emolib.steering.cells import SweepSettings
+from emolib.steering.regime import LOOPING_SHARE, SAMPLING_TEMPERATURE, Regime, regime_of
 from emolib.study.batch_size import generation_batch
 from emolib.study.phase5_steering.design import Part, parts, prompts
 from emolib.study.run import Run, kept
@@ -28,13 +36,62 @@ def settings(run: Run, part: Part) -> SweepSettings:
         template=template_of(run),
         n_samples=params.n_samples,
         max_new_tokens=params.max_new_tokens,
-        temperature=params.temperature,
+        temperature=regime(run).temperature,
         top_p=params.top_p,
         seed=params.seed,
         batch_size=generation_batch(run, prompts(run, part, "validation")),
         backend=params.backend,
         nll_limit=nll_limit(reference(run, part)),
     )
+
+
+@kept
+def regime(run: Run) -> Regime:
+    """Whether the run's texts are greedy or sampled: as the parameters say, or by the rule of
+    `emolib.steering.regime`, decided once for all parts and sweeps, and kept.
+
+    The rule reads how the unpatched model continues the first part's validation prompts, which every other choice rests
+    on, too. In a cross-fitted design every scenario is tested in some part, those that are trained on alike, so no
+    prompts would leave all tests unseen: those of one part are the fewest, and nothing of an emotion, a layer or a
+    strength is in them.
+    """
+    if run.params.temperature != "auto":
+        return Regime(float(run.params.temperature))
+    part = parts(run)[0]
+    texts, template = prompts(run, part, "validation"), template_of(run)
+    full = [template.replace("{text}", text) for text in texts["text"]]
+    greedy = Decoding(run.params.max_new_tokens)
+    limit = nll_limit(reference(run, part))
+    matched = {
+        "texts": store.digest([texts["scenario"].tolist(), full]),
+        "decoding": greedy.fingerprint(),
+        "nll_limit": limit,
+        "rule": {"looping_share": LOOPING_SHARE, "temperature": SAMPLING_TEMPERATURE},
+    }
+
+    def compute() -> bytes:
+        run.progress.begin("greedy or sampled", len(full), tokens_per_row=greedy.max_new_tokens)
+        outs = generate(run.lm, full, decoding=greedy, batch_size=generation_batch(run, texts))
+        scores = score_fluency([out.text for out in outs], full, run.lm, nll_limit=limit)
+        run.progress.advance(len(full))
+        found = regime_of(scores["fluency/broken"].tolist())
+        looped = texts.loc[scores["fluency/broken"].to_numpy(), "scenario"].tolist()
+        return store.json_bytes({**asdict(found), "share": found.share, "rule": matched["rule"], "scenarios": looped})
+
+    return read_regime(run.artifacts.obtain(run.paths.decoding(), matched, compute))
+
+
+def read_regime(path: Path) -> Regime:
+    """What was decided and kept there.
+
+    Raises:
+        UserError: it is not there, has changed since, or holds something else.
+    """
+    found: dict[str, Any] = store.read_json(path, kind=dict)
+    values = [found.get(name) for name in ("temperature", "broken", "n")]
+    if not all(isinstance(value, int | float) for value in values):
+        raise store.unusable(path, "temperature, broken and n", shown(found))
+    return Regime(*values)
 
 
 def reference(run: Run, part: Part | None = None) -> pd.DataFrame:

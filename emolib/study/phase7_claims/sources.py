@@ -22,6 +22,7 @@ from emolib.steering.effects import control_counts
 from emolib.study.identity import READ_BY_PHASE7 as READ
 from emolib.study.identity import ModelContent
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
+from emolib.study.phase5_steering.sweep_settings import read_regime
 from emolib.study.run import Run, kept
 
 
@@ -133,15 +134,27 @@ def steering_facts(run: Run, model: str) -> dict[str, Any] | None:
     """What a model's test sweep holds; None without its Phase 5.
 
     Returns:
-        n_scenarios, n_texts, layers and alphas that steer, controls (directions by family).
+        n_scenarios, n_texts, layers and alphas that steer, controls (directions by family), temperature (0 is greedy).
     """
-    if source_of(run, model, "phase5") is None:
+    source = source_of(run, model, "phase5")
+    if source is None:
         return None
     sweep = test_sweep(run, model)
     steered = sweep[sweep["kind"] == "emotion"]
     facts = {"n_scenarios": steered["scenario"].nunique(), "n_texts": len(sweep)}
     facts |= {"layers": sorted(set(steered["layer"])), "alphas": sorted(set(steered["alpha"]))}
-    return facts | {"controls": control_counts(sweep)}
+    return facts | {"controls": control_counts(sweep), "temperature": _temperature(run, source)}
+
+
+def _temperature(run: Run, source: Source) -> float:
+    """That of a model's Phase 5: as its parameters say, or as it decided."""
+    asked = source.parameters["temperature"]
+    if asked != "auto":
+        return float(asked)
+    path = places(run, source.model).decoding()
+    found = read_regime(path)
+    run.artifacts.note(path)
+    return found.temperature
 
 
 def vector_places(run: Run) -> pd.DataFrame:

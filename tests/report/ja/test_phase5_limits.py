@@ -10,16 +10,24 @@ import pytest
 
 from emolib.base.parameters import resolve
 from emolib.report.ja import phase5_limits as bounds
+from emolib.report.ja import phase5_regime
+from emolib.steering.regime import Regime
+from emolib.study.phase5_steering.sweep_settings import regime
 
 SWEEP = pd.DataFrame({"kind": ["baseline"] * 4 + ["emotion"], "fluency/broken": [True, False, False, False, True]})
 
+GREEDY, SAMPLED = Regime(0.0, 2, 24), Regime(0.7, 16, 24)
 
-def run_of(emotions: tuple[str, ...] = ("gratitude", "anger"), **given: Any) -> Any:
+
+def run_of(emotions: tuple[str, ...] = ("gratitude", "anger"), decided: Regime = GREEDY, **given: Any) -> Any:
+    params = resolve("quick", "smollm2_135m", "phase5", given)
+    known = {(regime.__wrapped__, ()): decided} if params.temperature == "auto" else {}
     return SimpleNamespace(
-        params=resolve("quick", "smollm2_135m", "phase5", given),
+        params=params,
         emotions=emotions,
         data=pd.DataFrame({"lang": ["en", "en"]}),
         lm=SimpleNamespace(spec=SimpleNamespace(name="some_model")),
+        kept_values=known,
     )
 
 
@@ -59,6 +67,11 @@ def test_the_bars_are_those_of_the_parameters(given, says, says_not):
             ["`temperature=0.8`、`top_p=0.9`、一つのプロンプトにつき 3 テキスト", "最大 20 トークン"],
             ["貪欲法"],
         ),
+        (
+            {"decided": SAMPLED},
+            ["標本抽出（`temperature=0.7`、`top_p=1`、", "同じ乱数"],
+            ["貪欲法", "auto"],
+        ),
         ({"vector_style": "implicit"}, ["暗示表現", "一緒に現れやすい語"], ["語の再現"]),
         ({"vector_style": "explicit"}, ["明示表現", "語の再現"], ["暗示表現"]),
         ({"folds": 5, "n_controls": 199}, ["5 分割の交差適合", "0.0050 より"], ["0.0167"]),
@@ -67,3 +80,33 @@ def test_the_bars_are_those_of_the_parameters(given, says, says_not):
 def test_the_limits_are_those_of_the_parameters(given, says, says_not):
     text = bounds.limits(run_of(**given), SWEEP).data
     assert all(part in text for part in says) and not any(part in text for part in says_not), text
+
+
+@pytest.mark.parametrize(
+    ("given", "says", "says_not"),
+    [
+        (
+            {},
+            [
+                "24 件のうち破綻は 2 件（8%）",
+                "超えないため、貪欲法（`temperature=0`）とした",
+                "テストのプロンプトは使っていない",
+            ],
+            ["超えたため", "指定による", "最初の分割"],
+        ),
+        (
+            {"decided": SAMPLED},
+            ["24 件のうち破綻は 16 件（67%）", "超えたため、標本抽出（`temperature=0.7`、`top_p=1`", "同じ乱数"],
+            ["超えないため", "指定による"],
+        ),
+        ({"folds": 5}, ["最初の分割の検証プロンプト 24 件"], ["テストのプロンプトは使っていない"]),
+        ({"temperature": 0}, ["復号は貪欲法（`temperature=0`）である（指定による）"], ["破綻", "auto"]),
+        ({"temperature": 0.9}, ["復号は標本抽出（`temperature=0.9`", "指定による"], ["破綻", "auto"]),
+    ],
+)
+def test_the_regime_is_told_by_its_rule_first_and_then_its_numbers(given, says, says_not):
+    text = phase5_regime.decided(run_of(**given))
+    assert all(part in text for part in says) and not any(part in text for part in says_not), text
+    if "temperature" not in given:
+        rule = text.index("20% を超えれば温度 0.7 の標本抽出、そうでなければ貪欲法")
+        assert rule < text.index("一度だけ") < text.index("件のうち")
