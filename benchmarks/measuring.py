@@ -75,15 +75,18 @@ def synchronize(device: torch.device) -> None:
 
 
 def product_peak(
-    device: torch.device, dtype: torch.dtype, shapes: Sequence[tuple[int, int]], n_rows: int
+    device: torch.device, dtype: torch.dtype, shapes: Sequence[tuple[int, int]], n_rows: int, *, size: int | None = None
 ) -> dict[str, float]:
     """Operations per second of matrix products, each the best of eight.
+
+    Args:
+        size: rows and columns of the large square product; None takes those of `SQUARE`.
 
     Returns:
         `torch`: as torch multiplies, the better of a large square product and the model's own at `n_rows` rows;
         `best`: the same by the fastest library at hand (`emolib.models.products`).
     """
-    size = SQUARE[device.type]
+    size = size or SQUARE[device.type]
     square = torch.randn(size, size, device=device).to(dtype)
     weights = [torch.randn(out, into, device=device).to(dtype) for out, into in shapes]
     inputs = {into: torch.randn(n_rows, into, device=device).to(dtype) for _, into in shapes}

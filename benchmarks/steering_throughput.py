@@ -358,7 +358,7 @@ def compared(arguments: argparse.Namespace, dtype: str) -> dict[str, Any]:
     shapes += [tuple(p.weight.shape) for layer in net.layers for p in (layer.qkv, layer.out, layer.up, layer.down)]
     result: dict[str, Any] = {"rows": len(work.rows), "batch_size": size, "layers": work.layers}
     say(f"{dtype}: {len(work.rows)} rows in batches of {size}")
-    peak = product_peak(lm.device, lm.dtype, shapes, min(size, len(work.rows)))
+    peak = product_peak(lm.device, lm.dtype, shapes, min(size, len(work.rows)), size=arguments.square)
     flops = flops_per_token(lm)
     result["f"] = {"tokens_per_s": peak["torch"] / flops, "flops_per_s": peak, "flops_per_token": flops}
     result["g"] = {"tokens_per_s": peak["best"] / flops}
@@ -445,6 +445,7 @@ def main() -> None:
     parser.add_argument("--repeats-of-loop", type=int, default=1, help="of (e); the fastest counts")
     parser.add_argument("--cells-of-others", type=int, help="only so many (layer, direction) cells for (a) and (b)")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--square", type=int, help="rows and columns of the large product of (f) and (g)")
     parser.add_argument("--json", help="where the result goes; printed when left out")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

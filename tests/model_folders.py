@@ -8,21 +8,26 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tiny import byte_tokenizer, plain_network
 
 
 @functools.cache
-def _saved() -> Path:
+def _saved(architecture: str, **changed: Any) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="emolib-tiny-"))
-    plain_network("gpt2").save_pretrained(folder)
+    plain_network(architecture, **changed).save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
 
 
-def save_model(folder: Path) -> Path:
-    """Writes a tiny GPT-2 with its tokenizer into the folder, which is made; the same bytes at every call."""
-    shutil.copytree(_saved(), folder)
+def save_model(folder: Path, architecture: str = "gpt2", **changed: Any) -> Path:
+    """Writes a tiny model with its tokenizer into the folder, which is made; the same bytes at every call.
+
+    Args:
+        changed: settings of its configuration in place of those of `tests/tiny.py`.
+    """
+    shutil.copytree(_saved(architecture, **changed), folder)
     return folder
 
 

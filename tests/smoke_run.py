@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
+from emolib.cli import main
 
 MODEL = "smollm2_135m"
 DATA_FILES = ("*.parquet", "*.safetensors")
@@ -26,6 +30,29 @@ def command(*arguments: str) -> list[str]:
 
 def emolib(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), env=environment(folder), capture_output=True, text=True, timeout=900)
+
+
+def emolib_here(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which has loaded the libraries already; a notebook still has a kernel of its own."""
+    printed = {name: io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for name in ("stdout", "stderr")}
+    known, code = environment(folder, **more), 0
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        for name in os.environ.keys() - known.keys():
+            patch.delenv(name)
+        for name, value in known.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["emolib", *arguments])
+        stack.enter_context(contextlib.redirect_stdout(printed["stdout"]))
+        stack.enter_context(contextlib.redirect_stderr(printed["stderr"]))
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+    texts = {}
+    for name, stream in printed.items():
+        stream.seek(0)
+        texts[name] = stream.read()
+    return subprocess.CompletedProcess(["emolib", *arguments], code, **texts)
 
 
 def smoke_run(base: Path) -> tuple[Path, str]:

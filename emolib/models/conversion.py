@@ -18,6 +18,7 @@ from emolib.base.own_folders import own_folder
 from emolib.base.store import sha256_of
 from emolib.base.writing import writing
 from emolib.models.content import content_hash
+from emolib.models.gguf_headers import read_once
 from emolib.models.silence import quiet
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def save_as_folder(
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    with quiet():
+    with quiet(), read_once():
         given: dict[str, Any] = {}
         if configured is not None:
             given["config"] = configured(AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name))
@@ -89,8 +90,9 @@ def save_as_folder(
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         # save_pretrained refuses a model that remembers its GGUF quantisation: hand its weights to a fresh one
         config = type(loaded.config)(**settings_of(loaded.config))
-        fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        fresh.load_state_dict(loaded.state_dict())
+        with torch.device("meta"):  # it takes the weights as they are, and none of its own
+            fresh = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        fresh.load_state_dict(loaded.state_dict(), assign=True)
         fresh.tie_weights()
         fresh.save_pretrained(folder, max_shard_size="1TB")
         (tokenizer if tokenized is None else tokenized(tokenizer)).save_pretrained(folder)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from model_folders import save_model
 
 from emolib.base.paths import repository_root
 
@@ -19,10 +20,10 @@ def run(*arguments: str, script: str = "steering_throughput.py") -> subprocess.C
     return subprocess.run(command, capture_output=True, text=True, cwd=repository_root(), check=False)
 
 
-@pytest.mark.usefixtures("bundled")
 def test_steering_throughput_compares_every_way_on_the_same_rows(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
+    path, model = tmp_path / "result.json", save_model(tmp_path / "model", "llama", max_position_embeddings=512)
     sizes = {"prompts": 2, "layers": 1, "directions": 1, "max-new-tokens": 3, "repeats": 1, "dtypes": "float32"}
+    sizes |= {"model": model, "square": 256}
     small = [part for name, value in sizes.items() for part in (f"--{name}", str(value))]
     done = run(*small, "--no-peers", "--json", str(path))
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 import torch
-from tiny import WINDOW, Case, assert_same_until_near_tie, blocks, count_hooks, plain_text
+from tiny import WINDOW, Case, PlainText, assert_same_until_near_tie, blocks, count_hooks, plain_text
 from torch import nn
 
 from emolib.base.errors import UserError
@@ -283,18 +283,27 @@ def test_logits_equal_those_of_the_same_patch_by_hand_at_every_step(
         assert error[worst] < allowed, f"{runner}: {error[worst]:.3g} at {rows[worst]}"
 
 
-def test_texts_equal_those_of_the_same_patch_by_hand_cached_or_not(case: Case, engine: str) -> None:
+@pytest.fixture(scope="module")
+def texts_by_hand(case: Case) -> list[PlainText]:
+    """The text of every act that is compared, each behind a prompt of its own; most differ from the unpatched text."""
     lm = case.lm
+    unpatched = [plain_text(case.plain, ids, N_NEW, lm.stop_ids) for ids in encode(lm, PROMPTS)]
+    texts = []
+    for i, act in enumerate(acts_to_compare(lm)):
+        (ids,) = encode(lm, [PROMPTS[i % 3]])
+        with steered_by_hand(case.plain, act, len(ids)):
+            texts.append(plain_text(case.plain, ids, N_NEW, lm.stop_ids))
+    differ = sum(text.tokens != unpatched[i % 3].tokens for i, text in enumerate(texts))
+    assert differ >= 0.8 * len(texts)
+    return texts
+
+
+def test_texts_equal_those_of_the_same_patch_by_hand_cached_or_not(
+    case: Case, texts_by_hand: list[PlainText], engine: str
+) -> None:
+    lm, expected = case.lm, texts_by_hand
     acts = acts_to_compare(lm)
     prompts = [PROMPTS[i % 3] for i in range(len(acts))]
-    expected = []
-    for prompt, act in zip(prompts, acts, strict=True):
-        (ids,) = encode(lm, [prompt])
-        with steered_by_hand(case.plain, act, len(ids)):
-            expected.append(plain_text(case.plain, ids, N_NEW, lm.stop_ids))
-    unpatched = generate(lm, prompts, max_new_tokens=N_NEW, engine=engine)
-    differ = sum(reference.tokens != out.token_ids for reference, out in zip(expected, unpatched, strict=True))
-    assert differ >= 0.8 * len(acts)
     ratios = []
     for use_cache in (True, False):
         outs = generate(lm, prompts, acts, max_new_tokens=N_NEW, use_cache=use_cache, engine=engine)

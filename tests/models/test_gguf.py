@@ -7,7 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
+import gguf
 import gguf_files
+import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType
@@ -23,6 +25,7 @@ from emolib.models.bundled import BUNDLED
 from emolib.models.carriers import parts_of
 from emolib.models.gguf import gguf_folder
 from emolib.models.gguf_file import read_gguf
+from emolib.models.gguf_headers import read_once
 from emolib.models.gguf_tokens import splitter
 from emolib.models.loading import check_name, load_model
 from emolib.models.outlook import outlook_of
@@ -89,6 +92,34 @@ def test_a_file_is_converted_once_and_known_by_its_bytes(tmp_path: Path, monkeyp
     assert source_of(str(tmp_path / "x.gguf")).kind == "gguf"
     outlook = outlook_of(str(tmp_path / "x.gguf"))
     assert (outlook.n_layers, outlook.positions) == (2, None)
+
+
+def test_the_library_reads_a_file_once_and_finds_in_it_what_it_finds_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gguf_files.write(tmp_path / "x.gguf", "gemma3", quantized=GGMLQuantizationType.Q8_0)
+    alone = gguf.GGUFReader(tmp_path / "x.gguf")
+    with read_once():
+        found, names = gguf.GGUFReader(str(tmp_path / "x.gguf")), gguf.get_tensor_name_map(gguf.MODEL_ARCH.GEMMA3, 7)
+        assert gguf.GGUFReader(tmp_path / "x.gguf") is found
+    assert (
+        gguf.GGUFReader is type(alone) and names.mapping == gguf.get_tensor_name_map(gguf.MODEL_ARCH.GEMMA3, 7).mapping
+    )
+    assert list(found.fields) == list(alone.fields) and len(found.tensors) == len(alone.tensors) > 0
+    for name, field in alone.fields.items():
+        assert (field.offset, field.data, field.types) == tuple(
+            getattr(found.fields[name], k) for k in ("offset", "data", "types")
+        )
+        for mine, own in zip(found.fields[name].parts, field.parts, strict=True):
+            assert mine.dtype == own.dtype and np.array_equal(mine, own), name
+    for mine, own in zip(found.tensors, alone.tensors, strict=True):
+        assert (mine.name, mine.tensor_type, mine.data_offset) == (own.name, own.tensor_type, own.data_offset)
+        assert np.array_equal(mine.shape, own.shape) and np.array_equal(mine.data, own.data)
+    read: list[object] = []
+    whole = gguf.GGUFReader._build_fields
+    monkeypatch.setattr(gguf.GGUFReader, "_build_fields", lambda self, *rest: read.append(self) or whole(self, *rest))
+    load_model(tmp_path / "x.gguf", device="cpu")
+    assert len(read) == 1
 
 
 def test_other_bytes_are_another_model(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from smoke_run import MODEL, command, data_files, emolib, environment
+from smoke_run import MODEL, data_files, emolib_here, environment
 
 from emolib import open_run
 from emolib.base import paths, store
@@ -18,6 +18,11 @@ from emolib.pipeline import phases
 
 # A line of Phase 2, the cheapest with a model: without it the norms of a layer change by a few percent.
 FIRST_TOKENS_LEFT_OUT = ("emolib/data/activations.py", "later[self.offsets[:-1]] = False")
+# One of its first, before any model is loaded.
+WHICH_POSITIONS = (
+    "emolib/study/phase2_activations.py",
+    "left_out = set(USUAL) - set(usual_positions(run) if held is None else _usual(held))",
+)
 
 
 def test_every_phase_leaves_a_report_without_errors_and_a_timing_line(smoke):
@@ -37,12 +42,12 @@ def test_every_phase_leaves_a_report_without_errors_and_a_timing_line(smoke):
 def test_a_finished_run_is_not_computed_again_and_status_says_so(smoke):
     folder, _ = smoke
     before = {name: path.stat().st_mtime_ns for name, path in data_files(folder).items()}
-    again = emolib(folder, "run", "--profile", "baseline_smoke")
+    again = emolib_here(folder, "run", "--profile", "baseline_smoke")
     assert again.returncode == 0 and again.stdout.count("done already") == len(phases.phases_in_order())
     assert {name: path.stat().st_mtime_ns for name, path in data_files(folder).items()} == before
-    status = emolib(folder, "status", "--profile", "baseline_smoke").stdout
+    status = emolib_here(folder, "status", "--profile", "baseline_smoke").stdout
     assert status.count("done") == len(phases.phases_in_order())
-    others = emolib(folder, "status", "--profile", "baseline_smoke", "-p", "n_train=6").stdout
+    others = emolib_here(folder, "status", "--profile", "baseline_smoke", "-p", "n_train=6").stdout
     assert others.count("missing") == len(phases.phases_in_order()), (
         "other values are a variant, of which nothing is there"
     )
@@ -72,20 +77,15 @@ def test_the_layers_tried_are_those_extracted_only_where_phase_2_runs_alone():
 def test_a_second_run_on_the_same_profile_is_told(smoke):
     folder, _ = smoke
     with store.lock(folder / "results" / "baseline_smoke" / ".lock"):
-        second = emolib(folder, "run", "--profile", "baseline_smoke", "--force")
+        second = emolib_here(folder, "run", "--profile", "baseline_smoke", "--force")
     assert second.returncode == 2 and "another run holds" in second.stderr
 
 
 def test_a_failing_notebook_keeps_its_traceback_and_stops_what_follows(tmp_path):
     root = repository_copy(tmp_path)
-    breaking(root, *FIRST_TOKENS_LEFT_OUT, 'raise RuntimeError("planted fault")')
-    done = subprocess.run(
-        command("run", "--profile", "baseline_smoke", "--phase", "phase2", "--phase", "phase3"),
-        env=environment(tmp_path, PYTHONPATH=str(root)),
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
+    breaking(root, *WHICH_POSITIONS, 'raise RuntimeError("planted fault")')
+    phases_run = ["--phase", "phase2", "--phase", "phase3"]
+    done = emolib_here(tmp_path, "run", "--profile", "baseline_smoke", *phases_run, PYTHONPATH=str(root))
     assert done.returncode == 1 and "planted fault" in done.stderr and "phase3" not in done.stdout.split("phase2")[-1]
     reports = tmp_path / "executed/baseline_smoke" / MODEL
     assert "planted fault" in (reports / "phase2_activations.failed.ipynb").read_text()
@@ -160,8 +160,8 @@ def nbval(root: Path, folder: Path, phase: str) -> subprocess.CompletedProcess[s
 def test_nbval_passes_as_it_is_and_fails_when_a_library_function_is_broken(tmp_path):
     root = repository_copy(tmp_path)
     assert with_another_last_digit(root / "executed" / "baseline_smoke" / MODEL / paths.NOTEBOOKS["phase2"])
-    intact = nbval(root, tmp_path / "intact", "phase2")
+    intact = nbval(root, tmp_path, "phase2")
     assert intact.returncode == 0, intact.stdout[-3000:]
     breaking(root, *FIRST_TOKENS_LEFT_OUT, "later[self.offsets[:-1]] = True")
-    broken = nbval(root, tmp_path / "broken", "phase2")
+    broken = nbval(root, tmp_path, "phase2")  # over the same activations: they are stored before that line
     assert broken.returncode == 1 and "Cell outputs differ" in broken.stdout

@@ -135,20 +135,27 @@ def end(process: subprocess.Popen[str], number: int, *, group: bool, times: int 
     return process.returncode, err
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for kernels in /proc")
-def test_ctrl_c_says_how_to_go_on_and_the_same_command_goes_on(study: Study) -> None:
+def test_what_a_killed_run_leaves_goes_with_the_next_and_after_ctrl_c_the_same_command_goes_on(study: Study) -> None:
+    process = study.computing()
+    process.kill()
+    process.communicate(timeout=60)
+    wait_for(lambda: not study.kernels(), seconds=30)  # nobody has told the kernel
+    left = study.files()
+    assert any(name.startswith("tmp/emolib-run-") for name in left) and any(name.endswith(".partial") for name in left)
+
     code, err = end(study.computing(), signal.SIGINT, group=True, times=3)
     one_good_line(err, ["emolib: stopped", "what is finished is kept", "go on with: emolib run --profile"])
     assert code == 130
     assert shlex.split(err.partition("go on with: ")[2]) == ["emolib", *COMMAND]
     assert [name for name in study.files() if not name.endswith(".lock")] == KEPT
     assert study.kernels() == []
+
     study.hold.unlink()
     again = study.start()
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0 and err == "", err
     assert "phase1: done in" in out and "executed/baseline_smoke/smollm2_135m/phase1_dataset.ipynb" in study.files()
-    assert not [name for name in study.files() if name.startswith("tmp/")]
+    assert not [name for name in study.files() if name.startswith("tmp/") or name.endswith(".partial")]
 
 
 @pytest.mark.parametrize(
@@ -159,20 +166,6 @@ def test_other_signals_end_a_run_alike(study: Study, number: int, group: bool, c
     one_good_line(err, ["emolib: stopped", "go on with: emolib run"])
     assert found == code
     assert [name for name in study.files() if not name.endswith(".lock")] == KEPT and study.kernels() == []
-
-
-def test_what_a_killed_run_leaves_ends_by_itself_or_goes_with_the_next_run(study: Study) -> None:
-    process = study.computing()
-    process.kill()
-    process.communicate(timeout=60)
-    wait_for(lambda: not study.kernels(), seconds=30)  # nobody has told the kernel
-    left = study.files()
-    assert any(name.startswith("tmp/emolib-run-") for name in left) and any(name.endswith(".partial") for name in left)
-    study.hold.unlink()
-    again = study.start()
-    again.communicate(timeout=120)
-    assert again.returncode == 0
-    assert not [name for name in study.files() if name.startswith("tmp/") or name.endswith(".partial")]
 
 
 @pytest.mark.parametrize("library", ["_yaml", "_multiarray_umath", "libtorch_python"])

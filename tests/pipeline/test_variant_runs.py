@@ -5,7 +5,7 @@ import shlex
 import shutil
 from pathlib import Path
 
-from smoke_run import MODEL, emolib
+from smoke_run import MODEL, emolib_here
 
 from emolib.base import paths
 
@@ -22,7 +22,7 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     profile = everything(tmp_path, variants=False)
     run = ["run", "--profile", "baseline_smoke", "-p", "alphas=[0.25]", "-p", "n_controls=2", "--layers", "14"]
     run += ["-p", "max_new_tokens=6", "-p", "n_resamples=60"]
-    first = emolib(tmp_path, *run)
+    first = emolib_here(tmp_path, *run)
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("done already") == 3, "phases 1 to 3 are the profile's own"
     assert everything(tmp_path, variants=False) == profile
@@ -30,13 +30,13 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     reports = tmp_path / "executed/baseline_smoke/variants" / name / MODEL
     assert sorted(p.name for p in reports.glob("*.ipynb")) == [paths.NOTEBOOKS[p] for p in ("phase5", "phase7")]
 
-    listed = emolib(tmp_path, "variants", "--profile", "baseline_smoke").stdout
+    listed = emolib_here(tmp_path, "variants", "--profile", "baseline_smoke").stdout
     assert listed.startswith(name) and "alphas=[0.25]" in listed and f"{MODEL}: phase5 phase7" in listed
-    again = emolib(tmp_path, *run)
+    again = emolib_here(tmp_path, *run)
     assert again.stdout.count("done already") == 5
-    assert emolib(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 5
-    assert emolib(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 5
-    deleted = emolib(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", name)
+    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 5
+    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 5
+    deleted = emolib_here(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", name)
     assert deleted.stdout.count("removed") == 2 and everything(tmp_path, variants=True) == {}
     assert everything(tmp_path, variants=False) == profile
 
@@ -44,15 +44,15 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
 def test_the_printed_command_makes_a_deleted_variant_again(smoke, tmp_path):
     shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
     profile = everything(tmp_path, variants=False)
-    run = ["run", "--profile", "baseline_smoke", "--phase", "phase1", "-p", "near_duplicate=70", "-p", "n_folds=3"]
-    assert emolib(tmp_path, *run).returncode == 0
+    run = ["run", "--profile", "baseline_smoke", "--phase", "phase2", "-p", "n_train=4", "-p", "sites=[resid_pre]"]
+    assert emolib_here(tmp_path, *run).returncode == 0
     (folder,) = (tmp_path / "results/baseline_smoke/variants").iterdir()
     (line,) = (folder / "timing/phase_timings.jsonl").read_text().splitlines()
     made = {key: data for key, data in everything(tmp_path, variants=True).items() if key.endswith(".parquet")}
-    emolib(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", folder.name)
+    emolib_here(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", folder.name)
     assert made and everything(tmp_path, variants=True) == {}
     words = shlex.split(json.loads(line)["command"])
-    assert words[:2] == ["emolib", "run"] and emolib(tmp_path, *words[1:]).returncode == 0
+    assert words[:2] == ["emolib", "run"] and emolib_here(tmp_path, *words[1:]).returncode == 0
     found = everything(tmp_path, variants=True)
     assert {key: found[key] for key in made} == made
     assert everything(tmp_path, variants=False) == profile
