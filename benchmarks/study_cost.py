@@ -141,7 +141,7 @@ def cells_per_prompt(params: PatchingParameters, n_layers: int, n_emotions: int)
     strengths = {alpha for alpha in params.alphas if alpha != 0}
     doses = max((len({-chosen, *strengths} - {chosen}) for chosen in strengths), default=0)
     # in unit `vector` a direction takes every emotion's own norm in turn
-    controls = params.n_controls * (1 if params.unit == "resid" else n_emotions)
+    controls = params.n_controls * (n_emotions if params.unit == "vector" else 1)
     return {
         "validation/baseline": 1,
         "validation/emotion": n_layers * len(strengths) * n_emotions,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from emolib.data.activations import Activations
+from emolib.data.bulk_norms import bulk_norm
 
 LAYERS, D_MODEL, SCENARIOS = 4, 16, 40
 EMOTIONS = ("neutral", "gratitude", "anger")
@@ -27,5 +28,22 @@ def planted(strength: float = 2.0, seed: int = 0) -> tuple[Activations, dict[str
     texts = pd.DataFrame(rows)
     resid = np.stack(values, axis=1).astype(np.float32)
     norms = np.repeat(np.linalg.norm(resid, axis=2), 3, axis=1).astype(np.float32)
+    bulk = np.repeat(bulk_norm(resid), 3, axis=1).astype(np.float32)
     offsets = np.arange(0, 3 * len(texts) + 1, 3)
-    return Activations({"resid_pre": resid}, texts, norms, offsets, "mean", "planted", "r0"), directions
+    acts = Activations({"resid_pre": resid}, texts, norms, offsets, "mean", "planted", "r0", bulk_norms=bulk)
+    return acts, directions
+
+
+def with_massive_dimension(size: float, d_model: int = 256, seed: int = 0) -> Activations:
+    """Normal activations of neutral and grateful texts, three tokens each; dimension 7 holds about `size`."""
+    rng = np.random.default_rng(seed)
+    emotions = ["neutral", "gratitude"] * 20
+    tokens = rng.standard_normal((2, 3 * len(emotions), d_model))
+    tokens[..., 7] = size * (1 + 0.1 * rng.standard_normal(tokens.shape[:2]))
+    texts = pd.DataFrame({"id": [str(i) for i in range(len(emotions))], "emotion": emotions})
+    resid = tokens.reshape(2, len(emotions), 3, d_model).mean(2).astype(np.float32)
+    offsets = np.arange(0, 3 * len(emotions) + 1, 3)
+    norms = np.linalg.norm(tokens, axis=2)
+    return Activations(
+        {"resid_pre": resid}, texts, norms, offsets, "mean", "planted", "r0", bulk_norms=bulk_norm(tokens)
+    )

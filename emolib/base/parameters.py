@@ -38,6 +38,7 @@ from emolib.base.parameter_types import (
 )
 from emolib.base.paths import model_name
 from emolib.base.reading import as_given, field_type, is_nothing, read_as
+from emolib.base.strength import DEFAULT_UNIT, Unit
 
 
 def _crossed(folds: int) -> int:
@@ -112,7 +113,7 @@ class PatchingParameters(ActivationParameters):
     layers: Layers = Field(None, description="layers tried; all: every one; not given: a spread over the middle third")
     n_layer_points: Count = Field(6, ge=1, description="layers tried when `layers` is not given")
     alphas: Alphas = (0.2, 0.3, 0.4)
-    unit: Literal["resid", "vector"] = "resid"
+    unit: Unit = Field(DEFAULT_UNIT, description="of alphas: norms of the stream (bulk: not of its huge dimensions)")
     window: Count = Field(3, ge=1)
     schedule: Schedule = Field("constant", description="constant, a rate of decay per step, or a factor per step")
     prompt_format: Literal["raw", "chat"] = Field("raw", description="chat: prompts go into the model's chat format")

@@ -36,6 +36,8 @@ class Activations:
             At `trigger` only the texts that have one, with its place in the column `trigger`.
         token_norms: L2 norm of `resid_pre` at every token, `[layer, total_tokens]`; text i owns the columns
             `offsets[i]` to `offsets[i + 1]`.
+        bulk_norms: the bulk norm (`emolib.data.bulk_norms`) of `resid_pre` at every token, likewise; None where it is
+            not known.
         position: `last` (the final token), `mean` (over tokens, the first left out), `trigger` or `all`.
         layers: the numbers of the layers of `resid_pre`; None where none is missing.
 
@@ -57,6 +59,7 @@ class Activations:
     model: str
     revision: str
     layers: tuple[int, ...] | None = None
+    bulk_norms: Float[np.ndarray, "layer token"] | None = None
 
     @property
     def n_layers(self) -> int:
@@ -102,14 +105,23 @@ class Activations:
             values={s: value[:, np.repeat(mask, np.diff(self.rows(s)))] for s, value in self.values.items()},
             texts=self.texts[mask].reset_index(drop=True),
             token_norms=self.token_norms[:, np.repeat(mask, lengths)],
+            bulk_norms=None if self.bulk_norms is None else self.bulk_norms[:, np.repeat(mask, lengths)],
             offsets=np.concatenate([[0], np.cumsum(lengths[mask])]),
         )
 
     def median_norms(self) -> Float[np.ndarray, "layer"]:
         """Median norm of `resid_pre` per layer over all tokens of all texts, each text's first token left out."""
+        return np.median(self.token_norms[:, self._later()], axis=1)
+
+    def median_bulk_norms(self) -> Float[np.ndarray, "layer"] | None:
+        """The same of the bulk norms; None where they are not known."""
+        return None if self.bulk_norms is None else np.median(self.bulk_norms[:, self._later()], axis=1)
+
+    def _later(self) -> np.ndarray:
+        """Which tokens are not the first of their text, `[token]`."""
         later = np.ones(self.token_norms.shape[1], dtype=bool)
         later[self.offsets[:-1]] = False
-        return np.median(self.token_norms[:, later], axis=1)
+        return later
 
 
 def row_offsets(
@@ -139,7 +151,8 @@ class StoredActivations:
 
     `<folder>/texts.parquet` has a row per text; `<folder>/<position>/<site>_layer<NNN>.safetensors` the tensors
     `values [row, …]` (float32 or float16), `offsets [n_texts + 1]` (text i owns the rows `offsets[i]` to
-    `offsets[i + 1]`; a text without a trigger owns none) and, with `resid_pre`, `token_norms [total_tokens]`.
+    `offsets[i + 1]`; a text without a trigger owns none) and, with `resid_pre`, `token_norms [total_tokens]` and
+    `bulk_norms [total_tokens]` (which folders written by older versions lack).
     """
 
     folder: Path
@@ -207,14 +220,17 @@ class StoredActivations:
         wanted = tuple(dict.fromkeys(("resid_pre", *(sites or stored))))
         numbers = tuple(stored.get("resid_pre", ()) if layers is None else sorted(set(layers)))
         texts, depth = self.texts, self._depth()
-        values, norms, present = {}, [], np.ones(len(texts), dtype=bool)
+        n_tokens, present = int(texts["n_tokens"].sum()), np.ones(len(texts), dtype=bool)
+        values, norms, bulk = {}, [], []
         for site in wanted:
             own = [n for n in numbers if site == "resid_pre" or n < depth]
             if own or site == "resid_pre":  # of the final residual's layer alone the other sites have nothing
                 values[site] = self._stacked(site, own)
         for number in numbers:
             with self._opened("resid_pre", number) as view:
-                norms.append(self._of_texts(view, "token_norms", number, int(texts["n_tokens"].sum())))
+                norms.append(self._of_texts(view, "token_norms", number, n_tokens))
+                if "bulk_norms" in view.keys():  # noqa: SIM118 (a method of the file)
+                    bulk.append(self._of_texts(view, "bulk_norms", number, n_tokens))
                 rows = self._of_texts(view, "offsets", number, len(texts) + 1)
                 if rows[-1] != values["resid_pre"].shape[1]:
                     found = f"{values['resid_pre'].shape[1]} rows, offsets up to {rows[-1]}"
@@ -222,16 +238,17 @@ class StoredActivations:
                 present = np.diff(rows) > 0
                 about = {name: view.said(name) for name in ("model", "revision")}
         offsets = np.concatenate([[0], np.cumsum(texts["n_tokens"])]).astype(np.int64)
-        everything = numbers == tuple(range(depth + 1))
+        everything, of_present = numbers == tuple(range(depth + 1)), np.repeat(present, texts["n_tokens"])
         return Activations(
             values,
             texts[present].reset_index(drop=True),
-            np.stack(norms)[:, np.repeat(present, texts["n_tokens"])],
+            np.stack(norms)[:, of_present],
             np.concatenate([[0], np.cumsum(np.diff(offsets)[present])]).astype(np.int64),
             position=self.position,
             model=about["model"],
             revision=about["revision"],
             layers=None if everything else numbers,
+            bulk_norms=np.stack(bulk)[:, of_present] if len(bulk) == len(norms) else None,
         )
 
     def _stacked(self, site: str, layers: Sequence[int]) -> np.ndarray:
@@ -277,6 +294,7 @@ class LayerVector:
     Attributes:
         values: `[d_model]`, float32.
         neutral_norm: median norm of `resid_pre` at this layer over neutral training tokens; the unit `resid`.
+        neutral_bulk_norm: median bulk norm of the same tokens, the unit `bulk`; None where it is not known.
 
     Raises:
         UserError: two vectors of different models, layers or positions are added, subtracted or compared.
@@ -295,6 +313,7 @@ class LayerVector:
     layer: int
     position: str
     neutral_norm: float
+    neutral_bulk_norm: float | None = None
 
     def __post_init__(self) -> None:
         values = arguments.real_array("the values of a LayerVector", self.values)
@@ -347,13 +366,15 @@ class LayerVectors:
     revision: str
     position: str
     neutral_norms: Float[np.ndarray, " layer"]
+    neutral_bulk_norms: Float[np.ndarray, " layer"] | None = None
 
     def __getitem__(self, layer: int) -> LayerVector:
         layer = arguments.whole_number("layer", layer)
         if not 0 <= layer < len(self.values):
             raise UserError(f"layer {layer} is out of range: these vectors have layers 0-{len(self.values) - 1}")
+        bulk = None if self.neutral_bulk_norms is None else float(self.neutral_bulk_norms[layer])
         norm = float(self.neutral_norms[layer])
-        return LayerVector(self.values[layer], self.model, self.revision, layer, self.position, norm)
+        return LayerVector(self.values[layer], self.model, self.revision, layer, self.position, norm, bulk)
 
     def __len__(self) -> int:
         return len(self.values)

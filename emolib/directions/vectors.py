@@ -32,6 +32,7 @@ class EmotionVectors:
     Attributes:
         values: v, the difference of means.
         neutral_norms: median norm of `resid_pre` over neutral tokens.
+        neutral_bulk_norms: their median bulk norm (`emolib.data.bulk_norms`); None where it is not known.
         pooled_sd: standard deviation of every dimension within labels.
         whitened, discriminants: Σ^(−1/2) v and Σ⁻¹v with the within-label covariance Σ of the layer, its correlations
             shrunk; empty unless fitted with `whiten=True`, NaN at a layer where the texts of each label do not differ.
@@ -53,10 +54,12 @@ class EmotionVectors:
     position: str
     whitened: dict[str, Float[np.ndarray, "layer d_model"]] = field(default_factory=dict)
     discriminants: dict[str, Float[np.ndarray, "layer d_model"]] = field(default_factory=dict)
+    neutral_bulk_norms: Float[np.ndarray, " layer"] | None = None
 
     def __getitem__(self, emotion: str) -> LayerVectors:
         emotion = arguments.one_of("emotion", emotion, self.values)
-        return LayerVectors(self.values[emotion], self.model, self.revision, self.position, self.neutral_norms)
+        norms, bulk = self.neutral_norms, self.neutral_bulk_norms
+        return LayerVectors(self.values[emotion], self.model, self.revision, self.position, norms, bulk)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.values)
@@ -120,13 +123,14 @@ def fit_emotion_vectors(
     if covariates is not None:
         acts = regress_out(acts, fit_covariates(acts, covariates), covariates)
     resid = acts.values["resid_pre"]
-    centres, norms = _neutral_means(acts if centre_of is None else centre_of, acts, emotions, neutral)
+    centres, counted = _neutral_means(acts if centre_of is None else centre_of, acts, emotions, neutral)
     means = {emotion: resid[:, labels == emotion].mean(axis=1, dtype=np.float64) for emotion in emotions}
     vectors = {emotion: means[emotion] - centres[emotion] for emotion in emotions}
     whitened, discriminants = _whitened(resid, labels, vectors) if whiten else ({}, {})
     return EmotionVectors(
         values={emotion: vector.astype(np.float32) for emotion, vector in vectors.items()},
-        neutral_norms=norms,
+        neutral_norms=counted.median_norms(),
+        neutral_bulk_norms=counted.median_bulk_norms(),
         pooled_sd=within_label_sd(resid, labels),
         model=acts.model,
         revision=acts.revision,
@@ -173,13 +177,13 @@ def _checked_reference(acts: Activations, reference: Activations | None, neutral
 
 def _neutral_means(
     reference: Activations, acts: Activations, emotions: list[str], neutral: str
-) -> tuple[dict[str, Float[np.ndarray, "layer d_model"]], Float[np.ndarray, " layer"]]:
-    """Each emotion's neutral mean, and the median norms over the neutral texts that count."""
+) -> tuple[dict[str, Float[np.ndarray, "layer d_model"]], Activations]:
+    """Each emotion's neutral mean, and the neutral texts over whose tokens norms are taken."""
     is_neutral = (reference.texts["emotion"] == neutral).to_numpy()
     resid = reference.values["resid_pre"]
     if reference is acts:
         centre = resid[:, is_neutral].mean(axis=1, dtype=np.float64)
-        return dict.fromkeys(emotions, centre), acts.where(is_neutral).median_norms()
+        return dict.fromkeys(emotions, centre), acts.where(is_neutral)
     centres = {}
     for emotion in emotions:
         own = acts.texts.loc[acts.texts["emotion"] == emotion, "scenario"]
@@ -192,7 +196,7 @@ def _neutral_means(
             )
         centres[emotion] = resid[:, counts].mean(axis=1, dtype=np.float64)
     shared = is_neutral & reference.texts["scenario"].isin(acts.texts["scenario"]).to_numpy()
-    return centres, reference.where(shared).median_norms()
+    return centres, reference.where(shared)
 
 
 def _whitened(

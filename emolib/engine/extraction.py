@@ -78,26 +78,30 @@ def extract_positions(
         for p in positions
         for site in sites
     }
-    norms = np.zeros((len(numbers), texts.token_offsets[-1]), np.float32)
+    norms = {
+        name: np.zeros((len(numbers), texts.token_offsets[-1]), np.float32) for name in ("token_norms", "bulk_norms")
+    }
 
     def put(name: str, part: Part, row: int, values: np.ndarray) -> None:
         if name == "values":
             kept[part[:2]][numbers.index(part[2]), row : row + len(values)] = values
         else:
-            norms[numbers.index(part[2]), row : row + len(values)] = values
+            norms[name][numbers.index(part[2]), row : row + len(values)] = values
 
     read_texts(lm, texts, parts, put, batch_size, on_batch)
     found = {}
     for position in positions:
         present = texts.present if position == "trigger" else np.ones(len(texts.lengths), dtype=bool)
+        of_present = np.repeat(present, texts.lengths)
         found[position] = Activations(
             {site: kept[position, site] for site in sites},
             texts.table[present].reset_index(drop=True),
-            norms[:, np.repeat(present, texts.lengths)],
+            norms["token_norms"][:, of_present],
             np.concatenate([[0], np.cumsum(texts.lengths[present])]),
             position=position,
             model=lm.spec.name,
             revision=lm.revision,
             layers=None if len(numbers) == lm.n_layers + 1 else tuple(numbers),
+            bulk_norms=norms["bulk_norms"][:, of_present],
         )
     return found

@@ -111,7 +111,7 @@ def generate(
     >>> import emolib, numpy as np
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")
     >>> vector = np.random.default_rng(0).standard_normal(lm.d_model)
-    >>> steer = emolib.Steer(layer=16, vector=vector, alpha=0.3, resid_norm=100.0)
+    >>> steer = emolib.Steer(layer=16, vector=vector, alpha=0.3, unit="resid", resid_norm=100.0)
     >>> prompts = ["Thank you so much for your help. I am"] * 2
     >>> steered, plain = generate(lm, prompts, [steer, None], max_new_tokens=2)
     >>> plain.text, plain.delta_ratio, steered.delta_ratio > 0

@@ -124,5 +124,6 @@ def _shapes(lm: LanguageModel, texts: Texts, part: Part, storage: str) -> dict[s
         "offsets": ("int64", (len(texts.lengths) + 1,)),
     }
     if part[1] == "resid_pre":
-        shapes["token_norms"] = ("float32", (int(texts.token_offsets[-1]),))
+        for name in ("token_norms", "bulk_norms"):
+            shapes[name] = ("float32", (int(texts.token_offsets[-1]),))
     return shapes

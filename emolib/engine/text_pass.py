@@ -15,6 +15,7 @@ from emolib.data.activations import (
     row_offsets,
     texts_table,
 )
+from emolib.data.bulk_norms import bulk_norm
 from emolib.engine.memory import keep_freed_memory
 from emolib.engine.observation import observe
 from emolib.engine.parity import check_batching
@@ -89,7 +90,7 @@ def read_texts(
     """One pass over the texts, those of like length together; `put(tensor, part, first row, rows)` gets what is kept.
 
     Args:
-        norms_of: parts that get the token norms too; None gives each layer's once.
+        norms_of: parts that get the token norms and bulk norms too; None gives each layer's once.
 
     Raises:
         UserError: something that is kept is not finite: names the site, the layer and the text.
@@ -130,10 +131,11 @@ def read_texts(
                     if len(rows):
                         put("values", part, starts[part[:2]][text], rows)
             if site == "resid_pre":
-                per_token = value.norm(dim=-1).cpu().numpy()
+                norms = {"token_norms": value.norm(dim=-1).cpu().numpy(), "bulk_norms": bulk_norm(value.cpu().numpy())}
                 for part in wanted if norms_of is not None else wanted[:1]:
                     for row, text in enumerate(batch):
-                        put("token_norms", part, token_starts[text], per_token[row, -lengths[row] :])
+                        for name, per_token in norms.items():
+                            put(name, part, token_starts[text], per_token[row, -lengths[row] :])
 
         observe(lm, ids, mask, list(by_place), take)
         done += len(batch)

@@ -22,6 +22,7 @@ from emolib.base.errors import UserError, shown
 from emolib.base.own_folders import own_folder
 from emolib.base.writing import writing
 from emolib.data.activations import TEXTS, layer_file, row_offsets
+from emolib.data.bulk_norms import bulk_norm
 from emolib.exchange.old_activations import SITES, Layout, OldActivations, read_old_pickle
 
 POSITIONS = ("all", "last", "mean")
@@ -86,7 +87,8 @@ def _tensors(old: OldActivations, position: str) -> Iterator[tuple[str, int, dic
             values = tokens if position == "all" else np.stack([_reduce(sample, position) for sample in layer])
             tensors = {"values": values, "offsets": row_offsets(site, position, lengths)}
             if site == "resid_pre":
-                tensors["token_norms"] = np.linalg.norm(tokens.astype(np.float32), axis=1)
+                whole = tokens.astype(np.float32)
+                tensors |= {"token_norms": np.linalg.norm(whole, axis=1), "bulk_norms": bulk_norm(whole)}
             yield site, number, tensors
 
 

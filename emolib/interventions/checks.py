@@ -40,8 +40,8 @@ def checked_alpha(alpha: float, *, relative: bool) -> float:
     """The strength of an act as a number within reason.
 
     Args:
-        relative: alpha counts residual norms or whole moves to a target, so that ±`LARGEST_ALPHA` is far beyond use;
-            one that multiplies a vector of any length has no such bound (`check_change` has).
+        relative: alpha counts norms of activations or whole moves to a target, so that ±`LARGEST_ALPHA` is far beyond
+            use; one that multiplies a vector of any length has no such bound (`check_change` has).
 
     Raises:
         UserError: no finite number, or one beyond the bound.
@@ -61,7 +61,7 @@ def check_change(norm: float) -> None:
     if not abs(norm) <= LARGEST_CHANGE:
         raise UserError(
             f"expected a change of norm at most {LARGEST_CHANGE:g}, alpha times the vector has {abs(norm):.3g}; give a "
-            "smaller alpha, resid_norm or vector"
+            "smaller alpha, resid_norm, bulk_norm or vector"
         )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from emolib.base import arguments
 from emolib.base.errors import UserError
 from emolib.base.signatures import told
+from emolib.base.strength import DEFAULT_UNIT, UNITS, Unit
 from emolib.data.activations import LayerVector
 from emolib.interventions.checks import (
     Site,
@@ -30,7 +30,9 @@ from emolib.interventions.checks import (
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.schedules import Schedule
 
-UNITS = ("resid", "vector")
+# unit → what a bare array gives it by, and a `LayerVector` holds it as
+_MEASURED = {"resid": ("resid_norm", "neutral_norm"), "bulk": ("bulk_norm", "neutral_bulk_norm")}
+_SPOKEN = {"resid": "residual norm", "bulk": "bulk norm"}
 
 
 @told
@@ -45,19 +47,20 @@ class Steer:
         layer: block whose input is patched; n_layers is the final residual (the direct-path control).
         vector: a `LayerVector` of that layer, or a bare `[d_model]` array.
         alpha: the strength; negative suppresses.
-        unit: `resid`: alpha times the median residual norm of neutral tokens, along the unit vector;
-            `vector`: alpha times the vector as it is.
+        unit: `bulk`: alpha times the median bulk norm of neutral tokens (`emolib.data.bulk_norms`), along the unit
+            vector; `resid`: the same with their median L2 norm, which a few huge dimensions may make up; `vector`:
+            alpha times the vector as it is.
         site: `resid_pre`, or what the block's attention (`attn_out`) or MLP (`mlp_out`) adds to the residual stream.
         schedule: `constant`, `Decay(rate)`, or factors per step (steps beyond its end get 0).
         steps: how many generated tokens are patched; None patches all.
-        resid_norm: the unit `resid` for a bare array.
+        resid_norm, bulk_norm: the units `resid` and `bulk` for a bare array.
 
     Raises:
-        UserError: alpha not finite, or beyond ±1000 in the unit `resid`; a zero or non-finite vector, one of another
-            layer, a unit without its norm.
+        UserError: alpha not finite, or beyond ±1000 in the units `resid` and `bulk`; a zero or non-finite vector, one
+            of another layer, a unit without its norm.
 
     >>> import numpy as np
-    >>> act = Steer(2, np.array([3.0, 4.0]), 0.5, resid_norm=10)  # half a residual norm, along the unit vector
+    >>> act = Steer(2, np.array([3.0, 4.0]), 0.5, unit="bulk", bulk_norm=10)  # half a norm, along the unit vector
     >>> act.delta().round(1).tolist()
     [3.0, 4.0]
     >>> Steer(2, np.array([3.0, 4.0]), -1, unit="vector").delta().tolist()  # suppresses
@@ -67,29 +70,34 @@ class Steer:
     layer: int
     vector: LayerVector | Values
     alpha: float
-    unit: Literal["resid", "vector"] = "resid"
+    unit: Unit = DEFAULT_UNIT
     site: Site = "resid_pre"
     window: int = 3
     schedule: Schedule = "constant"
     steps: int | None = None
     resid_norm: float | None = None
+    bulk_norm: float | None = None
 
     def __post_init__(self) -> None:
         arguments.one_of("unit", self.unit, UNITS)
-        object.__setattr__(self, "alpha", checked_alpha(self.alpha, relative=self.unit == "resid"))
+        object.__setattr__(self, "alpha", checked_alpha(self.alpha, relative=self.unit != "vector"))
         check_place(self)
         if isinstance(self.vector, LayerVector) and self.vector.layer != self.layer:
             raise UserError(f"the vector belongs to layer {self.vector.layer}, the steer to layer {self.layer}")
         self.delta()
 
-    def _resid_norm(self) -> float:
-        """The unit `resid` in activation units."""
-        norm = self.resid_norm
+    def _unit_norm(self) -> float:
+        """The unit `resid` or `bulk` in activation units."""
+        given, held = _MEASURED[self.unit]
+        norm = getattr(self, given)
         if norm is None and isinstance(self.vector, LayerVector):
-            norm = self.vector.neutral_norm
+            norm = getattr(self.vector, held)
         if norm is None:
-            raise UserError("unit 'resid' needs a LayerVector or resid_norm=…; for a bare array use unit='vector'")
-        return arguments.number("residual norm for unit 'resid'", norm, above=0)
+            raise UserError(
+                f"unit {self.unit!r} needs a LayerVector with {held}, as fit_emotion_vectors makes them, or {given}=…; "
+                "for a vector without it use unit='vector'"
+            )
+        return arguments.number(f"{_SPOKEN[self.unit]} for unit {self.unit!r}", norm, above=0)
 
     @property
     def width(self) -> int:
@@ -97,7 +105,7 @@ class Steer:
 
     def delta(self) -> Float[np.ndarray, " d_model"]:
         """What is added where the schedule's factor is 1, in activation units."""
-        unit = 1.0 if self.unit == "vector" else self._resid_norm()
+        unit = 1.0 if self.unit == "vector" else self._unit_norm()
         values = bare_values(self.vector)
         norm = float(np.linalg.norm(values.astype(np.float64)))
         if values.ndim != 1 or not math.isfinite(norm) or norm == 0:
@@ -109,7 +117,7 @@ class Steer:
 
     def fingerprint(self) -> str:
         """A hash of what is added, where and when."""
-        unit = "vector" if self.unit == "vector" else self._resid_norm()
+        unit = "vector" if self.unit == "vector" else self._unit_norm()
         values = bare_values(self.vector)
         return act_fingerprint(self, "steer", self.site, vector=values, alpha=self.alpha, unit=unit)
 

@@ -7,7 +7,7 @@ row of a sweep table that it left (`cells_of_rows`), so that what was done to a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.signatures import told
+from emolib.base.strength import DEFAULT_UNIT, UNITS, Unit
 from emolib.data.activations import LayerVector
 from emolib.directions.controls import FAMILIES, ControlSource, isotropic_direction
 from emolib.directions.subspaces import Subspaces
@@ -24,7 +25,6 @@ from emolib.engine.generation import checked_batch_size
 from emolib.engine.sampling import Decoding
 from emolib.interventions import Decay, Intervention, Steer, SubspaceSteer, fingerprint_of
 from emolib.interventions.schedules import Schedule, checked_schedule
-from emolib.interventions.steers import UNITS
 
 KINDS = (
     *("baseline", "emotion", "isotropic", "direct_path", "covariance", "shuffled"),
@@ -47,7 +47,7 @@ class SweepSettings:
         n_samples: texts per prompt and cell, when sampling.
     """
 
-    unit: Literal["resid", "vector"] = "resid"
+    unit: Unit = DEFAULT_UNIT
     window: int = 3
     schedule: str | float | tuple[float, ...] = "constant"
     template: str = "{text}"
@@ -191,12 +191,10 @@ def control_cells(
     seed = control_seed(settings.seed, family, layer, index)
     like = vecs[vecs.emotions[0]][layer]
     direction = source.direction(family, layer, seed) if source else isotropic_direction(len(like.values), seed)
-    named = {"any": 1.0} if settings.unit == "resid" else {e: vecs[e][layer].norm for e in vecs}
+    named = {e: vecs[e][layer].norm for e in vecs} if settings.unit == "vector" else {"any": 1.0}
     cells = []
     for emotion, norm in named.items():
-        vector = LayerVector(
-            direction * np.float32(norm), like.model, like.revision, layer, like.position, like.neutral_norm
-        )
+        vector = replace(like, values=direction * np.float32(norm))
         cells.append(Cell(family, emotion, layer, alpha, index, _steer(vector, alpha, settings), seed))
     return cells
 

@@ -29,6 +29,7 @@ from emolib.study.run import Run, kept
 
 N_SHUFFLES = 1000
 USUAL = ("last", "mean", "trigger")
+NORMS = "L2, bulk"  # what is stored of every token beside the values; files that lack one are made anew
 
 
 @kept
@@ -115,6 +116,7 @@ def ensure(run: Run, wanted_positions: Sequence[str], layers: Sequence[int] | No
     def matched(part: tuple[str, str, int]) -> dict[str, Any]:
         position, site, layer = part
         values = {"texts": digest(run), "position": position, "site": site, "layer": layer, "storage": params.storage}
+        values |= {"norms": NORMS} if site == "resid_pre" else {}
         return values | ({"keywords": keyword_digest(run.data)} if position == "trigger" else {})
 
     obtain_layers(
@@ -241,16 +243,26 @@ def _standard(rows: np.ndarray) -> np.ndarray:
 
 
 def norm_shares(acts: Activations, *, largest: tuple[int, ...] = (1, 3, 10)) -> pd.DataFrame:
-    """Per layer: the median residual norm, the first token's, and the share of ‖h‖² in the largest dimensions."""
+    """Per layer: how large the stream is, and what of it the largest dimensions hold.
+
+    Returns:
+        layer, median_norm and bulk_norm (median L2 norm and bulk norm of all tokens but the first ones), bulk_share
+        (the second by the first), first_token_norm, and the share of ‖h‖² in the largest dimensions; NaN where bulk
+        norms are not known.
+    """
     first = acts.token_norms[:, acts.offsets[:-1]]
     energy = (acts.values["resid_pre"] ** 2).mean(axis=1)
     ordered = -(-energy).copy()
     ordered.sort(axis=1)
     ordered = ordered[:, ::-1]
+    norms, bulk = acts.median_norms(), acts.median_bulk_norms()
+    bulk = np.full(len(norms), np.nan) if bulk is None else bulk
     table = pd.DataFrame(
         {
             "layer": acts.layer_numbers,
-            "median_norm": acts.median_norms(),
+            "median_norm": norms,
+            "bulk_norm": bulk,
+            "bulk_share": bulk / norms,
             "first_token_norm": pd.Series(list(first)).map(lambda row: float(pd.Series(row).median())),
         }
     )

@@ -12,6 +12,7 @@ from tiny import Case, blocks, byte_tokenizer, count_hooks, plain_multimodal
 from torch import nn
 
 from emolib.base.errors import UserError
+from emolib.data.bulk_norms import bulk_norm
 from emolib.engine import text_pass
 from emolib.engine.extraction import extract_activations, extract_positions
 from emolib.engine.generation import encode
@@ -113,6 +114,7 @@ def test_batched_extraction_equals_one_text_at_a_time(case: Case) -> None:
             assert_close(values, alone[position].values[site])
             assert not close(values, values[:, ::-1]), "texts are interchangeable"
         assert_close(acts.token_norms, alone[position].token_norms)
+        assert_close(acts.bulk_norms, alone[position].bulk_norms)
 
 
 def test_token_norms_and_their_median(case: Case) -> None:
@@ -123,6 +125,16 @@ def test_token_norms_and_their_median(case: Case) -> None:
     later = np.concatenate([norm[:, 1:] for norm in norms], axis=1)
     np.testing.assert_allclose(acts.median_norms(), np.median(later, axis=1), rtol=1e-4)
     assert not np.allclose(acts.median_norms(), np.median(np.concatenate(norms, axis=1), axis=1), rtol=1e-4)
+
+
+def test_bulk_norms_and_their_median(case: Case) -> None:
+    acts = extract_activations(case.lm, TEXTS, batch_size=2)
+    norms = [bulk_norm(plain.resid_pre) for plain in reference(case)]
+    assert_close(acts.bulk_norms, np.concatenate(norms, axis=1))
+    assert not close(acts.bulk_norms, acts.token_norms)
+    later = np.concatenate([norm[:, 1:] for norm in norms], axis=1)
+    np.testing.assert_allclose(acts.median_bulk_norms(), np.median(later, axis=1), rtol=1e-4)
+    assert replace(acts, bulk_norms=None).median_bulk_norms() is None
 
 
 def test_the_table_of_texts_is_kept_in_its_order(tiny: LanguageModel) -> None:

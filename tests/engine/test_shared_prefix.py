@@ -30,8 +30,8 @@ def steers(case: Case) -> list[Steer | None]:
     """In the order of their layers, as a runner wants its rows."""
     vectors = np.random.default_rng(0).standard_normal((3, case.lm.d_model)).astype(np.float32)
     norm = 60.0 if case.name == "bundled" else 5.0
-    acts = [Steer(1, v, 0.6, resid_norm=norm, window=w) for v, w in zip(vectors, (1, 3, 5), strict=True)]
-    return [*acts, Steer(case.lm.n_layers, vectors[0], 0.6, resid_norm=norm), None]
+    acts = [Steer(1, v, 0.6, unit="resid", resid_norm=norm, window=w) for v, w in zip(vectors, (1, 3, 5), strict=True)]
+    return [*acts, Steer(case.lm.n_layers, vectors[0], 0.6, unit="resid", resid_norm=norm), None]
 
 
 def runner_of(lm: LanguageModel, prompts: Sequence[str], acts: Sequence[Steer | None]) -> NativeRunner:
@@ -107,7 +107,8 @@ def test_repeated_prompts_share_the_keys_of_their_prefix(case: Case, fed: dict[s
         shared, own = runner._shared[number], runner._keys[number]
         assert shared.keys.shape == shared.values.shape == (2, lm.n_kv_heads, width - 3, lm.d_head)
         assert own.shape == (6, lm.n_kv_heads, 3 + N_NEW, lm.d_head)
-    unshared = runner_of(lm, prompts, [*acts[:5], Steer(lm.n_layers, acts[0].vector, 0.6, resid_norm=5.0, window=999)])
+    wide = Steer(lm.n_layers, acts[0].vector, 0.6, unit="resid", resid_norm=5.0, window=999)
+    unshared = runner_of(lm, prompts, [*acts[:5], wide])
     assert unshared._keys[0].shape[2] > runner._keys[0].shape[2], "a patch of every token leaves little to share"
     together = generate(lm, prompts, acts, max_new_tokens=N_NEW, engine="native")
     for prompt, act, shared in zip(prompts, acts, together, strict=True):

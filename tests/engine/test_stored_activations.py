@@ -93,6 +93,7 @@ def test_what_is_read_back_is_what_memory_holds(lm: LanguageModel, tmp_path: Pat
         for site in SITES:
             np.testing.assert_array_equal(back.values[site], acts.values[site])
         np.testing.assert_array_equal(back.token_norms, acts.token_norms)
+        np.testing.assert_array_equal(back.bulk_norms, acts.bulk_norms)
         np.testing.assert_array_equal(back.offsets, acts.offsets)
         assert back.texts["id"].tolist() == acts.texts["id"].tolist()
         assert (back.model, back.revision, back.layers, back.n_layers) == (acts.model, acts.revision, None, lm.n_layers)

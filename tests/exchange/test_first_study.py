@@ -642,6 +642,7 @@ def test_one_position_is_what_extraction_gives(position: str, tiny_models: dict,
         close = np.allclose(acts.values["resid_pre"], held.values["resid_pre"][:-1], atol=1e-4)
         assert close == (name_ == "expected")
     np.testing.assert_allclose(acts.token_norms, expected.token_norms[:-1], rtol=1e-4)
+    np.testing.assert_allclose(acts.bulk_norms, expected.bulk_norms[:-1], rtol=1e-3, atol=1e-5)
     np.testing.assert_array_equal(acts.offsets, expected.offsets)
     assert acts.values["resid_pre"].dtype == np.float32
     assert acts.where(texts["emotion"] == "anger").values["resid_pre"].shape[1] == 2

@@ -132,7 +132,8 @@ def test_a_table_with_the_right_hash_and_another_content_is_told(tmp_path: Path,
 
 
 def tensors(**changes: Any) -> bytes:
-    values = {"values": np.ones((1, 4), np.float32), "offsets": np.array([0, 1]), "token_norms": np.ones(3, np.float32)}
+    values = {"values": np.ones((1, 4), np.float32), "offsets": np.array([0, 1])}
+    values |= {name: np.ones(3, np.float32) for name in ("token_norms", "bulk_norms")}
     kept = {name: value for name, value in (values | changes).items() if value is not None}
     return tensor_files.tensor_bytes(kept, {"model": "m", "revision": "r", "n_layers": "0"})
 
@@ -161,6 +162,8 @@ NO_TENSORS = {
     "offsets for more texts": tensors(offsets=np.array([0, 1, 1])),
     "norms of other texts": tensors(token_norms=np.ones(7, np.float32)),
     "norms of two axes": tensors(token_norms=np.ones((3, 1), np.float32)),
+    "bulk norms of other texts": tensors(bulk_norms=np.ones(7, np.float32)),
+    "bulk norms of two axes": tensors(bulk_norms=np.ones((3, 1), np.float32)),
 }
 
 
@@ -171,7 +174,17 @@ def test_tensors_with_the_right_hash_and_another_content_are_told(tmp_path: Path
     store.write(path, NO_TENSORS[name], {})
     refused_call(lambda: StoredActivations(tmp_path, "mean").read(), [path.name, "run the phase again"])
     store.write(path, tensors(), {})
-    assert StoredActivations(tmp_path, "mean").read().values["resid_pre"].shape == (1, 1, 4)
+    read = StoredActivations(tmp_path, "mean").read()
+    assert read.values["resid_pre"].shape == (1, 1, 4) and read.bulk_norms is not None
+
+
+def test_activations_of_an_older_version_are_read_without_their_bulk_norms(tmp_path: Path) -> None:
+    store.write(tmp_path / "texts.parquet", parquet(TABLE), {})
+    for layer, given in enumerate((tensors(), tensors(bulk_norms=None))):
+        store.write(layer_file(tmp_path, "mean", "resid_pre", layer), given, {})
+    stored = StoredActivations(tmp_path, "mean")
+    assert stored.read().median_bulk_norms() is None and stored.read(layers=[1]).bulk_norms is None
+    assert stored.read(layers=[0]).bulk_norms is not None
 
 
 def test_layers_of_other_widths_are_told(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ WRONG = [
     ("png", "1", ["true or false"]),
     ("png", 1, ["true or false"]),
     ("dtype", "fp16", ["float32", "bfloat16", "fp16"]),
-    ("unit", b"resid", ["resid", "vector"]),
+    ("unit", b"resid", ["bulk", "resid", "vector"]),
     ("profile", "quick", ["unknown parameter 'profile'"]),
     ("broken_margin", "50%", ["decimal number"]),
     ("broken_margin", "0,1", ["decimal number", "0.1"]),

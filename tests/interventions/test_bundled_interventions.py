@@ -26,6 +26,8 @@ SOURCES = ["What a dreadful noise you make", "Thank you"]
 HEADS = [(8, 4), (8, 3), (12, 0)]  # two query heads of one KV head, and one elsewhere
 N_NEW = 6
 
+SIXTY = {"unit": "resid", "resid_norm": 60.0}
+
 
 def every_kind(lm: LanguageModel) -> list[Intervention]:
     rng = np.random.default_rng(0)
@@ -33,9 +35,9 @@ def every_kind(lm: LanguageModel) -> list[Intervention]:
     basis = np.linalg.qr(rng.standard_normal((lm.d_model, 3)))[0].astype(np.float32)
     recorded = record_heads(lm, SOURCES, HEADS)
     acts: list[Intervention] = [None]
-    acts += [Steer(12, vectors[0], 0.5, resid_norm=60.0, site=site) for site in ("resid_pre", "attn_out", "mlp_out")]
+    acts += [Steer(12, vectors[0], 0.5, **SIXTY, site=site) for site in ("resid_pre", "attn_out", "mlp_out")]
     acts += [
-        Steer(8, vectors[1], 0.5, resid_norm=60.0, schedule=Decay(0.7)),
+        Steer(8, vectors[1], 0.5, **SIXTY, schedule=Decay(0.7)),
         Steer(lm.n_layers, vectors[1], 3.0, "vector"),
     ]
     acts += [SubspaceSteer(14, basis, np.full(3, 20.0, np.float32)), AblateDirection(14, vectors[2], vectors[3])]
@@ -47,7 +49,7 @@ def every_kind(lm: LanguageModel) -> list[Intervention]:
         for steps in (0, 2)
     ]
     acts.append(tuple(PatchHead(*head, recorded[0]) for head in HEADS))
-    acts.append((Steer(8, vectors[0], 0.3, resid_norm=60.0), AblateHead(8, 4), AblateDirection(12, vectors[2])))
+    acts.append((Steer(8, vectors[0], 0.3, **SIXTY), AblateHead(8, 4), AblateDirection(12, vectors[2])))
     return acts
 
 

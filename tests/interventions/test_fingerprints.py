@@ -53,7 +53,7 @@ TIMING: dict[str, list[Any]] = {
 # per kind: an act as keywords, and for every field other values, each of which does something else
 CASES: dict[type[Act], tuple[dict[str, Any], dict[str, list[Any]]]] = {
     Steer: (
-        {"layer": 2, "vector": ARRAY, "alpha": 0.5, "resid_norm": 8.0},
+        {"layer": 2, "vector": ARRAY, "alpha": 0.5, "unit": "resid", "resid_norm": 8.0},
         {
             "layer": [0, 3],
             "vector": [ARRAY[::-1].copy(), -ARRAY],
@@ -61,6 +61,7 @@ CASES: dict[type[Act], tuple[dict[str, Any], dict[str, list[Any]]]] = {
             "unit": ["vector"],
             "site": ["attn_out", "mlp_out"],
             "resid_norm": [9.0],
+            "bulk_norm": [{"unit": "bulk", "bulk_norm": 7.0}, {"unit": "bulk", "bulk_norm": 9.5}],
             **TIMING,
         },
     ),
@@ -136,11 +137,11 @@ def test_equal_acts_have_equal_fingerprints_whatever_objects_hold_their_numbers(
 
 def test_a_vector_counts_by_its_numbers_and_the_size_of_its_unit() -> None:
     """Whose vector it is and how its unit was named does not count; the unit's size does."""
-    bare = Steer(2, ARRAY, 0.5, resid_norm=8.0).fingerprint()
-    assert Steer(2, vector(), 0.5).fingerprint() == bare
+    bare = Steer(2, ARRAY, 0.5, unit="resid", resid_norm=8.0).fingerprint()
+    assert Steer(2, vector(), 0.5, unit="resid").fingerprint() == bare
     renamed = dataclasses.replace(vector(), model="other", position="mean")
-    assert Steer(2, renamed, 0.5).fingerprint() == bare
-    assert Steer(2, vector(neutral_norm=9.0), 0.5).fingerprint() != bare
+    assert Steer(2, renamed, 0.5, unit="resid").fingerprint() == bare
+    assert Steer(2, vector(neutral_norm=9.0), 0.5, unit="resid").fingerprint() != bare
     assert AblateDirection(2, vector()).fingerprint() == AblateDirection(2, ARRAY).fingerprint()
 
 

@@ -69,7 +69,7 @@ def random_vector(lm: LanguageModel, layer: int, seed: int = 0) -> LayerVector:
 
 
 def steer(lm: LanguageModel, layer: int, alpha: float = 1.0, **settings: object) -> Steer:
-    return Steer(layer, random_vector(lm, layer, seed=layer), alpha, **settings)
+    return Steer(layer, random_vector(lm, layer, seed=layer), alpha, **{"unit": "resid", **settings})
 
 
 def middle(lm: LanguageModel) -> int:
@@ -457,9 +457,10 @@ def test_weights_prompts_and_interventions_are_as_before(case: Case, engine: str
 
 def test_alpha_counts_residual_norms_or_vectors(tiny: LanguageModel) -> None:
     vector = random_vector(tiny, 1)
-    in_resid = Steer(1, vector, 0.5).delta()
+    in_resid = Steer(1, vector, 0.5, unit="resid").delta()
     assert np.linalg.norm(in_resid) == pytest.approx(0.5 * vector.neutral_norm, rel=1e-5)
-    np.testing.assert_allclose(in_resid, Steer(1, vector.values, 0.5, resid_norm=vector.neutral_norm).delta())
+    bare = Steer(1, vector.values, 0.5, unit="resid", resid_norm=vector.neutral_norm)
+    np.testing.assert_allclose(in_resid, bare.delta())
     np.testing.assert_array_equal(Steer(1, vector, 0.5, unit="vector").delta(), 0.5 * vector.values)
     np.testing.assert_array_equal(Steer(1, torch.tensor(vector.values), -2, unit="vector").delta(), -2 * vector.values)
 
@@ -628,7 +629,8 @@ def test_a_call_after_a_failed_one_gives_the_same_texts(
     ],
 )
 def test_a_wrong_steer_is_refused_where_it_is_written(settings: dict, named: str) -> None:
-    right = {"layer": 1, "vector": LayerVector(np.ones(4, np.float32), "m", "r", 1, "last", 2.0), "alpha": 0.5}
+    vector = LayerVector(np.ones(4, np.float32), "m", "r", 1, "last", 2.0)
+    right = {"layer": 1, "vector": vector, "alpha": 0.5, "unit": "resid"}
     assert Steer(**right).delta().shape == (4,)
     with pytest.raises(UserError, match=named):
         Steer(**{**right, **settings})
@@ -638,7 +640,7 @@ def test_a_unit_vector_takes_strengths_as_large_as_residual_norms_are() -> None:
     unit = np.array([0.6, 0.8], np.float32)
     assert np.allclose(Steer(1, unit, 20_000, unit="vector").delta(), [12_000, 16_000])
     with pytest.raises(UserError, match="from -1000 to 1000"):
-        Steer(1, unit, 20_000, resid_norm=1.0)
+        Steer(1, unit, 20_000, unit="resid", resid_norm=1.0)
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.5, 1.5, float("nan")])

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from emolib.base.errors import UserError
+from emolib.base.strength import UNITS
 from emolib.directions.controls import FAMILIES, ControlSource
 from emolib.directions.subspaces import fit_subspaces
 from emolib.directions.vectors import fit_emotion_vectors
@@ -105,7 +106,7 @@ def test_every_cell_of_a_sweep_is_made_again_from_its_rows(tiny):
     lm, _, vecs, acts = tiny
     tokens = {layer: np.random.default_rng(layer).normal(size=(40, lm.d_model)).astype(np.float32) for layer in (1, 2)}
     source = ControlSource(tokens, acts)
-    for unit in ("resid", "vector"):
+    for unit in UNITS:
         settings = dataclasses.replace(SETTINGS, unit=unit, schedule=0.5)
         controls = Controls(2, FAMILIES, source, direct_path=True, zero=True)
         swept = [c for _, part in sweeps._shards(vecs, [1, 2], [0.3, -0.3], controls, settings) for c in part]

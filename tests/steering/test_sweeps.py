@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from emolib.base.errors import UserError
+from emolib.base.strength import UNITS
 from emolib.data.keywords import load_keywords
 from emolib.directions.controls import FAMILIES, ControlSource
 from emolib.directions.rivals import alternative_vectors
@@ -99,7 +100,7 @@ def test_a_number_of_controls_is_that_many_isotropic_directions(material):
 
 def test_controls_have_the_norm_of_the_steer(material):
     _, _, vecs = material
-    for unit in ("resid", "vector"):
+    for unit in UNITS:
         settings = cells.SweepSettings(unit=unit)
         own = cells.steer_cell("emotion", vecs, "apology", 1, 0.4, settings)
         drawn = cells.control_cells(vecs, 1, 0.4, 0, settings)
@@ -210,12 +211,12 @@ def test_a_familys_rows_do_not_depend_on_the_other_families_their_order_or_their
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("unit", ["resid", "vector"])
+@pytest.mark.parametrize("unit", UNITS)
 def test_the_norms_of_every_family_are_those_of_the_steer(trained, family, unit):
     _, _, vecs, _, source = trained
     settings = cells.SweepSettings(unit=unit)
     drawn = cells.control_cells(vecs, 1, 0.4, 3, settings, family, source)
-    assert [cell.emotion for cell in drawn] == (["any"] if unit == "resid" else list(EMOTIONS))
+    assert [cell.emotion for cell in drawn] == (list(EMOTIONS) if unit == "vector" else ["any"])
     norms = {}
     for emotion in EMOTIONS:
         own = cells.steer_cell("emotion", vecs, emotion, 1, 0.4, settings).act.delta()

@@ -328,6 +328,9 @@ def test_norms_and_shares_are_those_of_plain_arithmetic(pair_of_acts):
         norms, energy = acts.token_norms[layer], (acts.values["resid_pre"][layer] ** 2).sum(0)
         assert table.loc[layer, "first_token_norm"] == pytest.approx(np.median(norms[first]))
         assert table.loc[layer, "median_norm"] == pytest.approx(np.median(norms[later]))
+        bulk = np.median(acts.bulk_norms[layer][later])
+        assert table.loc[layer, "bulk_norm"] == pytest.approx(bulk)
+        assert table.loc[layer, "bulk_share"] == pytest.approx(bulk / np.median(norms[later]))
         for count in (1, 3, 10):
             share = np.sort(energy)[-count:].sum() / energy.sum()
             assert table.loc[layer, f"top{count}_share"] == pytest.approx(share, rel=1e-5)

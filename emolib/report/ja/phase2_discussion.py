@@ -5,11 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.strength import DEFAULT_UNIT
 from emolib.report.ja.frame import three_lines
-from emolib.report.ja.names import emotion_name, metric_name, named
+from emolib.report.ja.names import UNIT_NAMES, emotion_name, metric_name, named
 from emolib.report.markup import number
 from emolib.study.activation_findings import Dominance, Findings, FirstTokens, Growth, LargestDimension, NormAndScores
 
+ACROSS_LAYERS = f"加える大きさを{UNIT_NAMES[DEFAULT_UNIT]}に対する割合でそろえる `{DEFAULT_UNIT}` 単位"
 INNER = "内側の層（層 0 と最終残差を除く）"
 
 
@@ -57,11 +59,12 @@ def _growth(found: Growth) -> str:
     if found.code == "even":
         return (
             text
-            + "両端の層の大きさは近いが、間の層の違いは表にあるとおりである。層をまたぐ掃引では `resid` 単位を用いる。"
+            + f"両端の層の大きさは近いが、間の層の違いは表にあるとおりである。層をまたぐ掃引では、{ACROSS_LAYERS}を用いる。"
         )
     return (
         text + "同じ大きさを加えても、効き方は層によって大きく異なりうる。"
-        "感情ベクトルが残差とともにどれだけ増えるかは Phase 3（L2 / 残差）で測る。層をまたぐ掃引では、残差に対する割合をそろえる `resid` 単位を用いる。"
+        "感情ベクトルが残差とともにどれだけ増えるかは Phase 3（L2 / 残差）で測る。"
+        f"層をまたぐ掃引では、{ACROSS_LAYERS}を用いる。"
     )
 
 

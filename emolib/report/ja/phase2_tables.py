@@ -12,7 +12,7 @@ from emolib.study.run import Run
 
 SCORES = {"n_tokens": "トークン数"}
 LARGEST = {f"top{count}_share": f"最大 {count} 次元" for count in (1, 3, 10)}
-NORMS = {"median_norm": "中央値（先頭以外）", "first_token_norm": "先頭トークン"}
+NORMS = {"median_norm": "中央値（先頭以外）", "bulk_norm": "バルク（先頭以外）", "first_token_norm": "先頭トークン"}
 
 
 def table_storage(table: pd.DataFrame) -> pd.DataFrame:
@@ -48,6 +48,8 @@ def table_norms(table: pd.DataFrame) -> pd.DataFrame:
     names = {
         "layer": "層",
         "median_norm": "ノルム中央値",
+        "bulk_norm": "バルクノルム中央値",
+        "bulk_share": "バルク / ノルム",
         "first_token_norm": "先頭トークンのノルム",
         **{column: f"{name}の割合" for column, name in LARGEST.items()},
     }
@@ -55,7 +57,7 @@ def table_norms(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def figure_norms(run: Run, table: pd.DataFrame) -> None:
-    """Median residual norm and that of first tokens, over layers."""
+    """Median residual norm, median bulk norm, and the residual norm of first tokens, over layers."""
     axes = Axes("残差ノルム", y="ノルム（対数）", log_y=True)
     show(run, figures.lines_by_layer(_long(table, NORMS), "value", "kind", axes), "layer_norms")
 

@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.report.ja.frame import three_lines
-from emolib.report.ja.names import FAMILIES, emotion_name, emotion_names, metric_name
+from emolib.report.ja.names import FAMILIES, UNIT_NAMES, emotion_name, emotion_names, metric_name
 from emolib.report.ja.phase5_other_style import TEXTS
 from emolib.report.ja.phase5_words import REASONS, metric_names, per_verdict, share, sized
 from emolib.report.markup import number
@@ -30,7 +30,8 @@ def _found(outcome: Outcome) -> str:
     points = "、".join(
         f"{name + ': ' if name else ''}層 {point.layer}・α = {point.alpha:g}" for name, point in outcome.points.items()
     )
-    text = f"総合判定が{per_verdict(outcome.verdicts)}である（{points}、テスト {int(claims['n'].max())} シナリオ）。"
+    where = f"{points}、α の単位は{UNIT_NAMES[outcome.params.unit]}、テスト {int(claims['n'].max())} シナリオ"
+    text = f"総合判定が{per_verdict(outcome.verdicts)}である（{where}）。"
     supported = claims[claims["verdict"] == SUPPORTED]
     if supported.empty:
         return text + "二つの条件をともに満たした指標はない。"

@@ -19,7 +19,7 @@ from emolib.data.dataset import select_scenarios
 from emolib.engine.embeddings import mean_embeddings
 from emolib.engine.observation import places_of
 from emolib.engine.stored_extraction import texts_with_tokens
-from emolib.study.phase2_activations import obtain_layers
+from emolib.study.phase2_activations import NORMS, obtain_layers
 from emolib.study.run import Run, kept
 
 SETS = ("fifteen", "five")
@@ -84,7 +84,8 @@ def _ensure(run: Run) -> None:
 
     def matched(part: tuple[str, str, int]) -> dict[str, Any]:
         position, site, layer = part
-        return {"texts": digest(run), "position": position, "site": site, "layer": layer, "storage": params.storage}
+        values = {"texts": digest(run), "position": position, "site": site, "layer": layer, "storage": params.storage}
+        return values | {"norms": NORMS}
 
     obtain_layers(run, wanted, folder, {path: (part, matched(part)) for path, part in named.items()}, step="companions")
 

@@ -105,6 +105,8 @@ def kept_vectors(run: Run, path: Path, fitted: EmotionVectors, matched: Mapping[
     tensors |= {f"whitened/{e}": fitted.whitened[e].astype(np.float32) for e in fitted}
     tensors |= {f"discriminant/{e}": fitted.discriminants[e].astype(np.float32) for e in fitted}
     tensors |= {"neutral_norms": fitted.neutral_norms.astype(np.float32), "pooled_sd": fitted.pooled_sd}
+    if fitted.neutral_bulk_norms is not None:
+        tensors["neutral_bulk_norms"] = fitted.neutral_bulk_norms.astype(np.float32)
     about = {"model": fitted.model, "revision": fitted.revision, "emotions": joined(fitted.emotions)}
     run.artifacts.obtain(path, matched, lambda: tensor_files.tensor_bytes(tensors, about))
     with tensor_files.open_tensors(path) as view:
@@ -118,6 +120,7 @@ def kept_vectors(run: Run, path: Path, fitted: EmotionVectors, matched: Mapping[
             position=fitted.position,
             whitened=read["whitened"],
             discriminants=read["discriminant"],
+            neutral_bulk_norms=None if fitted.neutral_bulk_norms is None else view.get_tensor("neutral_bulk_norms"),
         )
 
 

@@ -71,7 +71,7 @@ def sweep(run: Run) -> pd.DataFrame | None:
 def _cell(run: Run, part: Part, emotion: str, layer: int, alpha: float, given: SweepSettings) -> Cell:
     """A steer of exactly the norm of the sweep's own."""
     own, found = design.vectors(run, part)[emotion][layer], vectors(run, part)
-    scaled = replace(found[emotion][layer], neutral_norm=own.neutral_norm)
+    scaled = replace(own, values=found[emotion][layer].values)
     if given.unit == "vector":
         scaled = replace(scaled, values=scaled.direction * np.float32(own.norm))
     cell = steer_cell(KIND, found, emotion, layer, alpha, given)

@@ -18,6 +18,7 @@ from tiny import tiny_model
 
 import emolib
 from emolib.base import paths
+from emolib.base.strength import DEFAULT_UNIT
 from emolib.data.activations import Activations
 from emolib.data.dataset import build_dataset
 from emolib.plots import figures, views
@@ -205,7 +206,7 @@ def test_figures_between_models_are_limited_to_a_few_emotions(monkeypatch):
 # phase 2
 
 
-NORMS = "layer median_norm first_token_norm top1_share top3_share top10_share"
+NORMS = "layer median_norm bulk_norm bulk_share first_token_norm top1_share top3_share top10_share"
 MASSIVE = "layer rank dimension mean_abs ratio share spread_rank"
 CORRELATIONS = "score n layer strongest null median"
 TRIGGERS = "emotion style texts found place"
@@ -232,7 +233,7 @@ def activations_report(
     implicit: int = 0,
 ) -> str:
     layers = tuple(range(len(norms)))
-    table = rows(*((n, v, v * first, share / 2, share, share) for n, v in enumerate(norms)), columns=NORMS)
+    table = rows(*((n, v, v / 2, 0.5, v * first, share / 2, share, share) for n, v in enumerate(norms)), columns=NORMS)
     massive = rows(*((n, 1, 7, 1.0, ratio, 0.25, 1) for n in layers), columns=MASSIVE)
     scores = [("n_tokens", 9, 1, 0.5, 0.3, 0.2), ("target/anger", 9, 1, strongest, null, strongest)]
     triggers = [("anger", "explicit", 4, found, 0.5), ("anger", "implicit", 4, implicit, NAN)]
@@ -245,6 +246,8 @@ def activations_report(
 def test_growing_norms_and_even_norms_are_told_apart():
     assert "層 0 から層 2 までに 4.0 倍になる。同じ大きさ" in activations_report([1, 2, 4, 4])
     assert "層 0 から層 2 までに 0.2 倍になる。同じ大きさ" in activations_report([5, 2, 1, 9])
+    assert f"`{DEFAULT_UNIT}` 単位" in activations_report([1, 2, 4, 4])
+    assert names.UNIT_NAMES[DEFAULT_UNIT] in activations_report([1, 2, 4, 4])
     even = activations_report([1, 1.2, 1.1, 9])
     assert "1.1 倍になる。両端の層の大きさは近い" in even and "同じ大きさ" not in even
     assert "測っていない" in activations_report([NAN, NAN, NAN, NAN], ratio=NAN)
@@ -287,7 +290,7 @@ def test_triggers_in_implicit_texts_are_told():
 
 def test_tables_of_a_few_layers_are_not_empty():
     layers = range(1, 41, 2)  # 20 layers, none of them even
-    table = rows(*((n, 1.0, 1.0, 0.1, 0.2, 0.3) for n in layers), columns=NORMS)
+    table = rows(*((n, 1.0, 0.7, 0.7, 1.0, 0.1, 0.2, 0.3) for n in layers), columns=NORMS)
     assert phase2.table_norms(table).index.tolist() == [1, 5, 9, 13, 17, 21, 25, 29, 33, 37]
     massive = rows((14, 1, 3, 1.0, NAN, 0.1, 1), columns=MASSIVE)
     assert phase2.table_dimensions(massive).to_numpy().tolist() == [["3（— 倍）"]]

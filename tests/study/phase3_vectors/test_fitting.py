@@ -94,6 +94,7 @@ def test_stored_vectors_are_read_back_as_they_were_fitted(run, saved, position):
     read = fitting.vectors(vectors_run(run.lm, saved), position)
     assert (read.position, read.model, read.revision) == (position, run.lm.spec.name, run.lm.revision)
     np.testing.assert_allclose(read.neutral_norms, fitted.neutral_norms, rtol=1e-6)
+    np.testing.assert_allclose(read.neutral_bulk_norms, fitted.neutral_bulk_norms, rtol=1e-6)
     np.testing.assert_array_equal(read.pooled_sd, fitted.pooled_sd)
     for part in ("values", "whitened", "discriminants"):
         mine, theirs = getattr(read, part), getattr(fitted, part)
@@ -119,6 +120,7 @@ def test_vectors_come_from_the_file_and_not_from_the_fit(run, planted, saved, mo
         "whitened",
         "discriminant",
         "neutral_norms",
+        "neutral_bulk_norms",
         "pooled_sd",
     }
 

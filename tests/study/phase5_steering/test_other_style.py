@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from planted_runs import in_two_styles, steering_run, written
 
+from emolib.base.strength import UNITS
 from emolib.directions.vectors import fit_emotion_vectors
 from emolib.selftest.planted import Planted, plant, planted_scenarios
 from emolib.study.phase5_steering import design, other_style, own_sweeps, results
@@ -50,10 +51,10 @@ def test_the_vectors_are_fitted_on_that_style_s_training_texts_alone(run):
             assert not np.allclose(found[emotion][2].values, design.vectors(run, part)[emotion][2].values, rtol=1e-3)
 
 
-@pytest.mark.parametrize("unit", ["resid", "vector"])
+@pytest.mark.parametrize("unit", UNITS)
 def test_the_steers_are_as_large_as_the_sweeps_own(planted, saved, tmp_path, monkeypatch, unit):
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path))
-    alphas = [0.1] if unit == "resid" else [0.5]
+    alphas = [0.5] if unit == "vector" else [0.1]
     run = steering_run(planted.lm, saved, layers=[2], alphas=alphas, unit=unit)
     both = pd.concat([own_sweeps.test_sweep(run), other_style.sweep(run)])
     sizes = both.groupby(["kind", "emotion", "scenario"])["delta_ratio"].first()
