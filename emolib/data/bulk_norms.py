@@ -23,10 +23,10 @@ def bulk_norm(values: Float[np.ndarray, "*row d_model"]) -> Float[np.ndarray, "*
 
     >>> values = np.random.default_rng(0).standard_normal(576)
     >>> float(np.linalg.norm(values).round(1)), float(bulk_norm(values).round(1))
-    (23.6, 23.4)
+    (24.1, 24.8)
     >>> values[7] = 1000.0
     >>> float(np.linalg.norm(values).round(1)), float(bulk_norm(values).round(1))
-    (1000.3, 23.4)
+    (1000.3, 24.8)
     """
     middle: np.ndarray = np.median(np.abs(values), axis=-1)
     return middle * (np.sqrt(values.shape[-1]) / NORMAL_MEDIAN)
