@@ -55,6 +55,7 @@ class ModelFolder:
         config: what `config.json` makes of it.
         stored: what its files of weights hold.
         positions: see `emolib.models.limits.Limits`; unknown (None, too) of a folder that a hash has verified.
+        converted: it was made of a GGUF file, whose word on the first token it keeps.
     """
 
     path: Path
@@ -62,9 +63,10 @@ class ModelFolder:
     config: PretrainedConfig
     stored: Stored
     positions: int | None = None
+    converted: bool = False
 
 
-def read_folder(path: Path, called: str, *, verified: bool = False) -> ModelFolder:
+def read_folder(path: Path, called: str, *, verified: bool = False, converted: bool = False) -> ModelFolder:
     """Looks a model folder through; a folder that has not changed since is not looked through again.
 
     Args:
@@ -72,11 +74,12 @@ def read_folder(path: Path, called: str, *, verified: bool = False) -> ModelFold
         called: the model as its user called it, for messages.
         verified: a hash has shown that the files are as they were made; names of tensors and tokenizer are looked at
             when they are loaded.
+        converted: see `ModelFolder`.
 
     Raises:
         UserError: anything in the folder that would keep it from being loaded, or make another model of it.
     """
-    return _read(path.absolute(), called, _state(path, called), verified)
+    return _read(path.absolute(), called, _state(path, called), verified, converted)
 
 
 def load_weights(folder: ModelFolder, dtype: torch.dtype) -> PreTrainedModel:
@@ -125,7 +128,8 @@ def load_tokenizer(folder: ModelFolder) -> PreTrainedTokenizerBase:
         )
     refuse_other_tokens(tokenizer, folder.path, folder.called, folder.config.model_type)
     _check_vocabulary(folder, vocabulary, tokenizer)
-    restore_first_token(tokenizer, folder.path, folder.called, folder.config.model_type)
+    if not folder.converted:
+        restore_first_token(tokenizer, folder.path, folder.called, folder.config.model_type)
     return tokenizer
 
 
@@ -145,7 +149,7 @@ def _check_vocabulary(folder: ModelFolder, vocabulary: Mapping[str, int], tokeni
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, called: str, state: tuple[Any, ...], verified: bool) -> ModelFolder:
+def _read(path: Path, called: str, state: tuple[Any, ...], verified: bool, converted: bool) -> ModelFolder:
     settings = read_settings(path / CONFIG, called)
     for name in OPTIONAL:
         if os.path.lexists(path / name):
@@ -160,7 +164,7 @@ def _read(path: Path, called: str, state: tuple[Any, ...], verified: bool) -> Mo
     _refuse_quantised(settings, called)
     config = _configuration(path, called)
     check_layers(config, called)
-    folder = ModelFolder(path, called, config, stored_tensors(path, called, settings))
+    folder = ModelFolder(path, called, config, stored_tensors(path, called, settings), converted=converted)
     if not verified:
         network = _check_hooks(_loaded(folder, torch.float32, device="meta"), called)
         refuse_two_heads(network, folder.stored, called)

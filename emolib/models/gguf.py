@@ -114,7 +114,7 @@ def convert(file: GgufFile, work: Path) -> None:
             f"transformers makes no model of {called} ({type(error).__name__}: {shown(str(error), 200)}); take the "
             "model's transformers files"
         ) from error
-    check_conversion(file, read_folder(work, file.called))
+    check_conversion(file, read_folder(work, file.called, converted=True))
 
 
 def _with_what_was_lost(config: PretrainedConfig, file: GgufFile) -> PretrainedConfig:

@@ -89,14 +89,14 @@ def load_known(
     refuse_int8(spec)
     if source.kind == "bundled" and spec is not None:
         path, revision = bundled_folder(spec)
-        folder = read_folder(path, spec.name, verified=True)
+        folder = read_folder(path, spec.name, verified=True, converted=True)
     elif source.kind == "folder":
         revision = content_hash(Path(source.place))
         folder = read_folder(Path(source.place), name)
         spec = spec_of(folder.config, source.name)
     elif source.kind == "gguf":
         path, revision = gguf_folder(Path(source.place), name)
-        folder = read_folder(path, name)
+        folder = read_folder(path, name, converted=True)
         spec = spec_of(folder.config, source.name)
     else:
         path, revision = hub.snapshot(

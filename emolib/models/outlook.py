@@ -79,13 +79,13 @@ class Outlook:
         if source.kind == "folder":
             return read_folder(Path(source.place), source.place)
         if source.kind == "gguf":
-            return read_folder(gguf_folder(Path(source.place), source.place)[0], source.place)
+            return read_folder(gguf_folder(Path(source.place), source.place)[0], source.place, converted=True)
         if source.kind == "hub":
             path, _ = hub.snapshot(source.place, source.repository_revision, SMALL, otherwise=OTHERWISE)
             with quiet():
                 return ModelFolder(path, source.place, AutoConfig.from_pretrained(path), Stored({}, {}, {}))
         path, _ = bundled_folder(source.spec if source.kind == "bundled" and source.spec else model_table()[BUNDLED])
-        return read_folder(path, source.name, verified=True)
+        return read_folder(path, source.name, verified=True, converted=True)
 
 
 def outlook_of(name: str, *, random_weights: bool = False) -> Outlook:

@@ -31,8 +31,8 @@ from emolib.pipeline.execution import check_notebook, execute
 from emolib.pipeline.notebook_files import is_complete
 from emolib.scoring.measures import require_measures
 from emolib.study import MEASURED, NEEDS, Run
+from emolib.study.decided import read_regime
 from emolib.study.identity import ModelContents
-from emolib.study.phase5_steering.sweep_settings import read_regime
 from emolib.study.run import prepared
 
 _running: list[Path] = []  # the results of the profile that runs

@@ -30,7 +30,7 @@ def saved(folder: Path, architecture: str, tokenizer: PreTrainedTokenizerBase, *
     settings = folder / "tokenizer_config.json"
     set_key(settings, "tokenizer_class", "PreTrainedTokenizerFast")
     told = json.loads(settings.read_text())
-    told.pop("add_bos_token", None)  # what is there without a value counts as said
+    told.pop("add_bos_token", None)
     settings.write_text(json.dumps(told if stated is None else {**told, "add_bos_token": stated}))
     return folder
 
@@ -43,7 +43,6 @@ def saved(folder: Path, architecture: str, tokenizer: PreTrainedTokenizerBase, *
         ("llama", "<|begin_of_text|>", None, "<|begin_of_text|>"),
         ("llama", "<s>", None, "<s>"),
         ("llama", "<|im_start|>", None, None),  # SmolLM2
-        ("llama", "<|im_start|>", True, "<|im_start|>"),
         ("gpt2", "<|endoftext|>", None, None),
         ("gpt_neox", "<|endoftext|>", None, None),
         ("qwen3", "<|endoftext|>", None, None),

@@ -240,6 +240,13 @@ def test_a_family_whose_file_has_lost_the_word_still_begins_with_the_first_token
     assert first_mark(lm) == lm.tokenizer.bos_token and first_mark(lm)
 
 
+def test_a_family_whose_file_says_none_gets_none(tmp_path: Path) -> None:
+    gguf_files.write(tmp_path / "x.gguf", "gemma3", settings={"tokenizer.ggml.add_bos_token": False})
+    lm = load_model(tmp_path / "x.gguf", device="cpu")
+    assert lm.tokenizer.bos_token == "<bos>" and first_mark(lm) is None
+    assert outlook_of(str(tmp_path / "x.gguf")).tokenizer("the").input_ids[0] != lm.tokenizer.bos_token_id
+
+
 def test_whether_a_file_is_a_chat_models_is_what_it_holds(tmp_path: Path) -> None:
     found = []
     for form in (None, "{{ messages[0]['content'] }}"):

@@ -4,8 +4,6 @@ counts as broken."""
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,6 +17,7 @@ from emolib.scoring.fluency import fluency_reference, nll_limit, score_fluency
 from emolib.steering.cells import SweepSettings
 from emolib.steering.regime import LOOPING_SHARE, SAMPLING_TEMPERATURE, Regime, regime_of
 from emolib.study.batch_size import generation_batch
+from emolib.study.decided import read_regime
 from emolib.study.phase5_steering.design import Part, parts, prompts
 from emolib.study.run import Run, kept
 
@@ -79,19 +78,6 @@ def regime(run: Run) -> Regime:
         return store.json_bytes({**asdict(found), "share": found.share, "rule": matched["rule"], "scenarios": looped})
 
     return read_regime(run.artifacts.obtain(run.paths.decoding(), matched, compute))
-
-
-def read_regime(path: Path) -> Regime:
-    """What was decided and kept there.
-
-    Raises:
-        UserError: it is not there, has changed since, or holds something else.
-    """
-    found: dict[str, Any] = store.read_json(path, kind=dict)
-    values = [found.get(name) for name in ("temperature", "broken", "n")]
-    if not all(isinstance(value, int | float) for value in values):
-        raise store.unusable(path, "temperature, broken and n", shown(found))
-    return Regime(*values)
 
 
 def reference(run: Run, part: Part | None = None) -> pd.DataFrame:

@@ -19,10 +19,10 @@ from emolib.base.parameters import PHASE_PARAMETERS
 from emolib.base.paths import ResultPaths
 from emolib.base.shell import command
 from emolib.steering.effects import control_counts
+from emolib.study.decided import read_regime
 from emolib.study.identity import READ_BY_PHASE7 as READ
 from emolib.study.identity import ModelContent
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
-from emolib.study.phase5_steering.sweep_settings import read_regime
 from emolib.study.run import Run, kept
 
 

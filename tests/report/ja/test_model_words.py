@@ -23,6 +23,7 @@ BEGINS, NOT = (
 def gemma_like() -> LanguageModel:
     tokenizer = byte_tokenizer()
     tokenizer.add_special_tokens({"bos_token": "<bos>"})
+    tokenizer.init_kwargs["name_or_path"] = ""  # as a loaded one has it; the bridge asks for it
     tokenizer.add_bos_token = True
     network = plain_network("gemma3_text", vocab_size=len(tokenizer))
     return wrap(network, tokenizer, spec_of(network.config, "tiny"), "seed0")

@@ -145,7 +145,7 @@ def test_every_row_of_a_prompt_and_sample_has_the_same_random_numbers(
 
     def noted(lm: LanguageModel, texts: list[str], acts: list[Any], *, seeds: list[int], **given: Any) -> Any:
         outs = generate(lm, texts, acts, seeds=seeds, **given)
-        seen.append(pd.DataFrame({"seed": seeds, "text": [out.text for out in outs]}))
+        seen.append(pd.DataFrame({"drawn": seeds, "text": [out.text for out in outs]}))
         return outs
 
     monkeypatch.setattr(sweeps, "generate", noted)
@@ -153,11 +153,11 @@ def test_every_row_of_a_prompt_and_sample_has_the_same_random_numbers(
     tables = [own_sweeps.test_sweep(run), own_sweeps.dose_sweep(run), rival_sweeps.alternatives_sweep(run, "test")]
     sweep = pd.concat(tables).drop_duplicates(["row_id", "text"])
     rows = sweep.merge(pd.concat(seen).drop_duplicates(), on="text")
-    held = rows.groupby("text")["seed"].transform("nunique") == 1  # texts that came of one seed alone
+    held = rows.groupby("text")["drawn"].transform("nunique") == 1  # texts that came of one seed alone
     rows = rows[held]
     kinds = {"baseline", "emotion", "isotropic", "covariance", "shuffled", "direct_path", "zero", "pca", "prompting"}
     assert kinds <= set(rows["kind"])
-    of_prompt = rows.groupby(["scenario", "sample"])["seed"].agg(["nunique", "first"])
+    of_prompt = rows.groupby(["scenario", "sample"])["drawn"].agg(["nunique", "first"])
     assert (of_prompt["nunique"] == 1).all() and of_prompt["first"].is_unique and len(of_prompt) == 12
     draws = [Sampler(0.9, 1.0).draws([seed], 4)[0].tolist() for seed in of_prompt["first"]]
     assert len({tuple(draw) for draw in draws}) == 12
