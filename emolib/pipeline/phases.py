@@ -147,6 +147,10 @@ def _decoding_of(run: Run) -> str:
     if run.params.phase != "phase5" or run.params.temperature != "auto":
         return ""
     try:
+        if kind_of(run.paths.decoding()) == "missing":
+            return ""
+        from emolib.study.phase5_steering.sweep_settings import read_regime  # brings what the phase computes with
+
         return read_regime(run.paths.decoding()).told()
     except UserError:  # not there, or altered: the phase says so where it reads it
         return ""
