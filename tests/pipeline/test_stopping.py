@@ -298,7 +298,9 @@ with stoppable(lambda: "stopped") as stop:
 
 
 def test_an_interrupt_that_python_drops_is_raised_again() -> None:
-    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", LOST], capture_output=True, text=True, timeout=30, preexec_fn=as_in_a_terminal
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, "True\n", "stopped\n")
 
 
