@@ -1,10 +1,10 @@
 """Which unit of steering strength predicts, over layers and models, where texts break.
 
-Of every model, at layers from 15 % to 85 % of the depth, three rulers are measured on neutral training texts:
-- `resid`: the median L2 norm of the stream over their tokens, each text's first left out;
+Of every model, at layers from about 15 % to 85 % of the depth, three rulers are measured:
+- `resid`: the median L2 norm of the stream over the tokens of neutral training texts, each text's first left out;
 - `bulk`: the same with the bulk norm, which no minority of huge dimensions moves (`emolib.data.bulk_norms`);
 - `kl`: the length at which isotropic directions change the next-token distribution by a mean KL(unpatched ‖ patched) of
-  0.1 nat along unpatched continuations of neutral prompts (bisection in log length).
+  0.1 nat along unpatched continuations of the first neutral validation prompts (bisection in log length).
 Then steers of two families, isotropic directions and the emotions' difference-of-means vectors, run on neutral
 validation prompts at absolute lengths: four steps of factor 2, further ones until the broken share passes from about 0
 to about 1 (at most to the ends stated below), and one more inside the step in which it passes the half. The grid of

@@ -31,7 +31,6 @@ from emolib.pipeline.execution import check_notebook, execute
 from emolib.pipeline.notebook_files import is_complete
 from emolib.scoring.measures import require_measures
 from emolib.study import MEASURED, NEEDS, Run
-from emolib.study.decided import read_regime
 from emolib.study.identity import ModelContents
 from emolib.study.run import prepared
 

@@ -116,7 +116,7 @@ def steered(effects: pd.DataFrame, minimal: int | None, monkeypatch: pytest.Monk
     if minimal is not None:
         data["minimal_pair"] = np.arange(20) < minimal
     params = SimpleNamespace(n_resamples=200, seed=3)
-    return phase5_steering.minimal_pair_effects(SimpleNamespace(data=data, params=params))
+    return phase5_steering.minimal_pair_effects(SimpleNamespace(data=data, params=params, kept_values={}))
 
 
 def test_the_effect_of_either_kind_is_the_mean_of_its_scenarios(effects, monkeypatch):
@@ -154,7 +154,7 @@ def test_the_effects_are_those_of_the_test_sweep(planted, saved, tmp_path, monke
 
 def test_labels_stand_beside_the_ratings_of_their_words_and_unrated_ones_are_told():
     params = SimpleNamespace(neutral="neutral")
-    table = phase1_texts.rated_words(SimpleNamespace(data=load_dataset(), params=params))
+    table = phase1_texts.rated_words(SimpleNamespace(data=load_dataset(), params=params, kept_values={}))
     assert len(table) == 23 and "neutral" not in set(table["label"])
     shown = phase1.table_words(table)
     assert shown.loc["喜び"].tolist() == ["joy", "+2.8", "0.75"]
@@ -163,5 +163,5 @@ def test_labels_stand_beside_the_ratings_of_their_words_and_unrated_ones_are_tol
     own = pd.DataFrame({"emotion": ["joy", "calm, quiet", "flat"], "scenario": "a"}).assign(
         id=list("abc"), topic="general", lang="en", style="a", split="train", text=list("xyz")
     )
-    few = phase1_texts.rated_words(SimpleNamespace(data=own, params=SimpleNamespace(neutral="flat")))
+    few = phase1_texts.rated_words(SimpleNamespace(data=own, params=SimpleNamespace(neutral="flat"), kept_values={}))
     assert few["label"].tolist() == ["joy", "calm, quiet"] and few["word"].isna().tolist() == [False, True]

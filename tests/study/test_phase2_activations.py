@@ -381,7 +381,8 @@ def test_a_text_of_one_token_has_no_part_in_the_correlations(pair_of_acts, monke
 def with_tokens(acts: Activations, counts: np.ndarray, kept: np.ndarray) -> Activations:
     offsets = np.concatenate([[0], np.cumsum(counts)])
     texts = acts.texts.assign(n_tokens=counts)
-    return replace(acts, texts=texts, token_norms=acts.token_norms[:, kept], offsets=offsets)
+    bulk = None if acts.bulk_norms is None else acts.bulk_norms[:, kept]
+    return replace(acts, texts=texts, token_norms=acts.token_norms[:, kept], bulk_norms=bulk, offsets=offsets)
 
 
 def planted_scores(monkeypatch: pytest.MonkeyPatch, **targets: object) -> None:

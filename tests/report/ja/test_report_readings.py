@@ -13,15 +13,16 @@ from emolib.data.dataset import load_dataset
 from emolib.report.ja import phase1 as say
 from emolib.study import phase1_texts as study
 
-OWN = SimpleNamespace(data=load_dataset())
+OWN = SimpleNamespace(data=load_dataset(), kept_values={})
 ANOTHER = SimpleNamespace(
+    kept_values={},
     data=pd.DataFrame(
         [
             {"id": f"s{i}-{e}", "scenario": f"s{i}", "emotion": e, "split": s, "style": "a", "text": f"{e} {i}"}
             for i, s in enumerate(("train", "validation", "test"))
             for e in ("joy", "flat")
         ]
-    ).assign(lang="en", topic="general")
+    ).assign(lang="en", topic="general"),
 )
 
 
@@ -92,7 +93,7 @@ def test_stock_phrases_of_the_lists_are_counted_in_implicit_texts() -> None:
     table = study.listed_cues(OWN).set_index("emotion")
     assert set(table["n"]) == {112} and (table["share"] <= study.CUE_BAR).all()
     one = OWN.data[(OWN.data["style"] == "implicit") & (OWN.data["emotion"] == "anger")]
-    planted = SimpleNamespace(data=one.assign(text="The nerve of " + one["text"], idiomatic=True))
+    planted = SimpleNamespace(kept_values={}, data=one.assign(text="The nerve of " + one["text"], idiomatic=True))
     assert study.listed_cues(planted)[["share", "flagged"]].to_numpy().tolist() == [[1.0, 112]]
     assert "対象外" in say.table_listed(study.listed_cues(ANOTHER)).data
 
