@@ -12,24 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.isotonic import isotonic_regression
+from sklearn.metrics import roc_auc_score
 
 N_RESAMPLES = 400
 LEVEL = 0.95
-
-
-def isotonic(shares: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The non-decreasing values nearest to the shares in weighted squares (pool adjacent violators).
-
-    >>> isotonic(np.array([0.0, 0.5, 0.3, 1.0]), np.ones(4)).tolist()
-    [0.0, 0.4, 0.4, 1.0]
-    """
-    blocks: list[list[float]] = []  # value, weight, count
-    for share, weight in zip(shares.tolist(), weights.tolist(), strict=True):
-        blocks.append([share, weight, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (a, v, m), (b, w, n) = blocks[-2:]
-            blocks[-2:] = [[(a * v + b * w) / (v + w), v + w, m + n]]
-    return np.repeat([block[0] for block in blocks], [int(block[2]) for block in blocks])
 
 
 def half_broken(baseline: float) -> float:
@@ -48,7 +35,7 @@ def breaking_length(lengths: np.ndarray, shares: np.ndarray, weights: np.ndarray
     >>> round(breaking_length(lengths, np.array([0.0, 0.25, 0.75]), np.ones(3), 0.0), 3)
     2.828
     """
-    wanted, fitted = half_broken(baseline), isotonic(shares, weights)
+    wanted, fitted = half_broken(baseline), isotonic_regression(shares, sample_weight=weights)
     above = np.flatnonzero(fitted >= wanted)
     if not len(above) or above[0] == 0 or not np.isfinite(wanted):
         return float("nan")
@@ -148,25 +135,13 @@ def dispersions(
     return table.assign(low=np.nan, high=np.nan)
 
 
-def auc(scores: np.ndarray, truth: np.ndarray) -> float:
-    """The share of pairs (broken, whole) in which the broken text's score is higher, ties counting half.
-
-    >>> auc(np.array([1.0, 2.0, 2.0, 3.0]), np.array([False, False, True, True]))
-    0.875
-    """
-    positive, negative = scores[truth], np.sort(scores[~truth])
-    if not len(positive) or not len(negative):
-        return float("nan")
-    below, upto = (np.searchsorted(negative, positive, side=side) for side in ("left", "right"))
-    return float((below + upto).mean() / 2 / len(negative))
-
-
 def predictions(rows: pd.DataFrame, rulers: Mapping[str, Mapping[tuple[str, int], float]]) -> list[dict[str, Any]]:
     """Per family and ruler: the AUC of a row's strength in that ruler for whether it is broken, over all cells."""
     out = []
     for family, part in rows.groupby("family", sort=False):
         for ruler, lengths in rulers.items():
             unit = np.array([lengths[key] for key in zip(part["model"], part["layer"], strict=True)])
-            value = auc(part["length"].to_numpy() / unit, part["broken"].to_numpy(bool))
+            broken = part["broken"].to_numpy(bool)
+            value = float(roc_auc_score(broken, part["length"].to_numpy() / unit)) if 0 < broken.mean() < 1 else np.nan
             out.append({"family": family, "ruler": ruler, "auc": value, "rows": len(part)})
     return out

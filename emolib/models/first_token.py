@@ -26,13 +26,13 @@ def restore_first_token(tokenizer: PreTrainedTokenizerBase, folder: Path, called
     """Has the tokenizer put the first token before every text where its family needs it and no file says otherwise.
 
     Args:
-        folder: the model's; `add_bos_token` in its `tokenizer_config.json` is the user's word and stands.
+        folder: the model's; `add_bos_token: false` in its `tokenizer_config.json` is the user's word and stands.
         called: the model as its user called it.
     """
     if tokenizer.bos_token is None or tokenizer.bos_token not in FAMILIES.get(model_type, ()):
         return
     path = folder / SETTINGS
-    if path.exists() and isinstance(read_settings(path, called).get(STATED), bool):
+    if path.exists() and read_settings(path, called).get(STATED) is False:  # `true` alone transformers does not read
         return
     if tokenizer(PROBE).input_ids[:1] != [tokenizer.bos_token_id]:
         tokenizer.add_bos_token = True  # which makes anew what the tokenizer puts around a text

@@ -100,7 +100,7 @@ def _processor() -> str:
 
 @torch.inference_mode()
 def measure() -> dict[str, float]:
-    """Seconds of each library for one round of `SHAPES`: the best of `TURNS`, taken in turns; some 0.2 s in all."""
+    """Seconds of each library for one round of `SHAPES`: the best of `TURNS`, taken in turns; some 0.3 s in all."""
     made = torch.Generator().manual_seed(0)
     pairs = [
         (torch.randn(rows, wide, generator=made), torch.randn(out, wide, generator=made)) for rows, wide, out in SHAPES

@@ -31,6 +31,7 @@ from emolib.pipeline.execution import check_notebook, execute
 from emolib.pipeline.notebook_files import is_complete
 from emolib.scoring.measures import require_measures
 from emolib.study import MEASURED, NEEDS, Run
+from emolib.study.decided import read_regime
 from emolib.study.identity import ModelContents
 from emolib.study.run import prepared
 
@@ -148,8 +149,6 @@ def _decoding_of(run: Run) -> str:
     try:
         if kind_of(run.paths.decoding()) == "missing":
             return ""
-        from emolib.study.phase5_steering.sweep_settings import read_regime  # brings what the phase computes with
-
         return read_regime(run.paths.decoding()).told()
     except UserError:  # not there, or altered: the phase says so where it reads it
         return ""

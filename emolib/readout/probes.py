@@ -13,10 +13,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from emolib.data.activations import Activations
-from emolib.statistics.auc import roc_area
 
 
 def probe_table(
@@ -54,7 +54,7 @@ def probe_table(
             for split, part, held in zip(held_out, test_on, truths, strict=True):
                 x = scaler.transform(part.values["resid_pre"][layer])
                 pairs = zip(held, probes, strict=True)
-                own, *null = (roc_area(truth, probe.decision_function(x)) for truth, probe in pairs)
+                own, *null = (float(roc_auc_score(truth, probe.decision_function(x))) for truth, probe in pairs)
                 found = {"auc": own, "shuffled_mean": float(np.mean(null)), "shuffled_max": float(np.max(null))}
                 rows.append({"emotion": emotion, "layer": layer, "split": split, **found})
     return pd.DataFrame(rows)

@@ -140,28 +140,6 @@ def pair_wins(scores: np.ndarray, truth: np.ndarray) -> Float[np.ndarray, "posit
     return (positive > negative) + 0.5 * (positive == negative)
 
 
-def roc_area(truth: Bool[np.ndarray, " text"], scores: Float[np.ndarray, " text"]) -> float:
-    """The AUC as the area under the ROC curve: to the last bit scikit-learn's `roc_auc_score`, at a hundredth of its
-    time for a few texts. Beside the share of pairs (`pair_wins`) it may differ in the last digit.
-
-    Args:
-        truth: texts of both labels.
-
-    >>> roc_area(np.array([False, False, True, True]), np.array([0.1, 0.4, 0.35, 0.8]))
-    0.75
-    """
-    order = np.argsort(-scores, kind="stable")
-    falling = scores[order]
-    last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)  # of every run of equal scores
-    hits = np.cumsum(truth[order], dtype=float)[last]
-    misses = 1 + last - hits
-    if len(last) > 2:  # points between two others on a line are left out
-        corner = np.concatenate([[True], (np.diff(misses, 2) != 0) | (np.diff(hits, 2) != 0), [True]])
-        hits, misses = hits[corner], misses[corner]
-    hits, misses = np.append(0.0, hits), np.append(0.0, misses)
-    return float(np.trapezoid(hits / hits[-1], misses / misses[-1]))
-
-
 def _pair_counts(scores: np.ndarray, truth: np.ndarray, codes: np.ndarray) -> Float[np.ndarray, "scenario scenario"]:
     """`K`: pairs won by the positives of the first scenario against the negatives of the second."""
     one_hot = np.eye(codes.max() + 1)[codes]

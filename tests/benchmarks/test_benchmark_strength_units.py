@@ -78,12 +78,12 @@ def test_the_ruler_that_follows_the_breaks_has_the_least_dispersion(arithmetic: 
     assert found["right"] > 0.85
 
 
-def test_an_auc_counts_ties_half_and_needs_both_kinds(arithmetic: ModuleType) -> None:
-    rng = np.random.default_rng(0)
-    scores, truth = rng.integers(0, 5, 60).astype(float), rng.random(60) < 0.4
-    pairs = scores[truth][:, None] - scores[~truth]
-    assert arithmetic.auc(scores, truth) == pytest.approx(((pairs > 0) + (pairs == 0) / 2).mean())
-    assert np.isnan(arithmetic.auc(scores, np.ones(60, bool)))
+def test_an_auc_needs_broken_and_whole_texts(arithmetic: ModuleType) -> None:
+    at = {("a", layer): 2.0**layer for layer in LAYERS}
+    rows, _ = planted(at)
+    (known,) = arithmetic.predictions(rows, {"right": at})
+    (unknown,) = arithmetic.predictions(rows[rows["broken"]], {"right": at})
+    assert known["auc"] > 0.85 and np.isnan(unknown["auc"])
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

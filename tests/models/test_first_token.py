@@ -39,9 +39,12 @@ def saved(folder: Path, architecture: str, tokenizer: PreTrainedTokenizerBase, *
     ("architecture", "first", "stated", "expected"),
     [
         ("gemma3_text", "<bos>", None, "<bos>"),
+        ("gemma3_text", "<bos>", True, "<bos>"),  # which transformers does not read
         ("gemma3_text", "<bos>", False, None),  # the user's word
         ("llama", "<|begin_of_text|>", None, "<|begin_of_text|>"),
         ("llama", "<s>", None, "<s>"),
+        ("llama", "<s>", True, "<s>"),
+        ("llama", "<s>", False, None),
         ("llama", "<|im_start|>", None, None),  # SmolLM2
         ("gpt2", "<|endoftext|>", None, None),
         ("gpt_neox", "<|endoftext|>", None, None),
