@@ -1,8 +1,9 @@
 """Where texts break as a steer grows, and how evenly a ruler measures it: plain arithmetic on broken rows.
 
 The breaking length of a cell is the length at which its broken share passes half of what is left above the unpatched
-texts': the shares over length are made monotone (isotonic regression) and interpolated in log length. A ruler is the
-better the less log2(breaking length / ruler) varies over layers, and over models.
+texts': the shares over length are made monotone (isotonic regression) and interpolated in log length. A ruler gives
+every row a strength, its length over the ruler's at the row's model, layer and direction; the breaking strength is the
+same in that scale. A ruler is the better the less log2(breaking strength) varies over layers, and over models.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from sklearn.metrics import roc_auc_score
 
 N_RESAMPLES = 400
 LEVEL = 0.95
+
+Rulers = Mapping[str, Mapping[tuple[str, int, str], float]]  # ruler → (model, layer, direction) → its length
 
 
 def half_broken(baseline: float) -> float:
@@ -45,46 +48,56 @@ def breaking_length(lengths: np.ndarray, shares: np.ndarray, weights: np.ndarray
     return float(2 ** (low + part * (high - low)))
 
 
+def strengths(rows: pd.DataFrame, lengths: Mapping[tuple[str, int, str], float]) -> np.ndarray:
+    """Every row's length over that of a ruler, `[row]`."""
+    places = zip(rows["model"], rows["layer"], rows["direction"], strict=True)
+    return rows["length"].to_numpy(float) / np.array([lengths[place] for place in places])
+
+
 def breaking_table(
-    rows: pd.DataFrame, baseline: pd.Series, keys: Sequence[str], counts: pd.Series | None = None
+    rows: pd.DataFrame,
+    baseline: pd.Series,
+    keys: Sequence[str],
+    counts: pd.Series | None = None,
+    *,
+    scale: str = "length",
 ) -> pd.DataFrame:
     """The breaking length of every cell.
 
     Args:
-        rows: prompt, length, broken and the keys, one row per steered text.
+        rows: prompt, broken, the keys and the scale, one row per steered text.
         baseline: by prompt, whether (or how often) the unpatched text is broken.
         counts: by prompt, how often it was drawn; None once each.
+        scale: the column that the break is looked for in, `length` or a strength.
     """
     counts = pd.Series(1.0, index=baseline.index) if counts is None else counts
     weight = rows["prompt"].map(counts).to_numpy(float)
     counted = rows.assign(weight=weight, hits=weight * rows["broken"].to_numpy(float))
     unpatched = float(np.average(baseline.to_numpy(float), weights=counts[baseline.index]))
-    sums = counted.groupby([*keys, "length"], sort=True)[["weight", "hits"]].sum().reset_index()
+    sums = counted.groupby([*keys, scale], sort=True)[["weight", "hits"]].sum().reset_index()
     sums = sums[sums["weight"] > 0]
     found = []
     for key, cell in sums.groupby(list(keys), sort=False):
         weights = cell["weight"].to_numpy(float)
-        at = breaking_length(cell["length"].to_numpy(), cell["hits"].to_numpy() / weights, weights, unpatched)
+        at = breaking_length(cell[scale].to_numpy(), cell["hits"].to_numpy() / weights, weights, unpatched)
         found.append({**dict(zip(keys, key, strict=True)), "breaking": at})
     return pd.DataFrame(found)
 
 
-def spread(table: pd.DataFrame, rulers: Mapping[str, Mapping[tuple[str, int], float]]) -> pd.DataFrame:
-    """Per family and ruler: SD over layers of log2(breaking length / ruler), and how far the models' means lie apart.
+def spread(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Per family and ruler: SD over layers of log2(breaking strength), and how far the models' means lie apart.
 
     Args:
-        table: model, layer, family, breaking.
-        rulers: ruler → (model, layer) → its length.
+        tables: by ruler model, layer, family, breaking (in that ruler).
 
     Returns:
         family, ruler, scope (a model's name, `pooled`: of all models' layers about their common mean, `between`: the
         SD of the models' means; only with several models), sd, layers (those that broke within the lengths tried).
     """
     out = []
-    for family, part in table.groupby("family", sort=False):
-        for ruler, lengths in rulers.items():
-            unit = [lengths[model, layer] for model, layer in zip(part["model"], part["layer"], strict=True)]
-            known = part.assign(log=np.log2(part["breaking"].to_numpy() / np.array(unit))).dropna(subset=["log"])
+    for ruler, table in tables.items():
+        for family, part in table.groupby("family", sort=False):
+            known = part.assign(log=np.log2(part["breaking"].to_numpy())).dropna(subset=["log"])
             scopes = [(str(model), rows["log"].to_numpy()) for model, rows in known.groupby("model", sort=False)]
             if len(scopes) > 1:
                 scopes += [
@@ -100,25 +113,34 @@ def spread(table: pd.DataFrame, rulers: Mapping[str, Mapping[tuple[str, int], fl
 def dispersions(
     rows: pd.DataFrame,
     baselines: Mapping[str, pd.Series],
-    rulers: Mapping[str, Mapping[tuple[str, int], float]],
+    rulers: Rulers,
     *,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """`spread` of the breaking lengths by layer and family, with percentile intervals over resampled prompts.
+    """`spread` of the breaking strengths by layer and family, with percentile intervals over resampled prompts.
 
     A resample draws every model's prompts anew, with all texts of a prompt; what breaks in none of its lengths is left
     out of it.
     """
+    scaled = rows.assign(**{ruler: strengths(rows, lengths) for ruler, lengths in rulers.items()})
+    models = dict(list(scaled.groupby("model", sort=False)))
 
     def of(counts: Mapping[str, pd.Series] | None) -> pd.DataFrame:
-        parts = [
-            breaking_table(
-                part, baselines[model], ["layer", "family"], None if counts is None else counts[model]
-            ).assign(model=model)
-            for model, part in rows.groupby("model", sort=False)
-        ]
-        return spread(pd.concat(parts), rulers)
+        def table(ruler: str) -> pd.DataFrame:
+            parts = [
+                breaking_table(
+                    part,
+                    baselines[model],
+                    ["layer", "family"],
+                    None if counts is None else counts[model],
+                    scale=ruler,
+                ).assign(model=model)
+                for model, part in models.items()
+            ]
+            return pd.concat(parts)
+
+        return spread({ruler: table(ruler) for ruler in rulers})
 
     rng, drawn = np.random.default_rng(seed), []
     for _ in range(n_resamples):
@@ -135,13 +157,12 @@ def dispersions(
     return table.assign(low=np.nan, high=np.nan)
 
 
-def predictions(rows: pd.DataFrame, rulers: Mapping[str, Mapping[tuple[str, int], float]]) -> list[dict[str, Any]]:
+def predictions(rows: pd.DataFrame, rulers: Rulers) -> list[dict[str, Any]]:
     """Per family and ruler: the AUC of a row's strength in that ruler for whether it is broken, over all cells."""
     out = []
     for family, part in rows.groupby("family", sort=False):
+        broken = part["broken"].to_numpy(bool)
         for ruler, lengths in rulers.items():
-            unit = np.array([lengths[key] for key in zip(part["model"], part["layer"], strict=True)])
-            broken = part["broken"].to_numpy(bool)
-            value = float(roc_auc_score(broken, part["length"].to_numpy() / unit)) if 0 < broken.mean() < 1 else np.nan
+            value = float(roc_auc_score(broken, strengths(part, lengths))) if 0 < broken.mean() < 1 else np.nan
             out.append({"family": family, "ruler": ruler, "auc": value, "rows": len(part)})
     return out

@@ -1,10 +1,12 @@
 """Which unit of steering strength predicts, over layers and models, where texts break.
 
-Of every model, at layers from about 15 % to 85 % of the depth, three rulers are measured:
+Of every model, at layers from about 15 % to 85 % of the depth, four rulers are measured:
 - `resid`: the median L2 norm of the stream over the tokens of neutral training texts, each text's first left out;
 - `bulk`: the same with the bulk norm, which no minority of huge dimensions moves (`emolib.data.bulk_norms`);
-- `kl`: the length at which isotropic directions change the next-token distribution by a mean KL(unpatched ‖ patched) of
-  0.1 nat along unpatched continuations of the first neutral validation prompts (bisection in log length).
+- `kl`: the length at which isotropic directions (others than those that are steered) change the next-token distribution
+  by a mean KL(unpatched ‖ patched) of 0.1 nat along unpatched continuations of neutral *training* texts, bisected in
+  log length;
+- `own kl`: the same of the very direction that is steered, so a length of each direction's own.
 Then steers of two families, isotropic directions and the emotions' difference-of-means vectors, run on neutral
 validation prompts at absolute lengths: four steps of factor 2, further ones until the broken share passes from about 0
 to about 1 (at most to the ends stated below), and one more inside the step in which it passes the half. The grid of
@@ -27,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from breaking_lengths import breaking_table, dispersions, predictions
+from breaking_lengths import breaking_table, dispersions, predictions, strengths
 from measuring import described, run_main, table, write_json
 
 import emolib
@@ -47,22 +49,26 @@ from emolib.scoring.fluency import (
 )
 from emolib.steering.damage import next_token_kl
 
-RULERS = ("resid", "bulk", "kl")
+RULERS = ("resid", "bulk", "kl", "own kl")
 SHALLOWEST, DEEPEST = 0.15, 0.85  # of the depth
 TEMPERATURE = 0.7
 START, STEPS = 0.125, 4  # the first lengths, in bulk norms: START · 2^k, before the random fraction of a step
 LOWEST, HIGHEST = 0.01, 30.0  # the ends of what is tried, in bulk norms
 WHOLE, BROKEN = 0.1, 0.9  # shares of what the unpatched texts leave that count as about none and about all
-KL_WANTED, KL_ENDS, KL_STEPS = 0.1, (0.01, 10.0), 8  # nat; bulk norms; halvings of the log length
-KL_PROMPTS, KL_TOKENS = 4, 12
+KL_WANTED, KL_ENDS, KL_STEPS = 0.1, (0.01, 30.0), 8  # nat; bulk norms; halvings of the log length
+KL_PROMPTS, KL_TOKENS = 8, 12
+CALIBRATED = 100  # where the numbers of the isotropic directions begin that `kl` is measured on
+
+
+Directions = Mapping[str, Mapping[int, np.ndarray]]  # name of each → `[layer of the experiment]` → unit vector
 
 
 @dataclass(frozen=True)
 class Family:
-    """Directions of one kind: name of each → `[layer of the experiment]` → unit vector."""
+    """Directions of one kind."""
 
     name: str
-    directions: Mapping[str, Mapping[int, np.ndarray]]
+    directions: Directions
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,8 @@ class Subject:
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     families: tuple[Family, ...]
-    rulers: Mapping[str, Mapping[int, float]]
+    rulers: Mapping[str, Mapping[tuple[int, str], float]]  # ruler → (layer, direction) → its length
+    bulk: Mapping[int, float]
     limit: float
     options: argparse.Namespace
 
@@ -83,11 +90,11 @@ class Subject:
         part = np.random.default_rng([self.options.seed, 2, layer]).random() - 0.5
         powers = np.arange(-4, 8 + STEPS)
         units = START * 2.0 ** (powers + part)
-        return self.rulers["bulk"][layer] * units[(units >= LOWEST) & (units <= HIGHEST)]
+        return self.bulk[layer] * units[(units >= LOWEST) & (units <= HIGHEST)]
 
     def first(self, layer: int) -> np.ndarray:
         grid = self.grid(layer)
-        start = int(np.argmin(np.abs(np.log(grid / (START * self.rulers["bulk"][layer])))))
+        start = int(np.argmin(np.abs(np.log(grid / (START * self.bulk[layer])))))
         return grid[start : start + STEPS]
 
     def dealt(self, family: Family) -> Iterator[tuple[int, str]]:
@@ -121,20 +128,44 @@ def subject(name: str, data: pd.DataFrame, options: argparse.Namespace) -> tuple
         )
     prompts = tuple(neutral[: options.prompts])
     seeds = tuple(int(np.random.SeedSequence([options.seed, i]).generate_state(1)[0]) for i in range(len(prompts)))
-    isotropic = {
-        f"isotropic {i}": {layer: isotropic_direction(lm.d_model, options.seed * 1000 + i) for layer in layers}
-        for i in range(options.directions)
-    }
+
+    def isotropic(first: int) -> Directions:
+        return {
+            f"isotropic {i}": {layer: isotropic_direction(lm.d_model, options.seed * 1000 + i) for layer in layers}
+            for i in range(first, first + options.directions)
+        }
+
     emotions = {emotion: {layer: vecs[emotion][layer].direction for layer in layers} for emotion in vecs}
-    families = (Family("isotropic", isotropic), Family("emotion", emotions))
+    families = (Family("isotropic", isotropic(0)), Family("emotion", emotions))
     plain = emolib.generate(lm, prompts, max_new_tokens=options.new_tokens, temperature=TEMPERATURE, seeds=seeds)
+    steered = {name: lengths for family in families for name, lengths in family.directions.items()}
+    held = {"resid": vecs.neutral_norms, "bulk": vecs.neutral_bulk_norms}
     measured = {
-        "resid": {layer: float(vecs.neutral_norms[layer]) for layer in layers},
-        "bulk": {layer: float(vecs.neutral_bulk_norms[layer]) for layer in layers},
+        ruler: {(layer, name): float(norms[layer]) for layer in layers for name in steered}
+        for ruler, norms in held.items()
     }
-    measured["kl"] = kl_lengths(lm, prompts, plain, isotropic, measured["bulk"])
+    bulk = {layer: float(vecs.neutral_bulk_norms[layer]) for layer in layers}
+    texts = continued(lm, data, options)
+    shared = kl_lengths(lm, *texts, isotropic(CALIBRATED), bulk, together=True)
+    calibrated = {layer: length for (layer, _), length in shared.items()}
+    measured["kl"] = {(layer, name): calibrated[layer] for layer in layers for name in steered}
+    measured["own kl"] = kl_lengths(lm, *texts, steered, bulk)
     said(f"{name}: rulers measured at layers {', '.join(map(str, layers))}")
-    return Subject(lm, layers, prompts, seeds, families, measured, limit_of(lm, data, options), options), plain
+    return Subject(lm, layers, prompts, seeds, families, measured, bulk, limit_of(lm, data, options), options), plain
+
+
+def continued(lm: LanguageModel, data: pd.DataFrame, options: argparse.Namespace) -> tuple[list[str], list[list[int]]]:
+    """Neutral training texts and their unpatched continuations, sampled, that KL is measured along."""
+    neutral = data[(data["split"] == "train") & (data["emotion"] == "neutral")]["text"].tolist()[:KL_PROMPTS]
+    outs = emolib.generate(
+        lm,
+        neutral,
+        max_new_tokens=KL_TOKENS,
+        temperature=TEMPERATURE,
+        seeds=[options.seed * 1000 + i for i in range(len(neutral))],
+    )
+    told = [(text, list(out.token_ids)) for text, out in zip(neutral, outs, strict=True) if out.token_ids]
+    return [text for text, _ in told], [ids for _, ids in told]
 
 
 def limit_of(lm: LanguageModel, data: pd.DataFrame, options: argparse.Namespace) -> float:
@@ -147,23 +178,32 @@ def limit_of(lm: LanguageModel, data: pd.DataFrame, options: argparse.Namespace)
 def kl_lengths(
     lm: LanguageModel,
     prompts: Sequence[str],
-    plain: Sequence[Generation],
-    directions: Mapping[str, Mapping[int, np.ndarray]],
+    continuations: Sequence[Sequence[int]],
+    directions: Directions,
     bulk: Mapping[int, float],
-) -> dict[int, float]:
-    """The ruler `kl` of every layer; an end of `KL_ENDS` where the change is not reached between them."""
-    chosen = [i for i, out in enumerate(plain) if out.token_ids][:KL_PROMPTS]
-    low, high = ({layer: end * unit for layer, unit in bulk.items()} for end in KL_ENDS)
+    *,
+    together: bool = False,
+) -> dict[tuple[int, str], float]:
+    """Per layer and direction the length that changes the next-token distribution by `KL_WANTED`.
+
+    An end of `KL_ENDS` where the change is not reached between them; with `together` the mean over the directions is
+    held against it, one length per layer.
+    """
+    places = [(layer, name) for layer in bulk for name in directions]
+    low, high = (np.log([end * bulk[layer] for layer, _ in places]) for end in KL_ENDS)
+    groups = np.array([layer if together else i for i, (layer, _) in enumerate(places)])
     for _ in range(KL_STEPS):
-        middle = {layer: float(np.sqrt(low[layer] * high[layer])) for layer in bulk}
-        rows = [(layer, name, i) for i in chosen for layer in bulk for name in directions]
-        acts = [emolib.Steer(layer, directions[name][layer], middle[layer], unit="vector") for layer, name, _ in rows]
-        continuations = [plain[i].token_ids[:KL_TOKENS] for *_, i in rows]
-        values = np.asarray(next_token_kl(lm, [prompts[i] for *_, i in rows], continuations, acts))
-        found = pd.Series(values).groupby([layer for layer, *_ in rows]).mean()
-        for layer, length in middle.items():
-            (high if found[layer] > KL_WANTED else low)[layer] = length
-    return {layer: float(np.sqrt(low[layer] * high[layer])) for layer in bulk}
+        middle = (low + high) / 2
+        acts = [
+            emolib.Steer(layer, directions[name][layer], float(np.exp(length)), unit="vector")
+            for (layer, name), length in zip(places, middle, strict=True)
+            for _ in prompts
+        ]
+        values = next_token_kl(lm, [*prompts] * len(places), [*continuations] * len(places), acts)
+        of_place = pd.Series(np.asarray(values).reshape(len(places), len(prompts)).mean(axis=1))
+        beyond = of_place.groupby(groups).transform("mean").to_numpy() > KL_WANTED
+        low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+    return dict(zip(places, np.exp((low + high) / 2).tolist(), strict=True))
 
 
 # steered texts
@@ -254,19 +294,23 @@ def outcome(
 ) -> dict[str, Any]:
     """Everything that is found, as JSON holds it."""
     rulers = {
-        ruler: {(one.lm.spec.name, layer): one.rulers[ruler][layer] for one in subjects for layer in one.layers}
+        ruler: {(one.lm.spec.name, *place): length for one in subjects for place, length in one.rulers[ruler].items()}
         for ruler in RULERS
     }
     depth = {one.lm.spec.name: one.lm.n_layers for one in subjects}
+    scales = {f"in {ruler}": strengths(rows, lengths) for ruler, lengths in rulers.items()}
 
     def lengths(keys: list[str]) -> list[dict[str, Any]]:
+        """The breaks of every cell, as a length and in every ruler."""
         found = []
-        for model, part in rows.groupby("model", sort=False):
-            for row in breaking_table(part, baselines[str(model)], keys).to_dict("records"):
-                at, place = row["breaking"], (model, row["layer"])
-                strengths = {f"in {ruler}": at / rulers[ruler][place] for ruler in RULERS}
-                about = {"model": model, **row, "depth": row["layer"] / depth[str(model)]}
-                found.append({**about, **{ruler: rulers[ruler][place] for ruler in RULERS}, **strengths})
+        for model, part in rows.assign(**scales).groupby("model", sort=False):
+            tables = {
+                scale: breaking_table(part, baselines[str(model)], keys, scale=scale).set_index(keys)["breaking"]
+                for scale in ("length", *scales)
+            }
+            together = pd.DataFrame(tables).rename(columns={"length": "breaking"}).reset_index()
+            about = together["layer"] / depth[str(model)]
+            found += together.assign(model=model, depth=about).to_dict("records")
         return found
 
     cells = rows.groupby(["model", "layer", "family", "length"], sort=False)["broken"].agg(["mean", "size"])
@@ -274,6 +318,10 @@ def outcome(
         "settings": {key: value for key, value in vars(options).items() if key not in ("json", "figure")},
         "unpatched": {model: float(values.mean()) for model, values in baselines.items()},
         "nll_limit": {one.lm.spec.name: one.limit for one in subjects},
+        "rulers": [
+            {"model": model, "layer": layer, "direction": name, **{r: rulers[r][model, layer, name] for r in RULERS}}
+            for model, layer, name in rulers["bulk"]
+        ],
         "breaking": known(lengths(["layer", "family"])),
         "by_direction": known(lengths(["layer", "family", "direction"])),
         "dispersion": known(
@@ -298,7 +346,7 @@ def draw(path: Path, breaking: Sequence[Mapping[str, Any]]) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UserError("--figure needs matplotlib, which is not installed; pip install matplotlib") from error
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
     shown = pd.DataFrame(breaking)
     for axes, ruler in zip(figure.subplots(1, len(RULERS), sharex=True, sharey=True), RULERS, strict=True):
         for (model, family), part in shown.groupby(["model", "family"], sort=False):
@@ -306,7 +354,7 @@ def draw(path: Path, breaking: Sequence[Mapping[str, Any]]) -> None:
             colour = f"C{list(dict.fromkeys(shown['model'])).index(model)}"
             axes.plot(part["depth"], part[f"in {ruler}"], style, marker="o", color=colour, label=f"{model}, {family}")
         axes.set(title=ruler, xlabel="layer / number of layers", yscale="log")
-    figure.axes[0].set_ylabel("breaking length / ruler")
+    figure.axes[0].set_ylabel("breaking strength")
     figure.axes[-1].legend(fontsize=7)
     figure.savefig(path)
 
@@ -340,7 +388,7 @@ def main() -> None:
     seconds = round(time.perf_counter() - started, 1)
     for name in ("breaking", "dispersion", "auc"):
         print(f"\n{name}\n{table(found[name])}")
-    print(f"\n{len(rows)} steered rows, {seconds:.0f} s; sd is that of log2(breaking length / ruler) over layers")
+    print(f"\n{len(rows)} steered rows, {seconds:.0f} s; sd is that of log2(breaking strength) over layers")
     if options.json:
         write_json(options.json, {**described(subjects[0].lm.device), "seconds": seconds, **found})
     if options.figure:

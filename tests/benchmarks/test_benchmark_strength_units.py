@@ -36,7 +36,7 @@ def planted(at: dict[tuple[str, int], float], *, broken_unpatched: int = 0) -> t
     scatter = 2 ** np.linspace(-1, 1, N_PROMPTS)
     order = np.random.default_rng(0).permutation(N_PROMPTS)
     rows = [
-        {"model": model, "layer": layer, "family": "isotropic", "prompt": p, "length": length}
+        {"model": model, "layer": layer, "family": "isotropic", "direction": f"d{p % 2}", "prompt": p, "length": length}
         | {"broken": bool(length >= at[model, layer] * scatter[order[p]] or p < broken_unpatched)}
         for model, layer in at
         for length in LENGTHS
@@ -44,6 +44,14 @@ def planted(at: dict[tuple[str, int], float], *, broken_unpatched: int = 0) -> t
     ]
     baseline = pd.Series((np.arange(N_PROMPTS) < broken_unpatched).astype(float))
     return pd.DataFrame(rows), dict.fromkeys({model for model, _ in at}, baseline)
+
+
+def of_directions(rulers: dict[str, dict[tuple[str, int], float]]) -> dict[str, dict[tuple[str, int, str], float]]:
+    """Rulers that have one length for all directions of a layer."""
+    return {
+        ruler: {(*place, name): length for place, length in lengths.items() for name in ("d0", "d1")}
+        for ruler, lengths in rulers.items()
+    }
 
 
 def test_the_break_is_found_where_it_was_planted_and_told_where_it_lies_outside(arithmetic: ModuleType) -> None:
@@ -61,7 +69,7 @@ def test_the_ruler_that_follows_the_breaks_has_the_least_dispersion(arithmetic: 
     at = {(model, layer): factor * 4.0**layer for model, factor in (("a", 0.25), ("b", 2.0)) for layer in LAYERS}
     rows, baselines = planted(at, broken_unpatched=3)
     own = {key: (length / 8 if key[0] == "a" else length) for key, length in at.items()}  # good within a model only
-    rulers = {"right": at, "within": own, "flat": dict.fromkeys(at, 1.0)}
+    rulers = of_directions({"right": at, "within": own, "flat": dict.fromkeys(at, 1.0)})
     table = arithmetic.dispersions(rows, baselines, rulers, n_resamples=20).set_index(["ruler", "scope"])
     assert set(table.index.get_level_values("scope")) == {"a", "b", "pooled", "between"}
     sd = table["sd"]
@@ -78,11 +86,32 @@ def test_the_ruler_that_follows_the_breaks_has_the_least_dispersion(arithmetic: 
     assert found["right"] > 0.85
 
 
+def test_a_ruler_of_each_direction_s_own_is_told_from_one_that_all_share(arithmetic: ModuleType) -> None:
+    """Two directions, one of which breaks at 64 times the other's length: deeper layers have more of the tough one."""
+    tough = {1: 0.1, 2: 0.5, 3: 0.9}
+    length = {"d0": 1.0, "d1": 64.0}
+    rng = np.random.default_rng(0)
+    rows = [
+        {"model": "a", "layer": layer, "family": "isotropic", "direction": name, "prompt": p, "length": tried}
+        | {"broken": bool(tried >= length[name] * scatter)}
+        for layer in LAYERS
+        for p in range(N_PROMPTS)
+        for name, scatter in [("d1" if rng.random() < tough[layer] else "d0", 2 ** rng.uniform(-1, 1))]
+        for tried in LENGTHS
+    ]
+    own = {("a", layer, name): length[name] for layer in LAYERS for name in length}
+    rulers = {"own": own, "shared": dict.fromkeys(own, 1.0)}
+    baselines = {"a": pd.Series(np.zeros(N_PROMPTS))}
+    sd = arithmetic.dispersions(pd.DataFrame(rows), baselines, rulers, n_resamples=5).set_index("ruler")["sd"]
+    assert sd["own"] < 0.5 < 1 < sd["shared"]
+
+
 def test_an_auc_needs_broken_and_whole_texts(arithmetic: ModuleType) -> None:
     at = {("a", layer): 2.0**layer for layer in LAYERS}
     rows, _ = planted(at)
-    (known,) = arithmetic.predictions(rows, {"right": at})
-    (unknown,) = arithmetic.predictions(rows[rows["broken"]], {"right": at})
+    rulers = of_directions({"right": at})
+    (known,) = arithmetic.predictions(rows, rulers)
+    (unknown,) = arithmetic.predictions(rows[rows["broken"]], rulers)
     assert known["auc"] > 0.85 and np.isnan(unknown["auc"])
 
 
@@ -102,7 +131,8 @@ def test_the_experiment_runs_to_its_end_and_says_what_it_compared(tmp_path: Path
     found = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in the JSON file"))
     assert {"date", "device", "versions", "settings", "seconds", "dispersion", "auc", "by_direction"} <= set(found)
     assert {row["family"] for row in found["breaking"]} == {"isotropic", "emotion"}
-    assert all(row[ruler] > 0 for row in found["breaking"] for ruler in ("resid", "bulk", "kl"))
+    assert all(row[ruler] > 0 for row in found["rulers"] for ruler in ("resid", "bulk", "kl", "own kl"))
+    assert all(f"in {ruler}" in row for row in found["breaking"] for ruler in ("resid", "bulk", "kl", "own kl"))
     lengths = {(row["family"], row["length"]) for row in found["cells"]}
     assert len(lengths) >= 2 * 4 and all(row["rows"] == 2 for row in found["cells"])
     assert figure.read_text().startswith("<?xml") and "steered rows" in done.stdout
