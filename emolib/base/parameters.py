@@ -112,7 +112,7 @@ class PatchingParameters(ActivationParameters):
     )
     layers: Layers = Field(None, description="layers tried; all: every one; not given: a spread over the middle third")
     n_layer_points: Count = Field(6, ge=1, description="layers tried when `layers` is not given")
-    alphas: Alphas = (0.2, 0.3, 0.4)
+    alphas: Alphas = (0.25, 0.5, 0.75, 1.0, 1.5)
     unit: Unit = Field(DEFAULT_UNIT, description="of alphas: norms of the stream (bulk: not of its huge dimensions)")
     window: Count = Field(3, ge=1)
     schedule: Schedule = Field("constant", description="constant, a rate of decay per step, or a factor per step")

@@ -6,4 +6,4 @@ from typing import Literal, get_args
 
 Unit = Literal["bulk", "resid", "vector"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
-DEFAULT_UNIT: Unit = "resid"  # of `Steer`, of sweeps and of Phase 5; the reports' wording follows the run's unit
+DEFAULT_UNIT: Unit = "bulk"  # of `Steer`, of sweeps and of Phase 5; the reports' wording follows the run's unit

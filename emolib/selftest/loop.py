@@ -92,8 +92,14 @@ def _is_grammatical(text: str) -> bool:
 
 
 def sweep_settings(seed: int) -> SweepSettings:
+    """The unit is named: a planted stream has no massive dimensions, and most of its dimensions hold next to nothing."""
     return SweepSettings(
-        max_new_tokens=N_TOKENS, temperature=TEMPERATURE, seed=seed, batch_size=512, backend=count_words
+        unit="resid",
+        max_new_tokens=N_TOKENS,
+        temperature=TEMPERATURE,
+        seed=seed,
+        batch_size=512,
+        backend=count_words,
     )
 
 

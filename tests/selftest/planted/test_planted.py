@@ -353,7 +353,7 @@ def test_generated_text_keeps_its_grammar_and_topic(planted: Planted) -> None:
 
 def test_both_engines_write_the_same(planted: Planted, vecs: EmotionVectors) -> None:
     prompts = prompts_of(planted, n=8)
-    acts = [Steer(2, vecs["anger"][2], 0.1) if i % 2 else AblateHead(0, 1) for i in range(8)]
+    acts = [Steer(2, vecs["anger"][2], 0.1, "resid") if i % 2 else AblateHead(0, 1) for i in range(8)]
     native, bridge = (
         [out.text for out in generate(planted.lm, prompts, acts, max_new_tokens=N_NEW, engine=engine)]
         for engine in ("native", "bridge")
