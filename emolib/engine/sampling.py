@@ -17,6 +17,7 @@ from emolib.base.signatures import told
 MOST_NEW = 10**6  # new tokens; no model has so many positions
 FIRST_WIDTH = 64  # most nuclei of a trained model are smaller
 WIDTH_FACTOR = 8
+BLOCK = 256  # probabilities that are added up in float32
 
 
 @told
@@ -107,18 +108,18 @@ class Sampler:
             return logits.max(-1).indices  # of equal logits the first, as argmax, and much faster in bfloat16
         logits = logits.float()
         # probabilities are cumulated in float64, which MPS does not have
-        scaled = (logits.cpu() if logits.device.type == "mps" else logits) / self.temperature
-        weight = (scaled - scaled.amax(-1, keepdim=True)).exp()
-        total = weight.sum(-1, dtype=torch.float64)
-        draw = draw.to(scaled.device)
-        chosen = torch.empty(len(scaled), dtype=torch.long, device=scaled.device)
-        left, width = torch.arange(len(scaled), device=scaled.device), FIRST_WIDTH
+        scores = logits.cpu() if logits.device.type == "mps" else logits
+        weight = (scores - scores.amax(-1, keepdim=True)).div_(self.temperature).exp_()
+        total, draw = _row_sums(weight), draw.to(scores.device)
+        chosen = torch.empty(len(scores), dtype=torch.long, device=scores.device)
+        left, width = torch.arange(len(scores), device=scores.device), FIRST_WIDTH
         while len(left):
-            width = min(width, scaled.shape[1])
-            best, tokens = _best(scaled[left], width)
-            share = weight[left].gather(1, tokens).double() / total[left, None]
+            width = min(width, scores.shape[1])
+            everyone = len(left) == len(scores)  # then nothing is copied
+            best, tokens = _best(scores if everyone else scores[left], width)
+            share = (weight if everyone else weight[left]).gather(1, tokens).double() / total[left, None]
             # which of several equal logits came last into the best is arbitrary: those do not count
-            counted = best > best[:, -1:] if width < scaled.shape[1] else torch.ones_like(best, dtype=torch.bool)
+            counted = best > best[:, -1:] if width < scores.shape[1] else torch.ones_like(best, dtype=torch.bool)
             place, settled = self._place(share, draw[left], counted)
             chosen[left[settled]] = tokens.gather(1, place[:, None])[settled, 0]
             left, width = left[~settled], width * WIDTH_FACTOR
@@ -136,6 +137,13 @@ class Sampler:
         mass = reached.gather(1, last[:, None])[:, 0]
         settled = counted.all(-1) | ((reached * counted).amax(-1) >= self.top_p)
         return (reached < (draw * mass)[:, None]).sum(-1).clamp_max(last), settled
+
+
+def _row_sums(values: Tensor) -> Tensor:
+    """The sum of every row, float64: float32 within blocks, whose few numbers cost no digit that a draw could feel."""
+    whole = values.shape[1] - values.shape[1] % BLOCK
+    blocks = values[:, :whole].unflatten(1, (-1, BLOCK)).sum(-1)
+    return blocks.sum(-1, dtype=torch.float64) + values[:, whole:].sum(-1, dtype=torch.float64)
 
 
 def _best(values: Tensor, width: int) -> tuple[Tensor, Tensor]:
