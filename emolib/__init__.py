@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from emolib.pipeline.notebook_parameters import notebook_parameters
     from emolib.scoring import score_texts
     from emolib.statistics.effect_sizes import effect_sizes
+    from emolib.steering.kl_lengths import with_kl_lengths
     from emolib.steering.sweeps import residual_sweep
     from emolib.study.run import open_run
 
@@ -59,6 +60,7 @@ _HOMES = {
     "LanguageModel": "emolib.models.language_model",
     "load_model": "emolib.models.loading",
     "residual_sweep": "emolib.steering.sweeps",
+    "with_kl_lengths": "emolib.steering.kl_lengths",
     "notebook_parameters": "emolib.pipeline.notebook_parameters",
     "open_run": "emolib.study.run",
     "score_texts": "emolib.scoring",
@@ -97,6 +99,7 @@ __all__ = [
     "record_heads",
     "residual_sweep",
     "score_texts",
+    "with_kl_lengths",
 ]
 
 

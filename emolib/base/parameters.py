@@ -38,7 +38,7 @@ from emolib.base.parameter_types import (
 )
 from emolib.base.paths import model_name
 from emolib.base.reading import as_given, field_type, is_nothing, read_as
-from emolib.base.strength import DEFAULT_UNIT, Unit
+from emolib.base.strength import STUDY_UNIT, Unit
 
 
 def _crossed(folds: int) -> int:
@@ -112,8 +112,10 @@ class PatchingParameters(ActivationParameters):
     )
     layers: Layers = Field(None, description="layers tried; all: every one; not given: a spread over the middle third")
     n_layer_points: Count = Field(6, ge=1, description="layers tried when `layers` is not given")
-    alphas: Alphas = (0.25, 0.5, 0.75, 1.0, 1.5)
-    unit: Unit = Field(DEFAULT_UNIT, description="of alphas: norms of the stream (bulk: not of its huge dimensions)")
+    alphas: Alphas = (0.5, 0.75, 1.0, 1.5, 2.0)
+    unit: Unit = Field(
+        STUDY_UNIT, description="of alphas: a change of the next token (kl), norms of the stream, or vectors"
+    )
     window: Count = Field(3, ge=1)
     schedule: Schedule = Field("constant", description="constant, a rate of decay per step, or a factor per step")
     prompt_format: Literal["raw", "chat"] = Field("raw", description="chat: prompts go into the model's chat format")

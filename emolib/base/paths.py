@@ -387,6 +387,10 @@ class ResultPaths:
     def fluency_reference(self, prefix: str = "") -> Path:
         return self._of("phase5", "patching", "residual", f"{self.model}_{prefix}fluency_reference.parquet")
 
+    def kl_lengths(self, prefix: str = "") -> Path:
+        """The unit `kl` of every layer that is steered, and what it is a mean of."""
+        return self._of("phase5", "patching", "residual", f"{self.model}_{prefix}kl_lengths.parquet")
+
     def decoding(self) -> Path:
         """Whether the model's texts are greedy or sampled, as the run decided it."""
         return self._of("phase5", "patching", "residual", f"{self.model}_decoding.json")

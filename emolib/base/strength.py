@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Unit = Literal["bulk", "resid", "vector"]
+Unit = Literal["kl", "bulk", "resid", "vector"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
-DEFAULT_UNIT: Unit = "bulk"  # of `Steer`, of sweeps and of Phase 5; the reports' wording follows the run's unit
+DEFAULT_UNIT: Unit = "bulk"  # of `Steer` and of sweeps: what a vector knows without a pass through its model
+STUDY_UNIT: Unit = "kl"  # of Phase 5, which measures it; the reports' wording follows the run's unit

@@ -295,6 +295,7 @@ class LayerVector:
         values: `[d_model]`, float32.
         neutral_norm: median norm of `resid_pre` at this layer over neutral training tokens; the unit `resid`.
         neutral_bulk_norm: median bulk norm of the same tokens, the unit `bulk`; None where it is not known.
+        kl_length: the unit `kl` at this layer (`emolib.steering.kl_lengths`); None where it was not measured.
 
     Raises:
         UserError: two vectors of different models, layers or positions are added, subtracted or compared.
@@ -314,6 +315,7 @@ class LayerVector:
     position: str
     neutral_norm: float
     neutral_bulk_norm: float | None = None
+    kl_length: float | None = None
 
     def __post_init__(self) -> None:
         values = arguments.real_array("the values of a LayerVector", self.values)
@@ -367,14 +369,16 @@ class LayerVectors:
     position: str
     neutral_norms: Float[np.ndarray, " layer"]
     neutral_bulk_norms: Float[np.ndarray, " layer"] | None = None
+    kl_lengths: Float[np.ndarray, " layer"] | None = None
 
     def __getitem__(self, layer: int) -> LayerVector:
         layer = arguments.whole_number("layer", layer)
         if not 0 <= layer < len(self.values):
             raise UserError(f"layer {layer} is out of range: these vectors have layers 0-{len(self.values) - 1}")
         bulk = None if self.neutral_bulk_norms is None else float(self.neutral_bulk_norms[layer])
+        length = None if self.kl_lengths is None or np.isnan(self.kl_lengths[layer]) else float(self.kl_lengths[layer])
         norm = float(self.neutral_norms[layer])
-        return LayerVector(self.values[layer], self.model, self.revision, layer, self.position, norm, bulk)
+        return LayerVector(self.values[layer], self.model, self.revision, layer, self.position, norm, bulk, length)
 
     def __len__(self) -> int:
         return len(self.values)

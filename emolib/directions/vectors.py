@@ -33,6 +33,7 @@ class EmotionVectors:
         values: v, the difference of means.
         neutral_norms: median norm of `resid_pre` over neutral tokens.
         neutral_bulk_norms: their median bulk norm (`emolib.data.bulk_norms`); None where it is not known.
+        kl_lengths: the unit `kl` per layer, NaN where it was not measured (`emolib.steering.kl_lengths`); None nowhere.
         pooled_sd: standard deviation of every dimension within labels.
         whitened, discriminants: Σ^(−1/2) v and Σ⁻¹v with the within-label covariance Σ of the layer, its correlations
             shrunk; empty unless fitted with `whiten=True`, NaN at a layer where the texts of each label do not differ.
@@ -55,11 +56,12 @@ class EmotionVectors:
     whitened: dict[str, Float[np.ndarray, "layer d_model"]] = field(default_factory=dict)
     discriminants: dict[str, Float[np.ndarray, "layer d_model"]] = field(default_factory=dict)
     neutral_bulk_norms: Float[np.ndarray, " layer"] | None = None
+    kl_lengths: Float[np.ndarray, " layer"] | None = None
 
     def __getitem__(self, emotion: str) -> LayerVectors:
         emotion = arguments.one_of("emotion", emotion, self.values)
-        norms, bulk = self.neutral_norms, self.neutral_bulk_norms
-        return LayerVectors(self.values[emotion], self.model, self.revision, self.position, norms, bulk)
+        units = (self.neutral_norms, self.neutral_bulk_norms, self.kl_lengths)
+        return LayerVectors(self.values[emotion], self.model, self.revision, self.position, *units)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.values)

@@ -61,7 +61,7 @@ def check_change(norm: float) -> None:
     if not abs(norm) <= LARGEST_CHANGE:
         raise UserError(
             f"expected a change of norm at most {LARGEST_CHANGE:g}, alpha times the vector has {abs(norm):.3g}; give a "
-            "smaller alpha, resid_norm, bulk_norm or vector"
+            "smaller alpha, resid_norm, bulk_norm, kl_length or vector"
         )
 
 

@@ -31,8 +31,13 @@ from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.schedules import Schedule
 
 # unit → what a bare array gives it by, and a `LayerVector` holds it as
-_MEASURED = {"resid": ("resid_norm", "neutral_norm"), "bulk": ("bulk_norm", "neutral_bulk_norm")}
-_SPOKEN = {"resid": "residual norm", "bulk": "bulk norm"}
+_MEASURED = {
+    "resid": ("resid_norm", "neutral_norm"),
+    "bulk": ("bulk_norm", "neutral_bulk_norm"),
+    "kl": ("kl_length", "kl_length"),
+}
+_MAKERS = {"resid": "fit_emotion_vectors", "bulk": "fit_emotion_vectors", "kl": "with_kl_lengths"}
+_SPOKEN = {"resid": "residual norm", "bulk": "bulk norm", "kl": "KL length"}
 
 
 @told
@@ -49,14 +54,15 @@ class Steer:
         alpha: the strength; negative suppresses.
         unit: `bulk`: alpha times the median bulk norm of neutral tokens (`emolib.data.bulk_norms`), along the unit
             vector; `resid`: the same with their median L2 norm, which a few huge dimensions may make up; `vector`:
-            alpha times the vector as it is.
+            alpha times the vector as it is; `kl`: alpha times the length at which the emotions' vectors of the layer
+            change the next token by 0.1 nat (`emolib.with_kl_lengths` measures it), along the unit vector.
         site: `resid_pre`, or what the block's attention (`attn_out`) or MLP (`mlp_out`) adds to the residual stream.
         schedule: `constant`, `Decay(rate)`, or factors per step (steps beyond its end get 0).
         steps: how many generated tokens are patched; None patches all.
-        resid_norm, bulk_norm: the units `resid` and `bulk` for a bare array.
+        resid_norm, bulk_norm, kl_length: the units of those names for a bare array.
 
     Raises:
-        UserError: alpha not finite, or beyond ±1000 in the units `resid` and `bulk`; a zero or non-finite vector, one
+        UserError: alpha not finite, or beyond ±1000 in another unit than `vector`; a zero or non-finite vector, one
             of another layer, a unit without its norm.
 
     >>> import numpy as np
@@ -77,6 +83,7 @@ class Steer:
     steps: int | None = None
     resid_norm: float | None = None
     bulk_norm: float | None = None
+    kl_length: float | None = None
 
     def __post_init__(self) -> None:
         arguments.one_of("unit", self.unit, UNITS)
@@ -87,15 +94,15 @@ class Steer:
         self.delta()
 
     def _unit_norm(self) -> float:
-        """The unit `resid` or `bulk` in activation units."""
+        """A unit other than `vector`, in activation units."""
         given, held = _MEASURED[self.unit]
         norm = getattr(self, given)
         if norm is None and isinstance(self.vector, LayerVector):
             norm = getattr(self.vector, held)
         if norm is None:
             raise UserError(
-                f"unit {self.unit!r} needs a LayerVector with {held}, as fit_emotion_vectors makes them, or {given}=…; "
-                "for a vector without it use unit='vector'"
+                f"unit {self.unit!r} needs a LayerVector with {held}, as {_MAKERS[self.unit]} makes them, "
+                f"or {given}=…; for a vector without it use unit='vector'"
             )
         return arguments.number(f"{_SPOKEN[self.unit]} for unit {self.unit!r}", norm, above=0)
 

@@ -92,7 +92,7 @@ def _is_grammatical(text: str) -> bool:
 
 
 def sweep_settings(seed: int) -> SweepSettings:
-    """The unit is named: a planted stream has no massive dimensions, and most of its dimensions hold next to nothing."""
+    """The unit is named: most dimensions of a planted stream hold next to nothing, which a bulk norm would follow."""
     return SweepSettings(
         unit="resid",
         max_new_tokens=N_TOKENS,

@@ -10,7 +10,7 @@ import pytest
 
 from emolib.base.errors import UserError
 from emolib.base.parameters import PatchingParameters
-from emolib.base.strength import DEFAULT_UNIT, UNITS
+from emolib.base.strength import DEFAULT_UNIT, STUDY_UNIT, UNITS
 from emolib.data.activations import LayerVector
 from emolib.directions.rivals import alternative_vectors
 from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors
@@ -83,7 +83,8 @@ def test_a_steer_without_its_unit_is_refused_in_one_line(given: dict, words: lis
 
 def test_controls_and_rivals_are_as_long_as_the_steer_in_every_unit() -> None:
     acts, _ = planted()
-    vecs = fit_emotion_vectors(acts)
+    fitted = fit_emotion_vectors(acts)
+    vecs = replace(fitted, kl_lengths=0.3 * fitted.neutral_norms)
     other = alternative_vectors("pca", acts, vecs, layers=[2])
     for unit in UNITS:
         settings = cells.SweepSettings(unit=unit)
@@ -98,7 +99,8 @@ def test_controls_and_rivals_are_as_long_as_the_steer_in_every_unit() -> None:
         cells.control_cells(replace(vecs, neutral_bulk_norms=None), 2, 0.4, 0, settings)
 
 
-def test_one_constant_is_the_default_of_all() -> None:
+def test_one_constant_is_the_default_of_steers_and_sweeps_another_that_of_a_study() -> None:
     assert DEFAULT_UNIT in UNITS
     assert inspect.signature(Steer).parameters["unit"].default == DEFAULT_UNIT
-    assert cells.SweepSettings().unit == PatchingParameters.model_fields["unit"].default == DEFAULT_UNIT
+    assert cells.SweepSettings().unit == DEFAULT_UNIT
+    assert PatchingParameters.model_fields["unit"].default == STUDY_UNIT

@@ -12,7 +12,12 @@ from emolib.base.escaping import Name
 
 STYLE_NAMES = language.names("labels", "styles", "style_choices")
 SPLIT_NAMES = language.names("splits")
-UNIT_NAMES = {"bulk": "バルクノルム", "resid": "残差ノルム", "vector": "感情ベクトル自身の長さ"}  # of a steer's α
+UNIT_NAMES = {  # of a steer's α
+    "kl": "KL 長",
+    "bulk": "バルクノルム",
+    "resid": "残差ノルム",
+    "vector": "感情ベクトル自身の長さ",
+}
 POSITION_NAMES = {"last": "最終トークン", "mean": "平均", "trigger": "感情語", "all": "全トークン"}
 FAMILIES = {
     "keywords": "感情語の一覧",

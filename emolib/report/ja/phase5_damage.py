@@ -9,6 +9,7 @@ from emolib.report.ja.names import emotion_name
 from emolib.report.ja.phase5_words import KINDS, SHORT, share, together
 from emolib.report.markup import NOTHING, number
 from emolib.steering.comparisons import topic_findings
+from emolib.steering.kl_lengths import KL_NAT
 
 
 def table_broken(broken: pd.DataFrame) -> pd.DataFrame:
@@ -30,15 +31,39 @@ def table_broken(broken: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(cells).set_index(["種類", "感情"])
 
 
-def table_damage(damage: pd.DataFrame) -> Markdown:
-    """KL and nearness to the prompt per kind and emotion, and what they amount to.
+def table_damage(damage: pd.DataFrame, lengths: pd.DataFrame | None) -> Markdown:
+    """KL and nearness to the prompt per kind and emotion, what they amount to, and the unit of α where it is a KL.
 
     Args:
         damage: see `emolib.study.phase5_steering.side_effects.damage`.
+        lengths: see `emolib.study.phase5_steering.strengths.kl_lengths`; None where α has another unit.
     """
     found = topic_findings(damage)
     parts = (("次トークン分布の KL", kl_rows(found)), ("続きとプロンプトの類似度", topic_rows(found)))
-    return together(*parts, damage_sentence(found))
+    unit = () if lengths is None else (("α の単位（KL 長）", length_rows(lengths)), length_sentence(lengths))
+    return together(*parts, damage_sentence(found), *unit)
+
+
+def length_rows(lengths: pd.DataFrame) -> pd.DataFrame:
+    """What α = 1 is at every layer, and each emotion's own length; means over the parts, where several."""
+    means = lengths.groupby(["layer", "emotion"], sort=False)["length"].mean().unstack()
+    means = means[list(dict.fromkeys(lengths["emotion"]))].rename(columns=emotion_name)
+    cells = means.map(lambda value: NOTHING if pd.isna(value) else number(value))
+    cells.insert(0, "α = 1 の長さ", lengths.groupby("layer", sort=False)["unit"].mean().map(number))
+    final = lengths["layer"].max()
+    cells.index = ["最終残差" if layer == final else str(layer) for layer in cells.index]
+    return cells.rename_axis("層")
+
+
+def length_sentence(lengths: pd.DataFrame) -> str:
+    """What the unit is, and where a vector has no length."""
+    text = (
+        f"α = 1 は、その層の各感情のベクトルが次トークン分布を平均 {KL_NAT:g} nat 動かす長さの幾何平均である"
+        "（中立の訓練文の、パッチなしの続きで測る。単位は活性値の大きさ）。同じ α なら、どの層でも、どのモデルでも、"
+        "分布をほぼ同じだけ動かす。"
+    )
+    missing = int(lengths["length"].isna().sum())
+    return text + (f"{missing} 個のベクトルはこの KL に届かず、平均に入れていない。" if missing else "")
 
 
 def kl_rows(found: pd.DataFrame) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from emolib.study.phase5_steering.results import (
 )
 from emolib.study.phase5_steering.rival_sweeps import alternatives_sweep
 from emolib.study.phase5_steering.side_effects import damage
+from emolib.study.phase5_steering.strengths import kl_lengths
 from emolib.study.phase5_steering.sweep_settings import reference
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "equal_strength",
     "examples",
     "family_ranks",
+    "kl_lengths",
     "label_changes",
     "layer_means",
     "metric_changes",

@@ -21,7 +21,7 @@ from emolib.steering.claims import claims_table
 from emolib.steering.sweeps import sweep_cells
 from emolib.study import phase2_activations
 from emolib.study.phase3_vectors.restricted import FEWEST_SCENARIOS
-from emolib.study.phase5_steering import design
+from emolib.study.phase5_steering import design, strengths
 from emolib.study.phase5_steering.design import Part, activations, parts, prompts
 from emolib.study.phase5_steering.own_sweeps import joined, operating_points, test_sweep
 from emolib.study.phase5_steering.sweep_settings import settings
@@ -70,7 +70,8 @@ def sweep(run: Run) -> pd.DataFrame | None:
 
 def _cell(run: Run, part: Part, emotion: str, layer: int, alpha: float, given: SweepSettings) -> Cell:
     """A steer of exactly the norm of the sweep's own."""
-    own, found = design.vectors(run, part)[emotion][layer], vectors(run, part)
+    steering = strengths.vectors(run, part)
+    own, found = steering[emotion][layer], replace(vectors(run, part), kl_lengths=steering.kl_lengths)
     scaled = replace(own, values=found[emotion][layer].values)
     if given.unit == "vector":
         scaled = replace(scaled, values=scaled.direction * np.float32(own.norm))

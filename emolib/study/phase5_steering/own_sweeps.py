@@ -14,7 +14,8 @@ from emolib.scoring.measures import measures, with_targets
 from emolib.steering.cells import Controls, steer_cell
 from emolib.steering.operating_point import OperatingPoint, choose_operating_point
 from emolib.steering.sweeps import residual_sweep, sweep_cells
-from emolib.study.phase5_steering.design import Part, controls, parts, prompts, vectors
+from emolib.study.phase5_steering.design import Part, controls, parts, prompts
+from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run, kept
 

@@ -11,10 +11,11 @@ from emolib.steering import alternatives, candidates, comparisons, robustness, s
 from emolib.steering.cells import control_seed
 from emolib.steering.claims import claims_table
 from emolib.study.phase5_steering import other_style
-from emolib.study.phase5_steering.design import Part, controls, parts, vectors
+from emolib.study.phase5_steering.design import Part, controls, parts
 from emolib.study.phase5_steering.own_sweeps import dose_sweep, test_sweep, validation_sweep
 from emolib.study.phase5_steering.rival_sweeps import alternatives_sweep, matching
 from emolib.study.phase5_steering.side_effects import of_sweep
+from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run, kept
 

@@ -23,8 +23,9 @@ from emolib.directions.vectors import EmotionVectors
 from emolib.scoring.measures import measures
 from emolib.steering.cells import Cell, prompting_shard, steer_cell, subspace_shard
 from emolib.steering.sweeps import sweep_cells
-from emolib.study.phase5_steering.design import Part, parts, prompts, training, vectors
+from emolib.study.phase5_steering.design import Part, parts, prompts, training
 from emolib.study.phase5_steering.own_sweeps import beside_baseline, joined, operating_points, validation_sweep
+from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import prompt_template, settings
 from emolib.study.run import Run, kept
 

@@ -10,8 +10,9 @@ from emolib.interventions import Intervention
 from emolib.statistics import intervals
 from emolib.steering.cells import SweepSettings, cells_of_rows
 from emolib.steering.damage import next_token_kl, topic_kept
-from emolib.study.phase5_steering.design import Part, controls, parts, prompts, vectors
+from emolib.study.phase5_steering.design import Part, controls, parts, prompts
 from emolib.study.phase5_steering.own_sweeps import test_sweep
+from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run, kept
 

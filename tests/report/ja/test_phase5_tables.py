@@ -94,18 +94,18 @@ def damage(change: float, se: float, n_topic: int = 24) -> pd.DataFrame:
 
 
 def test_a_text_that_leaves_its_topic_is_named():
-    lost = clean(harm.table_damage(damage(-0.2, 0.05)))
+    lost = clean(harm.table_damage(damage(-0.2, 0.05), None))
     assert "怒り 0.50 nat" in lost and "群により 0.10–0.90 nat" in lost
     assert "怒り（-0.200）では、続きとプロンプトの類似度がパッチなしより下がった（24 シナリオ" in lost
     for change, se in ((-0.2, 0.2), (0.2, 0.01)):
-        kept = clean(harm.table_damage(damage(change, se)))
+        kept = clean(harm.table_damage(damage(change, se), None))
         assert "下がったとは言えない" in kept and "下がった（" not in kept
 
 
 def test_a_few_directions_are_not_called_the_mean_of_their_family():
-    text = clean(harm.table_damage(damage(-0.2, 0.05)))
+    text = clean(harm.table_damage(damage(-0.2, 0.05), None))
     assert "各群から 2 本だけを測り" in text and "群全体の平均ではなく" in text
-    assert "対照" not in harm.table_damage(damage(-0.2, 0.05).iloc[:2]).data
+    assert "対照" not in harm.table_damage(damage(-0.2, 0.05).iloc[:2], None).data
     rows = topic_findings(damage(-0.2, 0.05))
     for shown, n in ((harm.kl_rows(rows), 21), (harm.topic_rows(rows), 24)):
         clean(shown)

@@ -581,7 +581,7 @@ def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which
         *(say.table_changes(study.metric_changes(one)), say.table_specificity(outcome.specificity)),
         *(say.table_doses(study.doses(one)), say.table_rivals(rivals), say.table_leads(rivals, margin)),
         say.table_other_style(outcome.other_style, outcome.claims, vector_style=style),
-        *(say.table_broken(outcome.broken), say.table_damage(study.damage(one))),
+        *(say.table_broken(outcome.broken), say.table_damage(study.damage(one), study.kl_lengths(one))),
         say.table_reference(study.reference(one)),
         say.table_unfiltered(outcome.claims, study.specificity(one, counted=False)),
         say.table_scorers(outcome.scorers, study.scorer_agreement(one)),
