@@ -88,6 +88,7 @@ class DesignRows:
     Attributes:
         extraction: texts whose activations are read.
         reference: sampled, unpatched continuations that fluency is judged by.
+        decision: greedy, unpatched continuations by which the texts are greedy or sampled; 0 where a number says it.
         sweep: generated and scored rows by `sweep/kind`.
         new_tokens: per generated row.
         parts: 1, or the folds of a cross-fitted design.
@@ -95,6 +96,7 @@ class DesignRows:
 
     extraction: int
     reference: int
+    decision: int
     sweep: dict[str, int]
     new_tokens: int
     parts: int
@@ -105,7 +107,7 @@ class DesignRows:
 
     @property
     def generated(self) -> int:
-        return self.reference + self.scored
+        return self.reference + self.decision + self.scored
 
 
 def design_rows(profile: str, model: str, **changed: Any) -> DesignRows:
@@ -130,6 +132,7 @@ def design_rows(profile: str, model: str, **changed: Any) -> DesignRows:
     return DesignRows(
         extraction=len(phase2_activations.texts(run)) + sum(len(part.train) for part in parts),
         reference=sum(min(first, len(part.train)) for part in parts) * (1 + len(run.emotions)),
+        decision=len(design.prompts(run, parts[0], "validation")) if params.temperature == "auto" else 0,
         sweep={name: params.n_samples * count for name, count in rows.items()},
         new_tokens=params.max_new_tokens,
         parts=len(parts),

@@ -28,5 +28,16 @@ def bulk_norm(values: Float[np.ndarray, "*row d_model"]) -> Float[np.ndarray, "*
     >>> float(np.linalg.norm(values).round(1)), float(bulk_norm(values).round(1))
     (1000.3, 24.8)
     """
-    middle: np.ndarray = np.median(np.abs(values), axis=-1)
-    return middle * (np.sqrt(values.shape[-1]) / NORMAL_MEDIAN)
+    return _medians(np.abs(values)) * (np.sqrt(values.shape[-1]) / NORMAL_MEDIAN)
+
+
+def _medians(sizes: Float[np.ndarray, "*row d_model"]) -> Float[np.ndarray, "*row"]:
+    """What `np.median` says of every row, in less than half of its time; puts the rows in another order.
+
+    It partitions around one place where `np.median` asks for three: the two in the middle, and the end, where NaN goes.
+    """
+    half = sizes.shape[-1] // 2
+    sizes.partition(half, axis=-1)
+    upper, largest = sizes[..., half], sizes[..., half:].max(axis=-1)
+    middle = upper if sizes.shape[-1] % 2 else np.mean([sizes[..., :half].max(axis=-1), upper], axis=0)
+    return np.where(np.isnan(largest), largest, middle)

@@ -50,7 +50,7 @@ def test_rows_of_the_smoke_profile(benchmark: ModuleType) -> None:
     rows = benchmark.design_rows("baseline_smoke", "smollm2_135m", folds=0)
     # of five training scenarios of each style five are among the first; five neutral texts for the controls
     assert rows.extraction == 4 * (5 + 4 + 4) + 4 * 5 + 5
-    assert (rows.reference, rows.new_tokens, rows.parts) == (4 * 5, 11, 1)
+    assert (rows.reference, rows.decision, rows.new_tokens, rows.parts) == (4 * 5, 0, 11, 1)  # greedy, as it says
     assert rows.sweep == {
         "validation/baseline": 4,
         "validation/emotion": 4 * 2 * 2 * 3,
@@ -80,10 +80,11 @@ def test_rows_of_the_quick_profile(benchmark: ModuleType) -> None:
     rows = benchmark.design_rows("quick", "smollm2_135m", folds=0)
     # of forty scenarios of each style twenty are among the first
     assert rows.extraction == 4 * (40 + 24 + 24) + 4 * 2 * 20 + 40
-    assert (rows.reference, rows.new_tokens) == (160, 30)
+    assert (rows.reference, rows.decision, rows.new_tokens) == (160, 24, 30)
     assert (rows.sweep["validation/baseline"], rows.sweep["validation/emotion"]) == (24, 24 * 5 * 3 * 3)
     assert (rows.sweep["test/emotion"], rows.sweep["test/covariance"]) == (24 * 3, 24 * 59)
     assert rows.scored == 24 * (1 + 45 + 1 + 6 + 1 + 3 * 59 + 9 + 3 + 24 + 12 + 1)
+    assert rows.generated == rows.scored + 160 + 24
 
 
 @pytest.mark.parametrize(("model", "n_layers"), [("smollm2_135m", 30), ("gpt2", 12), ("gemma3_12b", 48)])
@@ -94,6 +95,7 @@ def test_rows_of_the_baseline_profile(
     rows = benchmark.design_rows("baseline", model, folds=folds)
     assert rows.extraction == 900 + 135 * (folds or 1) and rows.new_tokens == 30
     assert rows.reference == (5 * 40 * 4 if folds else 135 * 4)
+    assert rows.decision == 45  # the first fold's alone
     assert rows.sweep["validation/emotion"] == n_prompts * n_layers * 5 * 3
     assert rows.sweep["test/baseline"] == n_prompts
     assert rows.sweep["test/shuffled"] == n_prompts * 999
@@ -126,7 +128,10 @@ def test_every_kind_of_row_is_counted(benchmark: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"folds": 0, "unit": "vector"}, {"folds": 3, "n_train": 12, "vector_style": "all", "alphas": [0.2, 0.3]}],
+    [
+        {"folds": 0, "unit": "vector", "temperature": "auto"},
+        {"folds": 3, "n_train": 12, "vector_style": "all", "alphas": [0.2, 0.3]},
+    ],
 )
 def test_phase_5_makes_the_rows_that_were_counted(
     benchmark: ModuleType,
@@ -152,13 +157,14 @@ def test_phase_5_makes_the_rows_that_were_counted(
     counted = benchmark.design_rows("baseline_smoke", "smollm2_135m", **small)
     assert made == counted.sweep
     assert sum(len(sweep_settings.reference(run, part)) for part in design.parts(run)) == counted.reference
+    assert sweep_settings.regime(run).n == counted.decision == (4 if "temperature" in changed else 0)
 
 
 # hours
 
 
 def rows_of(benchmark: ModuleType) -> Any:
-    return benchmark.DesignRows(7200, 100, {"validation/emotion": 300, "test/isotropic": 600}, 30, 1)
+    return benchmark.DesignRows(7200, 90, 10, {"validation/emotion": 300, "test/isotropic": 600}, 30, 1)
 
 
 def test_hours_are_rows_divided_by_speed(benchmark: ModuleType) -> None:

@@ -16,6 +16,20 @@ def test_it_is_the_scaled_median_of_absolute_values() -> None:
     np.testing.assert_allclose(bulk_norm(values), [[2 * 2.5 / NORMAL_MEDIAN, 0.0]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [1, 2, 7, 576, 640, 641])
+def test_it_is_numpys_median_to_the_last_bit(width: int, dtype: type) -> None:
+    rng = np.random.default_rng(width)
+    tokens = (rng.standard_normal((5, 30, width)) * rng.lognormal(0, 2, width)).astype(dtype)
+    tokens[0, 0, 0], tokens[1, 1, -1], tokens[2, 2] = np.nan, np.inf, 0.0
+    given = tokens.copy()
+    found = bulk_norm(tokens)
+    scale = np.sqrt(width) / NORMAL_MEDIAN
+    np.testing.assert_array_equal(found, np.median(np.abs(tokens), axis=-1) * scale)
+    assert np.isnan(found).sum() == 1 and np.isnan(found[0, 0])
+    np.testing.assert_array_equal(tokens, given)
+
+
 @pytest.mark.parametrize("width", [576, 641])
 def test_it_is_the_l2_norm_where_coordinates_are_normal(width: int) -> None:
     tokens = 3.0 * np.random.default_rng(0).standard_normal((2000, width))

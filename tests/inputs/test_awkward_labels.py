@@ -339,8 +339,9 @@ def test_awkward_labels_pass_through_phases_1_to_3(
         about = {"model": "second", "revision": "1", "emotions": view.said("emotions")}
     store.write(run.paths.of_model("second").vectors("mean"), tensor_files.tensor_bytes(tensors, about), {})
     table = cross_model.cross_model(run)
-    assert set(table["emotion"]) == {AWKWARD[e] for e in ("gratitude", "anger", "apology")}
-    assert np.allclose(table["cosine"], 1)
+    cosines = cross_model.cosines_of(table)
+    assert set(cosines["emotion"]) == {AWKWARD[e] for e in ("gratitude", "anger", "apology")}
+    assert np.allclose(cosines["cosine"], 1)
     # every file lies below the results, under a plain name
     made = [path for path in root.rglob("*") if "other" in path.parts]
     assert sorted(os.listdir(tmp_path)) == ["root"] and sorted(os.listdir(root)) == ["other", "results", "texts.jsonl"]

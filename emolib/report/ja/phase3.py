@@ -49,6 +49,11 @@ from emolib.report.ja.phase3_labels import (
     table_likeness,
     table_valence,
 )
+from emolib.report.ja.phase3_models import (
+    figure_cross_model,
+    sentence_cross_model,
+    table_cross_model,
+)
 from emolib.report.ja.phase3_projections import (
     figure_components,
     figure_components_3d,
@@ -69,11 +74,8 @@ from emolib.report.ja.phase3_separation import (
     table_separation_positions,
 )
 from emolib.report.ja.phase3_subspaces import (
-    figure_cross_model,
     figure_overlap,
-    sentence_cross_model,
     sentence_subspaces,
-    table_cross_model,
     table_k,
     table_overlap,
     table_shares,

@@ -1,4 +1,4 @@
-"""Phase 3's sentences, tables and figures about the emotions' subspaces, and about other models' vectors."""
+"""Phase 3's sentences, tables and figures about the emotions' subspaces."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.base.paths import name_part
 from emolib.plots import figures
 from emolib.plots.figures import Axes
-from emolib.report.ja.names import MOST_DRAWN, emotion_name, emotion_names
+from emolib.report.ja.names import emotion_name, emotion_names
 from emolib.report.ja.phase3_geometry import drawn
 from emolib.report.markup import layers_shown, number, show, tidy
 from emolib.study.phase3_vectors.answers import subspace_codes, topics_nearer
@@ -114,38 +113,4 @@ def _no_k(topics: pd.DataFrame) -> str:
     return (
         "- 中立のほかに感情が一つしかない。二つのラベルの入れ替えは差の符号を変えるだけで、"
         "部分空間の帰無にならないため、k は選ばない。"
-    )
-
-
-# other models
-
-
-def table_cross_model(table: pd.DataFrame) -> pd.DataFrame | None:
-    """Mean and largest raw cosine per pair of models and emotion (the CSV file has all); None for one model alone."""
-    if table.empty:
-        return None
-    named = table.assign(emotion=table["emotion"].map(emotion_name))
-    groups = named.groupby(["model_a", "model_b", "emotion"], sort=False)
-    shown = groups.agg(mean=("cosine", "mean"), largest=("cosine", lambda c: c.abs().max()), chance=("chance", "first"))
-    names = {"mean": "層平均コサイン", "largest": "絶対値の最大", "chance": "ランダム方向の 95 % が下回る値"}
-    return tidy(shown, digits=3, names=names).rename_axis(["モデル A", "モデル B", "感情"])
-
-
-def figure_cross_model(run: Run, table: pd.DataFrame) -> None:
-    """A figure for each of the first few emotions; none where there is one model."""
-    pairs = table.assign(pair=table["model_a"] + " – " + table["model_b"], layer=table["layer_a"])
-    for emotion in list(dict.fromkeys(pairs["emotion"]))[:MOST_DRAWN]:
-        part = pairs[pairs["emotion"] == emotion]
-        axes = Axes(f"モデルどうしの生のコサイン（{emotion_name(emotion)}、座標をそろえていない）", y="コサイン")
-        show(run, figures.lines_by_layer(part, "cosine", "pair", axes), f"cross_model_{name_part(emotion)}")
-
-
-def sentence_cross_model(table: pd.DataFrame) -> Markdown:
-    """The warning that goes with raw cosines between models."""
-    if table.empty:
-        return Markdown("このプロファイルには、同じ `d_model` でベクトルを作ったモデルが他にない。比較は行っていない。")
-    return Markdown(
-        "**警告**: 二つのモデルの座標は別々に決まっており、生のコサインは比較にならない。"
-        "値が 0 に近くても「共通の方向がない」ことにはならず（回転した同じモデルでも 0 になる）、"
-        "座標をそろえる Phase 4 だけがこの問いに答える。"
     )

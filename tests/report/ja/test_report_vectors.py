@@ -23,7 +23,7 @@ from emolib.data.activations import Activations
 from emolib.data.dataset import build_dataset
 from emolib.plots import figures, views
 from emolib.report import markup
-from emolib.report.ja import names, phase2, phase3, phase3_discussion, phase3_geometry, phase3_subspaces
+from emolib.report.ja import names, phase2, phase3, phase3_discussion, phase3_geometry, phase3_models
 from emolib.scoring.goemotions import LABELS
 from emolib.selftest.planted import plant, planted_scenarios
 from emolib.study.activation_findings import findings
@@ -193,7 +193,7 @@ def test_an_interval_without_a_number_is_a_dash():
 
 def test_figures_between_models_are_limited_to_a_few_emotions(monkeypatch):
     drawn = []
-    monkeypatch.setattr(phase3_subspaces, "show", lambda run, fig, name: drawn.append(name))
+    monkeypatch.setattr(phase3_models, "show", lambda run, fig, name: drawn.append(name))
     columns = "model_a model_b emotion layer_a layer_b cosine"
     table = rows(*((("a", "b", f"e{i}", layer, layer, 0.1)) for i in range(9) for layer in (0, 1)), columns=columns)
     phase3.figure_cross_model(None, table)

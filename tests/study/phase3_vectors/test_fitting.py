@@ -423,12 +423,12 @@ def rotated(planted: Planted) -> np.ndarray:
     return np.linalg.qr(np.random.default_rng(7).standard_normal((planted.lm.d_model,) * 2))[0]
 
 
-def copy_of(source: Path, target: Path, model: str, turn: np.ndarray) -> None:
+def copy_of(source: Path, target: Path, model: str, turn: np.ndarray, revision: str = "other") -> None:
     """Another model's file: the same vectors in coordinates turned by an orthogonal matrix."""
     with tensor_files.open_tensors(source) as view:
         names = view.keys()
         tensors = {name: view.get_tensor(name) for name in names}
-        about = {"revision": view.said("revision"), "emotions": view.said("emotions"), "model": model}
+        about = {"revision": revision, "emotions": view.said("emotions"), "model": model}
     turned = {k: (v @ turn).astype(np.float32) if k.startswith("vector/") else v for k, v in tensors.items()}
     store.write(target, tensor_files.tensor_bytes(turned, about), {"step": 1})
 
@@ -448,8 +448,8 @@ def beside(run: Run, name: str) -> Path:
 def test_a_rotated_copy_has_raw_cosines_near_zero_although_it_is_the_same_model(alone, planted):
     source = alone.paths.vectors("mean")
     copy_of(source, beside(alone, "turned"), "turned", rotated(planted))
-    copy_of(source, beside(alone, "unturned"), "unturned", np.eye(planted.lm.d_model))
-    table = cross_model.cross_model(alone)
+    copy_of(source, beside(alone, "unturned"), "unturned", np.eye(planted.lm.d_model), alone.lm.revision)
+    table = cross_model.cosines_of(cross_model.cross_model(alone))
     pairs = table.set_index(["model_a", "model_b"]).sort_index()["cosine"]
     name = planted.lm.spec.name
     same, turned = pairs[name, "unturned"], pairs[name, "turned"]
@@ -464,30 +464,35 @@ def test_the_warning_stands_in_every_row_of_the_csv_file(alone, planted):
     table = cross_model.cross_model(alone)
     read = pd.read_csv(alone.paths.cross_model_table())
     assert read.columns.tolist() == cross_model.COLUMNS
-    assert len(read) == len(table) > 0 and set(read["warning"]) == {cross_model.WARNING}
+    assert len(read) == len(table) > 1 and set(read["warning"]) == {cross_model.WARNING}
     np.testing.assert_allclose(read["cosine"], table["cosine"], atol=1e-5)
-    assert read["chance"].round(4).unique().tolist() == [round(1.96 / np.sqrt(planted.lm.d_model), 4)]
+    assert read["chance"].dropna().round(4).unique().tolist() == [round(1.96 / np.sqrt(planted.lm.d_model), 4)]
 
 
-def test_two_runs_of_models_of_one_width_are_compared_and_others_are_not(alone, cut, saved):
+def test_two_runs_of_models_of_one_width_are_compared_and_others_are_told(alone, cut, saved):
     assert cross_model.cross_model(alone).empty  # alone in its profile
     assert "行っていない" in phase3.sentence_cross_model(cross_model.cross_model(alone)).data
     wider = plant("gpt2", distractors=False)
     fitting.vectors(vectors_run(wider.lm, saved), "mean")
-    assert cross_model.cross_model(alone).empty
-    assert len(pd.read_csv(alone.paths.cross_model_table())) == 0
+    table = cross_model.cross_model(alone)
+    (row,) = pd.read_csv(alone.paths.cross_model_table()).to_dict("records")
+    assert {row["model_a"], row["model_b"]} == {alone.lm.spec.name, wider.lm.spec.name}
+    assert (row["comparable"], row["labels"]) == ("other_width", "no_table") and cross_model.cosines_of(table).empty
+    assert {row["d_model_a"], row["d_model_b"]} == {alone.lm.d_model, wider.lm.d_model}
     other = replace(cut.lm, spec=cut.lm.spec.model_copy(update={"name": "planted-cut"}))
     table = cross_model.cross_model(vectors_run(other, saved))
-    assert set(zip(table["model_a"], table["model_b"], strict=True)) == {(other.spec.name, alone.lm.spec.name)}
+    cosines = cross_model.cosines_of(table)
+    assert set(zip(cosines["model_a"], cosines["model_b"], strict=True)) == {(other.spec.name, alone.lm.spec.name)}
+    assert cross_model.pairs_of(table)["comparable"].value_counts().to_dict() == {"other_width": 2, "other_model": 1}
     assert "警告" in phase3.sentence_cross_model(table).data
 
 
 def test_layers_of_models_of_unlike_depth_are_paired_by_relative_depth(alone, planted):
     with tensor_files.open_tensors(alone.paths.vectors("mean")) as view:
         tensors = {f"vector/{e}": view.get_tensor(f"vector/{e}")[::2] for e in words.EMOTIONS}
-        about = {"revision": view.said("revision"), "emotions": view.said("emotions"), "model": "shallow"}
+        about = {"revision": "other", "emotions": view.said("emotions"), "model": "shallow"}
     store.write(beside(alone, "shallow"), tensor_files.tensor_bytes(tensors, about), {"step": 1})
-    table = cross_model.cross_model(alone)
+    table = cross_model.cosines_of(cross_model.cross_model(alone))
     assert table.drop_duplicates("layer_a")[["layer_a", "layer_b"]].to_numpy().tolist() == [
         [0, 0],
         [1, 0],
