@@ -112,7 +112,7 @@ class PatchingParameters(ActivationParameters):
     )
     layers: Layers = Field(None, description="layers tried; all: every one; not given: a spread over the middle third")
     n_layer_points: Count = Field(6, ge=1, description="layers tried when `layers` is not given")
-    alphas: Alphas = (0.5, 0.75, 1.0, 1.5, 2.0)
+    alphas: Alphas = (0.5, 1.0, 1.5, 2.0, 3.0)
     unit: Unit = Field(
         STUDY_UNIT, description="of alphas: a change of the next token (kl), norms of the stream, or vectors"
     )

@@ -36,10 +36,10 @@ def test_a_profile_as_it_is_is_no_variant(profile: str, phase: str) -> None:
 
 
 def test_the_profiles_own_values_are_no_variant_however_they_are_written() -> None:
-    alphas = [0.5, 0.75, 1.0, 1.5, 2.0]
+    alphas = [0.5, 1.0, 1.5, 2.0, 3.0]
     assert variant("phase5", alphas=alphas, n_controls=59, window="3", seed=0, layers=None) == PROFILE
     assert variant("phase5", "baseline", layers="all") == PROFILE
-    assert variant("phase5", alphas="[2, 1.5, 1, 0.75, 0.5]", n_controls="59", generation_batch="auto") == PROFILE
+    assert variant("phase5", alphas="[3, 2, 1.5, 1, 0.5]", n_controls="59", generation_batch="auto") == PROFILE
 
 
 @pytest.mark.parametrize("given", [{"device": "cpu"}, {"generation_batch": 7}, {"png": True}])
