@@ -58,7 +58,7 @@ def test_activations_are_of_gemmas_shapes_and_begin_with_its_first_token(runs: d
     assert acts.values["resid_pre"].shape == (19, n_texts, 640) and acts.values["mlp_out"].shape == (18, n_texts, 640)
     assert (acts.model, acts.revision) == (GEMMA.name, GEMMA.bundled.sha256)
     assert all(np.isfinite(values).all() for values in acts.values.values())
-    # every text holds the same first token, whose norm no text changes; later ones are others (embedded, all are of about one norm)
+    # every text holds the same first token, whose norm no text changes; the second differs (norms of embeddings do not)
     first, second = (acts.token_norms[:, acts.offsets[:-1] + place] for place in (0, 1))
     np.testing.assert_allclose(first, first[:, :1].repeat(n_texts, axis=1), rtol=1e-3)
     assert (np.ptp(second, axis=1) > 1e-2 * np.median(second, axis=1))[1:].all()
