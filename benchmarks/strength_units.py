@@ -50,6 +50,7 @@ from emolib.scoring.fluency import (
 from emolib.steering.damage import next_token_kl
 
 RULERS = ("resid", "bulk", "kl", "own kl")
+TITLES = {"kl": "KL of other isotropic directions", "own kl": "KL of its own"}
 SHALLOWEST, DEEPEST = 0.15, 0.85  # of the depth
 TEMPERATURE = 0.7
 START, STEPS = 0.125, 4  # the first lengths, in bulk norms: START · 2^k, before the random fraction of a step
@@ -353,7 +354,7 @@ def draw(path: Path, breaking: Sequence[Mapping[str, Any]]) -> None:
             style = "-" if family == "isotropic" else "--"
             colour = f"C{list(dict.fromkeys(shown['model'])).index(model)}"
             axes.plot(part["depth"], part[f"in {ruler}"], style, marker="o", color=colour, label=f"{model}, {family}")
-        axes.set(title=ruler, xlabel="layer / number of layers", yscale="log")
+        axes.set(title=TITLES.get(ruler, ruler), xlabel="layer / number of layers", yscale="log")
     figure.axes[0].set_ylabel("breaking strength")
     figure.axes[-1].legend(fontsize=7)
     figure.savefig(path)
