@@ -137,7 +137,7 @@ class PatchingParameters(ActivationParameters):
     broken_margin: float = Field(0.1, ge=0, le=1, description="broken share allowed above the baseline's")
     n_resamples: Count = Field(2000, ge=50)
     generation_batch: Annotated[Rows, Field(ge=1)] | Literal["auto"] = Field(
-        "auto", description="rows at once; auto measures it at the start of a run and keeps to it"
+        "auto", description="rows at once; auto decides it at the start of a run and keeps to it"
     )
 
     def candidate_layers(self, n_layers: int) -> tuple[int, ...]:

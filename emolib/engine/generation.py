@@ -90,8 +90,8 @@ def generate(
             the whole list leaves all unpatched.
         decoding: how many tokens and how they are chosen; None is thirty tokens, greedily.
         seeds: one per row, needed when sampling.
-        batch_size: rows at once; `auto` measures once per model and length which number is fastest within the memory
-            at hand. A batch that does not fit is halved.
+        batch_size: rows at once; `auto` takes all, up to 512, as far as the memory at hand goes; on a GPU it measures
+            once per model and length which number is fastest. A batch that does not fit is halved.
         use_cache: False recomputes the whole sequence at every step (slow; equal by contract).
         engine: `native` runs the six known architectures through `emolib.engine.native`, `bridge` any model through its
             own code with hooks; `auto` takes the first where it can. Hooks that a caller has put on the bridge act

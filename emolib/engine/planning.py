@@ -1,6 +1,7 @@
 """How the rows of a call become batches: which rows share one, in which order, and how many at once.
 
-Widths and order follow from the prompts and interventions alone; the number of rows at once is measured.
+Widths and order follow from the prompts and interventions alone. The number of rows at once is the largest that fits in
+memory on a CPU, without any measurement, and is measured elsewhere.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import pad_left
 
 MEMORY_SHARE = 0.7  # of what is available, the most that a batch may be expected to take
-FIRST_SIZE = {"cpu": 128, "mps": 128, "cuda": 512}
+FIRST_SIZE = {"mps": 128, "cuda": 512}
 LARGEST_SIZE = {"cpu": 512, "mps": 512, "cuda": 8192}
+OTHERWISE = 128  # rows at once through a model's own code
 WORTH_DOUBLING = 1.03  # a doubled batch must be this much faster per token
 PROBE_STEPS = 3
-_measured: dict[tuple, int] = {}
+_chosen: dict[tuple, int] = {}
 
 
 @dataclass(frozen=True)
@@ -72,32 +74,44 @@ def _widths(lengths: set[int]) -> dict[int, int]:
 
 
 def batch_size_for(lm: LanguageModel, n_rows: int, shape: BatchShape) -> int:
-    """The number of rows at once: doubled as long as that is faster and fits in memory, measured on this machine.
-
-    The result is kept for the process, so that calls of one kind agree.
-    """
-    if n_rows <= FIRST_SIZE.get(lm.device.type, 128):
+    """The number of rows at once; the same for the process, so that calls of one kind agree."""
+    if n_rows <= FIRST_SIZE.get(lm.device.type, 0):
         return max(n_rows, 1)
-    return min(largest_useful_batch(lm, shape), n_rows)
+    return max(min(largest_useful_batch(lm, shape), n_rows), 1)
 
 
 def largest_useful_batch(lm: LanguageModel, shape: BatchShape) -> int:
-    """As `batch_size_for`, for as many rows as one likes; 128 where the native engine does not know the model."""
+    """As `batch_size_for`, for as many rows as one likes; 128 where the native engine does not know the model.
+
+    On a CPU nothing is measured. A step of n rows takes about a + b n, the reading of the weights and the calls beside
+    the products, so that a batch of twice the rows is faster by a / (a + 2 b n): never slower, and near the largest
+    size by less than one timing differs from the next (docs/engine.md).
+    """
     kind = lm.device.type
-    size = FIRST_SIZE.get(kind, 128)
     if lm.blueprint is None:
-        return size
+        return OTHERWISE
     shape = BatchShape(-(-shape.width // 16) * 16, shape.n_new, shape.patched, round(shape.distinct, 1))
     key = (lm.spec.name, lm.revision, lm.dtype, str(lm.device), torch.get_num_threads(), shape)
-    if key not in _measured:
-        _measured[key] = _measure(lm, size, LARGEST_SIZE.get(kind, 512), shape)
-    return _measured[key]
+    if key not in _chosen:
+        largest = LARGEST_SIZE.get(kind, 512)
+        room = MEMORY_SHARE * available_memory(lm.device)
+        if kind in FIRST_SIZE:
+            _chosen[key] = _measured(lm, FIRST_SIZE[kind], largest, shape, room)
+        else:
+            _chosen[key] = _fitting(lm, largest, shape, room)
+    return _chosen[key]
 
 
-def _measure(lm: LanguageModel, size: int, largest: int, shape: BatchShape) -> int:
-    room = MEMORY_SHARE * available_memory(lm.device)
+def _fitting(lm: LanguageModel, size: int, shape: BatchShape, room: float) -> int:
+    """The size, halved until it is expected to fit in so many bytes."""
     while size > 1 and generation_bytes(lm, size, shape) > room:
         size //= 2
+    return size
+
+
+def _measured(lm: LanguageModel, size: int, largest: int, shape: BatchShape, room: float) -> int:
+    """The size, doubled as long as that is faster by enough and fits."""
+    size = _fitting(lm, size, shape, room)
     taken = _step_seconds(lm, size, shape)
     while taken is None and size > 1:
         size //= 2

@@ -34,11 +34,35 @@ def score_fluency(
     `nll` is the mean over the continuation's tokens, in nats, given the prompt; NaN for an empty text.
     """
     # control directions often leave a greedy text as it was: the same text after the same prompt is read once
+    which, pairs, ids = _distinct(texts, prompts, lm)
+    nll = continuation_nll(lm, [prompt for prompt, _ in pairs], ids)
+    table = _table(ids, nll)
+    if nll_limit is not None:
+        table["fluency/broken"] = is_broken(table, nll_limit)
+    return table.iloc[which].reset_index(drop=True)
+
+
+def broken_texts(texts: Sequence[str], prompts: Sequence[str], lm: LanguageModel, *, nll_limit: float) -> np.ndarray:
+    """`fluency/broken` alone, `[text]`: a text whose repetition or length decides is not read under the model."""
+    which, pairs, ids = _distinct(texts, prompts, lm)
+    broken = is_broken(_table(ids, np.full(len(ids), -np.inf)), nll_limit).to_numpy(copy=True)  # however likely it were
+    read = np.flatnonzero(~broken)
+    nll = continuation_nll(lm, [pairs[i][0] for i in read], [ids[i] for i in read])
+    broken[read] = is_broken(_table([ids[i] for i in read], nll), nll_limit)
+    return broken[which]
+
+
+def _distinct(
+    texts: Sequence[str], prompts: Sequence[str], lm: LanguageModel
+) -> tuple[list[int], list[tuple[str, str]], list[list[int]]]:
+    """For every text the number of its pair, the distinct pairs of prompt and text, and the texts' token ids."""
     places: dict[tuple[str, str], int] = {}
     which = [places.setdefault(pair, len(places)) for pair in zip(prompts, texts, strict=True)]
-    ids = [lm.tokenizer(text, add_special_tokens=False).input_ids for _, text in places]
-    nll = continuation_nll(lm, [prompt for prompt, _ in places], ids)
-    table = pd.DataFrame(
+    return which, list(places), [lm.tokenizer(text, add_special_tokens=False).input_ids for _, text in places]
+
+
+def _table(ids: Sequence[Sequence[int]], nll: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame(
         {
             "fluency/nll": nll,
             "fluency/perplexity": np.exp(nll),
@@ -47,9 +71,6 @@ def score_fluency(
             "fluency/length": [len(row) for row in ids],
         }
     )
-    if nll_limit is not None:
-        table["fluency/broken"] = is_broken(table, nll_limit)
-    return table.iloc[which].reset_index(drop=True)
 
 
 def is_broken(table: pd.DataFrame, nll_limit: float) -> pd.Series:

@@ -1,4 +1,4 @@
-"""How many rows a run generates at once: as its parameters say, or measured once on this machine and kept to."""
+"""How many rows a run generates at once: as its parameters say, or as many as are fast and fit, kept to by the run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def generation_batch(run: Run, prompts: pd.DataFrame) -> int:
 
 
 def _known(path: Path) -> list[dict[str, Any]]:
-    """What was measured before: where, and how many rows."""
+    """What was chosen before: where, and how many rows."""
     if store.read_manifest(path) is None or files.kind_of(path) == "missing":  # none, or what a killed run left
         return []
     known = store.read_json(path, kind=list)

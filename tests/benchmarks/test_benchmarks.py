@@ -20,11 +20,17 @@ def run(*arguments: str, script: str = "steering_throughput.py") -> subprocess.C
     return subprocess.run(command, capture_output=True, text=True, cwd=repository_root(), check=False)
 
 
-def test_steering_throughput_compares_every_way_on_the_same_rows(tmp_path: Path) -> None:
-    path, model = tmp_path / "result.json", save_model(tmp_path / "model", "llama", max_position_embeddings=512)
+@pytest.fixture
+def small(tmp_path: Path) -> list[str]:
+    """Arguments of a sweep of two rows through a tiny model."""
+    model = save_model(tmp_path / "model", "llama", max_position_embeddings=512)
     sizes = {"prompts": 2, "layers": 1, "directions": 1, "max-new-tokens": 3, "repeats": 1, "dtypes": "float32"}
     sizes |= {"model": model, "square": 256}
-    small = [part for name, value in sizes.items() for part in (f"--{name}", str(value))]
+    return [part for name, value in sizes.items() for part in (f"--{name}", str(value))]
+
+
+def test_steering_throughput_compares_every_way_on_the_same_rows(tmp_path: Path, small: list[str]) -> None:
+    path = tmp_path / "result.json"
     done = run(*small, "--no-peers", "--json", str(path))
     assert done.returncode == 0, done.stderr
     outcome = json.loads(path.read_text())
@@ -36,6 +42,32 @@ def test_steering_throughput_compares_every_way_on_the_same_rows(tmp_path: Path)
     assert set(result["targets"]) == {"c/a", "c/b", "c/d", "d/e", "c/f", "c/g", "texts equal to (a)"}
     for line in ("bridge.generate", "transformers by hand", "bare loop", "fastest products"):
         assert line in done.stdout
+    for part, rows in (("distinct", 64), ("few", 2), ("one", 1)):
+        assert result[part]["rows"] == rows and {"emolib", "transformers"} <= set(result[part])
+        assert "limit of" in result[part]["emolib"]["near"] and f"{part}, transformers" in done.stdout
+
+
+def test_another_build_takes_turns_with_this_one(tmp_path: Path, small: list[str]) -> None:
+    path = tmp_path / "result.json"
+    parts = ("--only", "build", "--works", "sweep,fluency", "--build", str(repository_root()))
+    done = run(*small, *parts, "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(path.read_text())["results"]["float32"]["build"]
+    assert set(found) == {"emolib", "sweep", "fluency"}
+    assert found["sweep"]["equal_texts"] == found["sweep"]["rows"] == found["fluency"]["equal_decisions"] == 2
+    assert found["fluency"]["largest_nll_difference"] == 0.0
+    for work in ("sweep", "fluency"):
+        assert set(found[work]["seconds"]) == {"present", "other"} and found[work]["ratio"] > 0
+        assert f"build, {work}" in done.stdout
+    missing = run(*small, *parts[:4], "--build", str(tmp_path))
+    assert missing.returncode == 2 and "--build" in missing.stderr
+
+
+@pytest.mark.parametrize(("option", "known"), [("--only", "distinct"), ("--works", "fluency")])
+def test_a_part_that_does_not_exist_is_told_in_one_line(option: str, known: str) -> None:
+    done = run(option, "sweeep")
+    assert done.returncode == 2 and "'sweeep'" in done.stderr and known in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_wrong_argument_is_told_in_one_line() -> None:

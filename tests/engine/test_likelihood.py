@@ -9,7 +9,8 @@ import pytest
 import torch
 from tiny import Case
 
-from emolib.engine import likelihood
+from emolib.engine import histories, likelihood
+from emolib.engine.histories import HistoryPass, log_partition
 from emolib.engine.likelihood import continuation_nll
 from emolib.engine.native import NativeRunner
 from emolib.interventions import Edits, Steer
@@ -49,8 +50,11 @@ def test_an_empty_continuation_has_no_likelihood_and_does_not_disturb_the_others
 def test_batches_of_any_size_agree(tiny_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = encode(tiny_case.lm, TEXTS)
     together = continuation_nll(tiny_case.lm, PROMPTS, ids)
-    monkeypatch.setattr(likelihood, "ROWS_AT_ONCE", 1)
-    monkeypatch.setattr(likelihood, "TOKENS_AT_ONCE", 3)
+    monkeypatch.setattr(likelihood, "NODES_AT_ONCE", 1)
+    for name in ("ROWS_OF_ATTENTION", "TOKENS_OF_MLP", "TOKENS_OF_HEAD"):
+        monkeypatch.setattr(histories, name, 3)
+    np.testing.assert_allclose(continuation_nll(tiny_case.lm, PROMPTS, ids), together, atol=2e-4)
+    monkeypatch.setattr(likelihood, "NODES_AT_ONCE", 4096)
     np.testing.assert_allclose(continuation_nll(tiny_case.lm, PROMPTS, ids), together, atol=2e-4)
 
 
@@ -76,3 +80,44 @@ def test_reading_columns_at_once_applies_the_acts_that_steps_apply(tiny_case: Ca
         logits = torch.nn.functional.linear(at_once.read(fed), head.weight, head.bias)
     np.testing.assert_allclose(logits.transpose(0, 1), torch.stack(wanted), atol=2e-3)
     assert (logits[0] - logits[1]).abs().max() > 0.1  # control: the act does something
+
+
+# every history once
+
+
+def branching(case: Case) -> tuple[list[str], list[list[int]]]:
+    """Texts of two prompts that part late, early and at once, one that is the beginning of another, and equal ones."""
+    long = encode(case.lm, [" do not know, said the old man to the cat and went in"])[0]
+    texts = [long, [*long[:6], long[1]], long[:5], long, [long[2]], [long[0]], [*long[:2], *long[:4]]]
+    return [PROMPTS[0]] * len(texts) + [PROMPTS[1]] * len(texts), [*texts, *texts]
+
+
+def test_texts_that_begin_alike_are_as_likely_as_each_alone(case: Case) -> None:
+    prompts, ids = branching(case)
+    alone = [float(continuation_nll(case.lm, [p], [row])[0]) for p, row in zip(prompts, ids, strict=True)]
+    together = continuation_nll(case.lm, prompts, ids)
+    np.testing.assert_allclose(together, alone, atol=2e-4)
+    assert len({round(nll, 3) for nll in alone}) > len(ids) // 2, "texts that part are as likely as each other"
+
+
+def test_what_texts_share_is_computed_once(tiny_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded: list[int] = []
+    embed = HistoryPass._embed
+
+    def counted(self: HistoryPass, tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        embedded.append(tokens.numel())
+        return embed(self, tokens, places)
+
+    monkeypatch.setattr(HistoryPass, "_embed", counted)
+    prompts, ids = branching(tiny_case)
+    rows = encode(tiny_case.lm, prompts)
+    histories = {tuple(row + text)[:n] for row, text in zip(rows, ids, strict=True) for n in range(1, len(row + text))}
+    continuation_nll(tiny_case.lm, prompts, ids)
+    assert embedded == [len(histories)]
+    assert len(histories) < sum(len(row + text) - 1 for row, text in zip(rows, ids, strict=True)) / 2
+
+
+def test_log_partition_is_that_of_float64() -> None:
+    logits = torch.randn(5, 301, generator=torch.Generator().manual_seed(0)) * 30
+    expected = logits.double().logsumexp(-1)
+    torch.testing.assert_close(log_partition(logits).double(), expected, atol=1e-5, rtol=1e-6)

@@ -305,7 +305,7 @@ def test_an_automatic_size_that_does_not_fit_is_made_smaller(
     lm = tiny_models["gpt2"]
     prompts, acts = rows_and_acts(lm)
     expected = [out.token_ids for out in generate(lm, prompts, acts, max_new_tokens=N_NEW)]
-    monkeypatch.setattr(planning, "_measured", {})
+    monkeypatch.setattr(planning, "_chosen", {})
     monkeypatch.setattr(planning, "FIRST_SIZE", {"cpu": 4})  # a call of eight rows is measured
     tried = refuse(1, COMPLAINTS[0])
     assert [out.token_ids for out in generate(lm, prompts, acts, max_new_tokens=N_NEW)] == expected

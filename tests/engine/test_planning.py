@@ -19,13 +19,14 @@ from emolib.engine.planning import (
     WORTH_DOUBLING,
     Batch,
     batch_size_for,
+    largest_useful_batch,
     plan_batches,
 )
 from emolib.interventions import AblateHead, Intervention, Steer, first_layer
 from emolib.models.language_model import LanguageModel
 
 N_LAYERS = 4
-FIRST, LARGEST = FIRST_SIZE["cpu"], LARGEST_SIZE["cpu"]
+FIRST, LARGEST = FIRST_SIZE["mps"], LARGEST_SIZE["cpu"]
 WIDTH, N_NEW = 12, 6
 BATCH_SIZES = (1, 2, 3, 7, 64, 1000)
 
@@ -149,10 +150,9 @@ def test_generation_pads_the_same_whatever_the_batch_size_and_the_memory(
     assert list(expected.values()) == [3, 60, 60, 60, 25, 25]
     assert padded_widths(tiny_models["gpt2"], prompts, monkeypatch, batch_size=1) == expected
     monkeypatch.setattr(planning, "available_memory", lambda device: 1)
-    monkeypatch.setattr(planning, "FIRST_SIZE", {"cpu": 2})
-    monkeypatch.setattr(planning, "_measured", {})
+    monkeypatch.setattr(planning, "_chosen", {})
     assert padded_widths(tiny_models["gpt2"], prompts, monkeypatch, batch_size="auto") == expected
-    assert list(planning._measured.values()) == [1], "memory made no difference to the number of rows either"
+    assert list(planning._chosen.values()) == [1], "memory made no difference to the number of rows either"
 
 
 # The layer at which a row leaves the unpatched text
@@ -185,10 +185,34 @@ def test_the_first_layer_is_that_of_the_first_act_that_does_something(
 # How many rows at once
 
 
+@pytest.mark.parametrize("n_rows", [0, 1, 32, 64, LARGEST - 1, LARGEST, 10**6])
+def test_on_a_cpu_nothing_is_measured(n_rows: int, lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step_seconds(*given: object) -> None:
+        raise AssertionError("a step was timed")
+
+    monkeypatch.setattr(planning, "_step_seconds", step_seconds)
+    shape = BatchShape(WIDTH, N_NEW)
+    assert batch_size_for(lm, n_rows, shape) == max(min(n_rows, LARGEST), 1)
+    assert largest_useful_batch(lm, shape) == LARGEST
+
+
+@pytest.mark.parametrize(
+    ("fitting", "expected"), [(1, 1), (5, 4), (40, 32), (LARGEST, LARGEST), (3 * LARGEST, LARGEST)]
+)
+def test_on_a_cpu_the_size_follows_from_the_memory_and_stays(
+    fitting: int, expected: int, lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = generation_bytes(lm, fitting, BatchShape(16, N_NEW))
+    monkeypatch.setattr(planning, "available_memory", lambda device: room / MEMORY_SHARE + 1)
+    assert largest_useful_batch(lm, BatchShape(16, N_NEW)) == expected
+    monkeypatch.setattr(planning, "available_memory", lambda device: 2**50)
+    assert batch_size_for(lm, 10**6, BatchShape(15, N_NEW)) == expected, "calls of one kind differ"
+
+
 @pytest.fixture
 def lm(tiny_models: dict[str, LanguageModel], monkeypatch: pytest.MonkeyPatch) -> LanguageModel:
     """A model of which nothing was measured, on a machine with memory to spare."""
-    monkeypatch.setattr(planning, "_measured", {})
+    monkeypatch.setattr(planning, "_chosen", {})
     monkeypatch.setattr(planning, "available_memory", lambda device: 2**50)
     return tiny_models["gpt2"]
 
@@ -205,6 +229,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, float] | No
             return 1.0 if speeds is None else n_rows / speeds[n_rows]
 
         monkeypatch.setattr(planning, "_step_seconds", step_seconds)
+        monkeypatch.setattr(planning, "FIRST_SIZE", {"cpu": FIRST})  # as on a device where sizes are measured
         return tried
 
     return with_speeds
@@ -249,6 +274,8 @@ def test_the_size_never_exceeds_what_memory_allows(
 
 
 def test_a_size_that_ran_out_of_memory_is_not_taken(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "FIRST_SIZE", {"cpu": FIRST})
+
     def step_seconds(lm: LanguageModel, n_rows: int, shape: BatchShape) -> float | None:
         return 1.0 if n_rows <= 2 * FIRST else None
 
@@ -256,7 +283,7 @@ def test_a_size_that_ran_out_of_memory_is_not_taken(lm: LanguageModel, monkeypat
     assert batch_size_for(lm, 10**6, BatchShape(WIDTH, N_NEW)) == 2 * FIRST
 
 
-def test_each_kind_of_call_is_measured_once(lm: LanguageModel, measured: Callable) -> None:
+def test_each_kind_of_call_is_chosen_once(lm: LanguageModel, measured: Callable) -> None:
     tried = measured({FIRST: 100.0, 2 * FIRST: 200.0, 4 * FIRST: 1.0})
     first = batch_size_for(lm, 10**6, BatchShape(WIDTH, N_NEW))
     n_tried = len(tried)
@@ -287,4 +314,4 @@ def test_a_real_measurement_stays_within_bounds(lm: LanguageModel, monkeypatch: 
     monkeypatch.setattr(planning, "LARGEST_SIZE", {"cpu": 32})
     assert planning._step_seconds(lm, 4, BatchShape(WIDTH, N_NEW)) > 0
     assert batch_size_for(lm, 10**6, BatchShape(WIDTH, N_NEW)) in (8, 16, 32)
-    assert list(planning._measured.values()) == [batch_size_for(lm, 10**6, BatchShape(WIDTH, N_NEW))]
+    assert list(planning._chosen.values()) == [batch_size_for(lm, 10**6, BatchShape(WIDTH, N_NEW))]

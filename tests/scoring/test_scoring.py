@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny import tiny_model
 
+import emolib
 from emolib import scoring
 from emolib.base.errors import UserError
 from emolib.data.keywords import load_keywords
@@ -17,11 +18,13 @@ from emolib.scoring import BACKENDS, fluency, score_texts
 from emolib.scoring.cache import ScoreCache
 from emolib.scoring.expressed import EMOTIONS
 from emolib.scoring.fluency import (
+    broken_texts,
     continuation_nll,
     fluency_reference,
     is_broken,
     nll_limit,
     repetition,
+    score_fluency,
     stored_nll_limit,
 )
 from emolib.scoring.goemotions import LABELS
@@ -265,6 +268,55 @@ def test_broken_follows_each_of_its_three_rules():
     good = {"fluency/nll": 2.0, "fluency/repetition": 0.1, "fluency/length": 20}
     rows = [good, {**good, "fluency/nll": 5.0}, {**good, "fluency/repetition": 0.31}, {**good, "fluency/length": 4}]
     assert is_broken(pd.DataFrame(rows), 3.0).tolist() == [False, True, True, True]
+
+
+def test_decisions_alone_are_those_of_the_table_and_read_no_text_that_is_decided(bundled, monkeypatch):
+    sense, looped, short = " It was a sunny day and we went out.", " and then" * 9, " I went"
+    nonsense = " zebra of the the quantum lamp lamp seven if purple"
+    texts = [sense, nonsense, looped, short, "", sense, nonsense]
+    prompts = ["The sky is blue."] * 5 + ["I went home."] * 2
+    limit = 4.5
+    table = score_fluency(texts, prompts, bundled, nll_limit=limit)
+    assert table["fluency/nll"][[0, 2, 5]].max() < limit < table["fluency/nll"][[1, 6]].min()
+    read = []
+
+    def counted(lm, prompts, ids):
+        read.extend(lm.tokenizer.batch_decode(ids))
+        return continuation_nll(lm, prompts, ids)
+
+    monkeypatch.setattr(fluency, "continuation_nll", counted)
+    found = broken_texts(texts, prompts, bundled, nll_limit=limit)
+    assert found.tolist() == table["fluency/broken"].tolist() == [False, True, True, True, True, False, True]
+    assert sorted(read) == sorted([sense, nonsense] * 2)
+
+
+def test_decisions_of_a_sweeps_texts_are_those_of_a_plain_pass(bundled):
+    """Many texts of a few prompts, some of which begin alike, decided by a limit between any two of them."""
+    prompts = ["The train left at nine.", "I like tea.", "The old bridge"]
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((4, bundled.d_model)).astype(np.float32)
+    acts = [
+        emolib.Steer(layer, vector, 0.3, unit="resid", resid_norm=80.0)
+        for layer in (5, 15, 25)
+        for vector in vectors
+        for _ in prompts
+    ]
+    rows = prompts * (len(acts) // len(prompts))
+    texts = [out.text for out in emolib.generate(bundled, rows, acts, max_new_tokens=12)]
+    plain = []
+    for prompt, text in zip(rows, texts, strict=True):
+        head, row = (bundled.tokenizer(one).input_ids for one in (prompt, text))
+        with torch.inference_mode():
+            logits = bundled.network(torch.tensor([head + row])).logits[0].log_softmax(-1)
+        plain.append(-np.mean([float(logits[len(head) + i - 1, token]) for i, token in enumerate(row)]))
+    ordered = np.sort(plain)
+    apart = np.flatnonzero(np.diff(ordered) > 1e-3)
+    for limit in (ordered[apart] + ordered[apart + 1])[len(apart) // 4 :: len(apart) // 2] / 2:
+        table = score_fluency(texts, rows, bundled, nll_limit=limit)
+        expected = table.assign(**{"fluency/nll": plain})
+        assert table["fluency/broken"].tolist() == is_broken(expected, limit).tolist()
+        assert broken_texts(texts, rows, bundled, nll_limit=limit).tolist() == table["fluency/broken"].tolist()
+    assert len(apart) > len(rows) // 4 and table["fluency/nll"].to_numpy() == pytest.approx(plain, abs=1e-4)
 
 
 def test_repetition_counts_repeated_grams():

@@ -13,7 +13,7 @@ from emolib.engine.generation import generate
 from emolib.engine.sampling import Decoding
 from emolib.models.language_model import LanguageModel
 from emolib.models.outlook import Outlook
-from emolib.scoring.fluency import fluency_reference, nll_limit, score_fluency
+from emolib.scoring.fluency import broken_texts, fluency_reference, nll_limit
 from emolib.steering.cells import SweepSettings
 from emolib.steering.regime import LOOPING_SHARE, SAMPLING_TEMPERATURE, Regime, regime_of
 from emolib.study.batch_size import generation_batch
@@ -71,10 +71,10 @@ def regime(run: Run) -> Regime:
     def compute() -> bytes:
         run.progress.begin("greedy or sampled", len(full), tokens_per_row=greedy.max_new_tokens)
         outs = generate(run.lm, full, decoding=greedy, batch_size=generation_batch(run, texts))
-        scores = score_fluency([out.text for out in outs], full, run.lm, nll_limit=limit)
+        broken = broken_texts([out.text for out in outs], full, run.lm, nll_limit=limit)
         run.progress.advance(len(full))
-        found = regime_of(scores["fluency/broken"].tolist())
-        looped = texts.loc[scores["fluency/broken"].to_numpy(), "scenario"].tolist()
+        found = regime_of(broken.tolist())
+        looped = texts.loc[broken, "scenario"].tolist()
         return store.json_bytes({**asdict(found), "share": found.share, "rule": matched["rule"], "scenarios": looped})
 
     return read_regime(run.artifacts.obtain(run.paths.decoding(), matched, compute))
