@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from measuring import described, forget_peak, resident_bytes, run_main, seconds, table, write_json
-from steering_throughput import plain_network
+from steering_ways import plain_network
 
 import emolib
 from emolib.engine.extraction import SITES, extract_positions

@@ -9,9 +9,15 @@ One run, the same prompts, layers and directions:
 (e) a bare cached greedy loop over the same rows, without any of emolib's code;
 (f) the matrix-product peak of the same dtype as torch multiplies, as tokens per second;
 (g) the same by the fastest library at hand.
+Beside them calls of few rows (`distinct`: 64 distinct prompts, `few`: 32 rows, `one`: one row alone) beside plain
+`transformers`, each with the limit that it is near: the products' peak, or reading all weights at every step.
+`--build PATH` times another worktree's emolib in a process of its own, in turns with this one, on the sweep, the small
+calls and the fluency rule. `--only` takes some of the parts: a, b, c (with d), e, f (with g), memory, distinct, few,
+one, build.
 Every row gets the same number of tokens everywhere: end-of-text does not stop a row here.
 
     python benchmarks/steering_throughput.py --json benchmarks/results/NAME.json
+    python benchmarks/steering_throughput.py --only build --build ../older --repeats 3
     python benchmarks/steering_throughput.py --model llama3_8b --random-weights --device cuda --dtypes bfloat16 \\
         --prompts 32 --cells-of-others 2 --repeats 3 --json …
 """
@@ -23,12 +29,9 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from measuring import (
     described,
@@ -40,205 +43,38 @@ from measuring import (
     table,
     write_json,
 )
-from peers.environments import SCRIPTS, measure
+from peers.environments import SCRIPTS
+from steering_builds import WORKS, builds, in_turns
+from steering_small import SMALL, beside_limits, limits, medians, memory_bandwidth, rows_of, small_calls
+from steering_ways import (
+    WINDOW,
+    Work,
+    by_bare_loop,
+    by_bridge,
+    by_hand,
+    by_peer,
+    never_stopping,
+    plain_network,
+    the_work,
+)
 
 import emolib
 from emolib.base.errors import UserError
-from emolib.base.parameters import spread_layers
 from emolib.engine.generation import Generation
 from emolib.engine.memory import BatchShape, flops_per_token, generation_bytes, weight_bytes
-from emolib.models.bundled import bundled_folder
 from emolib.models.language_model import LanguageModel
 
-BATCH_OF_OTHERS = 16
-WINDOW = 3
 TARGETS = {  # ratios that the engine is to reach on two CPU cores
     "float32": {"c/a": 3.5, "c/b": 2.8, "c/d": 0.95, "d/e": 1.0, "c/f": 0.75, "c/g": 0.75},
     "bfloat16": {"c/a": 5.0, "c/b": 3.5, "c/d": 0.95, "d/e": 1.0, "c/f": 0.45, "c/g": 0.45},
 }
 MEMORY_MARGIN = 0.15
-
-
-@dataclass(frozen=True)
-class Work:
-    """The sweep: every direction of every layer on every prompt.
-
-    Attributes:
-        directions: `[layer, direction, d_model]`, added as they are.
-    """
-
-    prompts: list[str]
-    layers: tuple[int, ...]
-    directions: np.ndarray
-    n_new: int
-
-    @property
-    def cells(self) -> list[tuple[int, int]]:
-        return [(i, j) for i in range(len(self.layers)) for j in range(self.directions.shape[1])]
-
-    @property
-    def rows(self) -> list[str]:
-        return self.prompts * len(self.cells)
-
-    def steers(self) -> list[emolib.Steer]:
-        acts = [
-            emolib.Steer(self.layers[i], self.directions[i, j], 1.0, unit="vector", window=WINDOW)
-            for i, j in self.cells
-        ]
-        return [act for act in acts for _ in self.prompts]
-
-
-def the_work(lm: LanguageModel, n_prompts: int, n_layers: int, n_directions: int, n_new: int) -> Work:
-    """Neutral prompts of the data set; random directions of 0.3 of the residual's norm at each layer."""
-    data = emolib.load_dataset("data/emotion_dataset.jsonl")
-    prompts = data.loc[data["emotion"] == "neutral", "text"].tolist()[:n_prompts]
-    if len(prompts) < n_prompts:
-        raise UserError(f"expected at most {len(prompts)} prompts, got {n_prompts}")
-    layers = spread_layers(lm.n_layers, n_layers)
-    acts = emolib.extract_activations(lm, data.head(32), sites=("resid_pre",), positions="last")
-    rng = np.random.default_rng(0)
-    directions = rng.standard_normal((len(layers), n_directions, lm.d_model))
-    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    directions *= 0.3 * acts.median_norms()[list(layers), None, None]
-    return Work(prompts, layers, directions.astype(np.float32), n_new)
+PARTS = ("a", "b", "c", "e", "f", "memory", *SMALL, "build")
 
 
 def shape_of(lm: LanguageModel, work: Work) -> BatchShape:
     width = max(len(row) for row in lm.tokenizer(work.prompts).input_ids)
     return BatchShape(width, work.n_new, WINDOW, 1 / len(work.cells))
-
-
-def never_stopping(lm: LanguageModel) -> LanguageModel:
-    lm.__dict__["stop_ids"] = frozenset()
-    return lm
-
-
-# the ways
-
-
-def by_bridge(lm: LanguageModel, work: Work, limit: int | None) -> tuple[float, dict[int, list[int]]]:
-    """(a); tokens per second and the tokens of every row that was run."""
-    cells = work.cells[:limit]
-    tokens: dict[int, list[int]] = {}
-    total = 0.0
-
-    def run(i: int, j: int, n_new: int) -> torch.Tensor:
-        direction = torch.tensor(work.directions[i, j], device=lm.device, dtype=lm.dtype)
-
-        def add(hidden: torch.Tensor, hook: Any = None) -> torch.Tensor:
-            changed = hidden.clone()
-            changed[:, -WINDOW:] += direction  # a cached step has one position
-            return changed
-
-        texts = []
-        with lm.bridge.hooks(fwd_hooks=[(f"blocks.{work.layers[i]}.hook_resid_pre", add)]):
-            for start in range(0, len(work.prompts), BATCH_OF_OTHERS):
-                ids = lm.bridge.generate(
-                    work.prompts[start : start + BATCH_OF_OTHERS],
-                    max_new_tokens=n_new,
-                    do_sample=False,
-                    stop_at_eos=False,
-                    prepend_bos=False,
-                    return_type="tokens",
-                    verbose=False,
-                )
-                texts += ids[:, -n_new:].tolist()
-        return texts
-
-    run(0, 0, 2)  # warm-up
-    for number, (i, j) in enumerate(cells):
-        taken, rows = seconds(lambda i=i, j=j: run(i, j, work.n_new), lm.device)
-        total += taken
-        for place, row in enumerate(rows):
-            tokens[number * len(work.prompts) + place] = row
-    return len(cells) * len(work.prompts) * work.n_new / total, tokens
-
-
-def by_peer(peer: str, lm: LanguageModel, work: Work, limit: int | None) -> dict[str, Any]:
-    """(b) in the peer's own process."""
-    folder, _ = bundled_folder(lm.spec)
-    with tempfile.TemporaryDirectory() as place:
-        directions = Path(place) / "directions.npy"
-        np.save(directions, work.directions)
-        request = {
-            "model_folder": str(folder),
-            "dtype": lm.identity["dtype"],
-            "threads": torch.get_num_threads(),
-            "prompts": work.prompts,
-            "layers": list(work.layers),
-            "directions": str(directions),
-            "max_new_tokens": work.n_new,
-            "batch_size": BATCH_OF_OTHERS,
-            "limit": limit,
-        }
-        answer = measure(peer, request)
-    return {"tokens_per_s": answer["tokens_per_s"], "versions": answer["versions"]}
-
-
-def by_hand(lm: LanguageModel, work: Work, limit: int | None) -> dict[str, Any]:
-    """(b) by hand in this process, for models that are no folder another process could load."""
-    network = plain_network(lm)
-    blocks = next(m for m in network.modules() if isinstance(m, torch.nn.ModuleList))
-    batch = lm.tokenizer(work.prompts, return_tensors="pt", padding=True).to(lm.device)
-    total, cells = 0.0, work.cells[:limit]
-    for number, (i, j) in enumerate([cells[0], *cells]):
-        direction = torch.tensor(work.directions[i, j], device=lm.device, dtype=lm.dtype)
-        handle = blocks[work.layers[i]].register_forward_pre_hook(
-            lambda module, inputs, direction=direction: (inputs[0] + direction, *inputs[1:])
-        )
-        n_new = work.n_new if number else 2
-
-        def run(n_new: int = n_new) -> None:
-            for start in range(0, len(work.prompts), BATCH_OF_OTHERS):
-                part = {k: batch[k][start : start + BATCH_OF_OTHERS] for k in ("input_ids", "attention_mask")}
-                network.generate(**part, do_sample=False, max_new_tokens=n_new, min_new_tokens=n_new)
-
-        taken, _ = seconds(run, lm.device)
-        handle.remove()
-        total += taken if number else 0.0
-    return {"tokens_per_s": len(cells) * len(work.prompts) * work.n_new / total, "versions": "in this process"}
-
-
-def plain_network(lm: LanguageModel) -> torch.nn.Module:
-    """The model as `transformers` loads it, with its fastest attention; random weights where emolib's are random."""
-    from transformers import AutoModelForCausalLM
-
-    if lm.spec.bundled is not None:
-        folder, _ = bundled_folder(lm.spec)
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=lm.dtype)
-        return network.to(lm.device).eval()
-    config = type(lm.network.config)(**lm.network.config.to_dict())  # without the bridge's choice of attention
-    with torch.device(lm.device):
-        return AutoModelForCausalLM.from_config(config, dtype=lm.dtype).eval()
-
-
-def by_bare_loop(lm: LanguageModel, work: Work, batch_size: int, repeats: int) -> float:
-    """(e): all rows, a cache, greedy; nothing of emolib."""
-    network = plain_network(lm)
-    batch = lm.tokenizer(work.rows, return_tensors="pt", padding=True)
-
-    @torch.inference_mode()
-    def run(n_new: int) -> None:
-        for start in range(0, len(work.rows), batch_size):
-            ids = batch["input_ids"][start : start + batch_size].to(lm.device)
-            mask = batch["attention_mask"][start : start + batch_size].to(lm.device)
-            cache = None
-            for _ in range(n_new):
-                places = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
-                out = network(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    position_ids=places,
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                )
-                cache, ids = out.past_key_values, out.logits[:, -1].argmax(-1)[:, None]
-                mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-
-    run(2)
-    times = [seconds(lambda: run(work.n_new), lm.device)[0] for _ in range(repeats)]
-    return len(work.rows) * work.n_new / min(times)
 
 
 def by_engine(
@@ -347,56 +183,122 @@ def prepared(arguments: argparse.Namespace, dtype: str) -> tuple[LanguageModel, 
 
 
 def compared(arguments: argparse.Namespace, dtype: str) -> dict[str, Any]:
-    """Everything in one dtype."""
+    """The parts asked for, in one dtype."""
     from emolib.engine.planning import batch_size_for
 
+    parts = arguments.parts
+    if parts == ["build"]:  # nothing of it runs in this process
+        return {"build": of_builds(arguments, dtype)}
     lm, work = prepared(arguments, dtype)
     limit = arguments.cells_of_others
     size = arguments.batch_size or batch_size_for(lm, len(work.rows), shape_of(lm, work))
-    net = lm.blueprint
-    shapes = [tuple(net.head.weight.shape)]
-    shapes += [tuple(p.weight.shape) for layer in net.layers for p in (layer.qkv, layer.out, layer.up, layer.down)]
     result: dict[str, Any] = {"rows": len(work.rows), "batch_size": size, "layers": work.layers}
     say(f"{dtype}: {len(work.rows)} rows in batches of {size}")
-    peak = product_peak(lm.device, lm.dtype, shapes, min(size, len(work.rows)), size=arguments.square)
-    flops = flops_per_token(lm)
-    result["f"] = {"tokens_per_s": peak["torch"] / flops, "flops_per_s": peak, "flops_per_token": flops}
-    result["g"] = {"tokens_per_s": peak["best"] / flops}
-    say(f"  (f) {result['f']['tokens_per_s']:,.0f}  (g) {result['g']['tokens_per_s']:,.0f}")
-    steered, unpatched, outs = by_engine(lm, work, size, arguments.repeats)
-    result["c"] = {"tokens_per_s": statistics.median(steered), "repeats": steered}
-    result["d"] = {"tokens_per_s": statistics.median(unpatched), "repeats": unpatched}
-    say(f"  (c) {result['c']['tokens_per_s']:,.0f}  (d) {result['d']['tokens_per_s']:,.0f}")
-    result["e"] = {"tokens_per_s": by_bare_loop(lm, work, size, arguments.repeats_of_loop)}
-    say(f"  (e) {result['e']['tokens_per_s']:,.0f}")
-    speed, tokens = by_bridge(lm, work, limit)
-    result["a"] = {"tokens_per_s": speed, "cells": len(tokens) // len(work.prompts)}
-    say(f"  (a) {speed:,.0f}")
-    result["texts"] = compare_texts(lm, work, outs, tokens)
-    result["b"] = {}
-    if lm.spec.bundled is None or arguments.no_peers:
-        result["b"]["transformers by hand"] = by_hand(lm, work, limit)
-        skipped = "the packages were not run: " + ("asked" if arguments.no_peers else "the weights are in no folder")
-        result["b"]["note"] = skipped
-    else:
-        for peer in SCRIPTS:
-            try:
-                result["b"][peer] = by_peer(peer, lm, work, limit)
-            except UserError as error:
-                result["b"][peer] = {"tokens_per_s": None, "reason": str(error)}
-            say(f"  (b) {peer}: {result['b'][peer]['tokens_per_s'] or result['b'][peer]['reason']}")
-    result["memory"] = memory_of(arguments, dtype, size)
+    outs: list[Generation] = []
+    if {"f", "c", *SMALL} & set(parts):
+        result |= limits_of(arguments, lm, min(size, len(work.rows)))
+        say(f"  (f) {result['f']['tokens_per_s']:,.0f}  (g) {result['g']['tokens_per_s']:,.0f}")
+    if "c" in parts:
+        steered, unpatched, outs = by_engine(lm, work, size, arguments.repeats)
+        result["c"] = {"tokens_per_s": statistics.median(steered), "repeats": steered}
+        result["d"] = {"tokens_per_s": statistics.median(unpatched), "repeats": unpatched}
+        result["c"]["near"] = near(result, lm, size, result["c"]["tokens_per_s"])
+        say(f"  (c) {result['c']['tokens_per_s']:,.0f}  (d) {result['d']['tokens_per_s']:,.0f}: {result['c']['near']}")
+    if "e" in parts:
+        result["e"] = {"tokens_per_s": by_bare_loop(lm, work, size, arguments.repeats_of_loop)}
+        say(f"  (e) {result['e']['tokens_per_s']:,.0f}")
+    if "a" in parts:
+        speed, tokens = by_bridge(lm, work, limit)
+        result["a"] = {"tokens_per_s": speed, "cells": len(tokens) // len(work.prompts)}
+        say(f"  (a) {speed:,.0f}")
+        if outs:
+            result["texts"] = compare_texts(lm, work, outs, tokens)
+    if "b" in parts:
+        result["b"] = by_others(arguments, lm, work, limit)
+    for part in [part for part in SMALL if part in parts]:
+        result[part] = of_few_rows(arguments, lm, work, part, result)
+    if "memory" in parts:
+        result["memory"] = memory_of(arguments, dtype, size)
+    if "build" in parts:
+        result["build"] = of_builds(arguments, dtype)
     result["ratios"] = ratios(result)
     result["targets"] = targets(dtype, result) if lm.device.type == "cpu" else {}
     return result
 
 
+def limits_of(arguments: argparse.Namespace, lm: LanguageModel, n_rows: int) -> dict[str, Any]:
+    """(f), (g) and the memory's bandwidth."""
+    net = lm.native
+    shapes = [tuple(net.head.weight.shape)]
+    shapes += [tuple(p.weight.shape) for layer in net.layers for p in (layer.qkv, layer.out, layer.up, layer.down)]
+    peak = product_peak(lm.device, lm.dtype, shapes, n_rows, size=arguments.square)
+    flops = flops_per_token(lm)
+    return {
+        "f": {"tokens_per_s": peak["torch"] / flops, "flops_per_s": peak, "flops_per_token": flops},
+        "g": {"tokens_per_s": peak["best"] / flops},
+        "bandwidth": memory_bandwidth(lm.device),
+    }
+
+
+def near(result: dict[str, Any], lm: LanguageModel, n_rows: int, speed: float) -> str:
+    return beside_limits(speed, limits(lm, n_rows, result["f"]["flops_per_s"]["best"], result["bandwidth"]))
+
+
+def by_others(arguments: argparse.Namespace, lm: LanguageModel, work: Work, limit: int | None) -> dict[str, Any]:
+    """(b), every one of its ways."""
+    found: dict[str, Any] = {}
+    if lm.spec.bundled is None or arguments.no_peers:
+        found["transformers by hand"] = by_hand(lm, work, limit)
+        skipped = "the packages were not run: " + ("asked" if arguments.no_peers else "the weights are in no folder")
+        return found | {"note": skipped}
+    for peer in SCRIPTS:
+        try:
+            found[peer] = by_peer(peer, lm, work, limit)
+        except UserError as error:
+            found[peer] = {"tokens_per_s": None, "reason": str(error)}
+        say(f"  (b) {peer}: {found[peer]['tokens_per_s'] or found[peer]['reason']}")
+    return found
+
+
+def of_few_rows(
+    arguments: argparse.Namespace, lm: LanguageModel, work: Work, part: str, result: dict[str, Any]
+) -> dict[str, Any]:
+    prompts = emolib.load_dataset("data/emotion_dataset.jsonl")["text"].tolist()
+    rows, acts = rows_of(part, work.rows, work.steers(), prompts)
+    found = medians(small_calls(lm, plain_network(lm), rows, acts, work.n_new, arguments.repeats))
+    for name, way in found.items():
+        way["near"] = near(result, lm, len(rows), way["tokens_per_s"])
+        say(f"  {part}, {len(rows)} rows: {name} {way['tokens_per_s']:,.1f}: {way['near']}")
+    return {"rows": len(rows), **found}
+
+
+def of_builds(arguments: argparse.Namespace, dtype: str) -> dict[str, Any]:
+    """The present build alone, or in turns with another one."""
+    names = ("model", "device", "prompts", "layers", "directions", "max_new_tokens")
+    settings = {name: getattr(arguments, name) for name in names} | {"dtype": dtype}
+    trees = {"present": Path(__file__).resolve().parents[1]}
+    if arguments.build:
+        trees["other"] = Path(arguments.build).resolve()
+        if not (trees["other"] / "emolib" / "__init__.py").is_file():
+            raise UserError(f"expected a worktree with a folder emolib behind --build, got {arguments.build}")
+    with builds(trees, settings) as made:
+        found = in_turns(made, arguments.works.split(","), arguments.repeats)
+        where = {name: one.where for name, one in made.items()}
+    for work, one in found.items():
+        fast = {name: statistics.median(taken) for name, taken in one["seconds"].items()}
+        say(f"  build, {work}: {fast}" + (f", ratio {one['ratio']:.3g}" if "ratio" in one else ""))
+    return {"emolib": where, **found}
+
+
 def ratios(result: dict[str, Any]) -> dict[str, float]:
     """(b) is the fastest of its kind; c/d the median over runs that followed one another."""
-    fastest = max(way["tokens_per_s"] or 0.0 for way in result["b"].values() if isinstance(way, dict))
-    speed = {name: result[name]["tokens_per_s"] for name in "acdefg"} | {"b": fastest}
+    speed = {name: result[name]["tokens_per_s"] for name in "acdefg" if name in result}
+    if "b" in result:
+        speed["b"] = max(way["tokens_per_s"] or 0.0 for way in result["b"].values() if isinstance(way, dict))
     pairs = ("ca", "cb", "cd", "de", "cf", "cg")
-    found = {f"{x}/{y}": speed[x] / speed[y] for x, y in pairs if speed[y]}
+    found = {f"{x}/{y}": speed[x] / speed[y] for x, y in pairs if x in speed and speed.get(y)}
+    if "c" not in result:
+        return found
     paired = zip(result["c"]["repeats"], result["d"]["repeats"], strict=True)
     return {**found, "c/d": statistics.median(c / d for c, d in paired)}
 
@@ -405,8 +307,9 @@ def targets(dtype: str, result: dict[str, Any]) -> dict[str, Any]:
     met = {
         name: {"least": least, "reached": result["ratios"][name], "met": result["ratios"][name] >= least}
         for name, least in TARGETS.get(dtype, {}).items()
+        if name in result["ratios"]
     }
-    if dtype == "float32":
+    if dtype == "float32" and "texts" in result:
         share = result["texts"]["share"]
         met["texts equal to (a)"] = {"least": 0.99, "reached": share, "met": share >= 0.99}
     return met
@@ -416,18 +319,33 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+NAMES = {
+    "a": "a bridge.generate",
+    "c": "c emolib, steered",
+    "d": "d emolib, unpatched",
+    "e": "e bare loop",
+    "f": "f torch products",
+    "g": "g fastest products",
+}
+
+
 def shown(results: dict[str, Any]) -> str:
     rows = []
     for dtype, result in results.items():
-        peers = {f"b {name}": way for name, way in result["b"].items() if isinstance(way, dict)}
-        ways = {"a bridge.generate": result["a"], **peers, "c emolib, steered": result["c"]}
-        ways |= {"d emolib, unpatched": result["d"], "e bare loop": result["e"], "f torch products": result["f"]}
-        ways["g fastest products"] = result["g"]
+        own = result.get("c", {}).get("tokens_per_s")
+        ways = {NAMES[name]: result[name] for name in NAMES if name in result}
+        ways |= {f"b {name}": way for name, way in result.get("b", {}).items() if isinstance(way, dict)}
+        for part in [part for part in SMALL if part in result]:
+            ways |= {f"{part}, {name}": way for name, way in result[part].items() if isinstance(way, dict)}
         for name, way in ways.items():
             speed = way["tokens_per_s"]
-            share = result["c"]["tokens_per_s"] / speed if speed else None
+            share = own / speed if own and speed and name.split(",")[0] not in SMALL else None
             rows.append({"dtype": dtype, "way": name, "tokens/s": speed, "emolib is × as fast": share})
-    return table(rows)
+        for work, one in result.get("build", {}).items():
+            if work in WORKS:
+                row = {"dtype": dtype, "way": f"build, {work}", "tokens/s": None}
+                rows.append({**row, "emolib is × as fast": one.get("ratio")})
+    return table(rows) if rows else ""
 
 
 def main() -> None:
@@ -445,25 +363,42 @@ def main() -> None:
     parser.add_argument("--repeats-of-loop", type=int, default=1, help="of (e); the fastest counts")
     parser.add_argument("--cells-of-others", type=int, help="only so many (layer, direction) cells for (a) and (b)")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--only", help=f"the parts to run, with commas between: {', '.join(PARTS)}; all when left out")
+    parser.add_argument("--build", help="another worktree, whose emolib is timed in turns with this one")
+    parser.add_argument("--works", default=",".join(WORKS), help="of the part build")
     parser.add_argument("--square", type=int, help="rows and columns of the large product of (f) and (g)")
     parser.add_argument("--json", help="where the result goes; printed when left out")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    arguments.parts = _parts(arguments)
     if arguments.memory_of:
         print_memory(arguments)
         return
     results = {dtype: compared(arguments, dtype) for dtype in arguments.dtypes.split(",")}
     lm_device = torch.device("cuda" if arguments.device == "auto" and torch.cuda.is_available() else arguments.device)
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "memory_of")}
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "memory_of", "parts")}
     outcome = {"benchmark": "steering_throughput", **described(lm_device), "settings": settings, "results": results}
     write_json(arguments.json, outcome)
     print(shown(results))
     for dtype, result in results.items():
-        for name, target in result["targets"].items():
+        for name, target in result.get("targets", {}).items():
             verdict = "met" if target["met"] else "NOT met"
             print(f"{dtype} {name}: {target['reached']:.3g} (at least {target['least']}) {verdict}")
-        memory = result["memory"]
-        print(f"{dtype} memory: peak {memory['peak_ratio']:.2f} of the announced, batch {memory['batch_ratio']:.2f}")
+        if memory := result.get("memory"):
+            print(
+                f"{dtype} memory: peak {memory['peak_ratio']:.2f} of the announced, batch {memory['batch_ratio']:.2f}"
+            )
+
+
+def _parts(arguments: argparse.Namespace) -> list[str]:
+    if arguments.only is None:
+        return [part for part in PARTS if part != "build" or arguments.build]
+    asked = arguments.only.split(",")
+    works = arguments.works.split(",")
+    for name, given, known in (("--only", asked, PARTS), ("--works", works, WORKS)):
+        if wrong := [one for one in given if one not in known]:
+            raise UserError(f"expected {name} with some of {', '.join(known)}, got {wrong[0]!r}")
+    return [part for part in PARTS if part in asked]
 
 
 if __name__ == "__main__":

@@ -84,8 +84,7 @@ def largest_useful_batch(lm: LanguageModel, shape: BatchShape) -> int:
     """As `batch_size_for`, for as many rows as one likes; 128 where the native engine does not know the model.
 
     On a CPU nothing is measured. A step of n rows takes about a + b n, the reading of the weights and the calls beside
-    the products, so that a batch of twice the rows is faster by a / (a + 2 b n): never slower, and near the largest
-    size by less than one timing differs from the next (docs/engine.md).
+    the products, so that a batch of twice the rows is faster by the share a / (a + 2 b n), and never slower.
     """
     kind = lm.device.type
     if lm.blueprint is None:
