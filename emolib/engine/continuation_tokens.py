@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, shown
+from emolib.data.word_counts import WORD
 from emolib.models.language_model import LanguageModel
 from emolib.models.limits import check_ids
 from emolib.models.tokens import CHUNK
-
-WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ and being a mark predict is subtracted; the prediction is fitted under the same 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +14,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from emolib.base import arguments
 from emolib.base.errors import UserError, shown
-from emolib.engine.continuation_tokens import WORD
+from emolib.data.word_counts import log_frequencies
 from emolib.steering.shift_tables import ACT, KEYS, check_columns
 from emolib.steering.specific_shift import label_pairs, specific_shift
 
@@ -53,17 +51,6 @@ def token_table(rows: pd.DataFrame, tokens: pd.DataFrame, texts: Iterable[str]) 
         log_frequency=log_frequencies(words, texts),
         mark=[float(not any(character.isalnum() for character in word)) for word in words],
     )
-
-
-def log_frequencies(words: Sequence[str], texts: Iterable[str]) -> Float[np.ndarray, " word"]:
-    """log of (count + 1) / (words + different words + 1) of each word among those of the texts.
-
-    >>> log_frequencies(["the", "cat"], ["The dog saw the sun"]).round(2).tolist()
-    [-1.2, -2.3]
-    """
-    counts = Counter(word.lower() for text in arguments.texts(texts) for word in WORD.findall(text))
-    total = sum(counts.values()) + len(counts) + 1
-    return np.log((np.array([counts[word] for word in words], dtype=float) + 1) / total)
 
 
 @dataclass(frozen=True)
@@ -128,9 +115,6 @@ def adjusted_shifts(tokens: pd.DataFrame, training: pd.DataFrame, labels: Collec
     Raises:
         UserError: no training texts of a further label under one of the acts, or too few tokens of them; a scenario
             among both the texts and the training texts.
-
-    >>> adjusted_shifts.__name__
-    'adjusted_shifts'
     """
     for table, name in ((tokens, "tokens"), (training, "training")):
         check_columns(table, ["row", *KEYS, "shift", "log_frequency", "mark"], name)

@@ -190,14 +190,13 @@ def by_label(table: pd.DataFrame, value: str, labels: Iterable[str]) -> pd.DataF
     check_unique(table, KEYS, "the table of shifts")
     wide = table.set_index([*CELL, *ACT, "label"])[value].unstack("label")
     for label in labels:
-        if label not in wide or wide[label].isna().any():
-            place = (
-                "any cell"
-                if label not in wide
-                else f"cell {shown(dict(zip(CELL, wide[wide[label].isna()].index[0], strict=False)))}"
-            )
+        if label not in wide:
+            raise UserError(f"expected texts of the label {shown(label)} in every cell, there are none")
+        without = wide[label].isna()
+        if without.any():
+            cell = dict(zip(CELL, wide.index[without][0], strict=False))
             raise UserError(
-                f"expected a finite {value} of the label {shown(label)} in every cell, there is none in {place}"
+                f"expected a finite {value} of the label {shown(label)} in every cell, {shown(cell)} has none"
             )
     return wide
 

@@ -105,13 +105,15 @@ def by_hand(case: Case, act: Any, n_prompt: int) -> tuple[str, int, Edit]:
         factors = torch.tensor(factors_by_hand(act, n_prompt, hidden.shape[1]))
         return hidden + factors[None, :, None] * moved(hidden)
 
+    source = act.source if isinstance(act, PatchHead) else None
+    n_source = None if source is None else len(source.prompt_ids)
+    theirs = None if source is None else plain_heads(case.plain, source.prompt_ids)[act.layer]
+
     def heads(z: torch.Tensor, values: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:
-        source = act.source if isinstance(act, PatchHead) else None
-        n_source = None if source is None else len(source.prompt_ids)
         factors = factors_by_hand(act, n_prompt, z.shape[1], n_source)
         own, swapped = z[0, :, act.head].clone(), values[0, :, act.head].clone()
-        if source is not None:
-            their_z, their_values, their_pattern = plain_heads(case.plain, source.prompt_ids)[act.layer]
+        if theirs is not None:
+            their_z, their_values, their_pattern = theirs
             written = their_z[:, act.head]
             if act.mode == "pattern_v":
                 written = their_pattern[act.head] @ their_values[:, act.head]
