@@ -360,7 +360,7 @@ def test_bad_input_is_told_in_one_line(bundled: LanguageModel, tiny_models: dict
         (r"write \[act\] \* len", lambda: continuation_shift(lm, [good[0]], [good[1]], steer(lm, 1))),
         ("put it into a list", lambda: continuation_shift(lm, good[0], [good[1]])),
         ("put it into a list", lambda: continuation_shift(lm, [good[0]], good[1])),
-        ("non-empty texts, text 0 of texts", lambda: continuation_shift(lm, [good[0]], [""])),
+        ("non-empty texts, text 0 is", lambda: continuation_shift(lm, [good[0]], [""])),
         ("non-empty texts, text 0 of prompts", lambda: continuation_shift(lm, [" "], [good[1]])),
         ("text 1 of texts has none: 'Yes.'", lambda: continuation_shift(bundled, [good[0]] * 2, [good[1], "Yes."])),
         ("text 0 of texts has none: 'Yes'", lambda: continuation_shift(bundled, [good[0]], ["Yes"])),
