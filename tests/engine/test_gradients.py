@@ -47,7 +47,7 @@ def test_the_gradient_of_the_stream_is_that_of_finite_differences(case: Case) ->
         direction = generator.standard_normal(lm.d_model).astype(np.float32)
         parts = zip(gradients.values[site, layer], gradients.n_prompt, strict=True)
         found = sum(float((array[n - 1 :] @ direction).sum()) for array, n in parts)  # from the last prompt token on
-        step = (0.002 if lm.n_layers < 10 else 0.1) / float(np.abs(direction).max())
+        step = (0.0005 if lm.n_layers < 10 else 0.1) / float(np.abs(direction).max())
         above, below = (
             combined(lm, [Steer(layer, direction, sign * step, unit="vector", site=site, window=1)] * 3)
             for sign in (1, -1)
