@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from emolib.data.dataset import build_dataset, load_dataset
     from emolib.directions.subspaces import Subspaces, fit_subspaces
     from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors
+    from emolib.engine.continuation import continuation_shift
     from emolib.engine.extraction import extract_activations
     from emolib.engine.generation import Generation, generate
     from emolib.interventions import (
@@ -44,6 +45,7 @@ _HOMES = {
     "LayerVector": "emolib.data.activations",
     "build_dataset": "emolib.data.dataset",
     "load_dataset": "emolib.data.dataset",
+    "continuation_shift": "emolib.engine.continuation",
     "effect_sizes": "emolib.statistics.effect_sizes",
     "extract_activations": "emolib.engine.extraction",
     "Generation": "emolib.engine.generation",
@@ -86,6 +88,7 @@ __all__ = [
     "Subspaces",
     "UserError",
     "build_dataset",
+    "continuation_shift",
     "effect_sizes",
     "extract_activations",
     "fit_emotion_vectors",

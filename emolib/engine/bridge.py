@@ -44,10 +44,17 @@ class BridgeRunner:
         self._columns = slice(self._columns.stop, self._columns.stop + 1)
         return self._pass()
 
+    def read(self, n_last: int) -> Tensor:
+        """Logits `[row, column, vocabulary]` after each of the last given columns, in place of `start`."""
+        return self._logits(n_last)
+
     def select(self, kept: Sequence[int]) -> None:
         raise NotImplementedError("rows are not dropped here")
 
     def _pass(self) -> Tensor:
+        return self._logits(1)[:, -1]
+
+    def _logits(self, n_last: int) -> Tensor:
         with hooked(self._lm, self._hooks()):
             output = self._lm.network(
                 input_ids=self._fed,
@@ -55,10 +62,10 @@ class BridgeRunner:
                 position_ids=position_ids(self._mask)[:, -self._fed.shape[1] :],
                 past_key_values=self._cache,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=n_last,
             )
         self._cache = output.past_key_values
-        return output.logits[:, -1]
+        return output.logits
 
     def _hooks(self) -> list[tuple[str, int, Callable[[Tensor], Tensor | None]]]:
         hooks: list[tuple[str, int, Callable[[Tensor], Tensor | None]]] = []

@@ -16,7 +16,8 @@ CHUNK_BYTES = 2**24  # of a product's result: larger ones are asked from the sys
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b, with W `[out, in]`."""
-    if x.dtype == torch.float32 and x.device.type == "cpu" and prefers_onednn():
+    differentiated = x.requires_grad and torch.is_grad_enabled()  # oneDNN's product has no derivative
+    if x.dtype == torch.float32 and x.device.type == "cpu" and not differentiated and prefers_onednn():
         return onednn_linear(x, weight, bias)
     return functional.linear(x, weight, bias)
 
