@@ -5,13 +5,15 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.base.strength import DEFAULT_UNIT
+from emolib.base.strength import STUDY_UNIT
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import UNIT_NAMES, emotion_name, metric_name, named
 from emolib.report.markup import number
 from emolib.study.activation_findings import Dominance, Findings, FirstTokens, Growth, LargestDimension, NormAndScores
 
-ACROSS_LAYERS = f"加える大きさを{UNIT_NAMES[DEFAULT_UNIT]}に対する割合でそろえる `{DEFAULT_UNIT}` 単位"
+ACROSS_LAYERS = (
+    f"加える大きさを{UNIT_NAMES[STUDY_UNIT]}（次トークン分布を一定だけ動かす長さ）でそろえる `{STUDY_UNIT}` 単位"
+)
 INNER = "内側の層（層 0 と最終残差を除く）"
 
 

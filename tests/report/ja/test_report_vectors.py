@@ -18,7 +18,7 @@ from tiny import tiny_model
 
 import emolib
 from emolib.base import paths
-from emolib.base.strength import DEFAULT_UNIT
+from emolib.base.strength import STUDY_UNIT
 from emolib.data.activations import Activations
 from emolib.data.dataset import build_dataset
 from emolib.plots import figures, views
@@ -246,8 +246,8 @@ def activations_report(
 def test_growing_norms_and_even_norms_are_told_apart():
     assert "層 0 から層 2 までに 4.0 倍になる。同じ大きさ" in activations_report([1, 2, 4, 4])
     assert "層 0 から層 2 までに 0.2 倍になる。同じ大きさ" in activations_report([5, 2, 1, 9])
-    assert f"`{DEFAULT_UNIT}` 単位" in activations_report([1, 2, 4, 4])
-    assert names.UNIT_NAMES[DEFAULT_UNIT] in activations_report([1, 2, 4, 4])
+    assert f"`{STUDY_UNIT}` 単位" in activations_report([1, 2, 4, 4])
+    assert names.UNIT_NAMES[STUDY_UNIT] in activations_report([1, 2, 4, 4])
     even = activations_report([1, 1.2, 1.1, 9])
     assert "1.1 倍になる。両端の層の大きさは近い" in even and "同じ大きさ" not in even
     assert "測っていない" in activations_report([NAN, NAN, NAN, NAN], ratio=NAN)
