@@ -391,14 +391,11 @@ def main() -> None:
 
 
 def _parts(arguments: argparse.Namespace) -> list[str]:
-    if arguments.only is None:
-        return [part for part in PARTS if part != "build" or arguments.build]
-    asked = arguments.only.split(",")
-    works = arguments.works.split(",")
-    for name, given, known in (("--only", asked, PARTS), ("--works", works, WORKS)):
+    asked = list(PARTS) if arguments.only is None else arguments.only.split(",")
+    for name, given, known in (("--only", asked, PARTS), ("--works", arguments.works.split(","), WORKS)):
         if wrong := [one for one in given if one not in known]:
             raise UserError(f"expected {name} with some of {', '.join(known)}, got {wrong[0]!r}")
-    return [part for part in PARTS if part in asked]
+    return [part for part in PARTS if part in asked and (arguments.only or part != "build" or arguments.build)]
 
 
 if __name__ == "__main__":

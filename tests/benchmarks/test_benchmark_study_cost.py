@@ -81,9 +81,9 @@ def test_rows_of_the_quick_profile(benchmark: ModuleType) -> None:
     # of forty scenarios of each style twenty are among the first
     assert rows.extraction == 4 * (40 + 24 + 24) + 4 * 2 * 20 + 40
     assert (rows.reference, rows.decision, rows.new_tokens) == (160, 24, 30)
-    assert (rows.sweep["validation/baseline"], rows.sweep["validation/emotion"]) == (24, 24 * 5 * 3 * 3)
+    assert (rows.sweep["validation/baseline"], rows.sweep["validation/emotion"]) == (24, 24 * 5 * 5 * 3)
     assert (rows.sweep["test/emotion"], rows.sweep["test/covariance"]) == (24 * 3, 24 * 59)
-    assert rows.scored == 24 * (1 + 45 + 1 + 6 + 1 + 3 * 59 + 9 + 3 + 24 + 12 + 1)
+    assert rows.scored == 24 * (1 + 75 + 1 + 6 + 1 + 3 * 59 + 15 + 3 + 36 + 12 + 1)
     assert rows.generated == rows.scored + 160 + 24
 
 
@@ -96,10 +96,10 @@ def test_rows_of_the_baseline_profile(
     assert rows.extraction == 900 + 135 * (folds or 1) and rows.new_tokens == 30
     assert rows.reference == (5 * 40 * 4 if folds else 135 * 4)
     assert rows.decision == 45  # the first fold's alone
-    assert rows.sweep["validation/emotion"] == n_prompts * n_layers * 5 * 3
+    assert rows.sweep["validation/emotion"] == n_prompts * n_layers * 6 * 3
     assert rows.sweep["test/baseline"] == n_prompts
     assert rows.sweep["test/shuffled"] == n_prompts * 999
-    assert rows.scored == n_prompts * (1 + n_layers * 15 + 1 + 6 + 1 + 3 * 999 + 15 + 3 + 36 + 12 + 1)
+    assert rows.scored == n_prompts * (1 + n_layers * 18 + 1 + 6 + 1 + 3 * 999 + 18 + 3 + 42 + 12 + 1)
 
 
 def test_rows_follow_the_parameters(benchmark: ModuleType) -> None:
@@ -112,7 +112,7 @@ def test_rows_follow_the_parameters(benchmark: ModuleType) -> None:
     assert changed() == {}
     assert changed(n_controls=7) == dict.fromkeys([f"test/{family}" for family in FAMILIES], 24 * 7)
     assert changed(unit="vector") == dict.fromkeys([f"test/{family}" for family in FAMILIES], 24 * 59 * 3)
-    assert changed(layers=(3,), n_layer_points=9) == {"validation/emotion": 24 * 1 * 3 * 3}
+    assert changed(layers=(3,), n_layer_points=9) == {"validation/emotion": 24 * 1 * 5 * 3}
     assert changed(n_samples=2, temperature=0.8) == {name: 2 * count for name, count in before.items()}
     assert changed(alphas=(0.0, 0.3)) == {
         "validation/emotion": 24 * 5 * 1 * 3,
