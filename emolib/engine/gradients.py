@@ -73,7 +73,7 @@ def continuation_gradients(
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")
     >>> found = continuation_gradients(lm, ["It rained."], ["Thank you for coming."], [1.0], layers=[3])
     >>> [array.shape for array in found.values["resid_pre", 3]]
-    [(6, 576)]
+    [(7, 576)]
     """
     checked_model(lm)
     prompts, texts = arguments.texts(prompts, "prompts"), arguments.texts(texts, "texts")

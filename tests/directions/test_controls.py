@@ -199,7 +199,9 @@ def test_a_direction_does_not_depend_on_what_was_drawn_before_it(family):
     def deltas(indices: list[int]) -> dict[int, np.ndarray]:
         tokens = {LAYER: np.random.default_rng(1).normal(size=(50, D_MODEL))}
         own = ControlSource(tokens, activations())
-        cells = [c for i in indices for c in control_cells(vecs, LAYER, 0.3, i, SweepSettings(), family, own)]
+        cells = [
+            c for i in indices for c in control_cells(vecs, LAYER, 0.3, i, SweepSettings(unit="resid"), family, own)
+        ]
         return {cell.index: cell.act.delta() for cell in cells}
 
     one, many = deltas([4]), deltas([9, 0, 4, 2])

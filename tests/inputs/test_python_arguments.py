@@ -31,6 +31,7 @@ from emolib.statistics.intervals import bootstrap_mean, paired_effects
 from emolib.steering.cells import Controls, SweepSettings
 
 TEXTS = ["Thank you for it", "The lamp is on"]
+CONTINUED = [(1, 2, 3, 4)] * 2  # token ids
 MADE_BY_THE_LIBRARY = {  # a user reads these, and makes none
     *("Activations", "EmotionVectors", "Generation", "HeadActivations", "LanguageModel", "Subspaces", "UserError"),
 }
@@ -598,6 +599,23 @@ WRONG: dict[str, dict[str, Case]] = {
         ),
         "differences as text": (lambda w: paired_effects([["a"]]), ["numbers"]),
         "one difference": (lambda w: bootstrap_mean([0.5]), ["at least 2"]),
+    },
+    "with_kl_lengths": {
+        "no model": (lambda w: emolib.with_kl_lengths("gpt2", w.vecs, [1], TEXTS, CONTINUED), ["load_model", "'gpt2'"]),
+        "no vectors": (lambda w: emolib.with_kl_lengths(w.lm, w.acts, [1], TEXTS, CONTINUED), ["fit_emotion_vectors"]),
+        "a layer too deep": (lambda w: emolib.with_kl_lengths(w.lm, w.vecs, [99], TEXTS, CONTINUED), ["layers", "99"]),
+        "a layer as number": (lambda w: emolib.with_kl_lengths(w.lm, w.vecs, 1, TEXTS, CONTINUED), ["layers"]),
+        "a text too few": (lambda w: emolib.with_kl_lengths(w.lm, w.vecs, [1], TEXTS, []), ["continuation per prompt"]),
+        "ids as text": (
+            lambda w: emolib.with_kl_lengths(w.lm, w.vecs, [1], TEXTS, ["abcd"] * len(TEXTS)),
+            ["token ids"],
+        ),
+    },
+    "continuation_shift": {
+        "no model": (lambda w: emolib.continuation_shift("gpt2", TEXTS, TEXTS), ["load_model", "'gpt2'"]),
+        "one text": (lambda w: emolib.continuation_shift(w.lm, TEXTS, TEXTS[0]), ["list"]),
+        "a text too few": (lambda w: emolib.continuation_shift(w.lm, TEXTS, TEXTS[:-1]), ["one text per prompt"]),
+        "acts that are none": (lambda w: emolib.continuation_shift(w.lm, TEXTS, TEXTS, ["x"] * len(TEXTS)), ["'x'"]),
     },
     "open_run": {
         "no profile": (lambda w: emolib.open_run(None), ["profile", "None"]),

@@ -62,6 +62,7 @@ CASES: dict[type[Act], tuple[dict[str, Any], dict[str, list[Any]]]] = {
             "site": ["attn_out", "mlp_out"],
             "resid_norm": [9.0],
             "bulk_norm": [{"unit": "bulk", "bulk_norm": 7.0}, {"unit": "bulk", "bulk_norm": 9.5}],
+            "kl_length": [{"unit": "kl", "kl_length": 6.0}, {"unit": "kl", "kl_length": 10.5}],
             **TIMING,
         },
     ),

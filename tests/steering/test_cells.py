@@ -103,7 +103,8 @@ def test_the_unpatched_cell_has_a_fingerprint_of_its_own_and_order_counts(tiny):
 
 
 def test_every_cell_of_a_sweep_is_made_again_from_its_rows(tiny):
-    lm, _, vecs, acts = tiny
+    lm, _, fitted, acts = tiny
+    vecs = dataclasses.replace(fitted, kl_lengths=0.3 * fitted.neutral_norms)
     tokens = {layer: np.random.default_rng(layer).normal(size=(40, lm.d_model)).astype(np.float32) for layer in (1, 2)}
     source = ControlSource(tokens, acts)
     for unit in UNITS:

@@ -98,8 +98,13 @@ def test_a_number_of_controls_is_that_many_isotropic_directions(material):
         sweeps.residual_sweep(lm, prompts, vecs, **given, n_controls=2, controls=Controls(2))
 
 
+def with_every_unit(vecs):
+    """Vectors that know the unit `kl`, too."""
+    return dataclasses.replace(vecs, kl_lengths=0.3 * vecs.neutral_norms)
+
+
 def test_controls_have_the_norm_of_the_steer(material):
-    _, _, vecs = material
+    vecs = with_every_unit(material[2])
     for unit in UNITS:
         settings = cells.SweepSettings(unit=unit)
         own = cells.steer_cell("emotion", vecs, "apology", 1, 0.4, settings)
@@ -213,7 +218,7 @@ def test_a_familys_rows_do_not_depend_on_the_other_families_their_order_or_their
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_norms_of_every_family_are_those_of_the_steer(trained, family, unit):
-    _, _, vecs, _, source = trained
+    vecs, source = with_every_unit(trained[2]), trained[4]
     settings = cells.SweepSettings(unit=unit)
     drawn = cells.control_cells(vecs, 1, 0.4, 3, settings, family, source)
     assert [cell.emotion for cell in drawn] == (list(EMOTIONS) if unit == "vector" else ["any"])

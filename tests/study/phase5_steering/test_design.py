@@ -34,6 +34,7 @@ from emolib.study.phase5_steering import (
     results,
     rival_sweeps,
     side_effects,
+    strengths,
     sweep_settings,
 )
 from emolib.study.run import Run
@@ -436,9 +437,9 @@ def test_damage_is_the_divergence_that_the_row_s_own_steer_makes(run):
     prompts = design.prompts(run, part, "test")
     texts = sweep[sweep["kind"] == "baseline"].set_index("scenario")["text"]
     ids = [run.lm.tokenizer(texts[s], add_special_tokens=False).input_ids for s in prompts["scenario"]]
-    vecs = design.vectors(run, part)
+    vecs = strengths.vectors(run, part)
     for emotion in run.emotions:
-        steer = Steer(point.layer, vecs[emotion][point.layer], point.alpha)
+        steer = Steer(point.layer, vecs[emotion][point.layer], point.alpha, unit=run.params.unit)
         by_hand = next_token_kl(run.lm, prompts["text"].tolist(), ids, [steer] * len(prompts)).mean()
         assert table.loc[("emotion", emotion), "kl"] == pytest.approx(by_hand, rel=1e-3)
 
