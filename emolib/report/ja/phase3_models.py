@@ -66,7 +66,7 @@ def sentence_cross_model(table: pd.DataFrame) -> Markdown:
     """Of every pair whether its coordinates compare, and what can be said without them; with the warning that goes with
     raw cosines between models."""
     if table.empty:
-        return Markdown("このプロファイルには、同じ `d_model` でベクトルを作ったモデルが他にない。比較は行っていない。")
+        return Markdown("このプロファイルには、ベクトルを作ったモデルが他にない。比較は行っていない。")
     pairs = pairs_of(table).to_dict("records")
     lines = [
         f"- {code_span(row['model_a'])} と {code_span(row['model_b'])}: {_WHY[row['comparable']].format_map(row)}。"

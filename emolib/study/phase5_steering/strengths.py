@@ -13,11 +13,10 @@ import pandas as pd
 
 from emolib.base import store
 from emolib.directions.vectors import EmotionVectors
-from emolib.interventions import Decay
 from emolib.steering.kl_lengths import KL_NAT, TOLERANCE, with_kl_lengths, with_lengths
 from emolib.study.phase5_steering import design
 from emolib.study.phase5_steering.design import Part, parts
-from emolib.study.phase5_steering.sweep_settings import reference
+from emolib.study.phase5_steering.sweep_settings import reference, settings
 from emolib.study.run import Run, kept
 
 N_PROMPTS, N_TOKENS = 8, 12  # neutral texts that the unit is measured on, tokens of each continuation
@@ -58,9 +57,16 @@ def _lengths(run: Run, part: Part) -> pd.DataFrame:
 
     def compute() -> pd.DataFrame:
         run.progress.begin("KL lengths", len(layers) * len(fitted.emotions))
-        schedule = Decay(params.schedule) if isinstance(params.schedule, float) else params.schedule
-        given = {"window": params.window, "schedule": schedule}
-        _, table = with_kl_lengths(lm, fitted, layers, chosen["prompt"].tolist(), texts, **given)
+        given = settings(run, part)
+        _, table = with_kl_lengths(
+            lm,
+            fitted,
+            layers,
+            chosen["prompt"].tolist(),
+            texts,
+            window=given.window,
+            schedule=given.factors(),
+        )
         run.progress.advance(len(table))
         return table
 
