@@ -30,7 +30,7 @@ def _found(outcome: Outcome) -> str:
     points = "、".join(
         f"{name + ': ' if name else ''}層 {point.layer}・α = {point.alpha:g}" for name, point in outcome.points.items()
     )
-    where = f"{points}、α の単位は{UNIT_NAMES[outcome.params.unit]}、テスト {int(claims['n'].max())} シナリオ"
+    where = f"{points}、α の単位は「{UNIT_NAMES[outcome.params.unit]}」、テスト {int(claims['n'].max())} シナリオ"
     text = f"総合判定が{per_verdict(outcome.verdicts)}である（{where}）。"
     supported = claims[claims["verdict"] == SUPPORTED]
     if supported.empty:

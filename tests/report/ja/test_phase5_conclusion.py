@@ -21,11 +21,11 @@ def lines(*rows: dict[str, Any], **given: Any) -> list[str]:
 def test_what_was_found_names_every_verdict_the_point_and_the_supported_changes():
     anger = claim(**REACHED, emotion="anger", metric="keywords/anger")
     first, *_ = lines(claim(), claim(metric="target/gratitude", own_effect=0.25), anger)
-    assert "総合判定が「支持」なのは感謝、「不支持」なのは怒りである（層 14・α = 0.3、α の単位は" in first
+    assert "総合判定が「支持」なのは感謝、「不支持」なのは怒りである（層 14・α = 0.3、α の単位は「" in first
     assert "感謝の語数 +0.80 語、感謝の確率 +0.250である" in first
     for unit, name in UNIT_NAMES.items():
         told, *_ = lines(claim(), changed={"unit": unit})
-        assert f"（層 14・α = 0.3、α の単位は{name}、テスト 45 シナリオ）" in told
+        assert f"（層 14・α = 0.3、α の単位は「{name}」、テスト 45 シナリオ）" in told
     nothing, *_ = lines(claim(**REACHED))
     assert "二つの条件をともに満たした指標はない" in nothing and "支持された" not in nothing
     several, *_ = lines(claim(), points={"fold0": point_of(), "fold1": point_of(18)})
