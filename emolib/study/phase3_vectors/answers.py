@@ -70,7 +70,8 @@ def cosine_finding(table: pd.DataFrame, layers: tuple[int, int]) -> CosineFindin
 
 
 def stability_codes(table: pd.DataFrame, chosen: Mapping[str, int]) -> pd.DataFrame:
-    """One row per emotion of `split_half_stability`, at the layer that validation chose (else where it is largest).
+    """One row per emotion of `split_half_stability`, at the layer that validation chose; where it chose none, at the
+    layer above 0 at which it is largest.
 
     Returns:
         emotion, layer, by_validation, mean, low, high, shuffled_high, n_met of n_known layers above 0, failed (the
@@ -78,11 +79,12 @@ def stability_codes(table: pd.DataFrame, chosen: Mapping[str, int]) -> pd.DataFr
     """
     rows = []
     for emotion, part in table.groupby("emotion", sort=False):
-        known = part[part["layer"] > 0].dropna(subset=["mean", "low", "shuffled_high"])
+        measured = part.dropna(subset=["mean", "low", "shuffled_high"])
+        known = measured[measured["layer"] > 0]
         if known.empty:
             rows.append({"emotion": emotion, "code": UNKNOWN})
             continue
-        at = known[known["layer"] == chosen.get(emotion)]
+        at = measured[measured["layer"] == chosen.get(emotion)]
         row = at.iloc[0] if len(at) else known.loc[known["mean"].idxmax()]
         above = known["low"] > known["shuffled_high"]
         rows.append(

@@ -18,13 +18,20 @@ NORMAL = 1.96
 
 
 def vector_claims(run: Run, model: str) -> list[dict[str, Any]]:
-    """Stability, read-out and what lies beyond words at each emotion's layer (chosen on validation), and subspaces."""
+    """Stability, read-out and what lies beyond words at each emotion's layer (chosen on validation), and subspaces.
+
+    Stability belongs to the vector: its layer is the one at which the vector itself tells texts apart best on
+    validation, as in Phase 3's report; where that was not stored, the probe's.
+    """
     where = places(run, model)
     given = source_of(run, model, "phase3").parameters
+    chosen = _raw_separation(run, model)
+    own_layers = {} if chosen is None else chosen.set_index("emotion")["layer"].to_dict()
     files = {name: where.vector_table(name) for name in ("probes_mean", "stability_mean", "information")}
     probes, stability, information = (stored(run, path) for path in files.values())
     rows = []
-    for emotion, layer in chosen_probe_layers(probes)[["emotion", "layer"]].itertuples(index=False):
+    for emotion, probe_layer in chosen_probe_layers(probes)[["emotion", "layer"]].itertuples(index=False):
+        layer = int(own_layers.get(emotion, probe_layer))
         at = stability[(stability["emotion"] == emotion) & (stability["layer"] == layer)].iloc[0]
         found = {"value": at["mean"], "low": at["low"], "high": at["high"], "reference": at["shuffled_high"]}
         row = claim_row("stability", model, emotion, f"layer {layer}", files["stability_mean"])
@@ -60,14 +67,21 @@ def _information_claims(model: str, emotion: str, table: pd.DataFrame, path: Pat
     return rows
 
 
-def _separation_claims(run: Run, model: str, n: int) -> list[dict[str, Any]]:
-    """The raw vector at the mean position, where Phase 3 has stored what it chose and tested."""
+def _raw_separation(run: Run, model: str) -> pd.DataFrame | None:
+    """Where the raw vectors at the mean over tokens were chosen and tested; None where Phase 3 has not stored it."""
     path = places(run, model).vector_table("chosen_separation")
     if not path.exists():
-        return []
+        return None
     table = stored(run, path)
+    return table[(table["position"] == "mean") & (table["variant"] == "raw")]
+
+
+def _separation_claims(run: Run, model: str, n: int) -> list[dict[str, Any]]:
+    """The raw vector at the mean position, where Phase 3 has stored what it chose and tested."""
+    table = _raw_separation(run, model)
+    path = places(run, model).vector_table("chosen_separation")
     rows = []
-    for at in table[(table["position"] == "mean") & (table["variant"] == "raw")].to_dict("records"):
+    for at in [] if table is None else table.to_dict("records"):
         null = max(at["random_high"], at["shuffled_high"])
         row = claim_row("separation", model, at["emotion"], f"layer {at['layer']}", path)
         row |= {"value": at["auc"], "low": at["low"], "high": at["high"], "reference": null, "n": n}

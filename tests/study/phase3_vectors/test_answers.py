@@ -88,6 +88,8 @@ def test_stability_is_read_at_the_layer_of_validation_or_where_it_is_largest():
         False,
     )  # layer 0 does not count
     assert (at["n_met"], at["n_known"]) == (1, 3)
+    embedding = answers.stability_codes(table, {"anger": 0}).iloc[0]  # unless validation chose it
+    assert (embedding["layer"], embedding["code"], embedding["by_validation"]) == (0, "above", True)
     assert answers.stability_codes(table.assign(low=NAN), {})["code"].tolist() == ["unknown"]
 
 

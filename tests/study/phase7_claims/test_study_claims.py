@@ -135,6 +135,13 @@ def test_separation_is_a_claim_where_its_table_is_stored():
     own = table[table["claim"] == "separation"].set_index("emotion")
     assert own["verdict"].to_dict() == {"anger": "supported", "apology": "not_supported"}
     assert own.loc["anger", "reference"] == 0.75
+    stable = table[table["claim"] == "stability"].set_index("emotion")  # at the vector's own layer, not at the probe's
+    assert stable["measure"].to_dict() == {"gratitude": "layer 2", "anger": "layer 3", "apology": "layer 3"}
+    assert stable["verdict"].to_dict() == {
+        "gratitude": "supported",
+        "anger": "not_supported",
+        "apology": "not_supported",
+    }
 
 
 def test_only_the_chosen_modes_are_written_and_the_claims_do_not_depend_on_them():
