@@ -57,6 +57,7 @@ def tests(session: nox.Session) -> None:
         "--dist",
         "loadfile",
         "--no-loadscope-reorder",
+        "--durations=10",
         *session.posargs,
         env={"OMP_NUM_THREADS": "1"},
     )

@@ -261,7 +261,7 @@ def equalities(outs: dict[str, Any]) -> dict[str, Any]:
     return {**checks, "bundled, from the cache": equality(outs["bundled, from the cache"], outs["bundled, all"])}
 
 
-def limit_of_encoder(reader: SentenceEncoder, texts: Sequence[str]) -> dict[str, Any]:
+def limit_of_encoder(reader: SentenceEncoder, texts: Sequence[str], square: int | None) -> dict[str, Any]:
     """Texts per second if the machine did nothing but the encoder's products, at the texts' mean number of tokens."""
     mean_tokens = statistics.mean(len(ids) for ids in reader.tokenizer(list(texts))["input_ids"])
     layers = reader.network.encoder  # the pooler of the whole text is not used
@@ -269,7 +269,7 @@ def limit_of_encoder(reader: SentenceEncoder, texts: Sequence[str]) -> dict[str,
     config = reader.network.config
     attention = 4 * mean_tokens**2 * config.hidden_size * config.num_hidden_layers
     flops = 2 * mean_tokens * sum(out * into for out, into in shapes) + attention
-    peak = product_peak(reader.device, torch.float32, shapes, PACK_TOKENS)
+    peak = product_peak(reader.device, torch.float32, shapes, PACK_TOKENS, size=square)
     by_peak = {f"texts_per_s_{kind}": rate / flops for kind, rate in peak.items()}
     return {"mean_tokens": mean_tokens, "flops_per_text": flops, "flops_per_s": peak, **by_peak}
 
@@ -285,7 +285,7 @@ def compared(arguments: argparse.Namespace, device: torch.device, folder: Path) 
     network = random_classifier(folder, arguments.classifier, texts)
     about = {"size": arguments.classifier, "weights": "random, seed 0", "parameters": network.num_parameters()}
     about["tokenizer"] = "byte-level, learnt from the texts"
-    limit = limit_of_encoder(load_encoder(device), texts)
+    limit = limit_of_encoder(load_encoder(device), texts, arguments.square)
     ways = [*own_ways(texts, device, cache), *by_plain_encoder(texts, device), *by_scikit_learn(texts)]
     ways += by_classifier(few, folder, device)
     speeds, outs = measured(ways, arguments.repeats, device)
@@ -341,6 +341,7 @@ def main() -> None:
     parser.add_argument("--classifier", choices=SIZES, default="roberta_base", help="the random classifier's size")
     parser.add_argument("--classifier-texts", type=int, default=256, help="so many of the texts, since it is slow")
     parser.add_argument("--repeats", type=int, default=5, help="the median counts")
+    parser.add_argument("--square", type=int, help="rows and columns of the large product behind the limit")
     parser.add_argument("--json", help="where the result goes; printed when left out")
     arguments = parser.parse_args()
     if arguments.repeats < 1:

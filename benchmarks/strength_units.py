@@ -57,7 +57,6 @@ START, STEPS = 0.125, 4  # the first lengths, in bulk norms: START · 2^k, befor
 LOWEST, HIGHEST = 0.01, 30.0  # the ends of what is tried, in bulk norms
 WHOLE, BROKEN = 0.1, 0.9  # shares of what the unpatched texts leave that count as about none and about all
 KL_WANTED, KL_ENDS, KL_STEPS = 0.1, (0.01, 30.0), 8  # nat; bulk norms; halvings of the log length
-KL_PROMPTS, KL_TOKENS = 8, 12
 CALIBRATED = 100  # where the numbers of the isotropic directions begin that `kl` is measured on
 
 
@@ -157,11 +156,11 @@ def subject(name: str, data: pd.DataFrame, options: argparse.Namespace) -> tuple
 
 def continued(lm: LanguageModel, data: pd.DataFrame, options: argparse.Namespace) -> tuple[list[str], list[list[int]]]:
     """Neutral training texts and their unpatched continuations, sampled, that KL is measured along."""
-    neutral = data[(data["split"] == "train") & (data["emotion"] == "neutral")]["text"].tolist()[:KL_PROMPTS]
+    neutral = data[(data["split"] == "train") & (data["emotion"] == "neutral")]["text"].tolist()[: options.kl_prompts]
     outs = emolib.generate(
         lm,
         neutral,
-        max_new_tokens=KL_TOKENS,
+        max_new_tokens=options.kl_tokens,
         temperature=TEMPERATURE,
         seeds=[options.seed * 1000 + i for i in range(len(neutral))],
     )
@@ -365,7 +364,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["smollm2_135m", "gemma3_270m"])
     for name, value in {
         "prompts": 16, "new-tokens": 24, "directions": 4, "layers": 6, "seed": 0, "training-scenarios": 40,
-        "reference-scenarios": REFERENCE_SCENARIOS, "resamples": 400,
+        "reference-scenarios": REFERENCE_SCENARIOS, "resamples": 400, "kl-prompts": 8, "kl-tokens": 12,
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--crossed", action="store_true", help="every direction meets every prompt: more rows")
@@ -373,7 +372,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json")
     parser.add_argument("--figure", help="a file that ends in .svg, .png or .pdf")
     given = parser.parse_args()
-    for name in ("directions", "layers", "training_scenarios", "reference_scenarios"):
+    for name in ("directions", "layers", "training_scenarios", "reference_scenarios", "kl_prompts", "kl_tokens"):
         if getattr(given, name) < 1:
             raise UserError(f"expected --{name.replace('_', '-')} of at least 1, got {getattr(given, name)}")
     if given.figure and Path(given.figure).suffix not in (".svg", ".png", ".pdf"):

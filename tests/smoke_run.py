@@ -28,12 +28,8 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from emolib.cli import main; main()", *arguments]
 
 
-def emolib(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), env=environment(folder), capture_output=True, text=True, timeout=900)
-
-
 def emolib_here(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """The same in this process, which has loaded the libraries already; a notebook still has a kernel of its own."""
+    """Runs a command in this process, which has loaded the libraries already; a notebook has a kernel of its own."""
     printed = {name: io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for name in ("stdout", "stderr")}
     known, code = environment(folder, **more), 0
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
@@ -60,7 +56,7 @@ def smoke_run(base: Path) -> tuple[Path, str]:
     folder, printed = base / "smoke-run", base / "smoke-run.txt"
     with FileLock(base / "smoke-run.lock"):
         if not printed.exists():
-            done = emolib(folder, "run", "--profile", "baseline_smoke")
+            done = emolib_here(folder, "run", "--profile", "baseline_smoke")
             assert done.returncode == 0, done.stderr
             printed.write_text(done.stdout, encoding="utf-8")
     return folder, printed.read_text(encoding="utf-8")

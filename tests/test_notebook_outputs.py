@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-from xml.etree import ElementTree
+from collections.abc import Iterator
 
 import nbformat
+import notebook_outputs
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbval.plugin import IPyNbCell, IPyNbFile
 from notebook_outputs import difference
 
 TABLE = """          平均      n   判定
@@ -57,14 +56,8 @@ FAILS = {
 }
 
 
-def shown(kind: str, text: str) -> str:
-    """The source of a cell that shows a text as a table's HTML beside its plain form, as Markdown or as a stream."""
-    data = {"text/html": f"<pre>{text}</pre>", "text/plain": text} if kind == "table" else {"text/markdown": text}
-    show = f"from IPython.display import display\ndisplay({data!r}, raw=True)"
-    return f"print({text!r})" if kind == "stream" else show
-
-
-def reference(kind: str, text: str) -> nbformat.NotebookNode:
+def output(kind: str, text: str) -> nbformat.NotebookNode:
+    """What a cell gives that shows a text as a table's HTML beside its plain form, as Markdown or as a stream."""
     if kind == "stream":
         return new_output("stream", text=text + "\n")
     data = {"text/html": f"<pre>{text}</pre>", "text/plain": text} if kind == "table" else {"text/markdown": text}
@@ -72,41 +65,39 @@ def reference(kind: str, text: str) -> nbformat.NotebookNode:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
-    """What nbval says of each change in each kind of output: nothing, or its message."""
-    cases = [(kind, name) for kind in ("table", "markdown", "stream") for name in {**PASSES, **FAILS}]
-    cells = []
-    for kind, name in cases:
-        before, after = {**PASSES, **FAILS}[name]
-        cells.append(new_code_cell(shown(kind, after), outputs=[reference(kind, before)], execution_count=1))
-    folder = tmp_path_factory.mktemp("nbval")
-    nbformat.write(new_notebook(cells=cells), folder / "report.ipynb")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
-    command += ["-c", str(configuration(folder)), "--junitxml", str(folder / "told.xml"), str(folder / "report.ipynb")]
-    subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
-    told = ElementTree.parse(folder / "told.xml").findall(".//testcase")
-    assert len(told) == len(cases)
-    return {case: "".join(part.text or "" for part in node) for case, node in zip(cases, told, strict=True)}
+def cell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IPyNbCell]:
+    """A cell of nbval's under the project's rule; it is handed its outputs, so no kernel runs.
+
+    `tests/pipeline/test_phases.py` has `pytest --nbval` itself ask so, of a report's cells in a kernel.
+    """
+    path = tmp_path_factory.mktemp("nbval") / "report.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("1", execution_count=1)]), path)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("sanitize", "format_output_compare"):
+            patch.setattr(IPyNbCell, name, getattr(IPyNbCell, name))  # put back afterwards
+        patch.setattr(request.config.option, "nbval", True)
+        notebook_outputs.pytest_configure(request.config)
+        (made,) = IPyNbFile.from_parent(request.session, path=path).collect()
+        yield made
 
 
-def configuration(folder: Path) -> Path:
-    """A pytest root with the repository's own conftest."""
-    root = Path(__file__).parents[1]
-    (folder / "conftest.py").write_text((root / "conftest.py").read_text())
-    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {root / 'tests'}\n")
-    return folder / "pytest.ini"
+def compared(cell: IPyNbCell, kind: str, before: str, after: str) -> tuple[bool, str]:
+    """Whether nbval takes a cell's output for its reference, and what it says where it does not."""
+    agree = cell.compare_outputs([output(kind, after)], [output(kind, before)])
+    return agree, "".join(cell.comparison_traceback)
 
 
 @pytest.mark.parametrize("kind", ["table", "markdown", "stream"])
 @pytest.mark.parametrize("name", PASSES)
-def test_what_another_processor_may_print_passes(found, kind, name):
-    assert found[kind, name] == ""
+def test_what_another_processor_may_print_passes(cell, kind, name):
+    assert compared(cell, kind, *PASSES[name]) == (True, "")
 
 
 @pytest.mark.parametrize("kind", ["table", "markdown", "stream"])
 @pytest.mark.parametrize("name", FAILS)
-def test_what_a_change_of_the_code_would_print_fails(found, kind, name):
-    assert "Cell outputs differ" in found[kind, name]
+def test_what_a_change_of_the_code_would_print_fails(cell, kind, name):
+    agree, told = compared(cell, kind, *FAILS[name])
+    assert not agree and "mismatch" in told and ("became" in told or "end in another digit" in told)
 
 
 def test_the_message_names_what_differs():

@@ -345,7 +345,8 @@ def plain_heads(network: nn.Module, ids: Sequence[int]) -> list[Heads]:
 
     looks = [("z", layer, look(layer)) for layer in range(len(blocks(network)))]
     with patched_by_hand(network, looks), torch.inference_mode():
-        patterns = network(torch.tensor([list(ids)]), use_cache=False, output_attentions=True).attentions
+        out = network(torch.tensor([list(ids)]), use_cache=False, output_attentions=True, logits_to_keep=1)
+        patterns = out.attentions
     return [(*seen[layer], pattern[0]) for layer, pattern in enumerate(patterns)]
 
 
@@ -374,7 +375,7 @@ def plain_logits(
     """Logits after the prompt and after each forced token, `[step, vocabulary]`, patched by hand."""
     ids = torch.tensor([[*prompt_ids, *forced]])
     with patched_by_hand(network, edits), torch.inference_mode():
-        return network(ids, use_cache=False).logits[0, len(prompt_ids) - 1 :]
+        return network(ids, use_cache=False, logits_to_keep=len(forced) + 1).logits[0]
 
 
 ROUTES = ("native", "graph", "bridge", "native uncached", "bridge uncached")

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
+from benchmark_runs import run_here
 from model_folders import save_model
-
-from emolib.base.paths import repository_root
-
-SCRIPT = repository_root() / "benchmarks" / "continuation_shift.py"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=repository_root(), check=False)
+    return run_here("continuation_shift.py", *arguments)
 
 
 def test_the_shift_and_generation_are_timed_under_the_same_acts(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -13,22 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmark_runs import SCRIPTS, run_here
 
 from emolib.base.errors import UserError
-from emolib.base.paths import repository_root
 from emolib.scoring.encoder import load_encoder
 
-SCRIPT = repository_root() / "benchmarks" / "scoring.py"
+SCRIPT = SCRIPTS / "scoring.py"
 CPU = torch.device("cpu")
 OURS = ("keywords", "sentiment (VADER)", "politeness (n-grams)", "GoEmotions, lexical", "encoder (features and head)")
 OURS += ("expressed (changed encoder)", "bundled, all", "bundled, from the cache", "classifier (huggingface backend)")
 TODAY = ("AutoModel, one at a time", "AutoModel, batches of 32", "scikit-learn, one at a time")
 TODAY += ("scikit-learn, all at once", "pipeline, batch_size=1", "pipeline, batch_size=32")
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=repository_root(), check=False)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +41,9 @@ def benchmark() -> Iterator[ModuleType]:
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
     """A small run: its JSON and what it printed."""
     path = tmp_path_factory.mktemp("scoring") / "result.json"
-    sizes = {"texts": 6, "classifier": "tiny", "classifier-texts": 3, "repeats": 1}
-    done = run(*(part for name, value in sizes.items() for part in (f"--{name}", str(value))), "--json", str(path))
+    sizes = {"texts": 6, "classifier": "tiny", "classifier-texts": 3, "repeats": 1, "square": 256}
+    given = [part for name, value in sizes.items() for part in (f"--{name}", str(value))]
+    done = run_here("scoring.py", *given, "--json", str(path))
     assert done.returncode == 0, done.stderr
     return json.loads(path.read_text()), done.stdout
 
@@ -164,6 +159,6 @@ def test_a_number_too_small_is_refused(
 
 
 def test_a_wrong_argument_is_told_in_one_line() -> None:
-    done = run("--repeats", "0")
+    done = run_here("scoring.py", "--repeats", "0")
     assert done.returncode == 2
     assert "at least 1 repeat" in done.stderr and len(done.stderr.strip().splitlines()) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,9 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+from benchmark_runs import SCRIPTS, run_here
+from model_folders import save_model
 
-from emolib.base.paths import repository_root
-
-SCRIPTS = repository_root() / "benchmarks"
 N_PROMPTS, LAYERS, LENGTHS = 24, (1, 2, 3), 2.0 ** np.arange(-6, 9)
 
 
@@ -115,18 +113,13 @@ def test_an_auc_needs_broken_and_whole_texts(arithmetic: ModuleType) -> None:
     assert known["auc"] > 0.85 and np.isnan(unknown["auc"])
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / "strength_units.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=repository_root(), check=False)
-
-
-@pytest.mark.usefixtures("bundled")
 def test_the_experiment_runs_to_its_end_and_says_what_it_compared(tmp_path: Path) -> None:
     path, figure = tmp_path / "result.json", tmp_path / "figure.svg"
+    model = save_model(tmp_path / "model", "llama", max_position_embeddings=512)
     sizes = {"prompts": 2, "new-tokens": 6, "directions": 1, "layers": 1, "resamples": 5}
-    sizes |= {"training-scenarios": 4, "reference-scenarios": 2}
+    sizes |= {"training-scenarios": 4, "reference-scenarios": 2, "kl-prompts": 2, "kl-tokens": 4}
     small = [part for name, value in sizes.items() for part in (f"--{name}", str(value))]
-    done = run("--models", "smollm2_135m", *small, "--json", str(path), "--figure", str(figure))
+    done = run_here("strength_units.py", "--models", str(model), *small, "--json", str(path), "--figure", str(figure))
     assert done.returncode == 0, done.stderr
     found = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in the JSON file"))
     assert {"date", "device", "versions", "settings", "seconds", "dispersion", "auc", "by_direction"} <= set(found)
@@ -140,6 +133,6 @@ def test_the_experiment_runs_to_its_end_and_says_what_it_compared(tmp_path: Path
 
 def test_a_wrong_argument_is_told_in_one_line() -> None:
     for wrong, word in ((("--models", "smollm2_135n"), "smollm2_135m"), (("--figure", "x.jpg"), ".svg")):
-        done = run(*wrong)
+        done = run_here("strength_units.py", *wrong)
         assert done.returncode == 2
         assert word in done.stderr and len(done.stderr.strip().splitlines()) == 1

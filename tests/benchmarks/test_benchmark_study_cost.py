@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -14,20 +13,20 @@ from typing import Any
 
 import pytest
 import torch
+from benchmark_runs import SCRIPTS, run_here
 from tiny import Case
 
 import emolib
 from emolib.base.config import ModelSpec, model_table
 from emolib.base.errors import UserError
 from emolib.base.parameters import resolve
-from emolib.base.paths import repository_root
 from emolib.directions.controls import FAMILIES
 from emolib.engine.memory import flops_per_token, weight_bytes
 from emolib.models.language_model import LanguageModel
 from emolib.steering import cells
 from emolib.study.phase5_steering import design, other_style, own_sweeps, rival_sweeps, sweep_settings
 
-SCRIPT = repository_root() / "benchmarks" / "study_cost.py"
+SCRIPT = SCRIPTS / "study_cost.py"
 CPU = torch.device("cpu")
 
 
@@ -365,7 +364,6 @@ def test_a_number_too_small_is_refused(
 
 
 def test_a_wrong_model_is_told_in_one_line() -> None:
-    command = [sys.executable, str(SCRIPT), "--models", "gpt2_small,smollm2_135n"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=repository_root(), check=False)
+    done = run_here("study_cost.py", "--models", "gpt2_small,smollm2_135n")
     assert done.returncode == 2 and not done.stdout
     assert "smollm2_135m" in done.stderr and len(done.stderr.strip().splitlines()) == 1

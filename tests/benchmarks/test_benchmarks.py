@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from benchmark_runs import run_apart, run_here
 from model_folders import save_model
 
 from emolib.base.paths import repository_root
 
-SCRIPTS = repository_root() / "benchmarks"
-
 
 def run(*arguments: str, script: str = "steering_throughput.py") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=repository_root(), check=False)
+    return run_here(script, *arguments)
 
 
 @pytest.fixture
@@ -70,8 +67,8 @@ def test_a_part_that_does_not_exist_is_told_in_one_line(option: str, known: str)
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_wrong_argument_is_told_in_one_line() -> None:
-    done = run("--model", "smollm2_135n")
+def test_a_wrong_argument_is_told_in_one_line_of_a_process_of_its_own() -> None:
+    done = run_apart("steering_throughput.py", "--model", "smollm2_135n")
     assert done.returncode == 2
     assert "smollm2_135m" in done.stderr and len(done.stderr.strip().splitlines()) == 1
 

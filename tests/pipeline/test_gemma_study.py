@@ -23,8 +23,8 @@ PHASES = ("phase2", "phase3", "phase5")
 LAYERS = (9, 11)
 EMOTIONS = {"gratitude", "anger", "apology"}
 SMALL = {
-    **{"layers": "9,11", "alphas": "1.5", "n_controls": "2", "max_new_tokens": "5", "n_resamples": "50"},
-    **{"n_train": "4", "n_validation": "2", "n_test": "3", "n_halves": "2", "n_shuffles": "1", "n_bootstrap": "50"},
+    **{"layers": "9,11", "alphas": "1.5", "n_controls": "1", "max_new_tokens": "5", "n_resamples": "50"},
+    **{"n_train": "4", "n_validation": "2", "n_test": "2", "n_halves": "2", "n_shuffles": "1", "n_bootstrap": "50"},
 }
 
 pytestmark = pytest.mark.skipif(

@@ -40,9 +40,9 @@ def test_a_killed_run_keeps_its_shards_and_ends_with_the_same_bytes(smoke, tmp_p
 
 
 def _from_the_last_sweep_on(folder: Path) -> set[str]:
-    """The shards of the sweep that Phase 5 makes last, and what it makes after them."""
+    """The shards of the sweep that Phase 5 makes last, one before the other, and what it makes after them."""
     made = {name: path.stat().st_mtime_ns for name, path in shards(folder).items()}
-    first = min(moment for name, moment in made.items() if "_alternatives_" in name)
+    first = min(moment for name, moment in made.items() if "_test_alternatives_" in name)
     return {name for name, moment in made.items() if moment >= first}
 
 

@@ -5,7 +5,8 @@ import shlex
 import shutil
 from pathlib import Path
 
-from smoke_run import MODEL, emolib_here
+from smoke_run import MODEL, emolib_here, environment
+from told_notebooks import told_by
 
 from emolib.base import paths
 
@@ -21,7 +22,7 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
     profile = everything(tmp_path, variants=False)
     run = ["run", "--profile", "baseline_smoke", "-p", "alphas=[0.25]", "-p", "n_controls=2", "--layers", "14"]
-    run += ["-p", "max_new_tokens=6", "-p", "n_resamples=60"]
+    run += ["-p", "max_new_tokens=6", "-p", "n_resamples=60", "-p", "unit=resid"]
     first = emolib_here(tmp_path, *run)
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("done already") == 3, "phases 1 to 3 are the profile's own"
@@ -41,11 +42,12 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     assert everything(tmp_path, variants=False) == profile
 
 
-def test_the_printed_command_makes_a_deleted_variant_again(smoke, tmp_path):
+def test_the_printed_command_makes_a_deleted_variant_again(smoke, tmp_path, monkeypatch):
     shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
     profile = everything(tmp_path, variants=False)
-    run = ["run", "--profile", "baseline_smoke", "--phase", "phase2", "-p", "n_train=4", "-p", "sites=[resid_pre]"]
-    assert emolib_here(tmp_path, *run).returncode == 0
+    for name in ("EMOLIB_RESULTS", "EMOLIB_EXECUTED"):
+        monkeypatch.setenv(name, environment(tmp_path)[name])
+    told_by("phase2", monkeypatch, overrides={"n_train": 4, "sites": ["resid_pre"]})  # as in JupyterLab
     (folder,) = (tmp_path / "results/baseline_smoke/variants").iterdir()
     (line,) = (folder / "timing/phase_timings.jsonl").read_text().splitlines()
     made = {key: data for key, data in everything(tmp_path, variants=True).items() if key.endswith(".parquet")}
