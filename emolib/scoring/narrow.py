@@ -162,7 +162,7 @@ def leaving(found: Sensitivity, weight: Tensor, *, fewest: int) -> tuple[list[Te
 
 
 def _cheapest(inverse: Tensor, seen: Tensor) -> tuple[Tensor, float]:
-    """`STEP` of the candidates one after the other, each the one that costs least after those before, and their cost."""
+    """`STEP` of the candidates, each the one that costs least after those before it, and what they cost together."""
     gone, total, free = [], 0.0, torch.zeros(len(seen), dtype=inverse.dtype)
     for _ in range(STEP):
         single = seen.square().sum(1) / inverse.diagonal().clamp_min(TINY) + free
