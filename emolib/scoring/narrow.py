@@ -72,7 +72,7 @@ def apply_narrowing(network: Any, stored: Mapping[str, np.ndarray]) -> None:
         RuntimeError: weights of other sizes, or units that the network does not have.
     """
     for number, layer in enumerate(network.encoder.layer):
-        kept, weight, bias = (torch.from_numpy(stored[f"encoder.layer.{number}.{part}"]) for part in PARTS)
+        kept, weight, bias = (torch.from_numpy(stored[f"encoder.layer.{number}.{part}"].copy()) for part in PARTS)
         wide, out = layer.intermediate.dense, layer.output.dense
         if len(kept) and not 0 <= int(kept.min()) <= int(kept.max()) < wide.out_features:
             raise RuntimeError(f"expected units from 0 to {wide.out_features - 1}, got others")
@@ -84,7 +84,7 @@ def apply_narrowing(network: Any, stored: Mapping[str, np.ndarray]) -> None:
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0])
+    made = nn.utils.skip_init(nn.Linear, weight.shape[1], weight.shape[0])
     made.weight.copy_(weight)
     made.bias.copy_(bias)
     return made.requires_grad_(False)
@@ -142,19 +142,19 @@ def leaving(found: Sensitivity, weight: Tensor, *, fewest: int) -> tuple[list[Te
     Returns:
         The units of each step, and the mean square by which the step changes the logits.
     """
-    inverse = torch.linalg.inv(_firm(found.units.double())).float()
+    inverse = torch.linalg.inv(_firm(found.units.double()))
     values, vectors = torch.linalg.eigh(found.output.double())
-    seen = weight.T @ (vectors * values.clamp_min(0).sqrt()).float()  # its squares are what logits see of a unit
+    seen = weight.T.double() @ (vectors * values.clamp_min(0).sqrt())  # its squares are what logits see of a unit
     there, order, costs = torch.ones(len(seen), dtype=torch.bool), [], []
     while int(there.sum()) - STEP >= fewest:
         single = seen.square().sum(1) / inverse.diagonal().clamp_min(TINY)
         near = torch.topk(single.masked_fill(~there, torch.inf), min(CANDIDATES, int(there.sum())), largest=False)
-        places, cost = _cheapest(inverse[near.indices][:, near.indices].double(), seen[near.indices].double())
+        places, cost = _cheapest(inverse[near.indices][:, near.indices], seen[near.indices])
         gone = near.indices[places].sort().values
-        column = inverse[:, gone].double()
-        change = torch.linalg.solve(column[gone], torch.cat([seen[gone].double(), column.T], dim=1))
-        seen -= (column @ change[:, : seen.shape[1]]).float()
-        inverse -= (column @ change[:, seen.shape[1] :]).float()
+        column = inverse[:, gone]
+        change = torch.linalg.solve(column[gone], torch.cat([seen[gone], column.T], dim=1))
+        seen -= column @ change[:, : seen.shape[1]]
+        inverse -= column @ change[:, seen.shape[1] :]
         there[gone] = False
         order.append(gone)
         costs.append(cost)

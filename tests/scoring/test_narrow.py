@@ -90,7 +90,7 @@ def test_of_units_that_stand_twice_one_stays_and_the_narrow_network_gives_what_t
         gone[places] = False
         layer.output.dense.weight[:, gone] = 0
     wanted = states(doubled)
-    assert np.abs(states(narrow) - wanted).max() < 0.02
+    assert np.abs(states(narrow) - wanted).max() < 0.05
     assert np.abs(states(cut) - wanted).max() > 0.2
     assert all(value.dtype == (np.int16 if name.endswith("kept") else np.float16) for name, value in stored.items())
 
