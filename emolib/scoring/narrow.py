@@ -27,7 +27,7 @@ from emolib.scoring.packing import Pack
 STEP = 32  # units that leave a layer at once
 CANDIDATES = 4 * STEP  # among which each of them costs least after those before
 TINY = 1e-30
-FEWEST = 0.5  # of the mean number that stays: what a layer keeps at least
+FEWEST = 0.25  # of the mean number that stays: what a layer keeps at least
 EVEN = 0.2  # share of a token's weight that does not hang on its gradient
 RIDGE = 1e-3  # of the mean of a matrix' diagonal
 THIN = tuple(name for name in ADAPTED if name != "output.dense")  # what is stored as a thin change
