@@ -2,7 +2,7 @@
 
 all-MiniLM-L6-v2, changed by thin matrices (`low_rank`) that were trained on GoEmotions' comments first and then on the
 contrast set `data/expressed.jsonl`, whose groups of texts differ by this one point: felt or said otherwise, quoted,
-denied, asked for, another person's.
+denied, asked for, another person's; then with fewer hidden units (`narrow`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from emolib.base.labels import spelled
 from emolib.base.paths import display, params_folder
 from emolib.base.store import digest, sha256_of
 from emolib.scoring.encoder import encoder_folder, load_encoder
-from emolib.scoring.low_rank import apply_changes, change_names
+from emolib.scoring.narrow import apply_narrow, narrow_names
 from emolib.scoring.ngrams import RETRAIN, read_tensors
 from emolib.scoring.packed_bert import PackedBert
 from emolib.scoring.scorer import Scorer
@@ -116,7 +116,7 @@ class TrainedFiles:
     """What training left.
 
     Attributes:
-        tensors: thin matrices and readout, by name.
+        tensors: thin matrices, hidden units with the weights out of them, and readout, by name.
         calibration: `[emotion, 2]`.
         version: of both files.
     """
@@ -141,7 +141,7 @@ def read_trained() -> TrainedFiles:
             f"expected calibration of {', '.join(EMOTIONS)} in {display(settings_file)}, got others; {RETRAIN}"
         )
     n_layers = read_json(encoder_folder()[0] / "config.json", kind=dict)["num_hidden_layers"]
-    tensors = read_tensors(weights, dict.fromkeys(change_names(n_layers), 2) | READOUT_AXES)
+    tensors = read_tensors(weights, narrow_names(n_layers) | READOUT_AXES)
     return TrainedFiles(tensors, calibration, digest([sha256_of(weights), sha256_of(settings_file)]))
 
 
@@ -152,11 +152,10 @@ def load_expressed(device: torch.device) -> ExpressedModel:
     encoder = load_encoder(torch.device("cpu"))
     network, readout = copy.deepcopy(encoder.network), read_readout(trained.tensors)
     try:
-        apply_changes(network, trained.tensors)
+        apply_narrow(network, trained.tensors)
     except RuntimeError as error:
         raise UserError(
-            f"expected thin matrices of the encoder's sizes in params/scorers/expressed.safetensors, got others; "
-            f"{RETRAIN}"
+            f"expected matrices of the encoder's sizes in params/scorers/expressed.safetensors, got others; {RETRAIN}"
         ) from error
     packed = PackedBert(network.to(device), encoder.tokenizer, most=encoder.max_tokens)
     return ExpressedModel(packed, readout.to(device), trained.calibration)

@@ -3,7 +3,7 @@
 The changes are learnt on GoEmotions' comments first (all 28 labels, one pass; that readout is thrown away), since the
 contrast set alone is too small to learn how emotion shows without its words, then on its own training groups, several
 times from there on: the scorer is the mean of these trainings' weights (Wortsman et al. 2022), since single ones differ
-by chance.
+by chance. Then the layers lose the hidden units that say least (`narrow`): no training, but the same training groups.
 Calibration is fitted on the validation groups, figures are those of the test groups; weights are rounded to half
 precision before either.
 """
@@ -26,6 +26,7 @@ from emolib.scoring.encoder import encoder_folder, load_encoder
 from emolib.scoring.expressed import EMOTIONS, PRESENT, ExpressedModel, Readout, pooled, read_readout
 from emolib.scoring.goemotions import LABELS
 from emolib.scoring.low_rank import adapt, apply_changes, averaged, changes
+from emolib.scoring.narrow import THIN, apply_narrow, chosen_units, refitted, sensitivities
 from emolib.scoring.packed_bert import PackedBert
 from emolib.scoring.trained_files import calibrated, json_bytes
 
@@ -52,7 +53,8 @@ def train_expressed(
         texts: as `load_expressed_texts` gives them.
         comments: GoEmotions' training comments and their labels `[comment, label]`, as `read_goemotions` gives them.
         settings: comments (how many of them), members (trainings that are averaged), rank, dropout, hidden, rate,
-            decay, batch, epochs.
+            decay, batch, epochs, units (hidden ones that stay, in the mean over layers), probes (texts whose gradients
+            say which).
         seed: of initial values, order and dropout.
         say: called with a line per epoch.
 
@@ -65,7 +67,9 @@ def train_expressed(
     given = [comments[0][place] for place in chosen], comments[1][chosen].astype(np.float32)
     train = parts["train"]
     wanted = train["text"].tolist(), train[list(EMOTIONS)].to_numpy(np.float32)
-    stored = _fit(given, wanted, settings, seed=seed, say=say)
+    wide = _fit(given, wanted, settings, seed=seed, say=say)
+    say("  fewer hidden units")
+    stored = narrowed(wide, wanted[0], settings, seed=seed)
     model = _model(stored)
     held = parts["validation"]
     calibration = _calibrated(model.logits(held["text"].tolist()), held[list(EMOTIONS)].to_numpy(bool))
@@ -115,7 +119,7 @@ def _model(stored: dict[str, np.ndarray]) -> ExpressedModel:
     """As it will be read back; not calibrated yet."""
     encoder = load_encoder(torch.device("cpu"))
     network = copy.deepcopy(encoder.network)
-    apply_changes(network, stored)
+    apply_narrow(network, stored)
     plain = np.tile([1.0, 0.0], (len(EMOTIONS), 1))
     packed = PackedBert(network, encoder.tokenizer, most=encoder.max_tokens)
     return ExpressedModel(packed, read_readout(stored), plain)
@@ -162,6 +166,37 @@ def _fit(
             _run_epochs(body.train(), readout.train(), texts, settings, order, say)
             found.append(changes(body) | {f"readout/{k}": v.numpy() for k, v in readout.state_dict().items()})
     return {name: value.astype(np.float16) for name, value in averaged(found).items()}
+
+
+def narrowed(
+    stored: dict[str, np.ndarray], texts: Sequence[str], settings: dict[str, float], *, seed: int
+) -> dict[str, np.ndarray]:
+    """What is stored of the wide scorer as that of a narrow one, float16 both.
+
+    Args:
+        stored: thin matrices of every linear layer, and the readout.
+        texts: on which the narrow layers are to give what the wide ones give.
+        settings: units, probes.
+        seed: of which texts are probes, and of their signs.
+    """
+    encoder = load_encoder(torch.device("cpu"))
+    network = copy.deepcopy(encoder.network)
+    apply_changes(network, stored)
+    probes = np.random.default_rng(seed).permutation(len(texts))[: int(settings["probes"])]
+    ids = encoder.tokenizer([texts[k] for k in probes], truncation=True, max_length=encoder.max_tokens)["input_ids"]
+    ids = sorted(ids, key=len)
+    blocks = [_padded(ids[k : k + COMMENT_BATCH]) for k in range(0, len(ids), COMMENT_BATCH)]
+    found = sensitivities(network, read_readout(stored), blocks, seed=seed)
+    weights = [layer.output.dense.weight for layer in network.encoder.layer]
+    kept = chosen_units(found, weights, mean=int(settings["units"]))
+    wide = PackedBert(network, encoder.tokenizer, most=encoder.max_tokens)
+    fitted = refitted(wide, kept, list(wide.packs(texts)))
+    thin = {name: value for name, value in stored.items() if name.rpartition("/")[0].endswith(THIN)}
+    for number, places in enumerate(kept):
+        thin[f"encoder.layer.{number}.intermediate.dense/up"] = stored[f"encoder.layer.{number}.intermediate.dense/up"][
+            places.numpy()
+        ]
+    return thin | fitted | {name: value for name, value in stored.items() if name.startswith("readout/")}
 
 
 class CommentReadout(nn.Module):

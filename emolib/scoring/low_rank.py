@@ -5,7 +5,7 @@ The thin matrices are all that is stored; for scoring they are added into a copy
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -83,25 +83,32 @@ def averaged(members: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarra
     return found
 
 
-def change_names(n_layers: int) -> list[str]:
-    """What `changes` calls the thin matrices of a BERT of so many layers."""
-    linears = [f"encoder.layer.{layer}.{name}" for layer in range(n_layers) for name in ADAPTED]
+def change_names(n_layers: int, adapted: Collection[str] = ADAPTED) -> list[str]:
+    """What `changes` calls the thin matrices of a BERT of so many layers.
+
+    Args:
+        adapted: the linear layers of each that are changed.
+    """
+    linears = [f"encoder.layer.{layer}.{name}" for layer in range(n_layers) for name in adapted]
     return [f"{name}/{part}" for name in linears for part in ("down", "up")]
 
 
 @torch.no_grad()
-def apply_changes(network: nn.Module, stored: Mapping[str, np.ndarray]) -> None:
+def apply_changes(network: nn.Module, stored: Mapping[str, np.ndarray], adapted: Collection[str] = ADAPTED) -> None:
     """Adds the products of stored thin matrices to the weights of an unchanged network, in place.
+
+    Args:
+        adapted: the linear layers of each layer that are changed.
 
     Raises:
         RuntimeError: matrices of other sizes.
     """
-    for name, layer in _linears(network):
+    for name, layer in _linears(network, adapted):
         up, down = (torch.from_numpy(stored[f"{name}/{part}"].astype(np.float32)) for part in ("up", "down"))
         layer.weight += SCALE * (up @ down).to(layer.weight)
 
 
-def _linears(network: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+def _linears(network: nn.Module, adapted: Collection[str] = ADAPTED) -> Iterator[tuple[str, nn.Linear]]:
     for name, module in network.named_modules():
-        if isinstance(module, nn.Linear) and name.startswith("encoder.layer.") and name.endswith(ADAPTED):
+        if isinstance(module, nn.Linear) and name.startswith("encoder.layer.") and name.endswith(tuple(adapted)):
             yield name, module

@@ -29,13 +29,13 @@ class PackedBert:
         if network.config.hidden_act != "gelu":
             raise ValueError(f"expected a BERT with the exact GELU, got {network.config.hidden_act}")
         self._tokenizer, self._most = tokenizer, most
-        self._n_heads = network.config.num_attention_heads
+        self.n_heads = network.config.num_attention_heads
         self._embeddings = network.embeddings
-        self._layers = [_Layer(layer) for layer in network.encoder.layer]
+        self.layers = [PackedLayer(layer) for layer in network.encoder.layer]
 
     @property
     def n_layers(self) -> int:
-        return len(self._layers)
+        return len(self.layers)
 
     @torch.inference_mode()
     def states(self, texts: Sequence[str], layers: Collection[int]) -> Iterator[tuple[list[int], dict[int, Tensor]]]:
@@ -47,7 +47,7 @@ class PackedBert:
         Yields:
             The texts' places, and states `[text, token, width]` by layer.
         """
-        for pack in packs(self._tokenizer, texts, most=self._most):
+        for pack in self.packs(texts):
             found = {layer: self._by_group(pack, x) for layer, x in self._through(pack) if layer in layers}
             begun = 0
             for number, (count, _) in enumerate(pack.groups):
@@ -56,14 +56,23 @@ class PackedBert:
 
     def _through(self, pack: Pack) -> Iterator[tuple[int, Tensor]]:
         """States `[PACK_TOKENS, width]` after the embeddings and after every layer."""
+        x = self.embedded(pack)
+        yield 0, x
+        for number, layer in enumerate(self.layers, 1):
+            x = layer(x, pack, self.n_heads)
+            yield number, x
+
+    def packs(self, texts: Sequence[str]) -> Iterator[Pack]:
+        """All texts, a pack at a time."""
+        return packs(self._tokenizer, texts, most=self._most)
+
+    def embedded(self, pack: Pack) -> Tensor:
+        """`[PACK_TOKENS, width]` before the first layer."""
         made = self._embeddings
         device = made.word_embeddings.weight.device
         x = made.word_embeddings(pack.ids.to(device)) + made.token_type_embeddings.weight[0]
-        x = made.LayerNorm(x + made.position_embeddings(pack.positions.to(device)))
-        yield 0, x
-        for number, layer in enumerate(self._layers, 1):
-            x = layer(x, pack, self._n_heads)
-            yield number, x
+        embedded: Tensor = made.LayerNorm(x + made.position_embeddings(pack.positions.to(device)))
+        return embedded
 
     @staticmethod
     def _by_group(pack: Pack, x: Tensor) -> list[Tensor]:
@@ -73,7 +82,7 @@ class PackedBert:
         return [part.view(count, length, -1) for part, (count, length) in zip(parts, pack.groups, strict=True)]
 
 
-class _Layer:
+class PackedLayer:
     """One layer's weights."""
 
     def __init__(self, layer: Any) -> None:
@@ -88,6 +97,11 @@ class _Layer:
         self.bias = torch.cat([part.bias.detach() for part in three])
 
     def __call__(self, x: Tensor, pack: Pack, n_heads: int) -> Tensor:
+        x = self.attended(x, pack, n_heads)
+        return self.last_norm(linear(self.hidden(x), self.outer.weight, self.outer.bias).add_(x))
+
+    def attended(self, x: Tensor, pack: Pack, n_heads: int) -> Tensor:
+        """`[PACK_TOKENS, width]` after attention and its norm."""
         mixed = linear(x, self.weight, self.bias)
         read, begun = torch.zeros_like(x), 0
         for count, length in pack.groups:
@@ -95,6 +109,8 @@ class _Layer:
             parts = mixed[rows].view(count, length, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
             attended = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
             read[rows] = attended.transpose(1, 2).reshape(count * length, -1)
-        x = self.first_norm(linear(read, self.out.weight, self.out.bias).add_(x))
-        inner = functional.gelu(linear(x, self.inner.weight, self.inner.bias))
-        return self.last_norm(linear(inner, self.outer.weight, self.outer.bias).add_(x))
+        return self.first_norm(linear(read, self.out.weight, self.out.bias).add_(x))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """`[PACK_TOKENS, hidden unit]` of what attention gave."""
+        return functional.gelu(linear(x, self.inner.weight, self.inner.bias))

@@ -31,6 +31,11 @@ class Pack:
     ids: Tensor
     positions: Tensor
 
+    @property
+    def filled(self) -> int:
+        """How many of its tokens are texts'."""
+        return sum(count * length for count, length in self.groups)
+
 
 def packs(tokenizer: Any, texts: Sequence[str], *, most: int) -> Iterator[Pack]:
     """All texts in packs, long ones first; each pack takes what still fits, the longest first.

@@ -45,7 +45,7 @@ SETTINGS = {
     "politeness": {"min_df": 1, "alpha": 1.0},
     "expressed": {
         **{"comments": 40, "rank": 2, "hidden": 4, "dropout": 0.1, "rate": 0.01, "decay": 0.01, "batch": 8},
-        **{"epochs": 2, "members": 2},
+        **{"epochs": 2, "members": 2, "units": 1280, "probes": 16},
     },
 }
 WRITTEN = {
