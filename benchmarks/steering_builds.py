@@ -22,7 +22,7 @@ from typing import Any
 
 WORKS = ("sweep", "distinct", "few", "one", "fluency", "judged", "sampled", "sampled_judged")
 JUDGED = ("fluency", "judged", "sampled_judged")
-DRAWN = {"temperature": 0.8, "top_p": 0.9}  # the study's own
+DRAWN = {"temperature": 0.8, "top_p": 0.9}  # of the fluency reference
 DISTINCT_PROMPTS, FEW_ROWS = 64, 32
 LIMIT = 4.0  # of the NLL, for decisions that are compared
 
