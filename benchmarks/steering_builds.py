@@ -1,7 +1,10 @@
 """One build of emolib timed in a process of its own, so that two builds (two worktrees) can take turns.
 
 As a script it is the process: it gets a line of JSON per call on its standard input and answers with one. It uses what
-both builds have in common, the library's public functions.
+both builds have in common, the library's public functions; for `judged` texts whatever the build's own sweeps use.
+
+`sweep` generates the rows greedily, `judged` also applies the fluency rule to their texts; `sampled` and
+`sampled_judged` are the same with texts that are drawn. `fluency` is the rule alone, applied to texts from elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-WORKS = ("sweep", "distinct", "few", "one", "fluency")
+WORKS = ("sweep", "distinct", "few", "one", "fluency", "judged", "sampled", "sampled_judged")
+JUDGED = ("fluency", "judged", "sampled_judged")
+DRAWN = {"temperature": 0.8, "top_p": 0.9}  # of the fluency reference
 DISTINCT_PROMPTS, FEW_ROWS = 64, 32
 LIMIT = 4.0  # of the NLL, for decisions that are compared
 
@@ -70,8 +75,8 @@ def in_turns(made: dict[str, Build], works: Sequence[str], repeats: int) -> dict
     """Per work the seconds of every turn of every build, and whether the results agree.
 
     Returns:
-        per work: `seconds` and `peak_bytes` by build; `ratio`, the median over the turns of the other build's seconds
-        by the present one's; what `_agreement` compares.
+        per work: `seconds`, `cpu_seconds` and `peak_bytes` by build; `ratio`, the median over the turns of the other
+        build's seconds by the present one's; what `_agreement` compares.
     """
     found: dict[str, Any] = {}
     for work in works:
@@ -82,6 +87,7 @@ def in_turns(made: dict[str, Build], works: Sequence[str], repeats: int) -> dict
         seconds = {name: [answer["seconds"] for answer in given] for name, given in answers.items()}
         peaks = {name: given[-1]["peak_bytes"] for name, given in answers.items()}
         found[work] = {"rows": answers["present"][0]["rows"], "seconds": seconds, "peak_bytes": peaks}
+        found[work]["cpu_seconds"] = {name: [one["cpu_seconds"] for one in given] for name, given in answers.items()}
         if "other" in made:
             pairs = zip(seconds["other"], seconds["present"], strict=True)
             found[work]["ratio"] = median(other / present for other, present in pairs)
@@ -127,21 +133,45 @@ def _serve() -> None:
             "few": (work.rows[:FEW_ROWS], work.steers()[:FEW_ROWS]),
             "one": (work.rows[:1], work.steers()[:1]),
         }.get(wanted, (work.rows, work.steers()))
+        decoding: dict[str, Any] = {"max_new_tokens": work.n_new}
+        if wanted.startswith("sampled"):
+            decoding |= DRAWN | {"seeds": [row % len(work.prompts) for row in range(len(rows))]}
         if wanted == "fluency" and not texts:
             texts = [out.text for out in emolib.generate(lm, rows, acts, max_new_tokens=work.n_new)]
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), time.process_time()
         if wanted == "fluency":
             scores = score_fluency(texts, rows, lm, nll_limit=LIMIT)
+        elif wanted in JUDGED:
+            outs, scores = _judged(lm, rows, acts, decoding)
         else:
-            outs = emolib.generate(lm, rows, acts, max_new_tokens=work.n_new)
+            outs = emolib.generate(lm, rows, acts, **decoding)
         answer: dict[str, Any] = {"seconds": time.perf_counter() - started, "rows": len(rows)}
+        answer["cpu_seconds"] = time.process_time() - spent
         answer["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        if wanted == "fluency":
+        if wanted in JUDGED:
             nll = scores["fluency/nll"]
             answer |= {"broken": scores["fluency/broken"].tolist(), "nll": nll.where(np.isfinite(nll), None).tolist()}
-        else:
+        if wanted != "fluency":
             answer["texts"] = [list(out.token_ids) for out in outs]
         print(json.dumps(answer), flush=True)
+
+
+def _judged(lm: Any, rows: list[str], acts: Any, decoding: dict[str, Any]) -> tuple[list[Any], Any]:
+    """Generations and their fluency, as a sweep of this build gets them."""
+    import emolib
+    from emolib.scoring.fluency import score_fluency
+
+    try:
+        from emolib.engine.read_generation import generate_and_read
+    except ImportError:  # an older build reads texts after all have been generated
+        outs = emolib.generate(lm, rows, acts, **decoding)
+        return outs, score_fluency([out.text for out in outs], rows, lm, nll_limit=LIMIT)
+    from emolib.engine.sampling import Decoding
+
+    given = dict(decoding)
+    seeds = given.pop("seeds", None)
+    outs, nll = generate_and_read(lm, rows, acts, decoding=Decoding(**given), seeds=seeds)
+    return outs, score_fluency([out.text for out in outs], rows, lm, nll_limit=LIMIT, nll=nll)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ One run, the same prompts, layers and directions:
 Beside them calls of few rows (`distinct`: 64 distinct prompts, `few`: 32 rows, `one`: one row alone) beside plain
 `transformers`, each with the limit that it is near: the products' peak, or reading all weights at every step.
 `--build PATH` times another worktree's emolib in a process of its own, in turns with this one, on the sweep, the small
-calls and the fluency rule. `--only` takes some of the parts: a, b, c (with d), e, f (with g), memory, distinct, few,
-one, build.
+calls, the fluency rule, and generation with that rule (`--works` takes some of them). `--only` takes some of the parts:
+a, b, c (with d), e, f (with g), memory, distinct, few, one, build.
 Every row gets the same number of tokens everywhere: end-of-text does not stop a row here.
 
     python benchmarks/steering_throughput.py --json benchmarks/results/NAME.json

@@ -6,34 +6,26 @@ depend on its neighbours. Rows are put into an order in which work can be shared
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Unpack, get_args
-
-import numpy as np
-import torch
-from torch import Tensor
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, shown
 from emolib.base.progress import GenerationBar
 from emolib.base.signatures import told
-from emolib.engine.bridge import BridgeRunner
-from emolib.engine.halving import in_halves
-from emolib.engine.memory import BatchShape, check_memory, keep_freed_memory
-from emolib.engine.native import NativeRunner
+from emolib.engine.decoding_job import Job
+from emolib.engine.memory import check_memory, keep_freed_memory
 from emolib.engine.parity import check_batching
-from emolib.engine.planning import Batch, batch_size_for, longest_window, plan_batches
+from emolib.engine.planning import plan_batches
+from emolib.engine.residuals import Residuals
 from emolib.engine.sampling import Decoding, DecodingFields
-from emolib.interventions import Edits, Intervention, check_interventions, one_per_row
+from emolib.interventions import Intervention, check_interventions, one_per_row
 from emolib.models.language_model import LanguageModel, checked_model
-from emolib.models.tokens import encode, pad_left
+from emolib.models.tokens import encode
 from emolib.models.workspace import Workspace
 
 Engine = Literal["auto", "native", "bridge"]
-BRIDGE_ROWS = 128  # at once through a model's own code, where nothing is measured
-DROP_SHARE = 8  # finished rows are dropped once they are one row in so many
 
 
 @dataclass(frozen=True)
@@ -122,13 +114,46 @@ def generate(
     """
     checked_model(lm)
     decoding = _decoding(decoding, fields)
+    options = Options(decoding, seeds, batch_size, use_cache, engine, on_batch, progress)
+    return generate_parts(lm, prompts, interventions, options)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How `generate` runs; see there."""
+
+    decoding: Decoding
+    seeds: Sequence[int] | None = None
+    batch_size: int | Literal["auto"] = "auto"
+    use_cache: bool = True
+    engine: Engine = "auto"
+    on_batch: Callable[[int], None] | None = None
+    progress: bool = False
+
+
+OnPart = Callable[[Sequence[Generation], Residuals | None], None]
+
+
+def generate_parts(
+    lm: LanguageModel,
+    prompts: Sequence[str],
+    interventions: Sequence[Intervention] | None,
+    options: Options,
+    on_part: OnPart | None = None,
+) -> list[Generation]:
+    """`generate`, with what each finished batch leaves behind of the unpatched model handed on.
+
+    Args:
+        on_part: called with the rows of every batch and their residuals, which the next batch overwrites; None in their
+            place where the batch ran through the model's own code, without a cache, or not on a CPU.
+    """
     prompts = arguments.texts(prompts, "prompts")
     acts = one_per_row(interventions, len(prompts))
-    rows_at_once = checked_batch_size(batch_size)
-    given_seeds = _checked_seeds(seeds, len(prompts), decoding)
-    use_cache, progress = arguments.flag("use_cache", use_cache), arguments.flag("progress", progress)
-    arguments.function("on_batch", on_batch)
-    native = _is_native(lm, engine)
+    decoding, rows_at_once = options.decoding, checked_batch_size(options.batch_size)
+    given_seeds = _checked_seeds(options.seeds, len(prompts), decoding)
+    use_cache, progress = arguments.flag("use_cache", options.use_cache), arguments.flag("progress", options.progress)
+    arguments.function("on_batch", options.on_batch)
+    native = _is_native(lm, options.engine)
     check_interventions(lm, acts)
     if not prompts:
         return []
@@ -136,18 +161,21 @@ def generate(
     check_memory(lm, max(map(len, rows)), decoding.max_new_tokens)
     if lm.device.type == "cpu":
         keep_freed_memory()
-    job = _Job(lm, rows, acts, given_seeds, decoding, use_cache, native, _workspace(lm))
+    leaves = on_part is not None and native and use_cache and lm.device.type == "cpu"
+    job = Job(lm, rows, acts, given_seeds, decoding, use_cache, native, leaves, _workspace(lm))
     if rows_at_once is None:
         rows_at_once = job.fastest_batch_size(len(set(prompts)))
     results: dict[int, Generation] = {}
     with GenerationBar(len(prompts), decoding.max_new_tokens, shown=progress) as bar:
         for batch in plan_batches(job.rows, acts, rows_at_once, lm.n_layers):
-            for part, (tokens, ratios) in job.run(batch):
+            for part, (tokens, ratios, left) in job.run(batch):
                 for place, row in enumerate(part.rows):
-                    results[row] = job.result(row, prompts[row], tokens[place].tolist(), float(ratios[place]))
+                    results[row] = _result(job, row, prompts[row], tokens[place].tolist(), float(ratios[place]))
+                if on_part:
+                    on_part([results[row] for row in part.rows], left)
                 bar.advance(len(part.rows))
-                if on_batch:
-                    on_batch(len(results))
+                if options.on_batch:
+                    options.on_batch(len(results))
     return [results[row] for row in range(len(prompts))]
 
 
@@ -192,70 +220,17 @@ def _checked_seeds(seeds: Sequence[int] | None, n_prompts: int, decoding: Decodi
     return given
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What all batches of a call share."""
-
-    lm: LanguageModel
-    rows: list[list[int]]
-    acts: list[Intervention]
-    seeds: list[int] | None
-    decoding: Decoding
-    use_cache: bool
-    native: bool
-    workspace: Workspace
-
-    def fastest_batch_size(self, n_distinct: int) -> int:
-        """How many rows at once, where the caller leaves it open."""
-        if not self.native:
-            return BRIDGE_ROWS
-        widest = max(len(row) for row in self.rows)
-        patched, distinct = longest_window(self.acts, widest), n_distinct / len(self.rows)
-        shape = BatchShape(widest, self.decoding.max_new_tokens, patched, distinct)
-        return batch_size_for(self.lm, len(self.rows), shape)
-
-    def run(self, batch: Batch) -> Iterator[tuple[Batch, tuple[np.ndarray, np.ndarray]]]:
-        """The batch's new tokens `[row, step]` and ratios `[row]`; in halves where it does not fit in memory."""
-        n_new = self.decoding.max_new_tokens
-        yield from in_halves(
-            batch, self._tokens, device=self.lm.device, workspace=self.workspace, n_new=lambda row: n_new
-        )
-
-    def _tokens(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        n_new = self.decoding.max_new_tokens
-        ids, mask = pad_left([self.rows[row] for row in batch.rows], self.lm.pad_id, batch.width)
-        acts = [self.acts[row] for row in batch.rows]
-        lengths = [len(self.rows[row]) for row in batch.rows]
-        seeds = [self.seeds[row] if self.seeds else None for row in batch.rows]
-        draws = self.decoding.sampler().draws(seeds, n_new)
-        edits = Edits(self.lm, acts, lengths, batch.width, n_new)
-        tokens, unsound = _decode(self, ids, mask, edits, draws)
-        self._refuse_unsound([row for row, bad in zip(batch.rows, unsound.tolist(), strict=True) if bad])
-        return tokens.cpu().numpy(), edits.delta_ratio
-
-    def _refuse_unsound(self, rows: Sequence[int]) -> None:
-        """Raises `UserError` for the first row whose logits were NaN or infinite: no token follows from them."""
-        if not rows:
-            return
-        act, dtype = self.acts[rows[0]], str(self.lm.dtype).removeprefix("torch.")
-        under = "without an intervention" if act is None else f"under {shown(type(act).__name__)}"
-        remedy = "load the model as float32, or look at its weights" if act is None else "give a weaker act"
-        raise UserError(
-            f"the logits of {shown(self.lm.spec.name)} for prompts[{rows[0]}] {under} are not finite in {dtype}: no "
-            f"token follows from them; {remedy}"
-        )
-
-    def result(self, row: int, prompt: str, tokens: list[int], ratio: float) -> Generation:
-        kept, reason = _until_stop(tokens, self.lm.stop_ids)
-        return Generation(
-            prompt=prompt,
-            text=self.lm.tokenizer.decode(kept, skip_special_tokens=True),
-            prompt_ids=tuple(self.rows[row]),
-            token_ids=tuple(kept),
-            finish_reason=reason,
-            seed=self.seeds[row] if self.seeds else None,
-            delta_ratio=ratio,
-        )
+def _result(job: Job, row: int, prompt: str, tokens: list[int], ratio: float) -> Generation:
+    kept, reason = _until_stop(tokens, job.lm.stop_ids)
+    return Generation(
+        prompt=prompt,
+        text=job.lm.tokenizer.decode(kept, skip_special_tokens=True),
+        prompt_ids=tuple(job.rows[row]),
+        token_ids=tuple(kept),
+        finish_reason=reason,
+        seed=job.seeds[row] if job.seeds else None,
+        delta_ratio=ratio,
+    )
 
 
 def _until_stop(token_ids: list[int], stop_ids: frozenset[int]) -> tuple[list[int], str]:
@@ -263,61 +238,3 @@ def _until_stop(token_ids: list[int], stop_ids: frozenset[int]) -> tuple[list[in
         if token in stop_ids:
             return token_ids[:i], "stop"
     return token_ids, "length"
-
-
-def _decode(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """New tokens `[row, step]`, and the rows with one from NaN or infinite logits; what follows a row's end-of-text
-    token means nothing."""
-    lm, n_new, sampler = job.lm, job.decoding.max_new_tokens, job.decoding.sampler()
-    stop = torch.tensor(sorted(lm.stop_ids), device=lm.device)
-    new = torch.zeros((len(ids), n_new), dtype=torch.long, device=lm.device)
-    picked: list[tuple[Tensor, Tensor]] = []  # per step the rows, and the logits of their tokens `[row, 1]`
-    runner = _runner(job, ids, mask, edits, n_new)
-    alive = torch.arange(len(ids), device=lm.device)  # the rows that the runner still has
-    done = torch.zeros(len(ids), dtype=torch.bool, device=lm.device)
-    draws = draws.to(lm.device) if lm.device.type != "mps" else draws
-    logits = runner.start()
-    for step in range(n_new):
-        token = sampler.pick(logits, draws[:, step])
-        new[alive, step] = token.where(~done, new[alive, step])
-        picked.append((alive, logits.gather(1, token[:, None])))
-        done |= torch.isin(token, stop)
-        if step + 1 == n_new or bool(done.all()):
-            break
-        if not job.use_cache:
-            ids = torch.cat([ids, token[:, None].cpu()], dim=1)
-            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-            logits = _runner(job, ids, mask, edits, n_new - step - 1).start()
-            continue
-        if runner.can_drop and int(done.sum()) * DROP_SHARE >= len(done):
-            going_on = (~done).nonzero()[:, 0]
-            runner.select(going_on.tolist())
-            alive, token, done, draws = (
-                alive[going_on],
-                token[going_on],
-                done[going_on],
-                draws[going_on.to(draws.device)],
-            )
-        logits = runner.step(token)
-    return new, _unsound(new, picked, stop)
-
-
-def _unsound(new: Tensor, picked: Sequence[tuple[Tensor, Tensor]], stop: Tensor) -> Tensor:
-    """The rows `[row]` with a token from logits that were not finite, up to the token that ended the text.
-
-    Where one of a row's logits is not finite, the token that is picked has the highest one or a NaN.
-    """
-    logits = torch.zeros(new.shape, device=new.device)
-    step = 0
-    for _, part in itertools.groupby(picked, key=lambda one: id(one[0])):  # rows are dropped a few times only
-        rows, columns = zip(*part, strict=True)
-        logits[rows[0], step : step + len(columns)] = torch.cat(columns, dim=1).float()
-        step += len(columns)
-    ended = torch.isin(new, stop).int()
-    return (~logits.isfinite() & (ended.cumsum(1) == ended)).any(1)
-
-
-def _runner(job: _Job, ids: Tensor, mask: Tensor, edits: Edits, n_new: int) -> NativeRunner | BridgeRunner:
-    if job.native:
-        return NativeRunner(job.lm, ids, mask, edits, n_new - 1, workspace=job.workspace)
-    return BridgeRunner(job.lm, ids, mask, edits, n_new)

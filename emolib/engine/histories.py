@@ -3,6 +3,9 @@
 Prompts and the continuations of each form a tree: a node is a token with all that came before it. What a prompt's texts
 have in common (the prompt, and the tokens up to where they part) is one path of it. Products see the nodes alone, one
 beside the other without padding; attention sees texts, whose queries, keys and values are picked from the nodes.
+
+A text of which generation has left residuals behind (`emolib.engine.residuals`) joins at their layer: below it none of
+its nodes is computed, unless another text that goes on from the node needs it there.
 """
 
 from __future__ import annotations
@@ -15,14 +18,13 @@ import torch
 from torch import Tensor
 
 from emolib.engine.forward import ForwardPass
+from emolib.engine.residuals import Known
+from emolib.engine.token_losses import token_losses
 from emolib.models.attention import Grouping, SharedKeys, Span, attention
 from emolib.models.language_model import LanguageModel
-from emolib.models.products import linear_into
-from emolib.models.workspace import Workspace
 
 ROWS_OF_ATTENTION = 64  # whose queries, keys and values are picked at once
 TOKENS_OF_MLP = 1024  # whose inner activations are held at once
-TOKENS_OF_HEAD = 128  # whose logits over the vocabulary are held at once
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Histories:
         tokens, parents, places: of every node; the parent of a first token is -1, its place 0.
         prompts: per distinct prompt its nodes.
         texts: per text its prompt's number and its own nodes.
+        known: nodes of a text, and the residuals that begin with theirs.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -40,23 +43,42 @@ class Histories:
     places: list[int] = field(default_factory=list)
     prompts: list[list[int]] = field(default_factory=list)
     texts: list[tuple[int, list[int]]] = field(default_factory=list)
-    _known: dict[tuple[int, int], int] = field(default_factory=dict)
+    known: list[tuple[np.ndarray, Known]] = field(default_factory=list)
+    _nodes: dict[tuple[int, int], int] = field(default_factory=dict)
     _numbers: dict[tuple[int, ...], int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def add(self, prompt: Sequence[int], text: Sequence[int]) -> None:
-        """A prompt of at least one token and a continuation of at least one."""
+    def add(self, prompt: Sequence[int], text: Sequence[int], known: Known | None = None) -> None:
+        """A prompt of at least one token and a continuation of at least one, with what is known of it."""
         number = self._numbers.setdefault(tuple(prompt), len(self.prompts))
         if number == len(self.prompts):
             self.prompts.append(self._path(prompt, -1))
-        self.texts.append((number, self._path(text, self.prompts[number][-1])))
+        path = self._path(text, self.prompts[number][-1])
+        self.texts.append((number, path))
+        if known is not None and (covered := known.covers(text[:-1])):  # a text's last token is not fed
+            self.known.append((np.array(path[:covered]), known))
+
+    def entries(self) -> np.ndarray:
+        """Per node the layer from which on it is computed: 0, or one at whose input its residual is known.
+
+        A node's keys are needed wherever one that follows it is computed, so that entries rise along a text.
+        """
+        entries = np.zeros(len(self), dtype=np.int64)
+        for nodes, known in self.known:
+            entries[nodes] = np.maximum(entries[nodes], known.layer)
+        fed = np.isin(np.arange(len(self)), self.parents)
+        for node in np.flatnonzero(fed)[::-1].tolist():  # a node comes after its parent
+            parent = self.parents[node]
+            if parent >= 0 and entries[node] < entries[parent]:
+                entries[parent] = entries[node]
+        return entries
 
     def _path(self, row: Sequence[int], node: int) -> list[int]:
         path = []
         for token in row:
-            parent, node = node, self._known.setdefault((node, token), len(self.tokens))
+            parent, node = node, self._nodes.setdefault((node, token), len(self.tokens))
             if node == len(self.tokens):
                 self.tokens.append(token)
                 self.parents.append(parent)
@@ -88,15 +110,16 @@ class _Block:
 class HistoryPass(ForwardPass):
     """Runs a tree through a `Blueprint`."""
 
-    def __init__(self, lm: LanguageModel, tree: Histories, memory: Workspace) -> None:
+    def __init__(self, lm: LanguageModel, tree: Histories) -> None:
         longest = max(map(len, tree.prompts)) + max(len(text) for _, text in tree.texts)
         super().__init__(lm, longest)
-        self._tree, self._memory = tree, memory
+        self._tree = tree
         fed = np.unique(tree.parents)  # a node that nothing follows is never fed
-        self._fed = fed[fed >= 0]
+        fed, self._entries = fed[fed >= 0], tree.entries()
+        self._fed = fed[np.argsort(self._entries[fed], kind="stable")]
         self._number = np.full(len(tree), 0)
         self._number[self._fed] = np.arange(len(self._fed))
-        self._done = np.zeros(len(self._fed), dtype=bool)
+        self._done = np.zeros(0, dtype=bool)
 
     def losses(self) -> list[Tensor]:
         """Per text the negative log-likelihood of each of its tokens given what comes before, float32 on the CPU."""
@@ -106,24 +129,11 @@ class HistoryPass(ForwardPass):
         order = np.argsort(parents, kind="stable")
         wanted, parents = wanted[order], parents[order]
         read, row_of = np.unique(parents, return_inverse=True)
-        hidden = self._hidden()[self._index(read)]
-        targets = np.array(self._tree.tokens)[wanted]
+        hidden = self.net.final_norm(self._hidden()[self._index(read)])
+        targets = self._index(np.array(self._tree.tokens)[wanted])
         found = torch.zeros(len(self._tree))
-        found[torch.from_numpy(wanted)] = self._scored(hidden, row_of, targets).cpu()
+        found[torch.from_numpy(wanted)] = token_losses(self.net.head, hidden, self._index(row_of), targets).cpu()
         return [found[nodes] for nodes in texts]
-
-    def _scored(self, hidden: Tensor, row_of: np.ndarray, targets: np.ndarray) -> Tensor:
-        """NLL of targets, each from one row of the final hidden states; `row_of` rises."""
-        head, parts = self.net.head, []
-        logits = self._memory.take("logits", (TOKENS_OF_HEAD, head.weight.shape[0]), self.net.embedding)
-        for start in range(0, len(hidden), TOKENS_OF_HEAD):
-            some = self.net.final_norm(hidden[start : start + TOKENS_OF_HEAD])
-            scores = linear_into(some, head.weight, head.bias, logits[: len(some)])
-            begin, end = np.searchsorted(row_of, [start, start + len(some)])
-            rows, tokens = self._index(row_of[begin:end] - start), self._index(targets[begin:end])
-            chosen = scores[rows, tokens].float()
-            parts.append(log_partition(scores)[rows] - chosen)
-        return torch.cat(parts)
 
     def _hidden(self) -> Tensor:
         """The fed nodes' last residual `[node, d_model]`."""
@@ -131,10 +141,14 @@ class HistoryPass(ForwardPass):
         tokens, places = (self._index(np.array(of)[self._fed])[None] for of in (tree.tokens, tree.places))
         angles = {name: table(places, net.embedding) for name, table in net.angles.items()}
         span = Span(slice(0, 0), 0, angles, {})
-        blocks = [*self._prompt_blocks(), *self._text_blocks()]
-        hidden = self._embed(tokens, places)
-        for layer in net.layers:
-            q, k, v = (part[0] for part in self._heads(layer, layer.attn_norm(hidden), span))
+        starts = self._entries[self._fed]  # rising
+        counts = np.searchsorted(starts, np.arange(len(net.layers) + 1), side="right").tolist()
+        hidden, blocks = self._embed(tokens[:, : counts[0]], places[:, : counts[0]]), self._blocks(counts[0])
+        for number, layer in enumerate(net.layers):
+            if counts[number] > hidden.shape[1]:
+                hidden, blocks = self._joined(hidden, number, counts[number]), self._blocks(counts[number])
+            joined = span.first(1, counts[number])
+            q, k, v = (part[0] for part in self._heads(layer, layer.attn_norm(hidden), joined))
             z = torch.empty(q.shape, dtype=q.dtype, device=q.device)
             for block in blocks:
                 self._attend(block, q, k, v, z, layer.scale, block.biases[layer.window])
@@ -147,7 +161,19 @@ class HistoryPass(ForwardPass):
             hidden = torch.cat(outputs, dim=1)
             if net.parallel:
                 hidden.add_(attended)
-        return hidden[0]
+        return self._joined(hidden, len(net.layers), counts[-1])[0]
+
+    def _joined(self, hidden: Tensor, layer: int, count: int) -> Tensor:
+        """A layer's input `[1, node, d_model]` of its first `count` nodes: the present ones, then those that enter."""
+        present = hidden.shape[1]
+        if count == present:
+            return hidden
+        entering = torch.empty(count - present, hidden.shape[2], dtype=hidden.dtype, device=hidden.device)
+        for nodes, known in self._tree.known:
+            if known.layer == layer and len(chosen := np.flatnonzero(self._entries[nodes] == layer)):
+                places = self._number[nodes[chosen]] - present
+                entering[self._index(places)] = known.values[self._index(chosen)]
+        return torch.cat([hidden, entering[None]], dim=1)
 
     def _attend(
         self, block: _Block, q: Tensor, k: Tensor, v: Tensor, z: Tensor, scale: float, bias: Tensor | None
@@ -170,6 +196,11 @@ class HistoryPass(ForwardPass):
 
     # the blocks
 
+    def _blocks(self, count: int) -> list[_Block]:
+        """Of the first `count` fed nodes."""
+        self._done = np.zeros(count, dtype=bool)
+        return [*self._prompt_blocks(), *self._text_blocks(count)]
+
     def _prompt_blocks(self) -> list[_Block]:
         blocks = []
         for start in range(0, len(self._tree.prompts), ROWS_OF_ATTENTION):
@@ -179,8 +210,9 @@ class HistoryPass(ForwardPass):
             blocks.append(self._block(rows, real, biases))
         return blocks
 
-    def _text_blocks(self) -> list[_Block]:
-        fed = [(number, nodes[:-1]) for number, nodes in self._tree.texts if len(nodes) > 1]
+    def _text_blocks(self, count: int) -> list[_Block]:
+        present = [(number, [n for n in nodes[:-1] if self._number[n] < count]) for number, nodes in self._tree.texts]
+        fed = [(number, nodes) for number, nodes in present if nodes]
         blocks = []
         for start in range(0, len(fed), ROWS_OF_ATTENTION):
             part = fed[start : start + ROWS_OF_ATTENTION]
@@ -231,10 +263,3 @@ def _padded(paths: Sequence[Sequence[int]], *, left: bool) -> tuple[np.ndarray, 
         part = slice(width - len(path), width) if left else slice(0, len(path))
         rows[row, part], real[row, part] = path, True
     return rows, real
-
-
-def log_partition(logits: Tensor) -> Tensor:
-    """log Σ exp over the last dimension, in float32; float32 logits are overwritten."""
-    wide = logits.float()
-    top = wide.amax(-1, keepdim=True)
-    return wide.sub_(top).exp_().sum(-1).log_().add_(top[..., 0])

@@ -8,24 +8,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.engine.histories import Histories, HistoryPass, log_partition
+from emolib.engine.histories import Histories, HistoryPass
 from emolib.engine.memory import keep_freed_memory
 from emolib.engine.parity import check_batching
+from emolib.engine.residuals import Known
+from emolib.engine.token_losses import log_partition
 from emolib.models.finite import require_finite
 from emolib.models.language_model import LanguageModel
 from emolib.models.limits import check_ids, check_length
 from emolib.models.tokens import encode, pad_left, position_ids
-from emolib.models.workspace import Workspace
 
 NODES_AT_ONCE = 4096  # distinct histories of one pass
 ROWS_AT_ONCE = 128  # the same through a model's own code, where nothing is shared
 
 
-def continuation_nll(lm: LanguageModel, prompts: Sequence[str], ids: Sequence[Sequence[int]]) -> np.ndarray:
+def continuation_nll(
+    lm: LanguageModel,
+    prompts: Sequence[str],
+    ids: Sequence[Sequence[int]],
+    known: Sequence[Known | None] | None = None,
+) -> np.ndarray:
     """Mean token negative log-likelihood, `[text]` in nats, of continuations under the unpatched model.
 
     Args:
         ids: token ids per continuation; NaN comes back for an empty one.
+        known: per continuation what generation has left behind after the same prompt, by which layers are saved.
 
     Raises:
         UserError: ids or lengths that the model does not have, or a likelihood that is not finite.
@@ -41,8 +48,11 @@ def continuation_nll(lm: LanguageModel, prompts: Sequence[str], ids: Sequence[Se
     check_ids(lm, [ids[i] for i in chosen], "continuation {place}")
     longest = max(chosen, key=lambda i: len(rows[i]) + len(ids[i]))
     check_length(lm, len(rows[longest]), len(ids[longest]), f"prompt {longest}")
-    found = _by_network if lm.blueprint is None else _by_engine
-    for part, losses in found(lm, chosen, rows, ids):
+    if lm.blueprint is None:
+        found = _by_network(lm, chosen, rows, ids)
+    else:
+        found = _by_engine(lm, chosen, rows, ids, known or [None] * len(ids))
+    for part, losses in found:
         result[part] = [float(loss.double().mean()) for loss in losses]
         require_finite(lm, ((i, result[i : i + 1]) for i in sorted(part)), "the log-likelihood")
     return result
@@ -52,17 +62,22 @@ Rows = Mapping[int, Sequence[int]]
 Losses = Iterator[tuple[Sequence[int], Sequence[Tensor]]]  # some texts' numbers, and the NLL of every token of each
 
 
-def _by_engine(lm: LanguageModel, chosen: Sequence[int], prompts: Rows, ids: Sequence[Sequence[int]]) -> Losses:
+def _by_engine(
+    lm: LanguageModel,
+    chosen: Sequence[int],
+    prompts: Rows,
+    ids: Sequence[Sequence[int]],
+    known: Sequence[Known | None],
+) -> Losses:
     """Texts that begin alike beside one another, so many that a pass has its nodes; what they share runs once."""
-    memory = lm.worked_out.workspace if lm.device.type == "cpu" else Workspace()
     tree, part = Histories(), []
     in_order = sorted(chosen, key=lambda i: (len(prompts[i]) // 8, prompts[i], ids[i]))
     for i in in_order:
-        tree.add(prompts[i], ids[i])
+        tree.add(prompts[i], ids[i], known[i])
         part.append(i)
         if len(tree) >= NODES_AT_ONCE or i == in_order[-1]:
             with torch.inference_mode():
-                yield part, HistoryPass(lm, tree, memory).losses()
+                yield part, HistoryPass(lm, tree).losses()
             tree, part = Histories(), []
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from emolib.engine.forward import ForwardPass
+from emolib.engine.residuals import Residuals
 from emolib.interventions import Edits
 from emolib.models.attention import Columns, Grouping, HeadParts, SharedKeys, Span, attention
 from emolib.models.blueprint import Layer
@@ -34,6 +35,7 @@ class NativeRunner(ForwardPass):
         n_fed: how many columns will be fed after the prompts at most (the last new token never is).
         workspace: memory of an earlier batch to use again.
         as_graph: every Python number of a step becomes a tensor, so that a CUDA graph can hold it; None: on CUDA.
+        left: is given the residuals before the first act on each row, at every step; not inside a graph.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class NativeRunner(ForwardPass):
         *,
         workspace: Workspace | None = None,
         as_graph: bool | None = None,
+        left: Residuals | None = None,
     ) -> None:
         if (np.diff(edits.entry) < 0).any():
             raise ValueError("expected rows in the order of the layer at which they are first patched")
@@ -55,7 +58,7 @@ class NativeRunner(ForwardPass):
         whole = self.as_graph or lm.dtype != torch.float32
         super().__init__(lm, ids.shape[1] + n_fed, whole=whole)
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._edits = edits
+        self._edits, self._left = edits, left
         self._ids, self._mask = ids, mask
         self._width = ids.shape[1]
         self._first = edits.first_column
@@ -128,7 +131,13 @@ class NativeRunner(ForwardPass):
         return self.net.final_norm(self._edits.stream("resid_pre", len(self.net.layers), hidden, columns))
 
     def _one_column(self, tokens: Tensor, columns: Columns) -> Tensor:
-        return self._head(self._through_blocks(tokens[:, None], columns), columns)
+        hidden = self._through_blocks(tokens[:, None], columns)
+        self._leave(len(self.net.layers), hidden, columns)
+        return self._head(hidden, columns)
+
+    def _leave(self, number: int, hidden: Tensor, columns: Columns) -> None:
+        if self._left is not None and isinstance(columns, slice):
+            self._left.take(number, hidden, columns.start - self._width)
 
     def _through_blocks(self, tokens: Tensor, columns: Columns) -> Tensor:
         if isinstance(columns, slice):
@@ -139,6 +148,7 @@ class NativeRunner(ForwardPass):
         hidden = self._embed(tokens, places)
         span = self._span(columns, places, self._pads)
         for number, layer in enumerate(self.net.layers):
+            self._leave(number, hidden, columns)
             hidden = self._edits.stream("resid_pre", number, hidden, columns)
             hidden = self._block(number, layer, hidden, span)
         return hidden
@@ -174,6 +184,8 @@ class NativeRunner(ForwardPass):
             self._pads = self._pads[index]
         self._logits = self._logits[: len(kept)]
         self._edits.select(kept)
+        if self._left is not None:
+            self._left.select(kept)
 
     # a block
 

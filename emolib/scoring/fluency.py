@@ -16,8 +16,9 @@ import pandas as pd
 from emolib.base import paths, store
 from emolib.base.errors import UserError
 from emolib.data.dataset import load_dataset, select_scenarios
-from emolib.engine.generation import generate
 from emolib.engine.likelihood import continuation_nll
+from emolib.engine.read_generation import generate_and_read, token_ids
+from emolib.engine.sampling import Decoding
 from emolib.models.language_model import LanguageModel
 
 REPETITION_LIMIT = 0.30
@@ -27,16 +28,26 @@ REFERENCE_PERCENTILE = 95.0
 
 
 def score_fluency(
-    texts: Sequence[str], prompts: Sequence[str], lm: LanguageModel, *, nll_limit: float | None = None
+    texts: Sequence[str],
+    prompts: Sequence[str],
+    lm: LanguageModel,
+    *,
+    nll_limit: float | None = None,
+    nll: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """`fluency/{nll,perplexity,repetition,distinct_2,length}`, and `fluency/broken` where a limit is given.
 
-    `nll` is the mean over the continuation's tokens, in nats, given the prompt; NaN for an empty text.
+    Args:
+        nll: `[text]`, the mean over each continuation's tokens, in nats, given the prompt, NaN for an empty text; as
+            `generate_and_read` gives it. None reads the texts.
     """
     # control directions often leave a greedy text as it was: the same text after the same prompt is read once
     which, pairs, ids = _distinct(texts, prompts, lm)
-    nll = continuation_nll(lm, [prompt for prompt, _ in pairs], ids)
-    table = _table(ids, nll)
+    if nll is None:
+        of_pairs = continuation_nll(lm, [prompt for prompt, _ in pairs], ids)
+    else:
+        of_pairs = np.asarray(nll, dtype=float)[np.unique(which, return_index=True)[1]]
+    table = _table(ids, of_pairs)
     if nll_limit is not None:
         table["fluency/broken"] = is_broken(table, nll_limit)
     return table.iloc[which].reset_index(drop=True)
@@ -58,7 +69,7 @@ def _distinct(
     """For every text the number of its pair, the distinct pairs of prompt and text, and the texts' token ids."""
     places: dict[tuple[str, str], int] = {}
     which = [places.setdefault(pair, len(places)) for pair in zip(prompts, texts, strict=True)]
-    return which, list(places), [lm.tokenizer(text, add_special_tokens=False).input_ids for _, text in places]
+    return which, list(places), token_ids(lm, [text for _, text in places])
 
 
 def _table(ids: Sequence[Sequence[int]], nll: np.ndarray) -> pd.DataFrame:
@@ -105,24 +116,20 @@ def fluency_reference(
         raise UserError("expected training texts to build the fluency reference from, got none")
     seeds = [int(np.random.SeedSequence([seed, 1, i]).generate_state(1)[0]) for i in range(len(prompts))]
     given = prompts["text"].tolist()
-    outs = generate(
+    outs, nll = generate_and_read(
         lm,
         given,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
+        decoding=Decoding(max_new_tokens, temperature, top_p),
         seeds=seeds,
         batch_size=batch_size,
     )
-    texts = [out.text for out in outs]
-    ids = [lm.tokenizer(text, add_special_tokens=False).input_ids for text in texts]
     return pd.DataFrame(
         {
             "id": prompts["id"].to_numpy(),
             "emotion": prompts["emotion"].to_numpy(),
             "prompt": given,
-            "text": texts,
-            "nll": continuation_nll(lm, given, ids),
+            "text": [out.text for out in outs],
+            "nll": nll,
         }
     )
 

@@ -20,9 +20,12 @@ from emolib.base.parameters import check_layers
 from emolib.base.signatures import told
 from emolib.directions.vectors import EmotionVectors
 from emolib.engine.generation import Generation, generate
+from emolib.engine.read_generation import generate_and_read
+from emolib.engine.sampling import Decoding
 from emolib.models.language_model import LanguageModel, checked_model
 from emolib.scoring import score_texts, version_of
 from emolib.scoring.cache import ScoreCache
+from emolib.scoring.fluency import score_fluency
 from emolib.steering.cells import Cell, Controls, SweepSettings, baseline_cell, control_cells, steer_cell
 
 KEY_COLUMNS = ["row_id", "scenario", "split", "emotion", "layer", "alpha", "unit", "kind", "index", "seed", "text"]
@@ -218,30 +221,21 @@ def _sweep_rows(
     samples = range(settings.n_samples)
     jobs = [(cell, i, sample) for cell in cells for sample in samples for i in range(len(prompts))]
     texts = [(cell.template or settings.template).replace("{text}", plain[i]) for cell, i, _ in jobs]
-    outs = generate(
-        lm,
-        texts,
-        [cell.act for cell, _, _ in jobs],
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        seeds=[_prompt_seed(settings.seed, i, sample) for _, i, sample in jobs],
-        batch_size=settings.batch_size,
-    )
+    acts = [cell.act for cell, _, _ in jobs]
+    decoding = Decoding(settings.max_new_tokens, settings.temperature, settings.top_p)
+    seeds = [_prompt_seed(settings.seed, i, sample) for _, i, sample in jobs]
+    tables = []
+    if settings.nll_limit is None:
+        outs = generate(lm, texts, acts, decoding=decoding, seeds=seeds, batch_size=settings.batch_size)
+    else:
+        outs, nll = generate_and_read(lm, texts, acts, decoding=decoding, seeds=seeds, batch_size=settings.batch_size)
+        tables.append(score_fluency([out.text for out in outs], texts, lm, nll_limit=settings.nll_limit, nll=nll))
     rows = [
         _row(cell, prompts.iloc[i], sample, out, settings.unit)
         for (cell, i, sample), out in zip(jobs, outs, strict=True)
     ]
-    fluent = settings.nll_limit is not None
-    scores = score_texts(
-        [out.text for out in outs],
-        prompts=texts if fluent else None,
-        lm=lm if fluent else None,
-        backend=settings.backend,
-        nll_limit=settings.nll_limit,
-        cache=kept,
-    )
-    return pd.concat([pd.DataFrame(rows), scores], axis=1)
+    scores = score_texts([out.text for out in outs], backend=settings.backend, cache=kept)
+    return pd.concat([pd.DataFrame(rows), scores, *tables], axis=1)
 
 
 def _row(cell: Cell, prompt: pd.Series, sample: int, out: Generation, unit: str) -> dict[str, Any]:

@@ -46,14 +46,16 @@ def test_steering_throughput_compares_every_way_on_the_same_rows(tmp_path: Path,
 
 def test_another_build_takes_turns_with_this_one(tmp_path: Path, small: list[str]) -> None:
     path = tmp_path / "result.json"
-    parts = ("--only", "build", "--works", "sweep,fluency", "--build", str(repository_root()))
+    parts = ("--only", "build", "--works", "sweep,fluency,sampled_judged", "--build", str(repository_root()))
     done = run(*small, *parts, "--json", str(path))
     assert done.returncode == 0, done.stderr
     found = json.loads(path.read_text())["results"]["float32"]["build"]
-    assert set(found) == {"emolib", "sweep", "fluency"}
+    assert set(found) == {"emolib", "sweep", "fluency", "sampled_judged"}
     assert found["sweep"]["equal_texts"] == found["sweep"]["rows"] == found["fluency"]["equal_decisions"] == 2
-    assert found["fluency"]["largest_nll_difference"] == 0.0
-    for work in ("sweep", "fluency"):
+    assert found["fluency"]["largest_nll_difference"] == found["sampled_judged"]["largest_nll_difference"] == 0.0
+    assert found["sampled_judged"]["equal_texts"] == found["sampled_judged"]["equal_decisions"] == 2
+    for work in ("sweep", "fluency", "sampled_judged"):
+        assert min(found[work]["cpu_seconds"]["present"]) > 0
         assert set(found[work]["seconds"]) == {"present", "other"} and found[work]["ratio"] > 0
         assert f"build, {work}" in done.stdout
     missing = run(*small, *parts[:4], "--build", str(tmp_path))

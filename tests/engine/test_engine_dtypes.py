@@ -126,7 +126,7 @@ def test_batched_equals_single_in_16_bits(small: Case) -> None:
 def test_texts_in_16_bits_come_from_the_native_engine_and_are_steered(
     small: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("emolib.engine.generation.BridgeRunner")
+    monkeypatch.delattr("emolib.engine.decoding_job.BridgeRunner")
     vector = np.random.default_rng(0).standard_normal(small.lm.d_model).astype(np.float32)
     acts = [Steer(1, vector, 4.0, unit="vector"), AblateHead(1, 1), None, None, None]
     outs = generate(small.lm, PROMPTS, acts, max_new_tokens=N_NEW)

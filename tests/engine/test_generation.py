@@ -24,7 +24,8 @@ from tokenizers.processors import TemplateProcessing
 
 from emolib.base.errors import UserError
 from emolib.engine.bridge import BridgeRunner
-from emolib.engine.generation import DROP_SHARE, generate
+from emolib.engine.decoding_job import DROP_SHARE
+from emolib.engine.generation import generate
 from emolib.engine.native import NativeRunner
 from emolib.engine.sampling import FIRST_WIDTH, Sampler
 from emolib.interventions import Edits

@@ -9,11 +9,13 @@ import pytest
 import torch
 from tiny import Case
 
-from emolib.engine import histories, likelihood
-from emolib.engine.histories import HistoryPass, log_partition
+from emolib.engine import histories, likelihood, token_losses
+from emolib.engine.histories import HistoryPass
 from emolib.engine.likelihood import continuation_nll
 from emolib.engine.native import NativeRunner
+from emolib.engine.token_losses import log_partition
 from emolib.interventions import Edits, Steer
+from emolib.models.blueprint import Projection
 from emolib.models.tokens import encode, pad_left
 
 PROMPTS = ["The new shop by the old bridge opens again", "I", "Rain", "I"]
@@ -51,8 +53,10 @@ def test_batches_of_any_size_agree(tiny_case: Case, monkeypatch: pytest.MonkeyPa
     ids = encode(tiny_case.lm, TEXTS)
     together = continuation_nll(tiny_case.lm, PROMPTS, ids)
     monkeypatch.setattr(likelihood, "NODES_AT_ONCE", 1)
-    for name in ("ROWS_OF_ATTENTION", "TOKENS_OF_MLP", "TOKENS_OF_HEAD"):
+    for name in ("ROWS_OF_ATTENTION", "TOKENS_OF_MLP"):
         monkeypatch.setattr(histories, name, 3)
+    monkeypatch.setattr(token_losses, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(token_losses, "COLUMNS_AT_ONCE", {"cpu": 100})
     np.testing.assert_allclose(continuation_nll(tiny_case.lm, PROMPTS, ids), together, atol=2e-4)
     monkeypatch.setattr(likelihood, "NODES_AT_ONCE", 4096)
     np.testing.assert_allclose(continuation_nll(tiny_case.lm, PROMPTS, ids), together, atol=2e-4)
@@ -121,3 +125,21 @@ def test_log_partition_is_that_of_float64() -> None:
     logits = torch.randn(5, 301, generator=torch.Generator().manual_seed(0)) * 30
     expected = logits.double().logsumexp(-1)
     torch.testing.assert_close(log_partition(logits).double(), expected, atol=1e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_losses_of_tokens_from_pieces_of_the_vocabulary_are_those_of_float64(
+    bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces whose highest logit is above and below those before them, a last piece that is smaller, repeated rows."""
+    made = torch.Generator().manual_seed(0)
+    weight, hidden = torch.randn(301, 24, generator=made) * 4, torch.randn(7, 24, generator=made)
+    head = Projection(weight, torch.randn(301, generator=made) if bias else None)
+    row_of, tokens = torch.tensor([0, 0, 1, 3, 4, 4, 4, 6]), torch.tensor([300, 0, 7, 64, 63, 299, 5, 128])
+    logits = hidden.double() @ weight.double().t() + (head.bias.double() if bias else 0)
+    expected = -logits.log_softmax(-1)[row_of, tokens]
+    monkeypatch.setattr(token_losses, "COLUMNS_AT_ONCE", {"cpu": 64})
+    for rows in (3, 256):
+        monkeypatch.setattr(token_losses, "ROWS_AT_ONCE", rows)
+        found = token_losses.token_losses(head, hidden, row_of, tokens)
+        torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-6)

@@ -334,7 +334,7 @@ def test_other_errors_pass_unchanged(engine: str, tiny_models: dict[str, Languag
     def fail(runner: object) -> torch.Tensor:
         raise error
 
-    monkeypatch.setattr(f"emolib.engine.generation.{'Native' if engine == 'native' else 'Bridge'}Runner.start", fail)
+    monkeypatch.setattr(f"emolib.engine.decoding_job.{'Native' if engine == 'native' else 'Bridge'}Runner.start", fail)
     with pytest.raises(RuntimeError) as caught:
         generate(lm, prompts, acts, max_new_tokens=2, engine=engine)
     assert caught.value is error

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from emolib.engine import generation, planning
+from emolib.engine import decoding_job, planning
 from emolib.engine.generation import generate
 from emolib.engine.memory import BatchShape, generation_bytes
 from emolib.engine.planning import (
@@ -129,7 +129,7 @@ def test_prompts_of_like_length_share_a_width_and_others_do_not() -> None:
 def padded_widths(lm: LanguageModel, prompts: list[str], monkeypatch: pytest.MonkeyPatch, **settings) -> dict[str, int]:
     """The width that each text had when the engine ran it."""
     seen: dict[str, int] = {}
-    original = generation.NativeRunner
+    original = decoding_job.NativeRunner
 
     def spied(lm: LanguageModel, ids, mask, *others, **named):
         for row, real in zip(ids, mask.bool(), strict=True):
@@ -137,7 +137,7 @@ def padded_widths(lm: LanguageModel, prompts: list[str], monkeypatch: pytest.Mon
         return original(lm, ids, mask, *others, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(generation, "NativeRunner", spied)
+        patch.setattr(decoding_job, "NativeRunner", spied)
         generate(lm, prompts, max_new_tokens=2, engine="native", **settings)
     return {prompt: seen[prompt] for prompt in prompts}
 

@@ -328,13 +328,13 @@ def test_repetition_counts_repeated_grams():
 def test_a_models_limit_is_built_once_and_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EMOLIB_CACHE", str(tmp_path))
     asked: list[int] = []
-    generate = fluency.generate
+    original = fluency.generate_and_read
 
     def counted(lm: Any, prompts: Sequence[str], **kwargs: Any) -> Any:
         asked.append(len(prompts))
-        return generate(lm, prompts, **kwargs)
+        return original(lm, prompts, **kwargs)
 
-    monkeypatch.setattr(fluency, "generate", counted)
+    monkeypatch.setattr(fluency, "generate_and_read", counted)
     monkeypatch.setattr(fluency, "REFERENCE_SCENARIOS", 3)
     first = tiny_model("gpt2")
     limit = stored_nll_limit(first)

@@ -15,6 +15,7 @@ from tiny import byte_tokenizer, plain_network
 from emolib.base import store
 from emolib.base.errors import UserError
 from emolib.engine.generation import generate
+from emolib.engine.read_generation import generate_and_read
 from emolib.engine.sampling import Sampler
 from emolib.models.language_model import LanguageModel, wrap
 from emolib.models.loading import spec_of
@@ -144,11 +145,11 @@ def test_every_row_of_a_prompt_and_sample_has_the_same_random_numbers(
     seen: list[pd.DataFrame] = []
 
     def noted(lm: LanguageModel, texts: list[str], acts: list[Any], *, seeds: list[int], **given: Any) -> Any:
-        outs = generate(lm, texts, acts, seeds=seeds, **given)
+        outs, nll = generate_and_read(lm, texts, acts, seeds=seeds, **given)
         seen.append(pd.DataFrame({"drawn": seeds, "text": [out.text for out in outs]}))
-        return outs
+        return outs, nll
 
-    monkeypatch.setattr(sweeps, "generate", noted)
+    monkeypatch.setattr(sweeps, "generate_and_read", noted)
     run = begin(**{**FEW, "temperature": 0.9, "n_samples": 2})
     tables = [own_sweeps.test_sweep(run), own_sweeps.dose_sweep(run), rival_sweeps.alternatives_sweep(run, "test")]
     sweep = pd.concat(tables).drop_duplicates(["row_id", "text"])
