@@ -129,8 +129,7 @@ class HistoryPass(ForwardPass):
         """The fed nodes' last residual `[node, d_model]`."""
         tree, net = self._tree, self.net
         tokens, places = (self._index(np.array(of)[self._fed])[None] for of in (tree.tokens, tree.places))
-        angles = {name: table(places, net.embedding) for name, table in net.angles.items()}
-        span = Span(slice(0, 0), 0, angles, {})
+        span = Span(slice(0, 0), 0, self._angles(places), {})
         blocks = [*self._prompt_blocks(), *self._text_blocks()]
         hidden = self._embed(tokens, places)
         for layer in net.layers:
