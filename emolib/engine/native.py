@@ -82,7 +82,7 @@ class NativeRunner(ForwardPass):
 
     def start(self) -> Tensor:
         """Logits `[row, vocabulary]` after the prompts; valid until the next call."""
-        if len(self._trunk_ids) == len(self._trunk_of):
+        if not self._begin and len(self._trunk_ids) == len(self._trunk_of):
             return self._start_apart()
         trunk_of = self._trunk_of
         places = position_ids(self._trunk_mask).to(self.device)
