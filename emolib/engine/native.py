@@ -136,13 +136,13 @@ class NativeRunner(ForwardPass):
         """Feeds several tokens per row `[row, pos]` at once, after `start`; their final hidden states, normalised."""
         columns = slice(self._column, self._column + tokens.shape[1])
         self._column = columns.stop
-        hidden = self._through_blocks(tokens, self._places(columns), columns)
+        hidden = self._through_blocks(tokens, self._positions(columns), columns)
         return self.net.final_norm(self._edits.stream("resid_pre", len(self.net.layers), hidden, columns))
 
     def _one_column(self, tokens: Tensor, columns: Columns) -> Tensor:
-        return self._head(self._through_blocks(tokens[:, None], self._places(columns), columns), columns)
+        return self._head(self._through_blocks(tokens[:, None], self._positions(columns), columns), columns)
 
-    def _places(self, columns: Columns) -> Tensor:
+    def _positions(self, columns: Columns) -> Tensor:
         """Positions `[row, pos]` of columns behind the prompts."""
         if isinstance(columns, slice):
             columns = torch.arange(columns.start, columns.stop, device=self.device)
