@@ -210,7 +210,7 @@ def test_a_workspace_reuses_memory_and_grows() -> None:
 def test_what_an_earlier_batch_left_changes_no_logits(tiny: LanguageModel) -> None:
     prompts = [SENTENCE, SENTENCE[:12], "I"]
     fresh, used = Workspace(), Workspace()
-    runner_of(tiny, [SENTENCE * 2] * 4, [None] * 4, used)
+    runner_of(tiny, [SENTENCE * 2 + end for end in "abcd"], [None] * 4, used)
     for left in used.kept.values():
         left.fill_(1e4)
     addresses = {name: left.data_ptr() for name, left in used.kept.items()}
