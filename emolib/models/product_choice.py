@@ -32,9 +32,11 @@ from emolib.base.writing import write_atomically
 VARIABLE = "EMOLIB_PRODUCTS"
 LIBRARIES = ("torch", "onednn")
 FEW = 8  # rows: fewer are multiplied by the library that reads weights faster
+MANY = 128  # rows: as many are worth widening bfloat16 weights to float32 for
 SHAPES = {  # rows, in, out, and how many matrices one after the other
     "many": ((512, 576, 1536, 1), (128, 1536, 576, 1), (256, 576, 6144, 1)),
     "few": ((1, 576, 1536, 12), (1, 1536, 576, 4), (2, 576, 1536, 8)),  # more bytes than most caches hold
+    "widened": ((512, 576, 3072, 1), (MANY, 1536, 576, 1)),
 }
 Shapes = Sequence[tuple[int, int, int, int]]
 TURNS = 5
@@ -46,12 +48,25 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+def widened_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b of 16-bit numbers, multiplied and added up in float32 and rounded once."""
+    wide = functional.linear(x.float(), weight.float(), None if bias is None else bias.float())
+    return wide.to(x.dtype)
+
+
 @dataclass(frozen=True)
 class Choice:
-    """Whether float32 products go through oneDNN: of `FEW` rows and more, and of fewer."""
+    """What to multiply with.
+
+    Attributes:
+        many, few: whether float32 products of `FEW` rows and more, and of fewer, go through oneDNN.
+        widened: whether bfloat16 products of `MANY` rows and more are made in float32 and rounded: a processor without
+            fast bfloat16 arithmetic multiplies float32 faster.
+    """
 
     many: bool
     few: bool
+    widened: bool = False
 
     @classmethod
     def both(cls, onednn: bool) -> Choice:
@@ -98,12 +113,14 @@ def _measured() -> Choice:
     with contextlib.suppress(UserError):  # missing or spoilt: measured anew
         known = read_json(place, kind=dict)
     found = known.get(key)
-    stored = found.get("onednn") if isinstance(found, dict) else None
+    stored = found.get("chosen") if isinstance(found, dict) else None
     if isinstance(stored, dict) and set(stored) == set(SHAPES) and all(isinstance(v, bool) for v in stored.values()):
         return Choice(**stored)
-    seconds = {name: measure(shapes) for name, shapes in SHAPES.items()}
-    chosen = {name: taken["torch"] > MARGIN * taken["onednn"] for name, taken in seconds.items()}
-    known[key] = machine | {"onednn": chosen, "seconds": seconds}
+    seconds = {
+        name: measure(shapes, torch.bfloat16 if name == "widened" else torch.float32) for name, shapes in SHAPES.items()
+    }
+    chosen = {name: taken["torch"] > MARGIN * taken["other"] for name, taken in seconds.items()}
+    known[key] = machine | {"chosen": chosen, "seconds": seconds}
     with contextlib.suppress(UserError, OSError):  # a cache that cannot be written: measured by every process
         write_atomically(place, json.dumps(known, indent=1).encode())
     return Choice(**chosen)
@@ -120,14 +137,21 @@ def _processor() -> str:
 
 
 @torch.inference_mode()
-def measure(shapes: Shapes) -> dict[str, float]:
-    """Seconds of each library for one round of products: the best of `TURNS`, taken in turns; some 0.3 s in all."""
+def measure(shapes: Shapes, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+    """Seconds of torch's product and of the other one for one round: the best of `TURNS`, taken in turns; some 0.5 s in
+    all.
+
+    Args:
+        dtype: float32 for torch beside oneDNN, bfloat16 for torch beside `widened_linear`.
+    """
     made = torch.Generator().manual_seed(0)
     pairs: list[tuple[Tensor, Tensor]] = []
     for rows, wide, out, n_matrices in shapes:
-        x = torch.randn(rows, wide, generator=made)
-        pairs += [(x, weight) for weight in torch.randn(out, wide, generator=made).repeat(n_matrices, 1).split(out)]
-    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"torch": functional.linear, "onednn": onednn_linear}
+        x = torch.randn(rows, wide, generator=made).to(dtype)
+        weights = torch.randn(out, wide, generator=made).to(dtype).repeat(n_matrices, 1)
+        pairs += [(x, weight) for weight in weights.split(out)]
+    other = onednn_linear if dtype == torch.float32 else widened_linear
+    ways: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"torch": functional.linear, "other": other}
     best = dict.fromkeys(ways, float("inf"))
     for turn in range(TURNS + 1):
         for name, product in ways.items():

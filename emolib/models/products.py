@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emolib.models import product_choice
-from emolib.models.product_choice import onednn_linear
+from emolib.models.product_choice import onednn_linear, widened_linear
 
 CHUNK_BYTES = 2**24  # of a product's result: larger ones are asked from the system anew, page by page
 
@@ -20,12 +20,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         differentiated = x.requires_grad and torch.is_grad_enabled()  # oneDNN's product has no derivative
         if not differentiated:
             return onednn_linear(x, weight, bias)
+    if x.dtype == torch.bfloat16 and x.is_cpu and widens(x.numel() // weight.shape[1]):
+        return widened_linear(x, weight, bias)
     return functional.linear(x, weight, bias)
 
 
 def linear_into(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
     """The same for x `[row, in]`, written into `out` `[row, out]`."""
-    if x.dtype == torch.float32 and x.is_cpu and prefers_onednn(len(x)):
+    onednn = x.dtype == torch.float32 and x.is_cpu and prefers_onednn(len(x))
+    if onednn or (x.dtype == torch.bfloat16 and x.is_cpu and widens(len(x))):
         step = max(CHUNK_BYTES // (4 * len(x)), 1)
         for start in range(0, len(weight), step):
             part = slice(start, start + step)
@@ -54,6 +57,11 @@ def prefers_onednn(n_rows: int) -> bool:
     """Whether float32 products of so many rows go through oneDNN."""
     choice = _choice()
     return choice.few if n_rows < product_choice.FEW else choice.many
+
+
+def widens(n_rows: int) -> bool:
+    """Whether bfloat16 products of so many rows are made in float32."""
+    return n_rows >= product_choice.MANY and _choice().widened
 
 
 @lru_cache(maxsize=1)
