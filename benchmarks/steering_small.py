@@ -1,12 +1,14 @@
-"""Calls of few rows: many distinct prompts, a few rows, and one row alone, each beside plain `transformers` and beside
-what the machine allows."""
+"""Calls of few rows: many distinct prompts, a few rows, and one row alone, each beside plain `transformers` (with a
+hook where rows are steered) and beside what the machine allows."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from measuring import seconds
 from steering_builds import DISTINCT_PROMPTS, FEW_ROWS
@@ -48,12 +50,14 @@ def rows_of(part: str, rows: Sequence[str], acts: Sequence[Any], prompts: Sequen
 def small_calls(
     lm: LanguageModel, network: torch.nn.Module, rows: list[str], acts: Any, n_new: int, repeats: int
 ) -> dict[str, list[float]]:
-    """New tokens per second of every repeat: emolib, emolib in two fixed sizes, and `transformers` without a steer."""
+    """New tokens per second of every repeat: emolib, emolib in two fixed sizes, and `transformers`, with a hook where
+    `acts` are given."""
     batch = lm.tokenizer(rows, return_tensors="pt", padding=True).to(lm.device)
     given = {name: batch[name] for name in ("input_ids", "attention_mask")}
 
     def plain() -> None:
-        network.generate(**given, do_sample=False, max_new_tokens=n_new, min_new_tokens=n_new)
+        with steered(network, acts):
+            network.generate(**given, do_sample=False, max_new_tokens=n_new, min_new_tokens=n_new)
 
     def engine(**settings: Any) -> Callable[[], Any]:
         return lambda: emolib.generate(lm, rows, acts, max_new_tokens=n_new, **settings)
@@ -68,6 +72,23 @@ def small_calls(
             if repeat:  # the first warms up
                 found[name].append(len(rows) * n_new / taken)
     return found
+
+
+@contextmanager
+def steered(network: torch.nn.Module, acts: Sequence[emolib.Steer] | None) -> Iterator[None]:
+    """Every row's vector added to the input of its block, at every position; None adds nothing."""
+    if acts is None:
+        yield
+        return
+    (layer,) = {act.layer for act in acts}
+    like = next(network.parameters())
+    deltas = torch.tensor(np.stack([act.delta() for act in acts])[:, None], dtype=like.dtype, device=like.device)
+    blocks = next(module for module in network.modules() if isinstance(module, torch.nn.ModuleList))
+    handle = blocks[layer].register_forward_pre_hook(lambda module, inputs: (inputs[0] + deltas, *inputs[1:]))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def medians(found: dict[str, list[float]]) -> dict[str, Any]:

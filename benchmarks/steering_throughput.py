@@ -10,10 +10,11 @@ One run, the same prompts, layers and directions:
 (f) the matrix-product peak of the same dtype as torch multiplies, as tokens per second;
 (g) the same by the fastest library at hand.
 Beside them calls of few rows (`distinct`: 64 distinct prompts, `few`: 32 rows, `one`: one row alone) beside plain
-`transformers`, each with the limit that it is near: the products' peak, or reading all weights at every step.
+`transformers` with a hook, each with the limit that it is near: the products' peak, or reading all weights at every
+step. `peers` sets a sweep beside ways that run 32 rows at once: `transformers` with a hook, nnterp, llama.cpp.
 `--build PATH` times another worktree's emolib in a process of its own, in turns with this one, on the sweep, the small
 calls, the fluency rule, and generation with that rule (`--works` takes some of them). `--only` takes some of the parts:
-a, b, c (with d), e, f (with g), memory, distinct, few, one, build.
+a, b, c (with d), e, f (with g), memory, distinct, few, one, peers, build.
 Every row gets the same number of tokens everywhere: end-of-text does not stop a row here.
 
     python benchmarks/steering_throughput.py --json benchmarks/results/NAME.json
@@ -43,10 +44,11 @@ from measuring import (
     table,
     write_json,
 )
-from peers.environments import SCRIPTS
 from steering_builds import WORKS, builds, in_turns
+from steering_peers import ROWS, beside_peers
 from steering_small import SMALL, beside_limits, limits, medians, memory_bandwidth, rows_of, small_calls
 from steering_ways import (
+    ONE_VECTOR_AT_A_TIME,
     WINDOW,
     Work,
     by_bare_loop,
@@ -68,8 +70,9 @@ TARGETS = {  # ratios that the engine is to reach on two CPU cores
     "float32": {"c/a": 3.5, "c/b": 2.8, "c/d": 0.95, "d/e": 1.0, "c/f": 0.75, "c/g": 0.75},
     "bfloat16": {"c/a": 5.0, "c/b": 3.5, "c/d": 0.95, "d/e": 1.0, "c/f": 0.45, "c/g": 0.45},
 }
+ONE_ROW = 1.5  # times as fast as plain transformers with a hook
 MEMORY_MARGIN = 0.15
-PARTS = ("a", "b", "c", "e", "f", "memory", *SMALL, "build")
+PARTS = ("a", "b", "c", "e", "f", "memory", *SMALL, "peers", "build")
 
 
 def shape_of(lm: LanguageModel, work: Work) -> BatchShape:
@@ -217,6 +220,10 @@ def compared(arguments: argparse.Namespace, dtype: str) -> dict[str, Any]:
         result["b"] = by_others(arguments, lm, work, limit)
     for part in [part for part in SMALL if part in parts]:
         result[part] = of_few_rows(arguments, lm, work, part, result)
+    if "peers" in parts:
+        n_directions = max(arguments.prompts * arguments.directions // ROWS, 1)
+        wide = the_work(lm, ROWS, arguments.layers, n_directions, arguments.max_new_tokens)
+        result["peers"] = beside_peers(lm, wide)
     if "memory" in parts:
         result["memory"] = memory_of(arguments, dtype, size)
     if "build" in parts:
@@ -251,7 +258,7 @@ def by_others(arguments: argparse.Namespace, lm: LanguageModel, work: Work, limi
         found["transformers by hand"] = by_hand(lm, work, limit)
         skipped = "the packages were not run: " + ("asked" if arguments.no_peers else "the weights are in no folder")
         return found | {"note": skipped}
-    for peer in SCRIPTS:
+    for peer in ONE_VECTOR_AT_A_TIME:
         try:
             found[peer] = by_peer(peer, lm, work, limit)
         except UserError as error:
@@ -312,7 +319,10 @@ def targets(dtype: str, result: dict[str, Any]) -> dict[str, Any]:
     if dtype == "float32" and "texts" in result:
         share = result["texts"]["share"]
         met["texts equal to (a)"] = {"least": 0.99, "reached": share, "met": share >= 0.99}
-    return met
+    if "one" in result:
+        ratio = result["one"]["emolib"]["tokens_per_s"] / result["one"]["transformers"]["tokens_per_s"]
+        met["one row / transformers"] = {"least": ONE_ROW, "reached": ratio, "met": ratio >= ONE_ROW}
+    return met | {f"peers, {name}": target for name, target in result.get("peers", {}).get("targets", {}).items()}
 
 
 def say(line: str) -> None:
@@ -337,10 +347,14 @@ def shown(results: dict[str, Any]) -> str:
         ways |= {f"b {name}": way for name, way in result.get("b", {}).items() if isinstance(way, dict)}
         for part in [part for part in SMALL if part in result]:
             ways |= {f"{part}, {name}": way for name, way in result[part].items() if isinstance(way, dict)}
+        ways |= {f"peers, {name}": way for name, way in result.get("peers", {}).get("ways", {}).items()}
         for name, way in ways.items():
             speed = way["tokens_per_s"]
-            share = own / speed if own and speed and name.split(",")[0] not in SMALL else None
+            share = own / speed if own and speed and name.split(",")[0] not in (*SMALL, "peers") else None
             rows.append({"dtype": dtype, "way": name, "tokens/s": speed, "emolib is × as fast": share})
+        for peer, ratio in result.get("peers", {}).get("ratios_of_same_rows", {}).items():
+            row = {"dtype": dtype, "way": f"peers, {peer}, the same rows", "tokens/s": None}
+            rows.append({**row, "emolib is × as fast": ratio})
         for work, one in result.get("build", {}).items():
             if work in WORKS:
                 row = {"dtype": dtype, "way": f"build, {work}", "tokens/s": None}
@@ -395,7 +409,10 @@ def _parts(arguments: argparse.Namespace) -> list[str]:
     for name, given, known in (("--only", asked, PARTS), ("--works", arguments.works.split(","), WORKS)):
         if wrong := [one for one in given if one not in known]:
             raise UserError(f"expected {name} with some of {', '.join(known)}, got {wrong[0]!r}")
-    return [part for part in PARTS if part in asked and (arguments.only or part != "build" or arguments.build)]
+    if arguments.only is None:
+        left_out = {"build": not arguments.build, "peers": arguments.no_peers}
+        asked = [part for part in asked if not left_out.get(part)]
+    return [part for part in PARTS if part in asked]
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from emolib.models.bundled import bundled_folder
 from emolib.models.language_model import LanguageModel
 
 BATCH_OF_OTHERS = 16
+ONE_VECTOR_AT_A_TIME = ("transformers", "steering-vectors", "repeng")  # the peers of (b)
 WINDOW = 3
 
 
@@ -109,8 +110,16 @@ def by_bridge(lm: LanguageModel, work: Work, limit: int | None) -> tuple[float, 
     return len(cells) * len(work.prompts) * work.n_new / total, tokens
 
 
-def by_peer(peer: str, lm: LanguageModel, work: Work, limit: int | None) -> dict[str, Any]:
-    """(b) in the peer's own process."""
+def by_peer(
+    peer: str, lm: LanguageModel, work: Work, limit: int | None, *, batch_size: int = BATCH_OF_OTHERS
+) -> dict[str, Any]:
+    """(b) in the peer's own process.
+
+    Raises:
+        UserError: the model's weights are in no folder, the peer cannot be installed or fails.
+    """
+    if lm.spec.bundled is None:
+        raise UserError("the weights are in no folder")
     folder, _ = bundled_folder(lm.spec)
     with tempfile.TemporaryDirectory() as place:
         directions = Path(place) / "directions.npy"
@@ -123,7 +132,7 @@ def by_peer(peer: str, lm: LanguageModel, work: Work, limit: int | None) -> dict
             "layers": list(work.layers),
             "directions": str(directions),
             "max_new_tokens": work.n_new,
-            "batch_size": BATCH_OF_OTHERS,
+            "batch_size": batch_size,
             "limit": limit,
         }
         answer = measure(peer, request)

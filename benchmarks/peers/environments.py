@@ -25,6 +25,8 @@ SCRIPTS = {
     "transformers": "with_hook.py",  # the hook by hand, in the environment that runs the benchmark
     "steering-vectors": "with_steering_vectors.py",
     "repeng": "with_repeng.py",
+    "nnterp": "with_nnterp.py",
+    "xllamacpp": "with_llama_cpp.py",
 }
 INSTALL_SECONDS = 1800
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from exchange import answer, decoder_blocks
+from exchange import answer, by_generate, decoder_blocks
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -27,4 +27,4 @@ def steered(model: PreTrainedModel, layer: int, direction: Tensor) -> Iterator[N
 
 
 if __name__ == "__main__":
-    answer("transformers", steered, package="transformers")
+    answer("transformers", by_generate(steered), package="transformers")

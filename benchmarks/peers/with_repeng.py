@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from exchange import answer
+from exchange import answer, by_generate
 from repeng import ControlModel, ControlVector
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -29,4 +29,4 @@ def steered(model: PreTrainedModel, layer: int, direction: Tensor) -> Iterator[N
 
 
 if __name__ == "__main__":
-    answer("repeng", steered, package="repeng")
+    answer("repeng", by_generate(steered), package="repeng")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from exchange import answer
+from exchange import answer, by_generate
 from steering_vectors import SteeringVector
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -16,4 +16,4 @@ def steered(model: PreTrainedModel, layer: int, direction: Tensor) -> AbstractCo
 
 
 if __name__ == "__main__":
-    answer("steering-vectors", steered, package="steering-vectors")
+    answer("steering-vectors", by_generate(steered), package="steering-vectors")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from emolib.models.attention import Columns, Span, rotated_by
+from emolib.models.attention import Columns, Span, rotate_by
 from emolib.models.blueprint import Blueprint, Layer
 from emolib.models.language_model import LanguageModel
 
@@ -25,6 +25,9 @@ class ForwardPass:
         self.net: Blueprint = lm.native
         self.device, self.dtype = lm.device, lm.dtype
         self._total, self._whole = total, whole
+        self._windows = {layer.window for layer in self.net.layers}
+        every = torch.arange(total, device=self.device)
+        self._tables = {name: table(every[None], self.net.embedding) for name, table in self.net.angles.items()}
 
     def _embed(self, tokens: Tensor, places: Tensor) -> Tensor:
         net = self.net
@@ -41,12 +44,12 @@ class ForwardPass:
             split = fused.unflatten(-1, (net.n_heads, 3, net.d_head))
             both, v = torch.cat([split[..., 0, :], split[..., 1, :]], dim=2), split[..., 2, :]
         else:
-            split = fused.unflatten(-1, (net.n_heads + 2 * net.n_kv_heads, net.d_head))
+            split = fused.view(*fused.shape[:2], -1, net.d_head)
             both, v = split[:, :, : -net.n_kv_heads], split[:, :, -net.n_kv_heads :]
         if layer.qk_norm is not None:
             both = layer.qk_norm(both)
         if layer.rotary is not None:
-            both = rotated_by(both, *span.angles[layer.rotary])
+            both = rotate_by(both, *span.angles[layer.rotary])
         return both[:, :, : net.n_heads], both[:, :, net.n_heads :], v
 
     @staticmethod
@@ -63,10 +66,12 @@ class ForwardPass:
     def _span(self, columns: Columns, places: Tensor, pads: Tensor | None) -> Span:
         whole = isinstance(columns, Tensor) or (self._whole and columns.stop - columns.start == 1)
         stop = self._total if isinstance(columns, Tensor) or whole else columns.stop
-        angles = {name: table(places, self.net.embedding) for name, table in self.net.angles.items()}
-        windows = {layer.window for layer in self.net.layers}
-        biases = {window: self._bias(pads, columns, stop, window) for window in windows}
-        return Span(columns, stop, angles, biases)
+        biases = {window: self._bias(pads, columns, stop, window) for window in self._windows}
+        return Span(columns, stop, self._angles(places), biases)
+
+    def _angles(self, places: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """Cosines and sines at these positions `[row, pos]`, see `Blueprint`."""
+        return {name: (cos[0, places], sin[0, places]) for name, (cos, sin) in self._tables.items()}
 
     def _pad_bias(self, mask: Tensor) -> Tensor | None:
         """0 on real and coming columns, very negative on padding: `[row, 1, 1, column]`; None without padding."""

@@ -139,8 +139,7 @@ class HistoryPass(ForwardPass):
         """The fed nodes' last residual `[node, d_model]`."""
         tree, net = self._tree, self.net
         tokens, places = (self._index(np.array(of)[self._fed])[None] for of in (tree.tokens, tree.places))
-        angles = {name: table(places, net.embedding) for name, table in net.angles.items()}
-        span = Span(slice(0, 0), 0, angles, {})
+        span = Span(slice(0, 0), 0, self._angles(places), {})
         starts = self._entries[self._fed]  # rising
         counts = np.searchsorted(starts, np.arange(len(net.layers) + 1), side="right").tolist()
         hidden, blocks = self._embed(tokens[:, : counts[0]], places[:, : counts[0]]), self._blocks(counts[0])

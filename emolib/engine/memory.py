@@ -19,6 +19,7 @@ from emolib.models.language_model import LanguageModel
 FALLBACK_MEMORY = 4 * 2**30  # where a system tells nothing
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 KEPT_BLOCK, KEPT_TOTAL = 2**25, 2**31 - 1
+ROWS_THAT_SHARE = 3  # per prompt in the mean, from which on the columns that they have in common are kept once
 
 
 @lru_cache(maxsize=1)
@@ -117,7 +118,8 @@ def generation_bytes(lm: LanguageModel, n_rows: int, shape: BatchShape) -> int:
     layer = lm.native.layers[0]
     n_prompts = math.ceil(n_rows * shape.distinct)
     cache = cache_bytes(lm, n_rows, shape.patched + shape.n_new - 1)
-    shared = cache_bytes(lm, n_prompts, max(shape.width - shape.patched, 0))
+    is_shared = n_rows >= ROWS_THAT_SHARE * n_prompts
+    shared = cache_bytes(lm, n_prompts if is_shared else n_rows, max(shape.width - shape.patched, 0))
     logits = n_rows * lm.spec.d_vocab * item
     inner = layer.up.weight.shape[0]
     per_token = item * (2 * lm.d_model + (1.5 if layer.gated else 2) * inner)

@@ -3,8 +3,8 @@
 Rows are in the order of the layer at which they first differ from the unpatched text. At the prefill every distinct
 prompt runs once (the trunk); a row leaves the trunk at its first patched layer, with the columns from the first patched
 one on (the branch). The columns before are the same for all rows of a prompt: their keys and values are kept and read
-once per prompt. Keys and values of several query heads are not expanded. After the prefill each step feeds one column;
-on CUDA the step is captured once as a graph and replayed.
+once per prompt, unless a prompt has so few rows that it would save nothing. Keys and values of several query heads are
+not expanded. After the prefill each step feeds one column; on CUDA the step is captured once as a graph and replayed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from emolib.engine.forward import ForwardPass
+from emolib.engine.memory import ROWS_THAT_SHARE
 from emolib.engine.residuals import Residuals
 from emolib.interventions import Edits
 from emolib.models.attention import Columns, Grouping, HeadParts, SharedKeys, Span, attention
@@ -62,8 +63,11 @@ class NativeRunner(ForwardPass):
         self._ids, self._mask = ids, mask
         self._width = ids.shape[1]
         self._first = edits.first_column
+        self._trunk_of, self._trunk_ids, self._trunk_mask = _distinct(ids, mask)
+        shared = len(ids) >= ROWS_THAT_SHARE * len(self._trunk_ids)
+        self._begin = self._first if shared else 0  # the first column of the rows' own cache
         memory = workspace or Workspace()
-        shape = (len(self.net.layers), len(ids), self.net.n_kv_heads, self._total - self._first, self.net.d_head)
+        shape = (len(self.net.layers), len(ids), self.net.n_kv_heads, self._total - self._begin, self.net.d_head)
         caches = [memory.take(name, shape, self.net.embedding) for name in ("keys", "values")]
         if self._whole:  # columns that are read before they are written must hold numbers, whatever was there before
             for cache in caches:
@@ -72,7 +76,6 @@ class NativeRunner(ForwardPass):
         self._logits = memory.take("logits", (len(ids), self.net.head.weight.shape[0]), self.net.embedding)
         self._lengths = mask.sum(1).to(lm.device)
         self._pads = self._pad_bias(mask)
-        self._trunk_of, self._trunk_ids, self._trunk_mask = _distinct(ids, mask)
         self._trunk_of = self._trunk_of.to(lm.device)
         self._shared = [SharedKeys.empty() for _ in self.net.layers]
         self._grouping = Grouping.of(self._trunk_of, len(self._trunk_ids))
@@ -82,6 +85,8 @@ class NativeRunner(ForwardPass):
 
     def start(self) -> Tensor:
         """Logits `[row, vocabulary]` after the prompts; valid until the next call."""
+        if not self._begin and len(self._trunk_ids) == len(self._trunk_of):
+            return self._start_apart()
         trunk_of = self._trunk_of
         places = position_ids(self._trunk_mask).to(self.device)
         trunk = self._embed(self._trunk_ids.to(self.device), places)
@@ -108,6 +113,13 @@ class NativeRunner(ForwardPass):
             last = torch.cat([last, trunk[trunk_of[len(branch) :], -1:]])
         return self._head(last, slice(width - 1, width))
 
+    def _start_apart(self) -> Tensor:
+        """The same where every row has a prompt of its own."""
+        columns = slice(0, self._width)
+        places = position_ids(self._mask).to(self.device)
+        hidden = self._through_blocks(self._ids.to(self.device), places, columns)
+        return self._head(hidden[:, -1:], slice(self._width - 1, self._width))
+
     # a step
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -127,24 +139,26 @@ class NativeRunner(ForwardPass):
         """Feeds several tokens per row `[row, pos]` at once, after `start`; their final hidden states, normalised."""
         columns = slice(self._column, self._column + tokens.shape[1])
         self._column = columns.stop
-        hidden = self._through_blocks(tokens, columns)
+        hidden = self._through_blocks(tokens, self._positions(columns), columns)
         return self.net.final_norm(self._edits.stream("resid_pre", len(self.net.layers), hidden, columns))
 
     def _one_column(self, tokens: Tensor, columns: Columns) -> Tensor:
-        hidden = self._through_blocks(tokens[:, None], columns)
+        hidden = self._through_blocks(tokens[:, None], self._positions(columns), columns)
         self._leave(len(self.net.layers), hidden, columns)
         return self._head(hidden, columns)
 
     def _leave(self, number: int, hidden: Tensor, columns: Columns) -> None:
-        if self._left is not None and isinstance(columns, slice):
+        """Hands over what a generated token's residual is; the prompts' own are not asked for."""
+        if self._left is not None and isinstance(columns, slice) and columns.start >= self._width:
             self._left.take(number, hidden, columns.start - self._width)
 
-    def _through_blocks(self, tokens: Tensor, columns: Columns) -> Tensor:
+    def _positions(self, columns: Columns) -> Tensor:
+        """Positions `[row, pos]` of columns behind the prompts."""
         if isinstance(columns, slice):
-            offsets = torch.arange(columns.start, columns.stop, device=self.device)
-        else:
-            offsets = columns
-        places = self._lengths[:, None] + (offsets - self._width)
+            columns = torch.arange(columns.start, columns.stop, device=self.device)
+        return self._lengths[:, None] + (columns - self._width)
+
+    def _through_blocks(self, tokens: Tensor, places: Tensor, columns: Columns) -> Tensor:
         hidden = self._embed(tokens, places)
         span = self._span(columns, places, self._pads)
         for number, layer in enumerate(self.net.layers):
@@ -211,8 +225,9 @@ class NativeRunner(ForwardPass):
             own = self._write(number, k, v, span)
             shared, grouping = self._shared[number], grouping or self._grouping
             z = attention(q, *own, bias, layer.scale, upcast=self.net.upcast, shared=shared, grouping=grouping)
-            parts = HeadParts(q, *own, bias, layer.scale, shared, self._trunk_of)
-            z = edits.heads(number, z, span.columns, parts)
+            if edits.changes_heads(number):
+                parts = HeadParts(q, *own, bias, layer.scale, shared, self._trunk_of)
+                z = edits.heads(number, z, span.columns, parts)
         attended = layer.out(z.flatten(2))
         if layer.attn_post_norm is not None:
             attended = layer.attn_post_norm(attended)
@@ -228,23 +243,23 @@ class NativeRunner(ForwardPass):
         return output.add_(hidden)
 
     def _keep_trunk(self, number: int, k: Tensor, v: Tensor) -> None:
-        """Columns before the first patched one stay with the prompts, later ones go to every row."""
-        first, width = self._first, k.shape[2]
-        if first:
-            self._shared[number] = SharedKeys(k[:, :, :first].contiguous(), v[:, :, :first].contiguous())
-        if width > first:
-            self._keys[number][:, :, : width - first] = k[:, :, first:][self._trunk_of]
-            self._values[number][:, :, : width - first] = v[:, :, first:][self._trunk_of]
+        """Columns before the rows' own stay with the prompts, later ones go to every row."""
+        begin, width = self._begin, k.shape[2]
+        if begin:
+            self._shared[number] = SharedKeys(k[:, :, :begin].contiguous(), v[:, :, :begin].contiguous())
+        if width > begin:
+            self._keys[number][:, :, : width - begin] = k[:, :, begin:][self._trunk_of]
+            self._values[number][:, :, : width - begin] = v[:, :, begin:][self._trunk_of]
 
     def _write(self, number: int, k: Tensor, v: Tensor, span: Span) -> tuple[Tensor, Tensor]:
         """Puts new keys and values into the rows' own cache; returns what attention reads of it."""
-        first, columns, rows = self._first, span.columns, len(k)
+        begin, columns, rows = self._begin, span.columns, len(k)
         own: slice | Tensor  # of the rows' own columns
-        own = slice(columns.start - first, columns.stop - first) if isinstance(columns, slice) else columns - first
+        own = slice(columns.start - begin, columns.stop - begin) if isinstance(columns, slice) else columns - begin
         keys, values = self._keys[number][:rows], self._values[number][:rows]
         keys[:, :, own] = k
         values[:, :, own] = v
-        return keys[:, :, : span.stop - first], values[:, :, : span.stop - first]
+        return keys[:, :, : span.stop - begin], values[:, :, : span.stop - begin]
 
     def _head(self, hidden: Tensor, columns: Columns) -> Tensor:
         hidden = self._edits.stream("resid_pre", len(self.net.layers), hidden, columns)

@@ -17,7 +17,7 @@ from emolib.base.signatures import told
 MOST_NEW = 10**6  # new tokens; no model has so many positions
 FIRST_WIDTH = 64  # most nuclei of a trained model are smaller
 WIDTH_FACTOR = 8
-BLOCK = 256  # probabilities that are added up in float32
+BLOCK = 256  # logits of which the highest is found, and probabilities that are added up in float32, at once
 
 
 @told
@@ -105,7 +105,7 @@ class Sampler:
         more is tried again with more, in the end with the whole vocabulary, so that the result is that of a full sort.
         """
         if self.temperature == 0:
-            return logits.max(-1).indices  # of equal logits the first, as argmax, and much faster in bfloat16
+            return highest(logits)
         logits = logits.float()
         # probabilities are cumulated in float64, which MPS does not have
         scores = logits.cpu() if logits.device.type == "mps" else logits
@@ -137,6 +137,24 @@ class Sampler:
         mass = reached.gather(1, last[:, None])[:, 0]
         settled = counted.all(-1) | ((reached * counted).amax(-1) >= self.top_p)
         return (reached < (draw * mass)[:, None]).sum(-1).clamp_max(last), settled
+
+
+def highest(logits: Tensor) -> Tensor:
+    """The token with the highest of `[row, vocabulary]` logits, of equal ones the first; a NaN counts as the highest.
+
+    A maximum without its place is many times as fast as one with it: the place is looked for in one block alone.
+    """
+    n_rows, n_tokens = logits.shape
+    n_blocks = n_tokens // BLOCK
+    if n_blocks < 2 or logits.device.type != "cpu":
+        return logits.max(-1).indices
+    whole = n_blocks * BLOCK
+    tops = logits[:, :whole].view(n_rows, n_blocks, BLOCK).amax(-1)
+    if whole < n_tokens:
+        tops = torch.cat([tops, logits[:, whole:].amax(-1, keepdim=True)], dim=1)
+    begin = tops.max(-1).indices * BLOCK  # of equal ones the first, as argmax, and much faster in bfloat16
+    within = (begin[:, None] + torch.arange(BLOCK)).clamp_max_(n_tokens - 1)
+    return begin + logits.gather(1, within).max(-1).indices
 
 
 def _row_sums(values: Tensor) -> Tensor:

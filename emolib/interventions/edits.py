@@ -99,6 +99,10 @@ class Edits:
         """Every (site, layer) at which something happens."""
         return sorted([*self._stream, *self._heads])
 
+    def changes_heads(self, layer: int) -> bool:
+        """Whether anything happens to a layer's heads."""
+        return ("z", layer) in self._heads
+
     def reads_values(self, layer: int) -> bool:
         """Whether what happens to a layer's heads depends on their attention patterns and values."""
         return any(isinstance(change, SwapValues) for change in self._heads.get(("z", layer), ()))

@@ -113,13 +113,13 @@ class HeadParts:
         return scores.softmax(-1), values
 
 
-def rotated_by(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of the first dimensions (Su et al. 2021), halves swapped as in GPT-NeoX."""
+def rotate_by(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of the first dimensions (Su et al. 2021), halves swapped as in GPT-NeoX; in place."""
     rotated = cos.shape[-1]
     part = x if rotated == x.shape[-1] else x[..., :rotated]
     swapped = torch.cat([part[..., rotated // 2 :], part[..., : rotated // 2]], dim=-1)
-    turned = (part * cos).addcmul_(swapped, sin)
-    return turned if rotated == x.shape[-1] else torch.cat([turned, x[..., rotated:]], dim=-1)
+    part.mul_(cos).addcmul_(swapped, sin)
+    return x
 
 
 def attention_pattern(q: Tensor, keys: Tensor, bias: Tensor | None, scale: float, *, upcast: bool = False) -> Tensor:
@@ -155,26 +155,46 @@ def attention(
         upcast: products of queries and keys in float32 whatever their dtype.
     """
     rows, width, n_heads, d_head = q.shape
-    n_kv, dtype = keys.shape[1], values.dtype
-    q = (q * scale).view(rows, width, n_kv, n_heads // n_kv, d_head).permute(0, 2, 3, 1, 4)
-    q = q.reshape(rows, n_kv, -1, d_head)
+    n_kv = keys.shape[1]
+    q = (q * scale).view(rows, width, n_kv, n_heads // n_kv, d_head)
+    q = (q[:, 0] if width == 1 else q.permute(0, 2, 3, 1, 4)).reshape(rows, n_kv, -1, d_head)
     if upcast:
         q, keys = q.float(), keys.float()
-    prompt_keys = None if shared is None else shared.keys
-    prompt_values = None if shared is None else shared.values
-    n_shared = 0 if prompt_keys is None else prompt_keys.shape[2]
+    if shared is None or shared.keys is None or shared.values is None:
+        weights = _weights(torch.matmul(q, keys.transpose(2, 3)).float(), bias, width)
+        z = torch.matmul(weights.to(values.dtype), values)
+    else:
+        assert grouping is not None, "rows that share columns are grouped by their prompts"
+        z = _partly_shared(q, keys, values, bias, width, SharedKeys(shared.keys, shared.values), grouping, upcast)
+    if width == 1:
+        return z.view(rows, 1, n_heads, d_head)
+    return z.view(rows, n_heads, width, d_head).transpose(1, 2).reshape(rows, width, n_heads, d_head)
+
+
+def _partly_shared(
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    width: int,
+    shared: SharedKeys,
+    grouping: Grouping,
+    upcast: bool,
+) -> Tensor:
+    """The same for scaled q `[row, KV head, m, d_head]`, with columns that all rows of a prompt read first."""
+    assert shared.keys is not None and shared.values is not None
+    n_shared = shared.keys.shape[2]
     scores = torch.empty(*q.shape[:3], n_shared + keys.shape[2], device=q.device)
     scores[..., n_shared:] = torch.matmul(q, keys.transpose(2, 3))
-    if prompt_keys is not None:
-        assert grouping is not None, "rows that share columns are grouped by their prompts"
-        read = prompt_keys.float() if upcast else prompt_keys
-        scores[..., :n_shared] = grouping.split(grouping.gather(q) @ read.transpose(2, 3), rows)
-    if bias is not None:
-        scores.view(rows, n_kv, -1, width, scores.shape[3]).add_(bias[:, :, None])
-    weights = scores.softmax(-1).to(dtype)
+    read = shared.keys.float() if upcast else shared.keys
+    scores[..., :n_shared] = grouping.split(grouping.gather(q) @ read.transpose(2, 3), len(q))
+    weights = _weights(scores, bias, width).to(values.dtype)
     z = torch.matmul(weights[..., n_shared:], values)
-    if prompt_values is not None:
-        assert grouping is not None
-        z = z + grouping.split(grouping.gather(weights[..., :n_shared]) @ prompt_values, rows)
-    z = z.view(rows, n_kv, n_heads // n_kv, width, d_head)
-    return z.permute(0, 3, 1, 2, 4).reshape(rows, width, n_heads, d_head)
+    return z + grouping.split(grouping.gather(weights[..., :n_shared]) @ shared.values, len(q))
+
+
+def _weights(scores: Tensor, bias: Tensor | None, width: int) -> Tensor:
+    """softmax(scores + bias) of float32 scores `[row, KV head, m · width, key]`, which are overwritten."""
+    if bias is not None:
+        scores.view(*scores.shape[:2], -1, width, scores.shape[3]).add_(bias[:, :, None])
+    return scores.softmax(-1)

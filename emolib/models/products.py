@@ -9,22 +9,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emolib.models import product_choice
-from emolib.models.product_choice import onednn_linear
+from emolib.models.product_choice import onednn_linear, widened_linear
 
 CHUNK_BYTES = 2**24  # of a product's result: larger ones are asked from the system anew, page by page
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b, with W `[out, in]`."""
-    differentiated = x.requires_grad and torch.is_grad_enabled()  # oneDNN's product has no derivative
-    if x.dtype == torch.float32 and x.device.type == "cpu" and not differentiated and prefers_onednn():
-        return onednn_linear(x, weight, bias)
+    if x.dtype == torch.float32 and x.is_cpu and prefers_onednn(x.numel() // weight.shape[1]):
+        differentiated = x.requires_grad and torch.is_grad_enabled()  # oneDNN's product has no derivative
+        if not differentiated:
+            return onednn_linear(x, weight, bias)
+    if x.dtype == torch.bfloat16 and x.is_cpu and widens(x.numel() // weight.shape[1]):
+        return widened_linear(x, weight, bias)
     return functional.linear(x, weight, bias)
 
 
 def linear_into(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
     """The same for x `[row, in]`, written into `out` `[row, out]`."""
-    if x.dtype == torch.float32 and x.device.type == "cpu" and prefers_onednn():
+    onednn = x.dtype == torch.float32 and x.is_cpu and prefers_onednn(len(x))
+    if onednn or (x.dtype == torch.bfloat16 and x.is_cpu and widens(len(x))):
         step = max(CHUNK_BYTES // (4 * len(x)), 1)
         for start in range(0, len(weight), step):
             part = slice(start, start + step)
@@ -49,7 +53,18 @@ def use_fast_products(network: nn.Module) -> nn.Module:
     return network
 
 
+def prefers_onednn(n_rows: int) -> bool:
+    """Whether float32 products of so many rows go through oneDNN."""
+    choice = _choice()
+    return choice.few if n_rows < product_choice.FEW else choice.many
+
+
+def widens(n_rows: int) -> bool:
+    """Whether bfloat16 products of so many rows are made in float32."""
+    return n_rows >= product_choice.MANY and _choice().widened
+
+
 @lru_cache(maxsize=1)
-def prefers_onednn() -> bool:
-    """Whether float32 products go through oneDNN; asked once per process."""
-    return product_choice.prefers_onednn()
+def _choice() -> product_choice.Choice:
+    """Asked once per process."""
+    return product_choice.choose()

@@ -85,3 +85,15 @@ def test_extraction_reads_the_same_as_the_first_studys_loop(tmp_path: Path) -> N
     assert 0 < outcome["equal"]["difference"] < outcome["equal"]["limit"]
     assert set(outcome["texts_per_s"]) == set("abcd") and set(outcome["targets"]) == {"c/a", "c/b"}
     assert "run_with_cache" in done.stdout
+
+
+def test_the_parts_of_a_step_are_timed_and_parts_of_numbers_come_nearer(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    done = run("--rows", "2", "--dtypes", "bfloat16", "--json", str(path), script="step_parts.py")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(path.read_text())
+    found = outcome["milliseconds"]["bfloat16"]["2"]
+    assert all(taken > 0 for taken in found.values()) and all(name in done.stdout for name in found)
+    errors = [row["largest error, in spreads"] for row in outcome["split"]]
+    exact, rounded, parts = errors[:2], errors[2], errors[3:]
+    assert max(exact) < 1e-4 < rounded and parts[2] < parts[1] < rounded

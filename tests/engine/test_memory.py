@@ -92,6 +92,24 @@ def test_columns_before_the_first_patch_are_kept_once_per_prompt(tiny: LanguageM
     assert kept_bytes(workspace) + shared < cache_bytes(tiny, 6, total)
 
 
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_where_few_rows_share_a_prompt_each_keeps_all_its_columns(tiny: LanguageModel, n_rows: int) -> None:
+    act = Steer(1, np.ones(tiny.d_model, np.float32), 1.0, unit="vector", window=3)
+    prompts, workspace = [SENTENCE] * n_rows + [SENTENCE[::-1]] * n_rows, Workspace()
+    runner, _ = runner_of(tiny, prompts, [act] * len(prompts), workspace)
+    with torch.inference_mode():
+        runner.start()
+    expected = cache_bytes(tiny, len(prompts), len(SENTENCE) + N_NEW - 1)
+    assert kept_bytes(workspace) == expected and all(kept.keys is None for kept in runner._shared)
+    shape = BatchShape(len(SENTENCE), N_NEW, patched=3, distinct=1 / n_rows)
+    logits = len(prompts) * 4 * tiny.spec.d_vocab
+    assert generation_bytes(tiny, len(prompts), shape) > expected + logits
+    many = BatchShape(len(SENTENCE), N_NEW, patched=3, distinct=1 / 4)
+    few = BatchShape(len(SENTENCE), N_NEW, patched=3, distinct=1 / 2)
+    saved = cache_bytes(tiny, 8 - 2, len(SENTENCE) - 3)
+    assert generation_bytes(tiny, 8, few) - generation_bytes(tiny, 8, many) >= saved
+
+
 def test_a_batch_takes_more_than_its_cache_and_more_with_more_rows_or_tokens(tiny: LanguageModel) -> None:
     by_rows = [generation_bytes(tiny, rows, BatchShape(20, 10, 3)) for rows in (1, 2, 8, 64)]
     assert by_rows == sorted(set(by_rows))
@@ -192,7 +210,7 @@ def test_a_workspace_reuses_memory_and_grows() -> None:
 def test_what_an_earlier_batch_left_changes_no_logits(tiny: LanguageModel) -> None:
     prompts = [SENTENCE, SENTENCE[:12], "I"]
     fresh, used = Workspace(), Workspace()
-    runner_of(tiny, [SENTENCE * 2] * 4, [None] * 4, used)
+    runner_of(tiny, [SENTENCE * 2 + end for end in "abcd"], [None] * 4, used)
     for left in used.kept.values():
         left.fill_(1e4)
     addresses = {name: left.data_ptr() for name, left in used.kept.items()}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny import Case
 
+from emolib.engine import native
 from emolib.engine.generation import generate
 from emolib.engine.native import NativeRunner
 from emolib.interventions import Edits, Steer
@@ -114,6 +115,24 @@ def test_repeated_prompts_share_the_keys_of_their_prefix(case: Case, fed: dict[s
     for prompt, act, shared in zip(prompts, acts, together, strict=True):
         (alone,) = generate(lm, [prompt], [act], max_new_tokens=N_NEW, engine=engine)
         assert shared.token_ids == alone.token_ids, (act, prompt)
+
+
+@pytest.mark.parametrize("n_acts", [1, 2, 5])
+def test_what_rows_share_changes_no_logits(tiny_case: Case, monkeypatch: pytest.MonkeyPatch, n_acts: int) -> None:
+    """Columns kept once per prompt, or by every row; one act per prompt needs no trunk at all in the second case."""
+    acts = [act for act in steers(tiny_case)[-n_acts:] for _ in PROMPTS]
+    found, own = [], []
+    for rows_that_share in (1, 99):
+        monkeypatch.setattr(native, "ROWS_THAT_SHARE", rows_that_share)
+        runner = runner_of(tiny_case.lm, PROMPTS * n_acts, acts)
+        own.append(runner._keys[0].shape[2])
+        with torch.inference_mode():
+            logits = [runner.step(torch.full((len(acts),), token)).clone() for token in (7, 11)]
+        found.append((torch.stack(logits), runner._edits.delta_ratio))
+    assert own[0] < own[1], "nothing was shared: the test compares nothing"
+    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4)
+    assert found[0][1].any() == (n_acts > 1)
 
 
 def test_rows_that_go_on_keep_their_shared_prefix(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
