@@ -90,8 +90,8 @@ def specific_shift(
     return pd.concat(found, ignore_index=True)[[*CELL, *STRENGTH, "emotion", "other", "specific"]]
 
 
-def crossed_mean(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, float]:
-    """Mean over the cells of a balanced design, with the variance of that mean where texts and prompts are both random.
+def crossed_mean(cells: pd.DataFrame, *, value: str = "specific", balanced: bool = True) -> dict[str, float]:
+    """Mean over the cells of a design, with the variance of that mean where texts and prompts are both random.
 
     V = V_text + V_prompt − V_cell: cells that share a text go together, cells that share a prompt go together, and
     what was counted twice is taken off (Cameron, Gelbach and Miller 2011). V_text is Σ (Σ u)² / n² over texts, with u
@@ -101,6 +101,8 @@ def crossed_mean(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, f
     Args:
         cells: columns prompt, text and the value, one row per cell.
         value: the column that is averaged.
+        balanced: whether every text must be in as many cells, and every prompt. Where cells had to be left out, it is
+            not; the variance holds all the same.
 
     Returns:
         mean, se (both in the unit of the value), variance, v_text, v_prompt, v_cell, n_texts, n_prompts, n_cells, t
@@ -108,7 +110,7 @@ def crossed_mean(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, f
 
     Raises:
         UserError: fewer than two texts or prompts, a cell that stands twice, texts after different numbers of prompts
-            (or the reverse), a value that is no number.
+            (or the reverse) where it is to be balanced, a value that is no number.
 
     >>> cells = pd.DataFrame({"prompt": list("abab"), "text": list("ccdd"), "specific": [1.0, 2.0, 3.0, 4.0]})
     >>> found = crossed_mean(cells)
@@ -123,7 +125,7 @@ def crossed_mean(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, f
         raise UserError("expected one row per prompt and text, some stand twice; choose one style, layer and alpha")
     for name in ("text", "prompt"):
         counts = cells[name].value_counts()
-        if len(counts) < 2 or counts.nunique() > 1:
+        if len(counts) < 2 or (balanced and counts.nunique() > 1):
             raise UserError(
                 f"expected a balanced design of at least two {name}s, each in as many cells, got {len(counts)} in "
                 f"{counts.min() if len(counts) else 0} to {counts.max() if len(counts) else 0} cells"
