@@ -133,7 +133,7 @@ def context_shifts(
         for name in ("with", "without")
     }
     prompts, texts = (list(column) for column in zip(*place_of, strict=True)) if place_of else ([], [])
-    read = {place: part for place, part in token_shifts(lm, prompts, texts, batch_size=batch_size).groupby("row")}
+    read = dict(iter(token_shifts(lm, prompts, texts, batch_size=batch_size).groupby("row")))
     characters = {text: one.n_characters for text, one in zip(texts, continuations(lm, texts), strict=True)}
     parts = []
     for row, (here, there) in enumerate(zip(places["with"], places["without"], strict=True)):

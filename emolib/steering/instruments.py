@@ -63,7 +63,7 @@ def effect(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, float]:
     check_columns(cells, ["text", value], "cells")
     numbers = _crossed(cells, value) if "prompt" in cells and cells["prompt"].notna().all() else _paired(cells, value)
     means = cells.groupby("text")[value].mean().to_numpy(float)
-    means[np.abs(means) <= ROUNDING] = 0.0
+    means = np.where(np.abs(means) <= ROUNDING, 0.0, means)
     estimate, se, df = numbers["estimate"], numbers["se"], numbers["df"]
     t = estimate / se if se > ROUNDING else float("nan")
     if np.isnan(t):  # no more signs than the smaller factor has levels
@@ -83,9 +83,10 @@ def judged_pairs(cells: pd.DataFrame, *, value: str = "specific", reach: float |
     `underpowered`: neither.
 
     Args:
-        cells: columns measure, style, emotion, other, instrument, text, the value, and prompt, third and stand_in (which
-            text stood in for the emotion's) where there are some.
-        reach: the effect that matters, in the unit of the value; None takes `SMALLEST` standard deviations of the texts.
+        cells: columns measure, style, emotion, other, instrument, text, the value, and prompt, third and stand_in (what
+            stood in for the emotion) where there are some.
+        reach: the effect that matters, in the unit of the value; None takes `SMALLEST` of the texts' standard
+            deviation.
 
     Returns:
         `PAIR_COLUMNS`.
@@ -127,7 +128,7 @@ def instrument_table(pairs: pd.DataFrame) -> pd.DataFrame:
     gold = pairs[is_gold].drop_duplicates(keys).set_index(keys)["estimate"].to_dict()
     rows = []
     for _, part in pairs.groupby(GROUP, sort=False):
-        worst = part.loc[part["p"].idxmax()].to_dict()
+        worst = part.iloc[int(part["p"].to_numpy().argmax())].to_dict()
         passed = bool((part["verdict"] == PASSED).all())
         reference = gold.get(tuple(worst[name] for name in keys), float("nan"))
         if passed:

@@ -73,7 +73,7 @@ def placebo_text_passes(
             for half, some in enumerate((part[inside], part[~inside])):
                 for direction, sign in (("a_for_b", 1.0), ("b_for_a", -1.0)):
                     key = {"kind": kind, "direction": direction, "halving": halving, "half": half}
-                    parts.append(_differences(some * sign, {act: act for act in some}, others).assign(**key))
+                    parts.append(_differences(some * sign, {}, others).assign(**key))
     cells = pd.concat(parts, ignore_index=True)
     return _judged(cells, ["emotion", "kind", "direction", "halving", "half"])
 
@@ -122,7 +122,7 @@ def placebo_act_passes(
         acts = dict(zip((emotion, *([] if keep_others else others[emotion])), drawn, strict=False))
         for other in others[emotion]:
             some = {emotion: [other]}
-            cells = _differences(contrasts[emotion, other], {other: other, **acts}, some)
+            cells = _differences(contrasts[emotion, other], acts, some)
             parts.append(cells.assign(draw=draw))
     return _judged(pd.concat(parts, ignore_index=True), ["style", "emotion", "draw"])
 
@@ -174,14 +174,15 @@ def _by_act(table: pd.DataFrame, one: str, other: str, value: str) -> pd.DataFra
 
 
 def _differences(contrast: pd.DataFrame, acts: Mapping[str, str], others: Others) -> pd.DataFrame:
-    """S of every emotion against the others, with these acts for the labels."""
+    """S of every emotion against the others, with these acts in place of the labels' own."""
     parts = []
     for emotion, some in others.items():
         for other in some:
-            for act in (acts[emotion], acts[other]):
+            own, beside = (acts.get(label, label) for label in (emotion, other))
+            for act in (own, beside):
                 if act not in contrast or contrast[act].isna().any():
                     raise UserError(f"expected the act {shown(act)} in every cell, it is missing in some")
-            cells = (contrast[acts[emotion]] - contrast[acts[other]]).rename("specific").reset_index()
+            cells = (contrast[own] - contrast[beside]).rename("specific").reset_index()
             parts.append(cells.assign(emotion=emotion, other=other))
     return pd.concat(parts, ignore_index=True)
 

@@ -25,7 +25,7 @@ LIKE_VALENT: Mapping[str, tuple[str, str]] = {
     "anger": ("sadness", "fear"),
     "apology": ("sadness", "embarrassment"),
 }
-# kind of a pair → the role that stands in, and the one that it is held against (None: the third scenario's neutral text)
+# kind of a pair → the role that stands in, and what it is held against (None: the third scenario's neutral text)
 PAIR_ROLES: Mapping[str, tuple[str, str | None]] = {"denied": ("denied", None), "lexical": ("with", "without")}
 
 

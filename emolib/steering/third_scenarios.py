@@ -88,8 +88,8 @@ def third_scenarios(
     cells have. Which of equals is taken follows from the seed and the cells alone.
 
     Args:
-        cells: columns prompt and text, names of scenarios, as `shift_tables.crossed_cells` gives them; where they have a
-            `third` already, another one is chosen.
+        cells: columns prompt and text, names of scenarios, as `shift_tables.crossed_cells` gives them; where they have
+            a `third` already, another one is chosen.
         data: columns scenario, emotion, style, text.
         labels: those that are compared.
         pool: scenarios from which the third ones come (of one split); those that lack a label are none.
