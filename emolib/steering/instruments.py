@@ -117,7 +117,8 @@ def instrument_table(pairs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `COLUMNS`, a row per measure, style, emotion, instrument and stand-in: the numbers of the worst pair, gold's
-        estimate in that pair (NaN where there is none), whether all pairs passed, and the verdict.
+        estimate in that pair (NaN where there is none), whether all pairs passed (as gold must, and what must fail must
+        not), and the verdict.
 
     Raises:
         UserError: missing columns.
@@ -204,9 +205,10 @@ def admission(instruments: pd.DataFrame, placebos: pd.DataFrame, *, needed: Coll
         needed: instruments without which nothing is admitted; for text scores `gold_texts` alone.
 
     Returns:
-        measure, style, emotion, verdict and `because`, the instrument that it hangs on (empty where admitted):
-        `not_judged` an instrument is missing, `not_measurable` gold failed, or something passed that must not;
-        `underpowered` gold, something that must fail or the number of placebos leaves it open; `admitted`.
+        measure, style, emotion, the instrument that it hangs on (empty where admitted), passed (whether it is
+        admitted) and the verdict: `not_judged` an instrument is missing, `not_measurable` gold failed, or something
+        passed that must not; `underpowered` gold, something that must fail or the number of placebos leaves it open;
+        `admitted`.
 
     Raises:
         UserError: missing columns.
@@ -218,10 +220,10 @@ def admission(instruments: pd.DataFrame, placebos: pd.DataFrame, *, needed: Coll
         tried = placebos[(placebos["measure"] == measure) & placebos["style"].isin([style, EVERY])]
         found = {str(name): list(some) for name, some in part.groupby("instrument", sort=False)["verdict"]}
         found["placebos"] = [_share(tried["passed"])["verdict"]] if len(tried) else []
-        verdict, because = _admitted(found, needed)
-        row = {"measure": measure, "style": style, "emotion": emotion}
-        rows.append({**row, "verdict": verdict, "because": because})
-    return pd.DataFrame(rows, columns=["measure", "style", "emotion", "verdict", "because"])
+        verdict, instrument = _admitted(found, needed)
+        row = {"measure": measure, "style": style, "emotion": emotion, "instrument": instrument}
+        rows.append({**row, "passed": verdict == ADMITTED, "verdict": verdict})
+    return pd.DataFrame(rows, columns=["measure", "style", "emotion", "instrument", "passed", "verdict"])
 
 
 def _admitted(found: Mapping[str, Sequence[str]], needed: Collection[str]) -> tuple[str, str]:

@@ -204,15 +204,15 @@ def test_a_measure_counts_only_where_every_instrument_says_so(
 ) -> None:
     table = instrument_table(made_pairs({**GOOD, **changed}))
     found = admission(table, made_placebos(n_passed, n))
-    assert found[["verdict", "because"]].values.tolist() == [list(wanted)]
+    assert found[["verdict", "instrument"]].values.tolist() == [list(wanted)]
 
 
 def test_a_missing_instrument_is_told() -> None:
     for name in NEEDED:
         table = instrument_table(made_pairs({key: told for key, told in GOOD.items() if key != name}))
-        assert admission(table, made_placebos(0))["because"].tolist() == ([name] if name != "gold_a" else ["gold_a"])
+        assert admission(table, made_placebos(0))["instrument"].tolist() == [name]
     found = admission(instrument_table(made_pairs(GOOD)), made_placebos(0)[:0])
-    assert found[["verdict", "because"]].values.tolist() == [["not_judged", "placebos"]]
+    assert found[["verdict", "instrument"]].values.tolist() == [["not_judged", "placebos"]]
 
 
 def test_the_worst_pair_speaks_for_the_emotion() -> None:
