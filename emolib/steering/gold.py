@@ -14,9 +14,10 @@ import pandas as pd
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, shown
-from emolib.engine.continuation import token_shifts
+from emolib.engine.continuation import context_logprobs, token_shifts
 from emolib.engine.continuation_tokens import continuations
 from emolib.models.language_model import LanguageModel
+from emolib.steering.shift_parts import lexicon
 from emolib.steering.shift_tables import KEYS, check_columns, check_unique
 
 LAYER = -1  # no layer of a model: nothing is patched
@@ -155,6 +156,31 @@ def context_shifts(
         }
     )
     return shifts, tokens
+
+
+def context_lexicon(
+    lm: LanguageModel, rows: pd.DataFrame, token_ids: Sequence[int], *, batch_size: int | Literal["auto"] = "auto"
+) -> pd.DataFrame:
+    """The lexical part of every token's shift under every label's contexts: its mean shift over neutral texts.
+
+    Args:
+        rows: `ROW_COLUMNS`, neutral texts of other scenarios after the same labels' contexts.
+        token_ids: those of the tokens whose part is wanted.
+        batch_size: rows at once.
+
+    Returns:
+        As `emolib.steering.shift_parts.lexicon`, for `shift_parts.lexical_and_contextual`.
+
+    Raises:
+        UserError: missing columns; as `emolib.engine.continuation.context_shift`.
+    """
+    check_columns(rows, ROW_COLUMNS, "rows")
+    ids, texts = list(dict.fromkeys(token_ids)), rows["words"].tolist()
+    after, before = (
+        context_logprobs(lm, rows[f"prompt_{name}"].tolist(), texts, ids, batch_size=batch_size)
+        for name in ("with", "without")
+    )
+    return lexicon(rows, ids, after - before)
 
 
 def texts_by_label(data: pd.DataFrame) -> dict[tuple[str, str], str]:

@@ -11,9 +11,17 @@ import pytest
 
 from emolib.base.errors import UserError
 from emolib.data.dataset import load_dataset
-from emolib.engine.continuation import continuation_shift
+from emolib.engine.continuation import context_logprobs, continuation_shift
 from emolib.models.language_model import LanguageModel
-from emolib.steering.gold import CONTEXT_COLUMNS, ROW_COLUMNS, context_rows, context_shifts, gold_contexts, joined
+from emolib.steering.gold import (
+    CONTEXT_COLUMNS,
+    ROW_COLUMNS,
+    context_lexicon,
+    context_rows,
+    context_shifts,
+    gold_contexts,
+    joined,
+)
 from emolib.steering.shift_measures import measured_cells
 from emolib.steering.shift_parts import token_table
 from emolib.steering.shift_tables import KEYS, crossed_cells, shift_table
@@ -79,6 +87,30 @@ def test_a_context_s_shift_is_what_two_separate_runs_say(
     table, told = shift_table(rows, shifts, tokens), token_table(rows, tokens, data["text"])
     np.testing.assert_allclose(told.groupby("row")["shift"].mean(), table["shift"], atol=1e-9)
     assert len(measured_cells(table, own=True)) == 2 * 6 * 2 * 2  # cells, pairs, positions, measures
+
+
+def test_what_a_context_does_to_a_word_anywhere_is_its_lexical_part(
+    data: pd.DataFrame, tiny_models: dict[str, LanguageModel]
+) -> None:
+    lm = next(iter(tiny_models.values()))
+    rows = context_rows(made_contexts(data, 2, per_text=1), data, OWN, positions=["a"])
+    shifts, tokens = context_shifts(lm, rows)
+    neutral = context_rows(made_contexts(data, 2, "implicit", per_text=1), data, ["neutral"], positions=["a"])
+    lexical = context_lexicon(lm, neutral, tokens["token_id"].unique())
+    one = lexical.iloc[0]
+    mine = neutral[neutral["act"] == one["act"]]
+    after, before = (
+        context_logprobs(
+            lm, mine[f"prompt_{name}"].tolist(), mine["words"].tolist(), [int(one["token_id"])], batch_size=1
+        )
+        for name in ("with", "without")
+    )
+    assert one["lexical"] == pytest.approx((after - before).mean(), abs=1e-5) and abs(one["lexical"]) > 1e-6
+    told = token_table(rows, tokens, data["text"])
+    cells = measured_cells(shift_table(rows, shifts), tokens=told, lexical=lexical)
+    assert set(cells["measure"]) == {"raw", "contextual"}
+    both = cells.pivot_table(index="measure", columns=["emotion", "other"], values="specific")
+    assert (both.loc["raw"] - both.loc["contextual"]).abs().max() > 1e-6, "the lexical part was taken off"
 
 
 def test_a_context_that_is_its_reference_does_nothing(
