@@ -161,7 +161,7 @@ def share_bound(n_passed: int, n: int) -> float:
     """The one-sided 95 % upper limit of a share (Clopper and Pearson 1934).
 
     >>> round(share_bound(9, 200), 4), round(share_bound(10, 200), 4)
-    (0.0773, 0.0833)
+    (0.0772, 0.0833)
     """
     n = arguments.whole_number("n", n, least=1)
     n_passed = arguments.whole_number("n_passed", n_passed, least=0, most=n)
