@@ -62,7 +62,8 @@ def effect(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, float]:
     """
     check_columns(cells, ["text", value], "cells")
     numbers = _crossed(cells, value) if "prompt" in cells and cells["prompt"].notna().all() else _paired(cells, value)
-    means = cells.groupby("text")[value].mean().to_numpy(float)
+    codes = pd.factorize(cells["text"])[0]
+    means = np.bincount(codes, weights=cells[value].to_numpy(float)) / np.bincount(codes)
     means = np.where(np.abs(means) <= ROUNDING, 0.0, means)
     estimate, se, df = numbers["estimate"], numbers["se"], numbers["df"]
     t = estimate / se if se > ROUNDING else float("nan")
@@ -257,7 +258,8 @@ def _crossed(cells: pd.DataFrame, value: str) -> dict[str, float]:
     found = crossed_mean(cells, value=value, balanced=False)
     variance, df = max(found["variance"], found["v_cell"]), found["df"]
     if "third" in cells and cells["third"].notna().all():
-        sums = (cells[value] - found["mean"]).groupby(cells["third"].to_numpy()).sum().to_numpy()
+        deviations = cells[value].to_numpy(float) - found["mean"]
+        sums = np.bincount(pd.factorize(cells["third"])[0], weights=deviations)
         if len(sums) > 1:
             v_third = float((sums**2).sum() / len(cells) ** 2 * len(sums) / (len(sums) - 1))
             variance += max(v_third - found["v_cell"], 0.0)

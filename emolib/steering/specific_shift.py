@@ -121,22 +121,23 @@ def crossed_mean(cells: pd.DataFrame, *, value: str = "specific", balanced: bool
     values = cells[value].to_numpy(float)
     if not np.isfinite(values).all():
         raise UserError(f"expected finite numbers in {value}, got {int((~np.isfinite(values)).sum())} that are none")
-    if cells.duplicated(["prompt", "text"]).any():
+    codes = {name: pd.factorize(cells[name])[0] for name in ("text", "prompt")}
+    if len(np.unique(codes["text"] * len(values) + codes["prompt"])) < len(values):
         raise UserError("expected one row per prompt and text, some stand twice; choose one style, layer and alpha")
-    for name in ("text", "prompt"):
-        counts = cells[name].value_counts()
-        if len(counts) < 2 or (balanced and counts.nunique() > 1):
+    for name, of_name in codes.items():
+        counts = np.bincount(of_name)
+        if len(counts) < 2 or (balanced and counts.min() < counts.max()):
             raise UserError(
                 f"expected a balanced design of at least two {name}s, each in as many cells, got {len(counts)} in "
                 f"{counts.min() if len(counts) else 0} to {counts.max() if len(counts) else 0} cells"
             )
-    deviations = pd.Series(values - values.mean())
+    deviations = values - values.mean()
 
     def clustered(sums: np.ndarray) -> float:
         return float((sums**2).sum() / len(values) ** 2 * len(sums) / (len(sums) - 1))
 
-    by_text, by_prompt = (deviations.groupby(cells[name].to_numpy()).sum().to_numpy() for name in ("text", "prompt"))
-    v_text, v_prompt, v_cell = (clustered(sums) for sums in (by_text, by_prompt, deviations.to_numpy()))
+    by_text, by_prompt = (np.bincount(of_name, weights=deviations) for of_name in codes.values())
+    v_text, v_prompt, v_cell = (clustered(sums) for sums in (by_text, by_prompt, deviations))
     variance = v_text + v_prompt - v_cell
     se = float(np.sqrt(max(variance, v_cell)))
     n_texts, n_prompts = len(by_text), len(by_prompt)
