@@ -126,7 +126,7 @@ def like_valent_contexts(
     own = gold_contexts(cells, data, [label for label in labels if label != emotion], neutral=neutral)
     instead = gold_contexts(fourth.cells, data, [like], neutral=neutral).assign(act=emotion)
     instead = instead.drop(columns="third").merge(cells[["prompt", "text", "third"]], on=["prompt", "text"])
-    contexts = pd.concat([own, instead[CONTEXT_COLUMNS]], ignore_index=True)
+    contexts = pd.concat([own, instead], ignore_index=True)
     return StandIns(_without(contexts, fourth.left_out), fourth.left_out)
 
 
@@ -151,4 +151,4 @@ def _without(contexts: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
     """The contexts of all other cells."""
     out = set(zip(cells["prompt"], cells["text"], strict=True))
     kept = [key not in out for key in zip(contexts["prompt"], contexts["text"], strict=True)]
-    return contexts[kept].reset_index(drop=True)
+    return contexts.loc[kept, CONTEXT_COLUMNS].reset_index(drop=True)
