@@ -180,6 +180,42 @@ def context_shift(
     return np.array([found[row] for row in range(len(job.texts))]).reshape(-1, len(chosen))
 
 
+@told
+def context_logprobs(
+    lm: LanguageModel,
+    prompts: Sequence[str],
+    texts: Sequence[str],
+    token_ids: Sequence[int],
+    *,
+    batch_size: int | Literal["auto"] = "auto",
+) -> Float[np.ndarray, "row token"]:
+    """How probable each given token is, whether it stands there or not, without a patch: the mean over a text's places.
+
+    Where two prompts tell of the same, the difference is what the one does to the token in any sentence.
+
+    Args:
+        token_ids: tokens of the model's vocabulary.
+        prompts, texts, batch_size: as of `continuation_shift`.
+
+    Returns:
+        `[row, token]`: mean log-probability in nat over the places of the tokens that count.
+
+    Raises:
+        UserError: as `context_shift`.
+
+    >>> import emolib
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> found = context_logprobs(lm, ["The bus was late again."], ["It came at noon."], [100, 200])
+    >>> found.shape, bool((found < 0).all())
+    ((1, 2), True)
+    """
+    chosen = tuple(arguments.whole_numbers("token_ids", token_ids, least=0))
+    job = _Job.of(lm, prompts, texts, None, batch_size, chosen)
+    check_ids(lm, [chosen], "token_ids")
+    found = {row: read.chosen_unpatched for row, read in job.read()}
+    return np.array([found[row] for row in range(len(job.texts))]).reshape(-1, len(chosen))
+
+
 @dataclass(frozen=True)
 class _Row:
     """What was read of one row: per token that counts, and per chosen token."""
@@ -187,6 +223,7 @@ class _Row:
     patched: np.ndarray
     unpatched: np.ndarray
     entropy: np.ndarray
+    chosen_unpatched: np.ndarray
     chosen: np.ndarray
 
     @property
@@ -303,5 +340,6 @@ class _Job:
             per_token = (read.logprobs[line], read.logprobs[pair], read.entropies[pair])
             logprobs, unpatched, entropy = (of_token[:n_tokens] for of_token in per_token)
             require_finite(self.lm, ((row, part) for part in (logprobs, unpatched)), "the log-probability")
-            found.append(_Row(logprobs, unpatched, entropy, read.chosen[line] - read.chosen[pair]))
+            picked, base = read.chosen[line], read.chosen[pair]
+            found.append(_Row(logprobs, unpatched, entropy, base, picked - base))
         return found

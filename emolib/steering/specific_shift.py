@@ -90,8 +90,8 @@ def specific_shift(
     return pd.concat(found, ignore_index=True)[[*CELL, *STRENGTH, "emotion", "other", "specific"]]
 
 
-def crossed_mean(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, float]:
-    """Mean over the cells of a balanced design, with the variance of that mean where texts and prompts are both random.
+def crossed_mean(cells: pd.DataFrame, *, value: str = "specific", balanced: bool = True) -> dict[str, float]:
+    """Mean over the cells of a design, with the variance of that mean where texts and prompts are both random.
 
     V = V_text + V_prompt − V_cell: cells that share a text go together, cells that share a prompt go together, and
     what was counted twice is taken off (Cameron, Gelbach and Miller 2011). V_text is Σ (Σ u)² / n² over texts, with u
@@ -101,6 +101,8 @@ def crossed_mean(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, f
     Args:
         cells: columns prompt, text and the value, one row per cell.
         value: the column that is averaged.
+        balanced: whether every text must be in as many cells, and every prompt. Where cells had to be left out, it is
+            not; the variance holds all the same.
 
     Returns:
         mean, se (both in the unit of the value), variance, v_text, v_prompt, v_cell, n_texts, n_prompts, n_cells, t
@@ -108,7 +110,7 @@ def crossed_mean(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, f
 
     Raises:
         UserError: fewer than two texts or prompts, a cell that stands twice, texts after different numbers of prompts
-            (or the reverse), a value that is no number.
+            (or the reverse) where it is to be balanced, a value that is no number.
 
     >>> cells = pd.DataFrame({"prompt": list("abab"), "text": list("ccdd"), "specific": [1.0, 2.0, 3.0, 4.0]})
     >>> found = crossed_mean(cells)
@@ -119,22 +121,23 @@ def crossed_mean(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, f
     values = cells[value].to_numpy(float)
     if not np.isfinite(values).all():
         raise UserError(f"expected finite numbers in {value}, got {int((~np.isfinite(values)).sum())} that are none")
-    if cells.duplicated(["prompt", "text"]).any():
+    codes = {name: pd.factorize(cells[name])[0] for name in ("text", "prompt")}
+    if len(np.unique(codes["text"] * len(values) + codes["prompt"])) < len(values):
         raise UserError("expected one row per prompt and text, some stand twice; choose one style, layer and alpha")
-    for name in ("text", "prompt"):
-        counts = cells[name].value_counts()
-        if len(counts) < 2 or counts.nunique() > 1:
+    for name, of_name in codes.items():
+        counts = np.bincount(of_name)
+        if len(counts) < 2 or (balanced and counts.min() < counts.max()):
             raise UserError(
                 f"expected a balanced design of at least two {name}s, each in as many cells, got {len(counts)} in "
                 f"{counts.min() if len(counts) else 0} to {counts.max() if len(counts) else 0} cells"
             )
-    deviations = pd.Series(values - values.mean())
+    deviations = values - values.mean()
 
     def clustered(sums: np.ndarray) -> float:
         return float((sums**2).sum() / len(values) ** 2 * len(sums) / (len(sums) - 1))
 
-    by_text, by_prompt = (deviations.groupby(cells[name].to_numpy()).sum().to_numpy() for name in ("text", "prompt"))
-    v_text, v_prompt, v_cell = (clustered(sums) for sums in (by_text, by_prompt, deviations.to_numpy()))
+    by_text, by_prompt = (np.bincount(of_name, weights=deviations) for of_name in codes.values())
+    v_text, v_prompt, v_cell = (clustered(sums) for sums in (by_text, by_prompt, deviations))
     variance = v_text + v_prompt - v_cell
     se = float(np.sqrt(max(variance, v_cell)))
     n_texts, n_prompts = len(by_text), len(by_prompt)

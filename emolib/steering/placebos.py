@@ -1,0 +1,196 @@
+"""Placebos: texts, acts and words that hold no emotion. A rule that lets them pass measures something else.
+
+*Texts*: pairs that differ in topic, length, punctuation, frequency, courtesy or calendar alone, in place of the texts
+of two labels. *Acts*: directions of topics, words, formality and valence (`placebo_acts`) in place of emotions' acts.
+*Words*: the commonest words of steered texts that are no emotion words, in place of emotion words.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from emolib.base import arguments
+from emolib.base.errors import UserError, shown
+from emolib.data.keywords import load_cues, load_keywords
+from emolib.data.valence import human_valence
+from emolib.readout.surface import words
+from emolib.steering.instruments import judged_pairs, passes
+from emolib.steering.shift_tables import CELL
+from emolib.steering.specific_shift import STRENGTH, text_contrast
+
+Others = Mapping[str, Sequence[str]]
+ROLES = ("a", "b")
+_CELLS = [*CELL, *STRENGTH]
+
+
+def placebo_text_rows(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs as texts of a design: a pair stands for a scenario, its roles for labels, its kind for the style.
+
+    Args:
+        pairs: as `emolib.data.pairs.load_placebo` gives them.
+
+    Returns:
+        Columns scenario, label, style, words, as `shift_tables.shift_rows` takes them. Cross prompts with the pairs
+        kind by kind.
+    """
+    named = {"pair": "scenario", "role": "label", "kind": "style", "text": "words"}
+    return pairs.rename(columns=named)[list(named.values())].reset_index(drop=True)
+
+
+def placebo_text_passes(
+    table: pd.DataFrame, others: Others, *, n_halvings: int = 3, seed: int = 0, value: str = "shift"
+) -> pd.DataFrame:
+    """Whether an emotion's act passes the whole rule on texts that differ in something else.
+
+    A placebo is an emotion, a kind of difference, one of its two directions (a for b, b for a) and one half of the
+    kind's pairs; every halving is a new one at random. The acts are the emotions' own.
+
+    Args:
+        table: as `shift_tables.shift_table` gives it for the rows of `placebo_text_rows` under the emotions' acts.
+        others: per emotion the labels whose acts it is held against.
+        n_halvings: six kinds, three emotions and three halvings are 216 placebos.
+        seed: of the halvings.
+        value: the column of the shift.
+
+    Returns:
+        emotion, kind, direction, halving, half, passed.
+
+    Raises:
+        UserError: as `specific_shift.text_contrast`; an act that is missing.
+    """
+    contrast = _by_act(table, *ROLES, value)
+    generator = np.random.default_rng(seed)
+    parts = []
+    for kind, part in contrast.groupby("style", sort=False):
+        names = np.array(sorted(part.index.unique("text")))
+        for halving in range(n_halvings):
+            first = set(generator.permutation(names)[: len(names) // 2])
+            inside = part.index.get_level_values("text").isin(first)
+            for half, some in enumerate((part[inside], part[~inside])):
+                for direction, sign in (("a_for_b", 1.0), ("b_for_a", -1.0)):
+                    key = {"kind": kind, "direction": direction, "halving": halving, "half": half}
+                    parts.append(_differences(some * sign, {}, others).assign(**key))
+    cells = pd.concat(parts, ignore_index=True)
+    return _judged(cells, ["emotion", "kind", "direction", "halving", "half"])
+
+
+def placebo_act_passes(
+    table: pd.DataFrame,
+    placebos: Collection[str],
+    others: Others,
+    *,
+    n: int = 200,
+    keep_others: bool = False,
+    seed: int = 0,
+    value: str = "shift",
+) -> pd.DataFrame:
+    """Whether directions that hold no emotion pass the whole rule in place of emotions' acts.
+
+    Each placebo draws different directions for an emotion and for every label that it is held against, and is judged on
+    the emotions' texts, style by style. Emotions take turns.
+
+    Args:
+        table: as `shift_tables.shift_table` gives it, texts of all labels under the placebo acts.
+        placebos: names of those acts.
+        others: per emotion the labels that it is held against.
+        n: how many placebos per style.
+        keep_others: leave the others' own acts in place, and put one direction for the emotion's alone. S is symmetric,
+            so it credits such a direction with what the others' acts do: this shows how often.
+        seed: of the draws.
+        value: the column of the shift.
+
+    Returns:
+        style, emotion, draw, passed.
+
+    Raises:
+        UserError: fewer placebos than labels, as `specific_shift.text_contrast`; an act that is missing.
+    """
+    names, generator = list(dict.fromkeys(placebos)), np.random.default_rng(seed)
+    needed = 1 if keep_others else 1 + max(len(some) for some in others.values())
+    if len(names) < needed:
+        raise UserError(f"expected at least {needed} placebo acts, one per label, got {len(names)}")
+    pairs = {(emotion, other) for emotion, some in others.items() for other in some}
+    contrasts = {pair: _by_act(table, *pair, value) for pair in pairs}
+    emotions, parts = list(others), []
+    for draw in range(n):
+        emotion = emotions[draw % len(emotions)]
+        drawn = [str(name) for name in generator.permutation(names)]
+        acts = dict(zip((emotion, *([] if keep_others else others[emotion])), drawn, strict=False))
+        for other in others[emotion]:
+            some = {emotion: [other]}
+            cells = _differences(contrasts[emotion, other], acts, some)
+            parts.append(cells.assign(draw=draw))
+    return _judged(pd.concat(parts, ignore_index=True), ["style", "emotion", "draw"])
+
+
+def placebo_words(texts: Sequence[str], n: int, *, labels: Collection[str] = (), language: str = "en") -> list[str]:
+    """The commonest words of some texts that are no emotion words, function words among them.
+
+    A word is an emotion word where a keyword list or a list of stock phrases has it, where it is one of `labels`, or
+    where the lexicon of word valences rates it.
+
+    Args:
+        texts: such as steered texts of validation scenarios.
+        n: how many words at most, the commonest first; equals by the alphabet.
+        labels: further words that are names of emotions.
+        language: of the keyword lists.
+
+    >>> placebo_words(["Thanks so much, so kind", "So the bus was late"], 3)
+    ['so', 'bus', 'late']
+    """
+    n = arguments.whole_number("n", n, least=1)
+    counts = Counter(word for text in arguments.texts(texts) for word in words(text))
+    lists = [load_keywords(language), load_cues(language)]
+    ordered = sorted(counts, key=lambda word: (-counts[word], word))
+    named = set(labels) | set(human_valence(ordered))
+    found = []
+    for word in ordered:
+        in_a_list = any(pattern.fullmatch(word) for some in lists for pattern in some.patterns.values())
+        if word not in named and not in_a_list:
+            found.append(word)
+        if len(found) == n:
+            break
+    return found
+
+
+def word_counts(texts: Sequence[str], chosen: Sequence[str]) -> pd.DataFrame:
+    """How often each of some words stands in each text, `[text, word]`: what a list of that one word would count.
+
+    >>> word_counts(["So late, so dark"], ["so", "bus"]).values.tolist()
+    [[2, 0]]
+    """
+    rows = [Counter(words(text)) for text in arguments.texts(texts)]
+    return pd.DataFrame([[row[word] for word in chosen] for row in rows], columns=list(chosen))
+
+
+def _by_act(table: pd.DataFrame, one: str, other: str, value: str) -> pd.DataFrame:
+    """The contrast of two labels' texts in every cell, a column per act."""
+    contrast = text_contrast(table, one, other, value=value)
+    return contrast.set_index([*_CELLS, "act"])["contrast"].unstack("act")
+
+
+def _differences(contrast: pd.DataFrame, acts: Mapping[str, str], others: Others) -> pd.DataFrame:
+    """S of every emotion against the others, with these acts in place of the labels' own."""
+    parts = []
+    for emotion, some in others.items():
+        for other in some:
+            own, beside = (acts.get(label, label) for label in (emotion, other))
+            for act in (own, beside):
+                if act not in contrast or contrast[act].isna().any():
+                    raise UserError(f"expected the act {shown(act)} in every cell, it is missing in some")
+            cells = (contrast[own] - contrast[beside]).rename("specific").reset_index()
+            parts.append(cells.assign(emotion=emotion, other=other))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _judged(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Whether each placebo passes, which the columns `by` tell apart."""
+    number = cells.groupby(by, sort=False).ngroup()
+    pairs = judged_pairs(cells.assign(measure="", instrument="", stand_in=number))
+    told = cells.assign(stand_in=number).drop_duplicates("stand_in")[["stand_in", *by]]
+    found = told.merge(passes(pairs, ["stand_in"]), on="stand_in", validate="one_to_one")
+    return found[[*by, "passed"]]

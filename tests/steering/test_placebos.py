@@ -1,0 +1,126 @@
+"""Placebos: what holds no emotion passes seldom; what an act does to one of them is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted_shifts import OTHERS, OWN, design, noisy, own_texts
+
+from emolib.base.errors import UserError
+from emolib.data.pairs import load_placebo
+from emolib.steering.instruments import judged_pairs, passes, placebo_rows
+from emolib.steering.placebos import (
+    placebo_act_passes,
+    placebo_text_passes,
+    placebo_text_rows,
+    placebo_words,
+    word_counts,
+)
+from emolib.steering.shift_tables import crossed_cells, shift_rows
+from emolib.steering.text_gold import text_score_cells
+
+THREE = {"gratitude": ("anger", "apology"), "anger": ("gratitude", "apology"), "apology": ("gratitude", "anger")}
+
+
+@pytest.fixture(scope="module")
+def text_rows() -> pd.DataFrame:
+    """The placebo pairs after four of ten prompts each, under three acts."""
+    texts = placebo_text_rows(load_placebo())
+    parts = [
+        crossed_cells([f"prompt {i}" for i in range(10)], part["scenario"].unique().tolist())
+        for _, part in texts.groupby("style")
+    ]
+    acts = pd.DataFrame({"act": list(OWN), "layer": 8, "alpha": 0.2})
+    return shift_rows(pd.concat(parts), texts, acts)
+
+
+def test_the_pairs_are_texts_of_a_design(text_rows: pd.DataFrame) -> None:
+    assert len(text_rows) == 200 * 2 * 4 * 3
+    assert sorted(text_rows["label"].unique()) == ["a", "b"] and text_rows["style"].nunique() == 6
+    assert text_rows.loc[text_rows["style"] == "calendar", "words"].str.contains("Tuesday").any()
+
+
+def test_placebo_texts_pass_seldom_where_acts_do_nothing_to_them(text_rows: pd.DataFrame) -> None:
+    table = text_rows.assign(shift=noisy(text_rows, 0))
+    found = placebo_text_passes(table, THREE)
+    assert len(found) == 216
+    row = placebo_rows(found.assign(measure="raw", style="all", instrument="placebo_texts")).iloc[0]
+    assert not row["passed"] and row["verdict"] == "failed" and row["n"] == 216
+
+
+def test_an_act_that_moves_courteous_texts_is_seen_among_the_placebos(text_rows: pd.DataFrame) -> None:
+    courteous = (text_rows["style"] == "courtesy") & (text_rows["label"] == "b") & (text_rows["act"] == "gratitude")
+    found = placebo_text_passes(text_rows.assign(shift=noisy(text_rows, 1) + 0.4 * courteous), THREE)
+    hit = found["kind"].eq("courtesy") & found["direction"].eq("b_for_a") & found["emotion"].eq("gratitude")
+    assert found.loc[hit, "passed"].all() and found.loc[~hit, "passed"].mean() < 0.08
+
+
+@pytest.fixture(scope="module")
+def act_rows() -> pd.DataFrame:
+    placebos = tuple(f"topic:{i}" for i in range(8))
+    labels = ("gratitude", "anger", "apology")
+    return design(labels, (*labels, *placebos))
+
+
+def test_directions_of_topics_pass_seldom(act_rows: pd.DataFrame) -> None:
+    placebos = [act for act in act_rows["act"].unique() if act.startswith("topic")]
+    table = act_rows.assign(shift=noisy(act_rows, 0) + 0.3 * own_texts(act_rows))
+    found = placebo_act_passes(table, placebos, THREE, n=60)
+    assert found.columns.tolist() == ["style", "emotion", "draw", "passed"] and len(found) == 60
+    assert found["passed"].mean() <= 0.08
+    beside = placebo_act_passes(table, placebos, THREE, n=30, keep_others=True)
+    assert beside["passed"].mean() > 0.9, "S is owed to the others' acts where these stay in place"
+
+
+def test_a_direction_that_is_an_emotion_is_seen_among_the_acts(act_rows: pd.DataFrame) -> None:
+    placebos = [act for act in act_rows["act"].unique() if act.startswith("topic")]
+    hidden = dict(zip(placebos[:3], OWN, strict=True))
+    is_own = act_rows["act"].map(hidden) == act_rows["label"]
+    found = placebo_act_passes(act_rows.assign(shift=noisy(act_rows, 2) + 0.4 * is_own), placebos[:3], THREE, n=60)
+    assert 0.05 < found["passed"].mean() < 0.5, "when each of the three has drawn its own name"
+
+
+def test_placebo_words_are_common_and_no_emotion_words() -> None:
+    texts = [
+        "So sorry, so very sorry",
+        "So thankful for the bus",
+        "The bus is late, I hate the bus",
+        "furious, joyful bus",
+    ]
+    assert placebo_words(texts, 3) == ["bus", "so", "the"]
+    every = placebo_words(texts, 99)
+    assert not {"sorry", "thankful", "hate", "furious", "joyful"} & set(every) and {"for", "late", "i"} <= set(every)
+    assert "bus" not in placebo_words(texts, 99, labels=["bus"])
+    assert word_counts(texts, ["bus", "so"])["bus"].tolist() == [0, 1, 2, 1]
+
+
+def test_words_of_steered_texts_are_judged_by_the_rule_of_scores() -> None:
+    generator = np.random.default_rng(0)
+    rows = [
+        {"scenario": f"k{i}", "emotion": label, "style": "explicit", "said": "so " * int(label == "gratitude")}
+        for i in range(24)
+        for label in (*OWN, "neutral")
+    ]
+    texts = pd.DataFrame(rows)
+    texts["text"] = [f"{said}{' '.join(generator.permutation(['the', 'bus']))}" for said in texts["said"]]
+    words = placebo_words(texts["text"], 3)
+    scores = pd.concat([texts, word_counts(texts["text"], words)], axis=1)
+    cells = text_score_cells(scores, dict.fromkeys(OWN, words)).assign(instrument="placebo_words")
+    found = passes(judged_pairs(cells), ["measure", "emotion"])
+    assert found.loc[found["passed"], ["measure", "emotion"]].values.tolist() == [["so", "gratitude"]]
+
+
+def test_bad_tables_are_told(act_rows: pd.DataFrame, text_rows: pd.DataFrame) -> None:
+    cases: list[tuple[str, Callable[[], Any]]] = [
+        ("at least 3 placebo acts", lambda: placebo_act_passes(act_rows.assign(shift=0.0), ["topic:0"], THREE)),
+        ("the act 'joy' in every cell", lambda: placebo_text_passes(text_rows.assign(shift=0.0), OTHERS)),
+        ("there is no shift", lambda: placebo_text_passes(text_rows, THREE)),
+    ]
+    for said, call in cases:
+        with pytest.raises(UserError, match=said) as told:
+            call()
+        assert "\n" not in str(told.value)
