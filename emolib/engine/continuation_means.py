@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ def table_of_means(texts: Sequence[Continuation], found: Sequence[Means]) -> pd.
 
 
 def means_of_tokens(lm: LanguageModel, texts: Sequence[str], tokens: pd.DataFrame) -> pd.DataFrame:
-    """What `emolib.continuation_shift` would have given for the rows whose tokens these are; the model is not run again.
+    """What `emolib.continuation_shift` would have given for the rows whose tokens these are, without a further pass.
 
     Args:
         texts: those of the rows.
@@ -62,5 +63,5 @@ def means_of_tokens(lm: LanguageModel, texts: Sequence[str], tokens: pd.DataFram
     if tokens["token_id"].tolist() != wanted or (np.diff(tokens["row"].to_numpy()) < 0).any():
         raise UserError(f"expected the {len(wanted)} tokens that count of these {len(followed)} texts, in their order")
     patched, unpatched = (tokens[name].to_numpy(float) for name in ("logprob", "logprob_unpatched"))
-    spans = [slice(*span) for span in zip(stops, stops[1:], strict=False)]
+    spans = [slice(*span) for span in pairwise(stops)]
     return table_of_means(followed, [means(patched[span], unpatched[span]) for span in spans])
