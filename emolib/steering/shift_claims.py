@@ -65,7 +65,7 @@ def shift_conditions(cells: pd.DataFrame) -> pd.DataFrame:
     >>> cells = pd.DataFrame({"prompt": list("abab"), "text": list("ccdd"), "style": "implicit", "measure": "raw"})
     >>> cells = cells.assign(emotion="joy", other="anger", specific=[1.0, 2.0, 1.5, 1.8])
     >>> shift_conditions(cells)[["mean", "df", "p"]].round(3).values.tolist()
-    [[1.575, 1.0, 0.075]]
+    [[1.575, 1.0, 0.051]]
     """
     check_columns(cells, [*CONDITION, "prompt", "text", "specific"], "cells")
     unknown = sorted(set(cells["measure"]) - set(MEASURES))
@@ -132,7 +132,7 @@ def shift_ranks(contrasts: pd.DataFrame) -> pd.DataFrame:
     >>> one = {"style": "implicit", "emotion": "joy", "other": "anger"}
     >>> acts = [{"kind": "emotion", "contrast": 0.5}, *({"kind": "isotropic", "contrast": c} for c in (0.1, 0.2, 0.6))]
     >>> shift_ranks(pd.DataFrame([{**one, **act} for act in acts]))[["rank_p", "n_controls"]].values.tolist()
-    [[0.5, 3]]
+    [[0.5, 3.0]]
     """
     check_columns(contrasts, ["style", "emotion", "other", "kind", "contrast"], "contrasts")
     rows = []
