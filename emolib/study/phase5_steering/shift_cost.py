@@ -19,7 +19,7 @@ from emolib.directions.controls import FAMILIES
 from emolib.engine.continuation import LENGTH_STEP
 from emolib.models.outlook import outlook_of
 from emolib.study.phase5_steering.design import Part, parts
-from emolib.study.phase5_steering.shift_design import ShiftDesign, shift_design
+from emolib.study.phase5_steering.shift_design import ShiftDesign, control_design, grid_design, shift_design
 from emolib.study.phase5_steering.shift_results import N_KL_PROMPTS
 from emolib.study.phase5_steering.shift_sweeps import DIRECTIONS_PER_SHARD
 from emolib.study.run import Run
@@ -79,9 +79,11 @@ class _Count:
         everything = (*emotions, params.neutral)
         layers, strengths = params.candidate_layers(self.n_layers), [alpha for alpha in params.alphas if alpha]
         middle = layers[len(layers) // 2]
-        validation, test, training = (shift_design(run, part, split) for split in ("validation", "test", "training"))
-        grid = [self._shard(validation, emotions, len(strengths) * len(emotions), layer) for layer in layers]
-        once = test.once()
+        test, training = (shift_design(run, part, split) for split in ("test", "training"))
+        grid = [
+            self._shard(grid_design(run, part), emotions, len(strengths) * len(emotions), layer) for layer in layers
+        ]
+        once = control_design(run, part)
         found = [["validation/emotion", len(layers) * len(strengths) * len(emotions), *_summed(grid)]]
         found.append(["test/emotion", len(emotions), *self._shard(test, everything, len(emotions), middle)])
         found.append(["test/zero", 1, *self._shard(once, emotions, 0, middle)])

@@ -26,6 +26,8 @@ from emolib.study.run import Run, kept
 
 PER_TEXT = 4  # prompts per text under the emotions' acts on test texts; elsewhere one
 FEWEST_PROMPTS = 24
+GRID_TEXTS: int | None = None  # per style, on which candidates are compared; None: all validation texts
+CONTROL_TEXTS: int | None = None  # per style, under control directions and doses; None: all test texts
 N_TRAINING = 24  # scenarios whose texts the adjustment is fitted on, and whose neutral ones are the lexicon's contexts
 MIXED = "mixed"  # of a scenario whose texts are of several styles
 Split = Literal["validation", "test", "training"]
@@ -55,9 +57,13 @@ class ShiftDesign:
         texts = self.texts[self.texts["label"].isin(labels)]
         return shift_rows(self.cells[["prompt", "text"]], texts, acts)
 
-    def once(self) -> ShiftDesign:
-        """The same texts, each after one of its prompts; within a style every prompt before as many of them."""
-        parts = [_once(cells) for _, cells in self.cells.groupby("style", sort=False)]
+    def once(self, most: int | None = None) -> ShiftDesign:
+        """The same texts, each after one of its prompts; within a style every prompt before as many of them.
+
+        Args:
+            most: texts per style at most, the first of the design; None takes all.
+        """
+        parts = [_once(cells, most) for _, cells in self.cells.groupby("style", sort=False)]
         return replace(self, cells=pd.concat(parts, ignore_index=True))
 
     def written(self) -> list[object]:
@@ -66,8 +72,10 @@ class ShiftDesign:
         return [self.cells.to_dict("list"), self.texts.to_dict("list"), fed]
 
 
-def _once(cells: pd.DataFrame) -> pd.DataFrame:
+def _once(cells: pd.DataFrame, most: int | None) -> pd.DataFrame:
     texts, prompts = (list(dict.fromkeys(cells[name])) for name in ("text", "prompt"))
+    if most is not None and most < len(texts) and len(prompts) >= len(texts):  # else prompts would not be balanced
+        texts = texts[:most]
     places = [*prompts] * max(1, len(texts) // len(prompts))
     held = set(zip(cells["text"], cells["prompt"], strict=True))
     cost = np.array([[(text, prompt) not in held for prompt in places] for text in texts], dtype=float)
@@ -105,6 +113,16 @@ def shift_design(run: Run, part: Part, split: Split) -> ShiftDesign:
         texts.rename(columns={"emotion": "label", "text": "words"})[["scenario", "label", "style", "words"]],
         {name: neutral[name] for name in pool},
     )
+
+
+def grid_design(run: Run, part: Part) -> ShiftDesign:
+    """The validation texts, each after one prompt, on which the candidates are compared."""
+    return shift_design(run, part, "validation").once(GRID_TEXTS)
+
+
+def control_design(run: Run, part: Part) -> ShiftDesign:
+    """The test texts, each after one of its prompts, that are looked at under control directions and other doses."""
+    return shift_design(run, part, "test").once(CONTROL_TEXTS)
 
 
 def _texts(run: Run, part: Part, split: Split) -> pd.DataFrame:

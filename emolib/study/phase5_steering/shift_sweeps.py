@@ -27,7 +27,7 @@ from emolib.steering.specific_shift import specific_shift
 from emolib.steering.sweeps import fingerprint_of_cells
 from emolib.study.phase5_steering.design import Part, controls, parts
 from emolib.study.phase5_steering.own_sweeps import candidate_layers, validation_sweep
-from emolib.study.phase5_steering.shift_design import ShiftDesign, shift_design
+from emolib.study.phase5_steering.shift_design import ShiftDesign, control_design, grid_design, shift_design
 from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings, template_of
 from emolib.study.run import Run, kept
@@ -157,7 +157,7 @@ def validation_shifts(run: Run) -> pd.DataFrame:
     shards = []
     for part in parts(run):
         vecs, given = vectors(run, part), settings(run, part)
-        design = shift_design(run, part, "validation")
+        design = grid_design(run, part)
         for layer in candidate_layers(run):
             cells = [steer_cell(OWN, vecs, e, layer, a, given) for a in run.params.alphas if a for e in vecs]
             name = f"validation_layer{layer:03d}"
@@ -218,7 +218,7 @@ def test_shifts(run: Run) -> pd.DataFrame:
 def _control_shards(run: Run, part: Part) -> list[ShiftShard]:
     """The steer of strength 0, then the directions of every family."""
     point, given, vecs = shift_points(run)[part.name], settings(run, part), vectors(run, part)
-    design = shift_design(run, part, "test").once()
+    design = control_design(run, part)
     source = controls(run, part, (point.layer,))
     cells = {"test_zero": [steer_cell(ZERO, vecs, run.emotions[0], point.layer, 0.0, given)]}
     for family in FAMILIES:
@@ -244,7 +244,7 @@ def dose_shifts(run: Run) -> pd.DataFrame:
     check_measurable(run)
     shards, chosen = [], []
     for part in parts(run):
-        design = shift_design(run, part, "test").once()
+        design = control_design(run, part)
         shards.append(ShiftShard(run, part, "test_dose", design, run.emotions, tuple(dose_cells(run, part))))
         pairs = pd.MultiIndex.from_frame(design.cells[["prompt", "text"]])
         rows = test_shifts(run)
