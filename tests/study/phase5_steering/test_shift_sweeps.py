@@ -210,12 +210,9 @@ def test_the_raw_measure_is_s_and_its_conditions_are_there_for_every_pair_and_st
     assert len(found) == 2 * 6 * 3 and set(found["measure"]) == set(MEASURES)
     cells = shift_results.specific_cells(run)
     table = shift_sweeps.test_shifts(run)
-    means = (
-        table[(table["style"] == "implicit") & (table["kind"] == "emotion")].groupby(["act", "label"])["shift"].mean()
-    )
-    wanted = (
-        means["anger", "anger"] - means["anger", "apology"] - means["apology", "anger"] + means["apology", "apology"]
-    )
+    mine = table[(table["style"] == "implicit") & (table["kind"] == "emotion")]
+    means = mine.groupby(["act", "label"])["shift"].mean()
+    own, other = (means[act, "anger"] - means[act, "apology"] for act in ("anger", "apology"))
     row = found[(found["style"] == "implicit") & (found["measure"] == "raw") & (found["emotion"] == "anger")]
     assert row.set_index("other")["mean"]["apology"] == pytest.approx(own - other)
     assert len(cells) == 3 * 6 * 6 * 4
