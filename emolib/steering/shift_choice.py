@@ -46,26 +46,58 @@ def choose_shift_point(cells: pd.DataFrame, written: pd.DataFrame, *, broken_mar
     0.2
     """
     check_columns(cells, [*CELL, *STRENGTH, "emotion", "other", "specific"], "cells")
-    check_columns(written, ["kind", "split", "emotion", *STRENGTH, "fluency/broken"], "the sweep")
-    if set(written["split"]) != {"validation"}:
-        raise UserError(f"expected validation rows only, got {', '.join(sorted(set(written['split'])))}")
-    base = float(written.loc[written["kind"] == "baseline", "fluency/broken"].mean())
-    steered = written[written["kind"] == "emotion"]
-    shares = steered.groupby([*STRENGTH, "emotion"])["fluency/broken"].mean().groupby(STRENGTH).max()
+    points = broken_shares(written, broken_margin=broken_margin).set_index(STRENGTH)
     rows = []
     for (layer, alpha), part in _usable(cells).groupby(STRENGTH, sort=True):
-        if (layer, alpha) not in shares.index:
+        if (layer, alpha) not in points.index:
             raise UserError(f"expected steered validation texts at layer {layer} and alpha {alpha:g}, there are none")
-        broken = float(shares[layer, alpha])
-        row = {"layer": int(layer), "alpha": float(alpha), "score": _score(part), "broken": broken}
-        row["eligible"] = bool(broken <= base + broken_margin + ROUNDING)
+        row = {
+            "layer": int(layer),
+            "alpha": float(alpha),
+            "score": _score(part),
+            **points.loc[(layer, alpha)].to_dict(),
+        }
         means = part.groupby(["emotion", "style"], sort=False)["specific"].mean().groupby("emotion", sort=False).mean()
         rows.append({**row, **{f"shift/{emotion}": float(mean) for emotion, mean in means.items()}})
     table = pd.DataFrame(rows)
-    any_eligible = bool(table["eligible"].any())
-    pool = table[table["eligible"]] if any_eligible else table[table["broken"] == table["broken"].min()]
+    pool = table[table.pop("choosable").astype(bool)]
+    if pool.empty:
+        raise UserError("expected S at a point that can be chosen by its broken texts, got none; see broken_shares")
+    table = table.astype({"eligible": bool})
     best = pool.sort_values(["score", "alpha", "layer"], ascending=[False, True, True], kind="stable").iloc[0]
-    return OperatingPoint(int(best["layer"]), float(best["alpha"]), float(best["score"]), any_eligible, table)
+    chosen = int(best["layer"]), float(best["alpha"]), float(best["score"])
+    return OperatingPoint(*chosen, bool(table["eligible"].any()), table)
+
+
+def broken_shares(written: pd.DataFrame, *, broken_margin: float = 0.1) -> pd.DataFrame:
+    """Which candidates their generated validation texts leave to be chosen; S is not needed at the others.
+
+    Args:
+        written: as of `choose_shift_point`.
+
+    Returns:
+        layer, alpha, broken (share of the emotion with the most), eligible (it keeps the rule), choosable (as eligible;
+        where no point is, those with the fewest broken texts).
+
+    Raises:
+        UserError: missing columns, other rows than validation, no steered texts.
+
+    >>> written = pd.DataFrame({"kind": ["baseline", "emotion"], "alpha": [0, 0.1], "layer": [-1, 3], "emotion": "joy"})
+    >>> broken_shares(written.assign(split="validation", **{"fluency/broken": [False, True]})).values.tolist()
+    [[3, 0.1, 1.0, False, True]]
+    """
+    check_columns(written, ["kind", "split", "emotion", *STRENGTH, "fluency/broken"], "the sweep")
+    if set(written["split"]) != {"validation"}:
+        raise UserError(f"expected validation rows only, got {', '.join(sorted(set(written['split'])))}")
+    steered = written[written["kind"] == "emotion"]
+    if steered.empty:
+        raise UserError("expected steered rows to choose a layer and alpha from, got none; give an alpha other than 0")
+    base = float(written.loc[written["kind"] == "baseline", "fluency/broken"].mean())
+    shares = steered.groupby([*STRENGTH, "emotion"])["fluency/broken"].mean().groupby(STRENGTH).max()
+    table = shares.rename("broken").reset_index()
+    table["eligible"] = table["broken"] <= base + broken_margin + ROUNDING
+    fewest = table["broken"] == table["broken"].min()
+    return table.assign(choosable=table["eligible"] if table["eligible"].any() else fewest)
 
 
 def _usable(cells: pd.DataFrame) -> pd.DataFrame:

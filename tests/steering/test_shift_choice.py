@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from emolib.base.errors import UserError
-from emolib.steering.shift_choice import choose_shift_point
+from emolib.steering.shift_choice import broken_shares, choose_shift_point
 from emolib.steering.shift_claims import IDIOMATIC
 from emolib.steering.shift_tables import crossed_cells
 from emolib.steering.specific_shift import crossed_mean
@@ -99,6 +99,25 @@ def test_neither_style_outweighs_the_other_and_idiomatic_texts_have_no_say() -> 
     phrases = planted({(4, 1.0): 90.0, (6, 1.0): 0.0}, style=IDIOMATIC)
     beside = choose_shift_point(pd.concat([both, phrases]), written(words)).table
     pd.testing.assert_frame_equal(beside, table.reset_index()[list(beside)])
+
+
+def test_s_is_needed_only_at_the_points_that_can_be_chosen() -> None:
+    for broken in ({(6, 2.0): 0.2}, {(4, 1.0): 0.4, (6, 1.0): 0.5, (6, 2.0): 0.4, (9, 2.0): 0.6}):
+        texts = written(EFFECT, broken)
+        shares = broken_shares(texts)
+        left = set(shares.loc[shares["choosable"], ["layer", "alpha"]].itertuples(index=False, name=None))
+        whole = choose_shift_point(planted(EFFECT), texts)
+        cells = planted(EFFECT)
+        few = cells[[pair in left for pair in zip(cells["layer"], cells["alpha"], strict=True)]]
+        found = choose_shift_point(few, texts)
+        assert 0 < len(left) < len(EFFECT) and len(found.table) == len(left)
+        assert (found.layer, found.alpha, found.score, found.eligible) == (
+            *(whole.layer, whole.alpha, whole.score),
+            whole.eligible,
+        )
+    rest = cells[[pair not in left for pair in zip(cells["layer"], cells["alpha"], strict=True)]]
+    with pytest.raises(UserError, match="a point that can be chosen"):
+        choose_shift_point(rest, texts)
 
 
 def test_points_that_move_nothing_have_no_score() -> None:

@@ -26,6 +26,7 @@ from emolib.study.run import Run, kept
 
 PER_TEXT = 4  # prompts per text under the emotions' acts on test texts; elsewhere one
 FEWEST_PROMPTS = 24
+GRID_POINTS: Literal["all", "choosable"] = "all"  # candidates at which S is measured: all, or those it can choose
 GRID_TEXTS: int | None = None  # per style, on which candidates are compared; None: all validation texts
 CONTROL_TEXTS: int | None = None  # per style, under control directions and doses; None: all test texts
 N_TRAINING = 24  # scenarios whose texts the adjustment is fitted on, and whose neutral ones are the lexicon's contexts

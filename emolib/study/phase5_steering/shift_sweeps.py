@@ -20,14 +20,20 @@ from emolib.engine.continuation_means import means_of_tokens
 from emolib.interventions import Intervention
 from emolib.steering.cells import Cell, control_cells, steer_cell
 from emolib.steering.operating_point import OperatingPoint
-from emolib.steering.shift_choice import choose_shift_point
+from emolib.steering.shift_choice import broken_shares, choose_shift_point
 from emolib.steering.shift_claims import ANY, OWN
 from emolib.steering.shift_tables import ACT, shift_table
 from emolib.steering.specific_shift import specific_shift
 from emolib.steering.sweeps import fingerprint_of_cells
 from emolib.study.phase5_steering.design import Part, controls, parts
 from emolib.study.phase5_steering.own_sweeps import candidate_layers, validation_sweep
-from emolib.study.phase5_steering.shift_design import ShiftDesign, control_design, grid_design, shift_design
+from emolib.study.phase5_steering.shift_design import (
+    GRID_POINTS,
+    ShiftDesign,
+    control_design,
+    grid_design,
+    shift_design,
+)
 from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings, template_of
 from emolib.study.run import Run, kept
@@ -158,12 +164,25 @@ def validation_shifts(run: Run) -> pd.DataFrame:
     for part in parts(run):
         vecs, given = vectors(run, part), settings(run, part)
         design = grid_design(run, part)
-        for layer in candidate_layers(run):
-            cells = [steer_cell(OWN, vecs, e, layer, a, given) for a in run.params.alphas if a for e in vecs]
+        for layer, alphas in _candidates(run, part).items():
+            cells = [steer_cell(OWN, vecs, emotion, layer, alpha, given) for alpha in alphas for emotion in vecs]
             name = f"validation_layer{layer:03d}"
             shards.append(ShiftShard(run, part, name, design, run.emotions, tuple(cells)))
     begin(run, "validation", shards)
     return pd.concat([shard.shifts().assign(part=shard.part.name) for shard in shards], ignore_index=True)
+
+
+def _candidates(run: Run, part: Part) -> dict[int, list[float]]:
+    """The strengths at which S is measured on validation, by layer."""
+    alphas = [alpha for alpha in run.params.alphas if alpha]
+    grid = dict.fromkeys(candidate_layers(run), alphas)
+    if GRID_POINTS == "all":
+        return grid
+    sweep = validation_sweep(run)
+    shares = broken_shares(sweep[sweep["part"] == part.name], broken_margin=run.params.broken_margin)
+    left = set(shares.loc[shares["choosable"], ["layer", "alpha"]].itertuples(index=False, name=None))
+    few = {layer: [alpha for alpha in some if (layer, alpha) in left] for layer, some in grid.items()}
+    return {layer: some for layer, some in few.items() if some}
 
 
 @kept
