@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,7 +17,7 @@ TEXTS = ["We went in, and out.", "No one knows it", "It stopped at noon!?"]
 
 
 def test_the_means_of_tokens_are_what_a_call_of_its_own_gives(tiny: LanguageModel) -> None:
-    vector = [1.0] + [0.5] * (tiny.d_model - 1)
+    vector = np.linspace(-1, 1, tiny.d_model, dtype=np.float32)
     acts = [Steer(1, vector, 1.0, unit="vector"), None, Steer(2, vector, 2.0, unit="vector")]
     wanted = continuation_shift(tiny, PROMPTS, TEXTS, acts)
     found = means_of_tokens(tiny, TEXTS, token_shifts(tiny, PROMPTS, TEXTS, acts))

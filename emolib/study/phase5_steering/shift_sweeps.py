@@ -111,10 +111,10 @@ class ShiftShard:
         return self._kept(compute)
 
     def shifts_of(self, tokens: pd.DataFrame) -> pd.DataFrame:
-        """What `shifts` gives, from these tokens."""
+        """What `shifts` gives, from these tokens, and `shift_shortest`; see `shift_table`."""
         rows = self.rows
         found = means_of_tokens(self.run.lm, rows["words"].tolist(), tokens)
-        return shift_table(rows, found).assign(**rows[["kind", "owner", "index"]].to_dict("series"))
+        return shift_table(rows, found, tokens).assign(**rows[["kind", "owner", "index"]].to_dict("series"))
 
     def _kept(self, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         path = self.run.paths.shift(self.part.file(self.name))
@@ -224,7 +224,8 @@ def test_shifts(run: Run) -> pd.DataFrame:
     each; under every control direction, and a steer of strength 0, of the emotions' texts after one of them.
 
     Returns:
-        The columns of `emolib.steering.shift_tables.shift_table`, kind, owner, index and part.
+        The columns of `emolib.steering.shift_tables.shift_table` (`shift_shortest` under the emotions' acts alone), kind,
+        owner, index and part.
     """
     tokens = emotion_tokens(run)
     found = [emotion_shard(run, part).shifts_of(tokens[part.name]).assign(part=part.name) for part in parts(run)]
