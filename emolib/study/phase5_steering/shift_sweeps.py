@@ -224,8 +224,8 @@ def test_shifts(run: Run) -> pd.DataFrame:
     each; under every control direction, and a steer of strength 0, of the emotions' texts after one of them.
 
     Returns:
-        The columns of `emolib.steering.shift_tables.shift_table` (`shift_shortest` under the emotions' acts alone), kind,
-        owner, index and part.
+        The columns of `emolib.steering.shift_tables.shift_table` (`shift_shortest` under the emotions' acts alone),
+        kind, owner, index and part.
     """
     tokens = emotion_tokens(run)
     found = [emotion_shard(run, part).shifts_of(tokens[part.name]).assign(part=part.name) for part in parts(run)]
