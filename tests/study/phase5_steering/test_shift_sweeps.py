@@ -198,6 +198,21 @@ def test_the_point_is_one_that_was_tried_and_keeps_the_fluency_rule(run: Run) ->
     assert point.score == point.table.loc[point.table["eligible"], "score"].max()
 
 
+def test_s_can_be_measured_at_the_points_alone_that_broken_texts_leave(
+    run: Run, planted: Planted, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = own_sweeps.validation_sweep(run)
+    broken = sweep.assign(**{"fluency/broken": sweep["layer"] == 2})
+    shutil.copytree(run.paths.results, tmp_path / "copy")
+    monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "copy"))
+    monkeypatch.setattr(shift_sweeps, "GRID_POINTS", "choosable")
+    monkeypatch.setattr(shift_sweeps, "validation_sweep", lambda run: broken)
+    few = opened(planted, saved, broken_margin=0.5)
+    whole, found = (shift_sweeps.validation_shifts(one) for one in (run, few))
+    assert set(whole["layer"]) == {1, 2} and shift_sweeps.shift_points(few)[""].layer == 1
+    pd.testing.assert_frame_equal(found, whole[whole["layer"] == 1].reset_index(drop=True), check_exact=True)
+
+
 # what comes out
 
 
