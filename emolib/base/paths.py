@@ -384,6 +384,10 @@ class ResultPaths:
     def random_sweep(self, name: str) -> Path:
         return self._of("phase5", "patching_random", f"{self.model}_random_sweep_{name}.parquet")
 
+    def shift(self, name: str) -> Path:
+        """A table of continuation shifts, or a shard of one."""
+        return self._of("phase5", "patching", "shift", f"{self.model}_shift_{name}.parquet")
+
     def fluency_reference(self, prefix: str = "") -> Path:
         return self._of("phase5", "patching", "residual", f"{self.model}_{prefix}fluency_reference.parquet")
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from emolib.base import arguments
 from emolib.base.errors import UserError
 from emolib.base.signatures import told
+from emolib.engine.continuation_means import means, table_of_means
 from emolib.engine.continuation_tokens import Continuation, continuations
 from emolib.engine.forced_pass import ForcedRows, read_rows
 from emolib.engine.generation import checked_batch_size
@@ -81,20 +82,8 @@ def continuation_shift(
     ([5, 5], True, 0.0)
     """
     job = _Job.of(lm, prompts, texts, acts, batch_size)
-    found = {row: [read.patched.mean(), read.unpatched.mean(), read.shift.sum()] for row, read in job.read()}
-    patched, unpatched, summed = np.array([found[row] for row in range(len(job.texts))]).reshape(-1, 3).T
-    n_tokens = np.array([text.n_tokens for text in job.texts], dtype=int)
-    return pd.DataFrame(
-        {
-            "row": np.arange(len(job.texts)),
-            "n_tokens": n_tokens,
-            "n_characters": np.array([text.n_characters for text in job.texts], dtype=int),
-            "logprob": patched,
-            "logprob_unpatched": unpatched,
-            "shift": patched - unpatched,
-            "shift_sum": summed,
-        }
-    )
+    found = {row: means(read.patched, read.unpatched) for row, read in job.read()}
+    return table_of_means(job.texts, [found[row] for row in range(len(job.texts))])
 
 
 @told
@@ -225,10 +214,6 @@ class _Row:
     entropy: np.ndarray
     chosen_unpatched: np.ndarray
     chosen: np.ndarray
-
-    @property
-    def shift(self) -> np.ndarray:
-        return self.patched - self.unpatched
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from emolib.data.keywords import load_keywords
 from emolib.readout.leaks import FUNCTION_WORDS, MARKS, PRONOUNS
 from emolib.readout.surface import word_parts, words
 from emolib.readout.text_counts import text_counts
+from emolib.statistics.corrections import holm
 
 TOP = 20
 FEWEST_SCENARIOS = 10  # training scenarios in which a feature must occur
@@ -154,7 +155,7 @@ def _tested(
     sign = np.sign(more[best] - less[best])
     agree, against = (held * sign > 0).sum(0), (held * sign < 0).sum(0)
     p = binom.sf(agree - 1, agree + against, 0.5)
-    corrected = _holm(p)
+    corrected = holm(p)
     return [
         {
             "emotion": emotion,
@@ -178,12 +179,3 @@ def _tested(
 def unexplained(found: pd.DataFrame) -> pd.DataFrame:
     """The confirmed features that hold no word of the emotion lists."""
     return found[found["confirmed"].astype(bool) & ~found["own_word"].astype(bool)]
-
-
-def _holm(p: np.ndarray) -> np.ndarray:
-    """The p values as Holm (1979) corrects them, in their own order."""
-    order = np.argsort(p, kind="stable")
-    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    out = np.empty(len(p))
-    out[order] = np.minimum(raised, 1)
-    return out
