@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from emolib.base.errors import one_line
+from emolib.base.errors import UserError, one_line
 from emolib.base.paths import display
 
 Status = Literal["pass", "fail", "skip"]
@@ -54,6 +54,17 @@ class Rows:
     def table(self) -> pd.DataFrame:
         """check, file, status (`pass`, `fail`, `skip`), compared (values or rows), told (what is wrong, or why not)."""
         return pd.DataFrame(self.found, columns=list(COLUMNS))
+
+
+BROKEN = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, UserError, ValueError)
+
+
+def careful(look: Callable[[], list[str]]) -> list[str]:
+    """What a look at a file finds wrong; a file of such another form that one cannot look is wrong, too."""
+    try:
+        return look()
+    except BROKEN as error:
+        return [f"it cannot be checked: {type(error).__name__}: {one_line(error)}"]
 
 
 def failures(table: pd.DataFrame) -> pd.DataFrame:
