@@ -18,6 +18,7 @@ from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import PHASE_PARAMETERS
 from emolib.base.paths import ResultPaths
 from emolib.base.variants import PROFILE, READERS, Variant, find
+from emolib.base.writing import PARTIAL
 from emolib.pipeline.verification.schemas import WITHOUT_MANIFEST, Schema, schema_of
 
 PHASES = tuple(PHASE_PARAMETERS)
@@ -109,8 +110,10 @@ class RunFiles:
                 if found is not None:
                     if self._read_here(folder, found[0], found[1]):
                         known.append(Artifact(path, place, *found, _manifest(path)))
-                elif folder == self.paths.own and not self._of_another(place):
-                    unknown.append((path, "no kind of artifact has this name"))
+                elif folder == self.paths.own and not self._of_another(_whole(place)):
+                    half = place != _whole(place)
+                    told = "half written, by a run that was killed or is running" if half else "no kind has this name"
+                    unknown.append((path, told))
         return known, unknown, alone
 
     def _mine(self, place: str) -> bool:
@@ -196,6 +199,15 @@ class RunFiles:
             except Exception:
                 continue
         return None
+
+
+def _whole(place: str) -> str:
+    """The place that a half-written file was to have."""
+    folder, _, name = place.rpartition("/")
+    if not name.endswith(PARTIAL):
+        return place
+    name = name.removesuffix(PARTIAL).removeprefix(".").removesuffix(MANIFEST)
+    return f"{folder}/{name}" if folder else name
 
 
 def read_table(artifact: Artifact) -> pd.DataFrame:

@@ -125,10 +125,9 @@ def _geometry(name: str, columns: str, key: str, **more: object) -> Schema:
     return Schema(f"geometry {name}", "phase3", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
 
 
-def _statistics(name: str, columns: str, key: str) -> Schema:
-    return Schema(
-        f"statistics {name}", "phase7", rf"statistics/{name}\.csv", "csv", columns, blank="*", key=key, empty=True
-    )
+def _statistics(name: str, columns: str, key: str, families: tuple[str, ...] = ()) -> Schema:
+    more = {"blank": "*", "key": key, "empty": True, "families": families}
+    return Schema(f"statistics {name}", "phase7", rf"statistics/{name}\.csv", "csv", columns, **more)  # type: ignore[arg-type]
 
 
 _POSITION = "(?P<position>last|mean|trigger)"
@@ -454,6 +453,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "mean_unfiltered:float direction:any rank_p_worst:float family:str family_size:int p_bonferroni:float "
         "p_fdr:float",
         "model kind emotion metric layer alpha",
+        ("rank_p_", "n_"),
     ),
     _statistics(
         "power_analysis",

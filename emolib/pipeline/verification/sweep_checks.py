@@ -151,7 +151,8 @@ def _whole_problems(table: pd.DataFrame, parts: list[pd.DataFrame]) -> Iterator[
         yield "none of its shards is here"
         return
     key = ["part", "row_id"]
-    shards = pd.concat(parts, ignore_index=True).drop_duplicates(key).set_index(key)
+    held = pd.concat(parts, ignore_index=True)[list(parts[0])]  # without what whole sweeps add
+    shards = held.drop_duplicates(key).set_index(key)
     whole = table.drop_duplicates(key).set_index(key)
     lost, more = shards.index.difference(whole.index), whole.index.difference(shards.index)
     if len(lost):
