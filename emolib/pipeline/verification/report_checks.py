@@ -200,8 +200,7 @@ def _add_data(pool: Pool) -> None:
     """How many rows the project's data files have, and what the bundled scorers' own tests gave."""
     for file in paths.data_file().parent.glob("*.jsonl"):
         pool.add([sum(1 for line in file.read_bytes().splitlines() if line.strip())])
-    for file in paths.params_folder("scorers").glob("**/*.json"):
-        pool.add_values(files.read_json(file))
+    pool.add_values(files.read_json(paths.params_folder("scorers") / "metrics.json"))
 
 
 def _detectable(n: int) -> list[float]:

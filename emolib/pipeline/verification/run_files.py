@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -73,18 +73,21 @@ class RunFiles:
         model: by the name of its places.
         variant: what differs from the profile.
         others: the other models of the profile, whose files are not this run's.
+        results: where the results lie, if elsewhere than usual.
     """
 
     profile: str
     model: str
     variant: Variant = PROFILE
     others: tuple[str, ...] = ()
+    results: Path | None = None
     _tables: dict[Path, pd.DataFrame] = field(default_factory=dict)
 
     @cached_property
     def paths(self) -> ResultPaths:
         read = {phase: self.variant.of_phase(phase).name for phase in PHASES if phase not in READERS}
-        return ResultPaths(self.profile, self.model, variant=self.variant.name, sources=read)
+        where = {} if self.results is None else {"results": self.results}
+        return ResultPaths(self.profile, self.model, variant=self.variant.name, sources=read, **where)  # type: ignore[arg-type]
 
     @cached_property
     def folders(self) -> tuple[Path, ...]:
@@ -242,9 +245,8 @@ def _manifest(path: Path) -> Mapping[str, Any] | None:
         return None
 
 
-def models_of(profile: str, variant: Variant) -> list[str]:
-    """The models with anything in the run's folders, by the names of their places."""
-    own = ResultPaths(profile, "", variant=variant.name).own
+def models_of(own: Path) -> list[str]:
+    """The models with anything in the folder of a profile or a variant, by the names of their places."""
     found = {path.name for folder in ("activations", "plots") for path in (own / folder).glob("*") if path.is_dir()}
     endings = tuple(f"_{phase}.json" for phase in PHASES)
     for path in (own / "status").glob("*.json"):
@@ -259,7 +261,7 @@ def opened(profile: str, model: str | None, variant: str | None) -> list[RunFile
         UserError: no such variant or model, or no results.
     """
     differs = PROFILE if variant is None else find(profile, variant)
-    known = models_of(profile, differs)
+    known = models_of(ResultPaths(profile, "", variant=differs.name).own)
     told = f"variant {variant} of profile {shown(profile)}" if variant else f"profile {shown(profile)}"
     if not known:
         raise UserError(f"expected results of {told}, found none; run it first: emolib run --profile {profile}")
@@ -271,9 +273,3 @@ def opened(profile: str, model: str | None, variant: str | None) -> list[RunFile
             raise UserError(f"expected results of {shown(model)} in {told}, found none: {nearest(name, known)}")
         wanted = [name]
     return [RunFiles(profile, name, differs, tuple(other for other in known if other != name)) for name in wanted]
-
-
-def each(artifacts: list[Artifact]) -> Iterator[tuple[Artifact, list[str]]]:
-    """Every artifact with an empty list for what is wrong with it."""
-    for artifact in artifacts:
-        yield artifact, []

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pandas as pd
 
+from emolib.base.characters import say
 from emolib.base.config import load_profile
+from emolib.base.errors import UserError, shown
+from emolib.base.files import file_to_write
+from emolib.base.writing import write_atomically
 from emolib.pipeline.verification import (
     claim_checks,
+    current_checks,
     file_checks,
     lineage_checks,
     record_checks,
     report_checks,
     sweep_checks,
 )
-from emolib.pipeline.verification.rows import BROKEN, Rows
+from emolib.pipeline.verification.rows import BROKEN, Rows, failures, lines
 from emolib.pipeline.verification.run_files import RunFiles, opened
 
 Check = Callable[[RunFiles, Rows], None]
@@ -40,11 +46,12 @@ CHECKS: tuple[Check, ...] = (
     report_checks.check_reports,
     report_checks.check_seals,
     report_checks.check_numbers,
+    current_checks.check_current,
 )
 
 
 def verify(profile: str = "quick", model: str | None = None, *, variant: str | None = None) -> pd.DataFrame:
-    """Holds everything that a run left against everything else that it left; nothing is loaded or written.
+    """Holds everything that a run left against everything else that it left; no weights are loaded, nothing is written.
 
     Args:
         profile: a name in `params/profiles/`.
@@ -76,3 +83,21 @@ def verify(profile: str = "quick", model: str | None = None, *, variant: str | N
         parts.append(found.table().assign(model=run.model))
     table = pd.concat(parts, ignore_index=True)
     return table[["model", *(name for name in table if name != "model")]]
+
+
+def print_verification(profile: str, model: str | None, *, variant: str | None, json_file: str | None) -> bool:
+    """Prints what `verify` finds, writes it to the JSON file if one is named, and says whether nothing failed.
+
+    Raises:
+        UserError: also where the JSON file's folder does not exist, before anything is looked at.
+    """
+    file = None if json_file is None else file_to_write(json_file)
+    if file is not None and not file.parent.is_dir():
+        raise UserError(f"expected --json in a folder that exists, got {shown(json_file)}; make the folder first")
+    table = verify(profile, model, variant=variant)
+    for line in lines(table):
+        say(line)
+    if file is not None:
+        found = {"profile": profile, "variant": variant, "rows": table.to_dict("records")}
+        write_atomically(file, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    return failures(table).empty
