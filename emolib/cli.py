@@ -1,4 +1,4 @@
-"""The command line: `emolib run | status | verify | compare | variants | site | models | fetch | build-dataset | train-scorers | …`."""
+"""The command line: `emolib run | status | verify | compare | variants | site | models | fetch | build-dataset | …`."""
 
 from __future__ import annotations
 
