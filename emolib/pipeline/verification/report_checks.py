@@ -200,7 +200,8 @@ def _add_data(pool: Pool) -> None:
     """How many rows the project's data files have, and what the bundled scorers' own tests gave."""
     for file in paths.data_file().parent.glob("*.jsonl"):
         pool.add([sum(1 for line in file.read_bytes().splitlines() if line.strip())])
-    pool.add_values(files.read_json(paths.params_folder("scorers") / "metrics.json"))
+    for name in ("metrics", "expressed"):
+        pool.add_values(files.read_json(paths.params_folder("scorers") / f"{name}.json"))
 
 
 def _detectable(n: int) -> list[float]:

@@ -127,6 +127,10 @@ def valued(name: str, value: object, row: int = 0) -> Callable[[pd.DataFrame], p
     return change
 
 
+def other_flag(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(supported=table["supported"] ^ (table.index == 0))
+
+
 def swapped_labels(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(emotion=table["emotion"].replace({"anger": "apology", "apology": "anger"}))
 
@@ -248,7 +252,7 @@ def verdict(run: LaidRun) -> None:
 def report_number(run: LaidRun) -> None:
     """The smallest detectable effect that the conclusion of Phase 5 states."""
 
-    run.report("phase5_residual_patching.ipynb", lambda text: re.sub(r"(標準偏差）が )\d\.\d+", r"\g<1>0.9137", text))
+    run.report("phase5_residual_patching.ipynb", lambda text: re.sub(r"(標準偏差）が )\d\.\d+", r"\g<1>41.37", text))
 
 
 def report_table(run: LaidRun) -> None:
@@ -327,7 +331,7 @@ FAULTS = (
     Fault("a figure that is none", figure, ".html", ("no html",)),
     # tables, traces hidden
     Fault("a column lost", tabled("dataset/gates.parquet", lambda t: t.drop(columns="auc")), "gates", ("lacks", "auc")),
-    Fault("a column more", tabled("dataset/openings.parquet", lambda t: t.assign(x=1)), "openings", ("x",)),
+    Fault("a column more", tabled("dataset/openings.parquet", lambda t: t.assign(x=1)), "openings", ("has not: x",)),
     Fault(
         "numbers as text",
         tabled(f"{VECTORS}norms_last.parquet", lambda t: t.assign(l2=t["l2"].astype(str))),
@@ -477,9 +481,7 @@ FAULTS = (
         "claims",
         ("vs_others",),
     ),
-    Fault(
-        "a claim supported", tabled(f"{RESIDUAL}claims.parquet", valued("supported", True)), "claims", ("supported",)
-    ),
+    Fault("a claim judged otherwise", tabled(f"{RESIDUAL}claims.parquet", other_flag), "claims", ("supported",)),
     Fault("an altered verdict", verdict, "statistics/claims.csv", ("verdict", "supported")),
     Fault(
         "a claim about steering lost",
@@ -537,7 +539,7 @@ FAULTS = (
     Fault("other scorers in a record", of_record("phase1", "scorers", "0" * 64), "phase1.json", ("scorers",)),
     Fault("a removed record", no_record, "phase5.json", ("no record",)),
     # reports
-    Fault("an edited number in a conclusion", report_number, "phase5_residual_patching", ("0.9137", "in no table")),
+    Fault("an edited number in a conclusion", report_number, "phase5_residual_patching", ("41.37", "in no table")),
     Fault("an edited number in a displayed table", report_table, "phase1_dataset", ("altered since it was written",)),
     Fault("a report whose cell was not run", not_run, "phase2_activations", ("have all run",)),
     Fault("a missing report", no_report, "phase7_statistics", ("missing",)),
