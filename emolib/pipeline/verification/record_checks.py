@@ -18,7 +18,7 @@ from emolib.base.paths import data_file, params_folder, prompting_file
 from emolib.base.variants import READERS
 from emolib.data.dataset import read_dataset
 from emolib.pipeline.verification.rows import Rows
-from emolib.pipeline.verification.run_files import PHASES, PhaseRecord, RunFiles
+from emolib.pipeline.verification.run_files import PHASES, PhaseRecord, RunFiles, manifest_sha256
 
 ELSEWHERE = ("profile", "model", "phase", "device", "png")  # do not decide what a phase finds, or name its place
 NOT_MATCHED = ("device", "generation_batch")
@@ -41,23 +41,34 @@ def check_records(run: RunFiles, rows: Rows) -> None:
 
 def _check_artifacts(run: RunFiles, record: PhaseRecord, rows: Rows) -> None:
     found = {artifact.path: artifact.sha256 for artifact in run.artifacts}
-    others = {path for path in record.artifacts if path == run.paths.cross_model_table() and run.others}
+    elsewhere = _of_others(run, record.phase)
     problems = 0
     for path, sha256 in record.artifacts.items():
-        if path in others and path.exists():  # every model's Phase 3 writes it anew
-            continue
-        if not path.exists():
-            rows.failed(path, f"missing: {record.phase} stands on it")
-        elif path not in found:
-            rows.failed(record.path, f"it names {path.name}, which is no artifact of this run")
-        elif found[path] is not None and found[path] != sha256:  # without a manifest: told above
-            told = f"stale: it is not the one that {record.phase} stands on ({sha256[:12]}…), but made anew or altered"
-            rows.failed(path, told)
-        else:
+        held = found[path] if path in found else manifest_sha256(path)  # Phase 7 reads every model's
+        if path.exists() and (held is None or held == sha256):  # without a manifest: told above
             continue
         problems += 1
+        if not path.exists():
+            rows.failed(path, f"missing: {record.phase} stands on it")
+        elif (path, held) in elsewhere:
+            told = (
+                f"{elsewhere[path, held]} has made it anew for all models; {record.phase} here stands on the one before"
+            )
+            rows.skipped(path, told)
+        else:
+            told = f"stale: it is not the one that {record.phase} stands on ({sha256[:12]}…), but made anew or altered"
+            rows.failed(path, told)
     if not problems:
         rows.passed(record.path, len(record.artifacts))
+
+
+def _of_others(run: RunFiles, phase: str) -> dict[tuple[Path, str | None], str]:
+    """What the same phase of the profile's other models stands on → whose record says so."""
+    found: dict[tuple[Path, str | None], str] = {}
+    for model in run.others:
+        record = RunFiles(run.profile, model, run.variant).records.get(phase)
+        found |= dict.fromkeys((record.artifacts if record else {}).items(), f"the {phase} of {model}")
+    return found
 
 
 def check_leftovers(run: RunFiles, rows: Rows) -> None:
@@ -70,8 +81,14 @@ def check_leftovers(run: RunFiles, rows: Rows) -> None:
     named = _named(run.paths.root)
     for artifact in run.artifacts:
         if artifact.schema.phase in run.records:
-            told = "stale: no finished phase stands on it; remove it, or run its phase again"
-            rows.judged(artifact.path, [] if artifact.path in named else [told])
+            if artifact.path in named:
+                rows.passed(artifact.path)
+            elif artifact.schema.phase == "phase5" or artifact.schema.format == "tensors":
+                rows.failed(artifact.path, "stale: no finished phase stands on it; remove it, or run its phase again")
+            else:  # what a resumed run needs no more, since the table that is made from it was there
+                rows.skipped(
+                    artifact.path, "no record names it: an earlier attempt made it on the way, or it is left over"
+                )
 
 
 def _named(root: Path) -> set[Path]:

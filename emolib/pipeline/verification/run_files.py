@@ -245,6 +245,12 @@ def _manifest(path: Path) -> Mapping[str, Any] | None:
         return None
 
 
+def manifest_sha256(path: Path) -> str | None:
+    """The hash that a file's manifest tells; None without one that can be read."""
+    manifest = _manifest(path)
+    return manifest["recorded"]["sha256"] if manifest else None
+
+
 def models_of(own: Path) -> list[str]:
     """The models with anything in the folder of a profile or a variant, by the names of their places."""
     found = {path.name for folder in ("activations", "plots") for path in (own / folder).glob("*") if path.is_dir()}

@@ -285,6 +285,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "emotion layer split variant",
         crossed=True,
         every="emotion layer",
+        blank="auc",
     ),
     _vector_table(
         "chosen_separation",
@@ -293,7 +294,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "position emotion variant",
         crossed=True,
         every="emotion",
-        blank="low high",
+        blank="validation_auc auc low high random_high shuffled_high",
     ),
     _vector_table(
         "information",
