@@ -5,6 +5,7 @@ Either may be of another profile, variant, model or results folder. Nothing is c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ COLUMNS = ("what", "where", "name", "a", "b")
 NAMES = ("profile", "model", "phase")  # which run it is, told at the top
 ABSENT = "—"
 WIDEST = 60
+_CHOSEN = re.compile(r"(layer|k =) -?\d+")
 NOT_COMPARED = ("record", "seal", "batch size", "figure")  # follow from the rest, or from the machine
 
 
@@ -106,20 +108,28 @@ Row = tuple[str, str, str, str, str]
 def _differences(a: RunFiles, b: RunFiles) -> Iterator[Row]:
     model = a.model if a.model == b.model else f"{a.model}, {b.model}"
     yield from _differ("run", model, _run(a), _run(b))
+    phases: dict[tuple[str, str, str, str], list[str]] = {}
     for phase in dict.fromkeys([*a.records, *b.records]):
-        where = f"{model} {phase}"
-        if not (phase in a.records and phase in b.records):
-            yield ("run", where, "finished", *("yes" if phase in run.records else ABSENT for run in (a, b)))
-            continue
-        one, other = a.records[phase], b.records[phase]
-        yield from _differ("parameters", where, _parameters(one.parameters), _parameters(other.parameters))
-        for what, key in (("data", "dataset"), ("scorers", "scorers"), ("version", "step")):
-            yield from _differ(what, where, {key: one.matched.get(key)}, {key: other.matched.get(key)})
-        yield from _differ("model", where, one.matched.get("model") or {}, other.matched.get("model") or {})
-        yield from _differ("libraries", where, _libraries(one.path), _libraries(other.path))
+        for what, _, name, ours, theirs in _of_phase(a, b, phase):
+            phases.setdefault((what, name, ours, theirs), []).append(phase)
+    for (what, name, ours, theirs), named in phases.items():  # what several phases say alike is one row
+        yield what, f"{model} {' '.join(named)}", name, ours, theirs
     for what, found in (("operating point", _points), ("decoding", _decoding), ("verdicts", _verdicts)):
         yield from _differ(what, model, found(a), found(b))
     yield from _artifacts(model, a, b)
+
+
+def _of_phase(a: RunFiles, b: RunFiles, phase: str) -> Iterator[Row]:
+    if not (phase in a.records and phase in b.records):
+        ours, theirs = ("yes" if phase in run.records else ABSENT for run in (a, b))
+        yield "run", phase, "finished", ours, theirs
+        return
+    one, other = a.records[phase], b.records[phase]
+    yield from _differ("parameters", phase, _parameters(one.parameters), _parameters(other.parameters))
+    for what, key in (("data", "dataset"), ("scorers", "scorers"), ("version", "step")):
+        yield from _differ(what, phase, {key: one.matched.get(key)}, {key: other.matched.get(key)})
+    yield from _differ("model", phase, one.matched.get("model") or {}, other.matched.get("model") or {})
+    yield from _differ("libraries", phase, _libraries(one.path), _libraries(other.path))
 
 
 def _differ(what: str, where: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Row]:
@@ -174,11 +184,15 @@ def _decoding(run: RunFiles) -> dict[str, Any]:
 
 
 def _verdicts(run: RunFiles) -> dict[str, str]:
-    """Every claim's verdict as Phase 7 tells it."""
+    """Every claim's verdict as Phase 7 tells it, with the layer or size where the run chose one."""
     found = {}
     for table in _tables(run, "statistics claims"):
         for row in table[table["model"] == run.model].to_dict("records"):
-            found[f"{row['claim']} {row['emotion']}, {row['measure']}"] = row["verdict"]
+            named = f"{row['claim']} {row['emotion']}"
+            if _CHOSEN.match(row["measure"]):  # a layer or a size that the run chose is no part of the claim's name
+                found[named] = f"{row['verdict']}, {row['measure']}"
+            else:
+                found[f"{named}, {row['measure']}"] = row["verdict"]
     return found
 
 
@@ -190,10 +204,7 @@ def _artifacts(model: str, a: RunFiles, b: RunFiles) -> Iterator[Row]:
         if one != other:
             both = one.keys() & other.keys()
             changed = sum(one[place] != other[place] for place in both)
-            told = [
-                f"{len(held)} files, {len(held.keys() - both)} here alone, {changed} differ" for held in (one, other)
-            ]
-            yield ("artifacts", model, kind, *told)
+            yield "artifacts", model, kind, f"{len(one)} files", f"{len(other)} files, {changed} of {len(both)} differ"
 
 
 def _hashes(run: RunFiles) -> dict[str, dict[str, str | None]]:

@@ -117,7 +117,7 @@ def _dataset(name: str, columns: str, key: str = "", **more: object) -> Schema:
 
 def _vector_table(name: str, columns: str, key: str, **more: object) -> Schema:
     place = rf"{_VECTORS}{name}\.parquet"
-    return Schema(f"vectors {name}", "phase3", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
+    return Schema(f"vectors {name.partition('_(')[0]}", "phase3", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
 
 
 def _geometry(name: str, columns: str, key: str, **more: object) -> Schema:
