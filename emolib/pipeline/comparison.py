@@ -24,7 +24,7 @@ from emolib.pipeline.verification.run_files import Artifact, RunFiles, models_of
 COLUMNS = ("what", "where", "name", "a", "b")
 NAMES = ("profile", "model", "phase")  # which run it is, told at the top
 ABSENT = "—"
-WIDEST = 60
+WIDEST = 40
 _CHOSEN = re.compile(r"(layer|k =) -?\d+")
 NOT_COMPARED = ("record", "seal", "batch size", "figure")  # follow from the rest, or from the machine
 
