@@ -495,6 +495,7 @@ SCHEMAS: tuple[Schema, ...] = (
         fields="report:str sha256:str record:str",
         told=False,
     ),
+    Schema("variant", "", r"variant\.json", "json", fields="differs:any", told=False),
     Schema("batch size", "", r"timing/{model}_batch_size\.json", "json", told=False),
 )
 WITHOUT_MANIFEST = re.compile(r"\.lock|timing/phase_timings\.jsonl|site/.*|variants/.*")
