@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from smoke_run import MODEL
 
 from emolib.base import store, tensor_files
 from emolib.pipeline.verification import file_checks, lineage_checks, report_checks, run_files
-from emolib.pipeline.verification.verify import verify
+from emolib.pipeline.verification.rows import Rows
+from emolib.pipeline.verification.verify import CHECKS, run_check
 
 PROFILE = "baseline_smoke"
 
@@ -112,11 +113,19 @@ class LaidRun:
         self.put(path, change(path.read_text(encoding="utf-8")).encode())
         return path
 
-    def verified(self, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
-        """What verification finds here."""
+    def here(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Lets the library look here for results and reports."""
         monkeypatch.setenv("EMOLIB_RESULTS", str(self.folder / "results"))
         monkeypatch.setenv("EMOLIB_EXECUTED", str(self.folder / "executed"))
-        return verify(self.profile, self.model)
+
+    def found(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[pd.DataFrame]:
+        """What verification finds here, check by check: each time everything that was found so far."""
+        self.here(monkeypatch)
+        (run,) = run_files.opened(self.profile, self.model, None)
+        rows = Rows()
+        for check in CHECKS:
+            run_check(check, run, rows)
+            yield rows.table()
 
 
 def _read_once(read: Callable[..., Any], place: Callable[[Any], Path]) -> Callable[..., Any]:
@@ -144,3 +153,14 @@ def read_files_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "sha256_of", _read_once(store.sha256_of, lambda path: path))
     for module in (run_files, file_checks, lineage_checks, report_checks):
         monkeypatch.setattr(module, "read_tensors", tensors)
+    tensor_problems = file_checks._tensor_problems
+    known: dict[tuple, list[str]] = {}
+
+    def problems(run: run_files.RunFiles, artifact: run_files.Artifact) -> list[str]:
+        stat = artifact.path.stat()
+        key = (artifact.place, stat.st_ino, stat.st_mtime_ns, stat.st_size, store.digest(dict(artifact.matched)))
+        if key not in known:
+            known[key] = list(tensor_problems(run, artifact))
+        return known[key]
+
+    monkeypatch.setattr(file_checks, "_tensor_problems", problems)

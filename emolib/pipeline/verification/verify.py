@@ -50,6 +50,14 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
+def run_check(check: Check, run: RunFiles, rows: Rows) -> None:
+    """Adds what one check finds; one that comes to no end, since a file has quite another form, has failed."""
+    try:
+        check(run, rows)
+    except BROKEN as error:
+        rows.failed(run.model, f"the check came to no end: {type(error).__name__}: {error}")
+
+
 def verify(profile: str = "quick", model: str | None = None, *, variant: str | None = None) -> pd.DataFrame:
     """Holds everything that a run left against everything else that it left; no weights are loaded, nothing is written.
 
@@ -76,10 +84,7 @@ def verify(profile: str = "quick", model: str | None = None, *, variant: str | N
     for run in opened(profile, model, variant):
         found = Rows()
         for check in CHECKS:
-            try:
-                check(run, found)
-            except BROKEN as error:  # a file of such another form that the check cannot look at it; told by name above
-                found.failed(run.model, f"the check came to no end: {type(error).__name__}: {error}")
+            run_check(check, run, found)
         parts.append(found.table().assign(model=run.model))
     table = pd.concat(parts, ignore_index=True)
     return table[["model", *(name for name in table if name != "model")]]

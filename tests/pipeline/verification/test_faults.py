@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -569,7 +570,7 @@ def is_named(table: pd.DataFrame, fault: Fault) -> bool:
 
 
 def test_an_untouched_run_passes(laid: LaidRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = laid.verified(monkeypatch)
+    *_, table = laid.found(monkeypatch)
     assert failures(table).empty, "\n".join(lines(failures(table)))
     assert set(table["status"]) <= {"pass", "skip"}
     compared = table.groupby("check")["compared"].sum()
@@ -579,14 +580,20 @@ def test_an_untouched_run_passes(laid: LaidRun, monkeypatch: pytest.MonkeyPatch)
 def test_every_fault_is_caught_and_named(
     smoke: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = {}
+    caught, named = {}, {}
     for number, fault in enumerate(FAULTS):
         run = LaidRun(smoke[0], tmp_path / str(number))
         fault.lay(run)
-        table = run.verified(monkeypatch)
-        found[fault.name] = (len(failures(table)) > 0, is_named(table, fault))
-    caught, named = (sum(pair[place] for pair in found.values()) for place in (0, 1))
+        for table in run.found(monkeypatch):  # as far as it takes
+            caught[fault.name] = not failures(table).empty
+            named[fault.name] = is_named(table, fault)
+            if named[fault.name]:
+                break
+        shutil.rmtree(run.folder)
     with capsys.disabled():
-        print(f"\nfaults: {len(found)}, caught {caught / len(found):.0%}, named {named / len(found):.0%}")
-    assert len(found) == len(FAULTS) >= 25, "two faults share a name"
-    assert not [name for name, (was_caught, was_named) in found.items() if not (was_caught and was_named)]
+        rates = ", ".join(
+            f"{word} {sum(of.values()) / len(of):.0%}" for word, of in (("caught", caught), ("named", named))
+        )
+        print(f"\nfaults: {len(FAULTS)}, {rates}")
+    assert len(caught) == len(FAULTS) >= 25, "two faults share a name"
+    assert [name for name in caught if not (caught[name] and named[name])] == []
