@@ -7,7 +7,7 @@ docs and docstrings say of them. A scenario's texts are averaged first; a broken
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def _baseline(means: pd.DataFrame) -> pd.Series:
 
 
 def _of(means: pd.DataFrame, kind: str, emotion: str) -> pd.Series:
-    return means.loc[(kind, emotion)].mean()
+    return pd.Series(means.xs(kind, level="kind").xs(emotion, level="emotion").mean())
 
 
 def _effects(means: pd.DataFrame, plain: pd.DataFrame, emotion: str) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _ranks(means: pd.DataFrame, emotion: str, own: float) -> dict[str, float]:
     for family in FAMILIES:
         drawn = means.loc[family]
         drawn = drawn[drawn.index.get_level_values("emotion").isin(["any", emotion])].groupby(level="index").mean()
-        effects = (drawn - _baseline(means)).mean(axis=1)
+        effects = pd.Series((drawn - _baseline(means)).T.mean())
         row[f"p_{family}"] = (1 + (effects >= own - 1e-12).sum()) / (1 + len(effects))
         row[f"max_{family}"] = effects.max()
     row["rank_p"] = max(row[f"p_{family}"] for family in FAMILIES)
@@ -201,7 +201,7 @@ def _point_problems(run: RunFiles, sweeps: dict[str | None, Artifact]) -> Iterat
         steered = test[(test["kind"] == "emotion") & (test["part"] == part)]
         for layer, alpha in steered[["layer", "alpha"]].drop_duplicates().itertuples(index=False):
             if (layer, alpha) != chosen:
-                where = f" in {part}" if part else ""
+                where = f" in {part!s}" if part else ""
                 yield f"it steers at layer {layer}, α {alpha:g}{where}; validation chooses {chosen[0]}, α {chosen[1]:g}"
 
 
@@ -283,7 +283,7 @@ def _detects(d: float, n: int) -> bool:
     return bool(abs(power - 0.8) < 1e-3)
 
 
-def _verdict(row: dict[str, Any], smallest: float) -> str:
+def _verdict(row: Mapping[Any, Any], smallest: float) -> str:
     ranked = not pd.isna(row["rank_bar"])
     degenerate = not pd.isna(row["degenerate"]) and str(row["degenerate"]) == "True"
     above = row["low"] > row["reference"]

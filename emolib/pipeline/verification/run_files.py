@@ -87,7 +87,7 @@ class RunFiles:
     def paths(self) -> ResultPaths:
         read = {phase: self.variant.of_phase(phase).name for phase in PHASES if phase not in READERS}
         where = {} if self.results is None else {"results": self.results}
-        return ResultPaths(self.profile, self.model, variant=self.variant.name, sources=read, **where)  # type: ignore[arg-type]
+        return ResultPaths(self.profile, self.model, variant=self.variant.name, sources=read, **where)
 
     @cached_property
     def folders(self) -> tuple[Path, ...]:

@@ -161,7 +161,7 @@ def _whole_problems(table: pd.DataFrame, parts: list[pd.DataFrame]) -> Iterator[
         yield f"{len(more)} rows lie in none of its shards, such as {more[0][1]}"
     both = whole.index.intersection(shards.index)
     for name in (name for name in shards if name in whole):
-        ours, theirs = whole.loc[both, name], shards.loc[both, name]
+        ours, theirs = whole[name].loc[both], shards[name].loc[both]
         differ = ~((ours == theirs) | (ours.isna() & theirs.isna()))
         if differ.any():
             at = both[differ.to_numpy()][0][1]
@@ -200,7 +200,7 @@ def check_controls(run: RunFiles, rows: Rows) -> None:
     for artifact, table in _test_sweeps(run):
         problems: list[str] = []
         for part, rows_of in table.groupby("part"):
-            where = f" in {part}" if part else ""
+            where = f" in {part!s}" if part else ""
             count = record.parameters.get("n_controls") if record else None
             problems += [f"{told}{where}" for told in _control_problems(rows_of, count, _tolerance(run))]
         rows.judged(artifact.path, problems, int(table["kind"].isin(FAMILIES).sum()))
