@@ -20,6 +20,7 @@ from smoke_run import MODEL
 from emolib.base import store, tensor_files
 from emolib.pipeline.verification import file_checks, lineage_checks, report_checks, run_files
 from emolib.pipeline.verification.rows import Rows
+from emolib.pipeline.verification.schemas import Schema
 from emolib.pipeline.verification.verify import CHECKS, run_check
 
 PROFILE = "baseline_smoke"
@@ -153,14 +154,21 @@ def read_files_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "sha256_of", _read_once(store.sha256_of, lambda path: path))
     for module in (run_files, file_checks, lineage_checks, report_checks):
         monkeypatch.setattr(module, "read_tensors", tensors)
-    tensor_problems = file_checks._tensor_problems
+    tensor_problems, table_problems = file_checks._tensor_problems, file_checks._table_problems
     known: dict[tuple, list[str]] = {}
 
-    def problems(run: run_files.RunFiles, artifact: run_files.Artifact) -> list[str]:
+    def of_tensors(run: run_files.RunFiles, artifact: run_files.Artifact) -> list[str]:
         stat = artifact.path.stat()
         key = (artifact.place, stat.st_ino, stat.st_mtime_ns, stat.st_size, store.digest(dict(artifact.matched)))
         if key not in known:
             known[key] = list(tensor_problems(run, artifact))
         return known[key]
 
-    monkeypatch.setattr(file_checks, "_tensor_problems", problems)
+    def of_table(run: run_files.RunFiles, table: pd.DataFrame, schema: Schema) -> list[str]:
+        key = (id(table), schema.kind)  # a table that was read once lives as long as the test
+        if key not in known:
+            known[key] = list(table_problems(run, table, schema))
+        return known[key]
+
+    monkeypatch.setattr(file_checks, "_tensor_problems", of_tensors)
+    monkeypatch.setattr(file_checks, "_table_problems", of_table)

@@ -160,11 +160,12 @@ def _whole_problems(table: pd.DataFrame, parts: list[pd.DataFrame]) -> Iterator[
     if len(more):
         yield f"{len(more)} rows lie in none of its shards, such as {more[0][1]}"
     both = whole.index.intersection(shards.index)
+    ours, theirs = whole.loc[both], shards.loc[both]
     for name in (name for name in shards if name in whole):
-        ours, theirs = whole[name].loc[both], shards[name].loc[both]
-        differ = ~((ours == theirs) | (ours.isna() & theirs.isna()))
+        one, other = ours[name].to_numpy(), theirs[name].to_numpy()
+        differ = (one != other) & ~(pd.isna(one) & pd.isna(other))
         if differ.any():
-            at = both[differ.to_numpy()][0][1]
+            at = both[differ][0][1]
             yield f"{name} of {int(differ.sum())} rows is not that of the shard, such as {at}"
 
 
