@@ -20,6 +20,7 @@ from emolib.pipeline.verification.stated_numbers import SPOKEN, Pool, numbers
 
 TEXTS = ("text/markdown", "text/plain")
 PARAMETER = re.compile(r"^- `(\w+)`: `(.*)`$", re.MULTILINE)
+RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")  # its end is the digest of what the run's record matches
 MOST = 5
 
 
@@ -67,18 +68,13 @@ def _summary_problems(run: RunFiles, record: PhaseRecord, report: Path) -> Itera
     for name, value in record.parameters.items():
         if name in told and not _says(told[name], value):
             yield f"it says {name} is {shown(told[name])}, the record {shown(value)}"
-    lines = [
-        line for line in _timing(run) if (line.get("phase"), line.get("model")) == (record.phase, _named(record, run))
-    ]
-    ids = [line["run_id"] for line in lines if any(str(line.get("run_id")) in text for text in texts)]
-    if lines and not ids and any(re.search(r"\d{8}T\d{6}-[0-9a-f]{8}", text) for text in texts):
-        yield "the run that its summary names is not in the timing log"
-    elif ids and ids[-1] != lines[-1]["run_id"]:
-        yield f"stale: its summary is of the run {ids[-1]}, the last one of {record.phase} is {lines[-1]['run_id']}"
-
-
-def _named(record: PhaseRecord, run: RunFiles) -> str:
-    return str(record.parameters.get("model", run.model))
+    named = {found for text in texts for found in RUN_ID.findall(text)}
+    known = {str(line.get("run_id")) for line in _timing(run) if line.get("phase") == record.phase}
+    for run_id in sorted(named):  # a copy for reference leaves it out
+        if known and run_id not in known:
+            yield f"the run that its summary names, {run_id}, is not in the timing log"
+        if not run_id.endswith(store.digest(dict(record.matched))[:8]):
+            yield f"stale: its summary is of a run with other parameters, data or model ({run_id})"
 
 
 def _says(told: str, value: Any) -> bool:

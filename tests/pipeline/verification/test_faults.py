@@ -283,13 +283,21 @@ def report_parameter(run: LaidRun) -> None:
     run.report("phase5_residual_patching.ipynb", lambda text: re.sub(r"(- `n_controls`: )`\d+`", r"\g<1>`7`", text))
 
 
-def later_run(run: LaidRun) -> None:
-    """The phase ran once more; the report is that of the run before."""
+def other_run(run: LaidRun) -> None:
+    """The report of a run that had other parameters, data or another model, as its run's name tells."""
     log = run.root / "timing" / "phase_timings.jsonl"
     held = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    last = next(line for line in held if line["phase"] == "phase3")
-    lines_of = [*held, {**last, "run_id": "20990101T000000-deadbeef"}]
-    run.put(log, "".join(json.dumps(line) + "\n" for line in lines_of).encode())
+    name = [line["run_id"] for line in held if line["phase"] == "phase3"][-1]
+    other = name[:-8] + "deadbeef"
+    run.put(log, log.read_bytes().replace(name.encode(), other.encode()))
+    run.report("phase3_vectors.ipynb", lambda text: text.replace(name, other))
+
+
+def other_record(run: LaidRun) -> None:
+    """The phase's record was written anew, the report was not."""
+    path = run.root / "status" / f"{run.model}_phase1.json"
+    run.put(path, path.read_bytes() + b"\n")
+    run.manifest(path, lambda held: held["recorded"].update(sha256=store.sha256_of(path)))
 
 
 def no_seal(run: LaidRun) -> None:
@@ -546,7 +554,8 @@ FAULTS = (
     Fault("a missing report", no_report, "phase7_statistics", ("missing",)),
     Fault("another phase's report", report_of_another, "phase1_dataset", ("altered",)),
     Fault("an edited parameter in a report", report_parameter, "phase5_residual_patching", ("n_controls is '7'",)),
-    Fault("a report of an earlier run", later_run, "phase3_vectors", ("stale", "20990101T000000")),
+    Fault("a report of another run", other_run, "phase3_vectors", ("stale", "deadbeef")),
+    Fault("a report of an earlier record", other_record, "phase1_dataset", ("stale", "another record")),
     Fault("a removed seal", no_seal, "phase3_vectors", ("seals", "missing")),
 )
 
