@@ -1,4 +1,4 @@
-"""The command line: `emolib run | status | variants | site | models | fetch | build-dataset | train-scorers | …`."""
+"""The command line: `emolib run | status | verify | compare | variants | site | models | fetch | build-dataset | …`."""
 
 from __future__ import annotations
 
@@ -271,6 +271,32 @@ def site(
     from emolib.pipeline.site import build_site
 
     say(build_site(profile, model, variant=variant) / "index.html")
+
+
+@app.command(cls=StrictCommand)
+def verify(
+    profile: Profile = "quick",
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    variant: VariantName = None,
+    json: Annotated[str | None, typer.Option(help="Also write the table to this file.")] = None,
+) -> None:
+    """Check what a run left against its manifests, records, tables and reports; exit code 1 where anything fails."""
+    from emolib.pipeline.verification.verify import print_verification
+
+    if not print_verification(profile, model, variant=variant, json_file=json):
+        raise typer.Exit(1)
+
+
+@app.command(cls=StrictCommand)
+def compare(
+    a: Annotated[str, typer.Argument(metavar="RUN", help="PROFILE[@VARIANT][/MODEL], or a folder of results.")],
+    b: Annotated[str, typer.Argument(metavar="RUN", help="The run to hold it against.")],
+) -> None:
+    """Show what differs between two runs; exit code 1 where anything does."""
+    from emolib.pipeline.comparison import print_comparison
+
+    if not print_comparison(a, b):
+        raise typer.Exit(1)
 
 
 def _tell(notes: Sequence[str]) -> None:

@@ -321,9 +321,13 @@ class ResultPaths:
     def _folder(self, variant: str | None) -> Path:
         return self.root if variant is None else inside(self.root, VARIANTS, variant)
 
+    def folder(self, phase: str) -> Path:
+        """Where a phase's artifacts lie: the folder of the profile, or of a variant."""
+        return self._folder(self.sources.get(phase, self.variant))
+
     def _of(self, phase: str, *parts: str) -> Path:
         """A place among a phase's artifacts."""
-        return inside(self._folder(self.sources.get(phase, self.variant)), *parts)
+        return inside(self.folder(phase), *parts)
 
     def of_model(self, model: str) -> ResultPaths:
         """The same places for another model."""
@@ -406,6 +410,10 @@ class ResultPaths:
     def record(self, phase: str) -> Path:
         """What the finished phase of this model leaves behind."""
         return self._of(phase, "status", f"{self.model}_{phase}.json")
+
+    def seal(self, phase: str) -> Path:
+        """The hash of this model's executed report, as it was when it was written."""
+        return self._of(phase, "seals", f"{self.model}_{phase}.json")
 
     def finished_models(self, phase: str) -> list[str]:
         """The models of this profile on which the phase has finished, by their file names."""

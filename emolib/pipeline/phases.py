@@ -29,6 +29,7 @@ from emolib.models import hub
 from emolib.models.devices import pick_device
 from emolib.pipeline.execution import check_notebook, execute
 from emolib.pipeline.notebook_files import is_complete
+from emolib.pipeline.seals import seal
 from emolib.scoring.measures import require_measures
 from emolib.study import MEASURED, NEEDS, Run
 from emolib.study.decided import read_regime
@@ -197,6 +198,7 @@ def run_phases(
                 variants.note(profile, run.variant.read_by(phase))  # the notebook looks it up
                 with variants.forgotten_if_empty(profile, run.variant, run.variant.read_by(phase)):
                     execute(run, output, force=force)
+                seal(run, output)
                 say(f"[{number}/{len(runs)}] {phase}: done in {time.perf_counter() - started:.0f} s")
             done.append(output)
     return done

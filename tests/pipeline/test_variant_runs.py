@@ -37,6 +37,11 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     assert again.stdout.count("done already") == 5
     assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 5
     assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 5
+    for more in ([], ["--variant", name]):
+        verified = emolib_here(tmp_path, "verify", "--profile", "baseline_smoke", *more)
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+    compared = emolib_here(tmp_path, "compare", "baseline_smoke", f"baseline_smoke@{name}").stdout
+    assert "max_new_tokens" in compared and "operating point" in compared
     deleted = emolib_here(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", name)
     assert deleted.stdout.count("removed") == 2 and everything(tmp_path, variants=True) == {}
     assert everything(tmp_path, variants=False) == profile

@@ -1,0 +1,88 @@
+"""What verification found: one row per check and file, passed, failed or not looked at, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from emolib.base.errors import UserError, one_line
+from emolib.base.paths import display
+
+Status = Literal["pass", "fail", "skip"]
+COLUMNS = ("check", "file", "status", "compared", "told")
+
+
+@dataclass
+class Rows:
+    """The rows of one verification, in the order in which they were found.
+
+    Attributes:
+        check: what is being checked; every row that is added carries it.
+    """
+
+    check: str = ""
+    found: list[tuple[str, str, Status, int, str]] = field(default_factory=list)
+
+    def passed(self, file: Path | str, compared: int = 1) -> None:
+        """`compared` values or rows were held against what they have to be."""
+        self._add(file, "pass", compared, "")
+
+    def failed(self, file: Path | str, told: str, compared: int = 1) -> None:
+        """`told` says what is wrong with the file."""
+        self._add(file, "fail", compared, told)
+
+    def skipped(self, file: Path | str, told: str) -> None:
+        """`told` says why it was not looked at."""
+        self._add(file, "skip", 0, told)
+
+    def judged(self, file: Path | str, problems: list[str], compared: int = 1) -> None:
+        """Passed without problems, else failed once for each."""
+        for told in problems:
+            self.failed(file, told, compared)
+        if not problems:
+            self.passed(file, compared)
+
+    def _add(self, file: Path | str, status: Status, compared: int, told: str) -> None:
+        name = display(file) if isinstance(file, Path) else file
+        self.found.append((self.check, name, status, int(compared), one_line(told)))
+
+    def table(self) -> pd.DataFrame:
+        """check, file, status (`pass`, `fail`, `skip`), compared (values or rows), told (what is wrong, or why not)."""
+        return pd.DataFrame(self.found, columns=list(COLUMNS))
+
+
+BROKEN = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, UserError, ValueError)
+
+
+def careful(look: Callable[[], list[str]]) -> list[str]:
+    """What a look at a file finds wrong; a file of such another form that one cannot look is wrong, too."""
+    try:
+        return look()
+    except BROKEN as error:
+        return [f"it cannot be checked: {type(error).__name__}: {one_line(error)}"]
+
+
+def failures(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that failed."""
+    return table[table["status"] == "fail"].reset_index(drop=True)
+
+
+def lines(table: pd.DataFrame) -> Iterator[str]:
+    """The table in words: every failure, then what every check came to, then the sum."""
+    for row in failures(table).to_dict("records"):
+        yield f"FAIL  {row['check']}: {row['file']}: {row['told']}"
+    for row in table[table["status"] == "skip"].to_dict("records"):
+        yield f"skip  {row['check']}: {row['file']}: {row['told']}"
+    for check, part in table.groupby("check", sort=False):
+        counts = Counter(part["status"])
+        yield (
+            f"{'FAIL' if counts['fail'] else 'pass' if counts['pass'] else 'skip'}  {check}: {counts['pass']} passed, "
+            f"{counts['fail']} failed, {counts['skip']} skipped, {part['compared'].sum()} compared"
+        )
+    counts = Counter(table["status"])
+    yield f"{counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped"

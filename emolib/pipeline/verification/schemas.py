@@ -1,0 +1,510 @@
+"""What every kind of artifact looks like: the one table of places, formats, columns, keys and shapes.
+
+An artifact that no line of `SCHEMAS` fits is a failure: a new kind of artifact gets its line here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+Format = Literal["table", "csv", "json", "tensors", "html", "png"]
+
+SCORES = (
+    *("sentiment/", "politeness/", "goemotions/", "goemotions_lexical/", "goemotions_encoder/", "keywords/"),
+    *("expressed/", "fluency/", "target/", "target_lexical/", "target_encoder/"),
+)
+SHARES = (
+    *("goemotions/", "goemotions_lexical/", "goemotions_encoder/", "target/", "target_lexical/", "target_encoder/"),
+    *("expressed/", "sentiment/POSITIVE", "sentiment/NEUTRAL", "sentiment/NEGATIVE"),
+)
+RANGES = {  # of columns of these names, wherever they stand
+    **dict.fromkeys(("auc", "share", "p", "p_holm", "p_t", "p_wilcoxon", "p_bonferroni", "p_fdr", "overlap"), (0, 1)),
+    **dict.fromkeys(("rank_p", "rank_p_worst", "shuffled_max", "random_high", "wrong_way", "held_share"), (0, 1)),
+    **dict.fromkeys(("cosine", "raw", "standardised", "trimmed", "whitened", "spearman", "pearson"), (-1, 1)),
+}
+ROUNDING = 1e-6  # by which a float32 may leave its range
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One kind of artifact.
+
+    Attributes:
+        kind: what it is called.
+        phase: whose artifact it is.
+        place: below the run's folder, as a regular expression; `{model}` stands for the model's name.
+        columns: of a table: those it must have, as `name:type` (`str`, `int`, `float`, `bool`, `list`, `any`).
+        blank: columns in which values may be missing; `*`: all.
+        families: beginnings of further columns, all of them numbers. Without any, a table has its `columns` alone.
+        key: what names a row of a table; no two rows share it.
+        crossed: every combination of the key's values has its row.
+        every: key columns that hold all `emotion`s of the run, or every `layer` of the model.
+        empty: a table may have no row.
+        tensors: of a tensor file: name (as a regular expression) → number of axes and types.
+        fields: what a JSON object must have, as `columns`.
+        told: whether a report's computed conclusion may take numbers from it.
+    """
+
+    kind: str
+    phase: str
+    place: str
+    format: Format = "table"
+    columns: str = ""
+    blank: str = ""
+    families: tuple[str, ...] = ()
+    key: str = ""
+    crossed: bool = False
+    every: str = ""
+    empty: bool = False
+    tensors: Mapping[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
+    fields: str = ""
+    told: bool = True
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Column (or field) → type."""
+        return dict(item.split(":") for item in (self.columns or self.fields).split())
+
+    def match(self, place: str, model: str) -> re.Match[str] | None:
+        """Whether a place is one of this kind, for that model."""
+        return _pattern(self.place, model).fullmatch(place)
+
+    @property
+    def of_model(self) -> bool:
+        return "{model}" in self.place
+
+
+@cache
+def _pattern(place: str, model: str) -> re.Pattern[str]:
+    return re.compile(place.replace("{model}", re.escape(model)))
+
+
+_FLOATS = ("F32", "F16")
+_TEXTS = "id:str scenario:str topic:str emotion:str text:str lang:str style:str split:str n_tokens:int tokens:list"
+_KEYED = "emotion:str layer:int"
+_LAYER = r"(?P<site>[a-z_]+)_layer(?P<layer>\d{3})\.safetensors"
+_SWEEP = (
+    "row_id:str scenario:str split:str emotion:str layer:int alpha:float unit:str kind:str index:int seed:int text:str "
+    "sample:int delta_ratio:float n_tokens:int finish_reason:str"
+)
+_CLAIM = (
+    "emotion:str metric:str own_effect:float own_effect_unfiltered:float wrong_way:float wrong_way_unfiltered:float "
+    "n:int vs_others:float ci_low:float ci_high:float degenerate:bool beats_others:bool p_isotropic:float "
+    "max_isotropic:float p_covariance:float max_covariance:float p_shuffled:float max_shuffled:float rank_p:float "
+    "random_max:float bar:float beats_random:bool supported:bool direct_path:float direct_path_counted:float"
+)
+_RESIDUAL = r"patching/residual/{model}_residual_sweep_"
+_VECTORS = r"emotion_vectors/{model}_"
+_EMPTY_TEXT = "fluency/nll fluency/perplexity"  # what an empty text does not have
+
+
+def _whole_sweep(name: str) -> Schema:
+    place = rf"{_RESIDUAL}(?P<whole>{name})\.parquet"
+    columns = f"{_SWEEP} part:str valence:float"
+    key = "part row_id"
+    return Schema(
+        f"sweep {name}", "phase5", place, columns=columns, blank=_EMPTY_TEXT, families=SCORES, key=key, told=False
+    )
+
+
+def _dataset(name: str, columns: str, key: str = "", **more: object) -> Schema:
+    return Schema(f"dataset {name}", "phase1", rf"dataset/{name}\.parquet", columns=columns, key=key, **more)  # type: ignore[arg-type]
+
+
+def _vector_table(name: str, columns: str, key: str, **more: object) -> Schema:
+    place = rf"{_VECTORS}{name}\.parquet"
+    return Schema(f"vectors {name.partition('_(')[0]}", "phase3", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
+
+
+def _geometry(name: str, columns: str, key: str, **more: object) -> Schema:
+    place = rf"emotion_geometry/{{model}}_{name}\.parquet"
+    return Schema(f"geometry {name}", "phase3", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
+
+
+def _statistics(name: str, columns: str, key: str, families: tuple[str, ...] = ()) -> Schema:
+    more = {"blank": "*", "key": key, "empty": True, "families": families}
+    return Schema(f"statistics {name}", "phase7", rf"statistics/{name}\.csv", "csv", columns, **more)  # type: ignore[arg-type]
+
+
+_POSITION = "(?P<position>last|mean|trigger)"
+_ACTIVATIONS = {"values": (-1, _FLOATS), "offsets": (1, ("I64",)), "token_norms": (1, _FLOATS)}
+_ACTIVATIONS |= {"bulk_norms": (1, _FLOATS)}
+_KINDS_OF_VECTORS = {r"(vector|whitened|discriminant)/.+": (2, _FLOATS), "pooled_sd": (2, _FLOATS)}
+_KINDS_OF_VECTORS |= {"neutral_norms": (1, _FLOATS), "neutral_bulk_norms": (1, _FLOATS)}
+
+SCHEMAS: tuple[Schema, ...] = (
+    # phase 1
+    _dataset("label_counts", "split:str style:str emotion:str texts:int scenarios:int", "split style emotion"),
+    _dataset(
+        "duplicates",
+        "kind:str ratio:float id_a:str id_b:str scenario_a:str scenario_b:str emotion_a:str emotion_b:str text_a:str "
+        "text_b:str",
+        "kind id_a id_b",
+        empty=True,
+    ),
+    _dataset("openings", "emotion:str rank:int opening:str count:int share:float", "emotion rank"),
+    _dataset("punctuation", "emotion:str mark:str count:int share:float scenarios:int shared:int", "emotion mark"),
+    _dataset("keyword_rates", "emotion:str style:str keywords:str share:float n:int", "emotion style keywords"),
+    _dataset(
+        "leaks", "comparison:str features:str style:str auc:float n:int", "comparison features style", blank="auc"
+    ),
+    _dataset(
+        "gates",
+        "emotion:str style:str texts:str features:str n:int auc:float low:float high:float",
+        "emotion style texts features",
+        blank="auc low high",
+    ),
+    _dataset(
+        "leak_search",
+        "emotion:str kind:str feature:str own_word:bool train_share:float train_neutral:float held_share:float "
+        "held_neutral:float auc:float n:int p:float p_holm:float confirmed:bool",
+        "emotion kind feature",
+        empty=True,
+    ),
+    Schema(
+        "dataset scores",
+        "phase1",
+        r"dataset/scores_[^/]+\.parquet",
+        columns="id:str scenario:str emotion:str text:str lang:str style:str split:str valence:float",
+        families=(*SCORES, "topic", "minimal_pair", "idiomatic"),
+        key="id",
+        told=False,
+    ),
+    Schema(
+        "dataset lengths",
+        "phase1",
+        r"dataset/lengths_{model}\.parquet",
+        columns="emotion:str unit:str n:int mean:float min:int max:int sd:float",
+        key="emotion unit",
+    ),
+    # phase 2
+    Schema(
+        "activations",
+        "phase2",
+        rf"activations/{{model}}/(?P<position>[^/]+)/{_LAYER}",
+        "tensors",
+        tensors=_ACTIVATIONS,
+        told=False,
+    ),
+    Schema(
+        "activations texts",
+        "phase2",
+        r"activations/{model}/texts\.parquet",
+        columns=f"{_TEXTS} token_strings:list",
+        families=("trigger", "minimal_pair", "idiomatic"),
+        key="id",
+        told=False,
+    ),
+    # phase 3
+    Schema(
+        "companions",
+        "phase3",
+        rf"companions/{{model}}/(?P<position>last|mean)/{_LAYER}",
+        "tensors",
+        tensors=_ACTIVATIONS,
+        told=False,
+    ),
+    Schema(
+        "companions texts",
+        "phase3",
+        r"companions/{model}/texts\.parquet",
+        columns=f"{_TEXTS} token_strings:list",
+        families=("trigger", "minimal_pair", "idiomatic"),
+        key="id",
+        told=False,
+    ),
+    Schema(
+        "companions embedding",
+        "phase3",
+        r"companions/{model}/embedding_mean\.safetensors",
+        "tensors",
+        tensors={"values": (2, _FLOATS)},
+        told=False,
+    ),
+    Schema(
+        "vectors",
+        "phase3",
+        rf"{_VECTORS}vectors_{_POSITION}(_(?P<style>explicit|implicit))?\.safetensors",
+        "tensors",
+        tensors=_KINDS_OF_VECTORS,
+        told=False,
+    ),
+    Schema(
+        "companion vectors",
+        "phase3",
+        r"emotion_geometry/{model}_vectors_five_mean\.safetensors",
+        "tensors",
+        tensors=_KINDS_OF_VECTORS,
+        told=False,
+    ),
+    _vector_table(
+        "norms_(mean|last|trigger)",
+        f"{_KEYED} l1:float l2:float resid_norm:float l2_share:float",
+        "emotion layer",
+        crossed=True,
+        every="emotion layer",
+    ),
+    _vector_table(
+        "stability_(mean|last|trigger)",
+        f"{_KEYED} mean:float low:float high:float shuffled:float shuffled_high:float",
+        "emotion layer",
+        crossed=True,
+        every="emotion layer",
+    ),
+    _vector_table(
+        "cosines_(mean|last|trigger)",
+        "pair:str first:str second:str layer:int raw:float standardised:float trimmed:float whitened:float",
+        "pair layer",
+        crossed=True,
+        every="layer",
+        blank="whitened",
+        empty=True,
+    ),
+    _vector_table(
+        "distances_(mean|last|trigger)",
+        "pair:str first:str second:str layer:int distance:float share:float",
+        "pair layer",
+        crossed=True,
+        every="layer",
+        blank="share",
+    ),
+    _vector_table(
+        "probes_(mean|last|trigger)",
+        f"{_KEYED} split:str auc:float shuffled_mean:float shuffled_max:float",
+        "emotion layer split",
+        crossed=True,
+        every="emotion layer",
+    ),
+    _vector_table(
+        "separation_(mean|last|trigger)",
+        f"{_KEYED} split:str variant:str auc:float",
+        "emotion layer split variant",
+        crossed=True,
+        every="emotion layer",
+        blank="auc",
+    ),
+    _vector_table(
+        "chosen_separation",
+        "position:str emotion:str variant:str layer:int validation_auc:float auc:float low:float high:float "
+        "random_high:float shuffled_high:float",
+        "position emotion variant",
+        crossed=True,
+        every="emotion",
+        blank="validation_auc auc low high random_high shuffled_high",
+    ),
+    _vector_table(
+        "information",
+        f"{_KEYED} source:str style:str c:float auc:float low:float high:float shuffled_mean:float shuffled_max:float "
+        "advantage:float advantage_low:float advantage_high:float n:int",
+        "emotion source style",
+        every="emotion",
+        blank="*",
+    ),
+    _vector_table(
+        "cross_style",
+        f"{_KEYED} source:str trained_on:str tested_on:str auc:float low:float high:float shuffled_max:float n:int",
+        "emotion source trained_on tested_on",
+        blank="*",
+        empty=True,
+    ),
+    _vector_table("corpus_projections", "emotion:str", "", families=("",), blank="*"),
+    Schema(
+        "cross-model similarity",
+        "phase3",
+        r"emotion_vectors/cross_model_similarity\.csv",
+        "csv",
+        columns="model_a:str model_b:str d_model_a:int d_model_b:int comparable:str emotion:str layer_a:int "
+        "layer_b:int cosine:float chance:float labels:any n_labels:int label_correlation:float label_p:float "
+        "label_ceiling:float label_reliability:float embedding_correlation:float embedding_p:float warning:str",
+        blank="*",
+        key="model_a model_b emotion layer_a layer_b",
+        empty=True,
+    ),
+    Schema(
+        "subspaces",
+        "phase3",
+        rf"emotion_subspaces/{{model}}_subspaces_{_POSITION}\.safetensors",
+        "tensors",
+        tensors={r"basis/.+": (3, _FLOATS), r"(target|neutral|share)/.+": (2, _FLOATS)},
+        told=False,
+    ),
+    Schema(
+        "subspaces stability",
+        "phase3",
+        r"emotion_subspaces/{model}_stability\.parquet",
+        columns=f"{_KEYED} k:int mean:float low:float high:float null:float null_high:float",
+        key="emotion layer k",
+        crossed=True,
+        every="emotion layer",
+    ),
+    Schema(
+        "subspaces overlap",
+        "phase3",
+        r"emotion_subspaces/{model}_overlap_(validation|test)\.parquet",
+        columns=f"{_KEYED} k:int overlap:float null:float null_high:float null_max:float excess:float se:float",
+        key="emotion layer k",
+        crossed=True,
+        every="emotion",
+    ),
+    _geometry(
+        "dissimilarities",
+        "layer:int first:str second:str dissimilarity:float reliability:float",
+        "layer first second",
+        blank="reliability",
+    ),
+    _geometry(
+        "likeness",
+        "emotion:str companion:str layer:int n_scenarios:int plain:float corrected:float low:float high:float "
+        "reliability:float",
+        "emotion companion layer",
+        crossed=True,
+        every="emotion",
+        blank="corrected low high reliability",
+    ),
+    _geometry(
+        "valence",
+        "layer:int pearson:float low:float high:float spearman:float p:float reliability:float pearson_2:float "
+        "pearson_3:float share_1:float share_2:float share_3:float embedding_pearson:float embedding_low:float "
+        "embedding_high:float embedding_spearman:float embedding_p:float embedding_reliability:float difference:float "
+        "difference_low:float difference_high:float n_labels:int n_scenarios:int",
+        "layer",
+        blank="*",
+    ),
+    # phase 5
+    *map(_whole_sweep, ("validation", "test", "dose", "alternatives", "other_style")),
+    Schema(
+        "claims",
+        "phase5",
+        rf"{_RESIDUAL}claims\.parquet",
+        columns=_CLAIM,
+        blank="*",
+        families=("unfiltered_", "median", "share", "share_baseline", "share_control"),
+        key="emotion metric",
+    ),
+    Schema(
+        "claims of the other style",
+        "phase5",
+        rf"{_RESIDUAL}other_style_claims\.parquet",
+        columns=f"{_CLAIM} broken:float cosine:float n_fitted:int",
+        blank="*",
+        key="emotion metric",
+    ),
+    Schema(
+        "damage",
+        "phase5",
+        rf"{_RESIDUAL}damage\.parquet",
+        columns="scenario:str kind:str emotion:str kl:float topic:float topic_base:float",
+        blank="kl topic topic_base",
+        told=False,
+    ),
+    Schema(
+        "control cosines",
+        "phase5",
+        rf"{_RESIDUAL}control_cosines\.parquet",
+        columns="family:str emotion:str cosine:float",
+        key="family emotion",
+        crossed=True,
+        every="emotion",
+    ),
+    Schema(
+        "shard",
+        "phase5",
+        r"(patching/residual/{model}_residual|patching_random/{model}_random)_sweep_(?P<shard>.+)\.parquet",
+        columns=_SWEEP,
+        blank=_EMPTY_TEXT,
+        families=SCORES,
+        key="row_id",
+        told=False,
+    ),
+    Schema(
+        "fluency reference",
+        "phase5",
+        r"patching/residual/{model}_((?P<part>[^/]+)_)?fluency_reference\.parquet",
+        columns="id:str emotion:str prompt:str text:str nll:float",
+        blank="nll",
+        key="id",
+        told=False,
+    ),
+    Schema(
+        "KL lengths",
+        "phase5",
+        r"patching/residual/{model}_((?P<part>[^/]+)_)?kl_lengths\.parquet",
+        columns=f"{_KEYED} length:float kl:float unit:float",
+        key="emotion layer",
+        crossed=True,
+        every="emotion",
+    ),
+    Schema(
+        "decoding",
+        "phase5",
+        r"patching/residual/{model}_decoding\.json",
+        "json",
+        fields="temperature:float broken:int n:int share:float rule:any scenarios:list",
+    ),
+    # phase 7
+    _statistics(
+        "effect_sizes",
+        "model:str measure:str on_target:bool kind:str emotion:str layer:int alpha:float metric:str counted:bool "
+        "baseline_mean:float baseline_sd:float n:int mean:float sd:float d_z:float hedges_g:float ci_low:float "
+        "ci_high:float d_low:float d_high:float t:float p_t:float p_wilcoxon:float n_nonzero:int degenerate:bool "
+        "mean_unfiltered:float direction:any rank_p_worst:float family:str family_size:int p_bonferroni:float "
+        "p_fdr:float",
+        "model kind emotion metric layer alpha",
+        ("rank_p_", "n_"),
+    ),
+    _statistics(
+        "power_analysis",
+        "model:str emotion:str metric:str d:float power:float alpha:float n_required:any n:int detectable_d:float "
+        "power_at_n:float underpowered:bool observed_d:float post_hoc_power_descriptive:float",
+        "model emotion metric d power",
+    ),
+    _statistics(
+        "k_selection",
+        "model:str emotion:str layer:int k:int overlap:float null:float null_high:float excess:float se:float "
+        "null_max:float test_overlap:float test_null:float test_null_high:float test_excess:float chosen:bool "
+        "chosen_k:int best_k:int best_excess:float best_se:float found:bool rule:str",
+        "model emotion layer k",
+    ),
+    _statistics(
+        "claims",
+        "phase:str claim:str model:str emotion:str measure:str bar:str value:float low:float high:float "
+        "reference:float n:int detectable_d:float rank_p:float rank_bar:float max_p:float max_family:str max_at:str "
+        "max_z:float max_left_out:bool n_controls:int degenerate:bool verdict:str reason:any artifact:str",
+        "phase claim model emotion measure",
+    ),
+    Schema(
+        "power analysis, as JSON",
+        "phase7",
+        r"statistics/power_analysis\.json",
+        "json",
+        fields="test:str alpha:float designs:list observed:list post_hoc_power_descriptive:str",
+    ),
+    # of every phase
+    Schema("figure", "", r"plots/{model}/[^/]+\.html", "html", told=False),
+    Schema("figure", "", r"plots/{model}/[^/]+\.png", "png", told=False),
+    Schema("record", "", r"status/{model}_(?P<phase>phase\d)\.json", "json", fields="artifacts:any", told=False),
+    Schema(
+        "seal",
+        "",
+        r"seals/{model}_(?P<phase>phase\d)\.json",
+        "json",
+        fields="report:str sha256:str record:str",
+        told=False,
+    ),
+    Schema("variant", "", r"variant\.json", "json", fields="differs:any", told=False),
+    Schema("batch size", "", r"timing/{model}_batch_size\.json", "json", told=False),
+)
+WITHOUT_MANIFEST = re.compile(r"\.lock|timing/phase_timings\.jsonl|site/.*|variants/.*")
+
+
+def schema_of(place: str, model: str) -> tuple[Schema, dict[str, str | None]] | None:
+    """The first kind that a place fits, for a model, and what the place says (position, site, layer, part, …)."""
+    for schema in SCHEMAS:
+        found = schema.match(place, model)
+        if found is not None:
+            return schema, found.groupdict()
+    return None

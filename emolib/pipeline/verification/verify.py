@@ -1,0 +1,108 @@
+"""`emolib verify`: every check of a run, in order, as one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pandas as pd
+
+from emolib.base.characters import say
+from emolib.base.config import load_profile
+from emolib.base.errors import UserError, shown
+from emolib.base.files import file_to_write
+from emolib.base.writing import write_atomically
+from emolib.pipeline.verification import (
+    claim_checks,
+    current_checks,
+    file_checks,
+    lineage_checks,
+    record_checks,
+    report_checks,
+    sweep_checks,
+)
+from emolib.pipeline.verification.rows import BROKEN, Rows, failures, lines
+from emolib.pipeline.verification.run_files import RunFiles, opened
+
+Check = Callable[[RunFiles, Rows], None]
+CHECKS: tuple[Check, ...] = (
+    file_checks.check_manifests,
+    file_checks.check_hashes,
+    file_checks.check_schemas,
+    record_checks.check_records,
+    record_checks.check_leftovers,
+    record_checks.check_parameters,
+    record_checks.check_content,
+    record_checks.check_sources,
+    lineage_checks.check_lineage,
+    lineage_checks.check_limits,
+    sweep_checks.check_shards,
+    sweep_checks.check_sweeps,
+    sweep_checks.check_zero,
+    sweep_checks.check_controls,
+    claim_checks.check_operating_point,
+    claim_checks.check_claims,
+    claim_checks.check_study_claims,
+    report_checks.check_reports,
+    report_checks.check_seals,
+    report_checks.check_numbers,
+    current_checks.check_current,
+)
+
+
+def run_check(check: Check, run: RunFiles, rows: Rows) -> None:
+    """Adds what one check finds; one that comes to no end, since a file has quite another form, has failed."""
+    try:
+        check(run, rows)
+    except BROKEN as error:
+        rows.failed(run.model, f"the check came to no end: {type(error).__name__}: {error}")
+
+
+def verify(profile: str = "quick", model: str | None = None, *, variant: str | None = None) -> pd.DataFrame:
+    """Holds everything that a run left against everything else that it left; no weights are loaded, nothing is written.
+
+    Args:
+        profile: a name in `params/profiles/`.
+        model: a name in `params/models/`, a hub id, a folder or a GGUF file; None: every model with results.
+        variant: a name that `emolib variants` lists, in place of the profile.
+
+    Returns:
+        One row per check and file: model, check, file, status (`pass`, `fail` or `skip`), compared (values or rows that
+        were looked at), told (what is wrong, or why it was not looked at).
+
+    Raises:
+        UserError: an unknown profile, variant or model, or one without results.
+
+    Example:
+        >>> from emolib.pipeline.verification.verify import verify
+        >>> verify("no-such-profile")
+        Traceback (most recent call last):
+        emolib.base.errors.UserError: unknown profile 'no-such-profile': ...
+    """
+    load_profile(profile)
+    parts = []
+    for run in opened(profile, model, variant):
+        found = Rows()
+        for check in CHECKS:
+            run_check(check, run, found)
+        parts.append(found.table().assign(model=run.model))
+    table = pd.concat(parts, ignore_index=True)
+    return table[["model", *(name for name in table if name != "model")]]
+
+
+def print_verification(profile: str, model: str | None, *, variant: str | None, json_file: str | None) -> bool:
+    """Prints what `verify` finds, writes it to the JSON file if one is named, and says whether nothing failed.
+
+    Raises:
+        UserError: also where the JSON file's folder does not exist, before anything is looked at.
+    """
+    file = None if json_file is None else file_to_write(json_file)
+    if file is not None and not file.parent.is_dir():
+        raise UserError(f"expected --json in a folder that exists, got {shown(json_file)}; make the folder first")
+    table = verify(profile, model, variant=variant)
+    for line in lines(table):
+        say(line)
+    if file is not None:
+        found = {"profile": profile, "variant": variant, "rows": table.to_dict("records")}
+        write_atomically(file, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    return failures(table).empty
