@@ -24,6 +24,16 @@ def dissimilarities(means: Float[np.ndarray, "label d_model"]) -> Float[np.ndarr
     return np.clip(1 - unit @ unit.T, 0.0, 2.0)
 
 
+def differences(values: Float[np.ndarray, " label"]) -> Float[np.ndarray, "label label"]:
+    """How far apart the labels are in one number (their words' valence, for example).
+
+    >>> differences(np.array([0.5, -1.0])).tolist()
+    [[0.0, 1.5], [1.5, 0.0]]
+    """
+    found: np.ndarray = np.abs(np.subtract.outer(values, values))
+    return found
+
+
 def dissimilarity_reliability(cube: Float[np.ndarray, "scenario label d_model"]) -> float:
     """How far the table is the same in other scenarios: the rank correlation between those of the odd and of the even
     scenarios, raised to the whole sample's size (Spearman and Brown 1910); NaN where a table has no values."""
