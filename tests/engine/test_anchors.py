@@ -63,7 +63,7 @@ def test_the_two_real_tokenizers_meet_at_the_same_words(both: tuple) -> None:
 
 
 def test_the_real_tokenizers_have_unlike_habits(both: tuple) -> None:
-    """What the matching copes with is there: a mark before the text in one, pieces of a character that share a place."""
+    """What the matching copes with is there: a mark before the text in one, a character's pieces that share a place."""
     [(_, spans_a), (_, spans_b)], _ = both
     assert spans_a[0][0] != (0, 0) and spans_b[0][0] == (0, 0)
     pieces = [span for span, after in zip(spans_a[2], spans_a[2][1:], strict=False) if span == after]
