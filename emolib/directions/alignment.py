@@ -27,7 +27,6 @@ from emolib.directions.anchor_moments import SPACES, AnchorMoments, Frame, Pair,
 from emolib.directions.map_fits import METHODS, MapFit, PairSums, fit_pair
 
 
-@told
 @dataclass(frozen=True, repr=False)
 class AlignmentMap:
     """A linear map from the input of a layer of model A to that of a layer of model B.

@@ -24,6 +24,7 @@ from emolib.models.folder import ModelFolder, load_tokenizer, load_weights, read
 from emolib.models.gguf import gguf_folder, look_at
 from emolib.models.language_model import LanguageModel, wrap
 from emolib.models.model_names import holds_model, is_hub_id, local_alternative, local_folder, local_gguf
+from emolib.models.rotated import rotated_copy
 from emolib.models.silence import quiet
 from emolib.models.sources import OTHERWISE, WANTED, ModelSource, random_revision, source_of
 from emolib.models.supported import check_kind, check_layers
@@ -87,6 +88,9 @@ def load_known(
     if source.kind == "random" and spec is not None:
         return _random_model(spec, place, dtype, seed)
     refuse_int8(spec)
+    if spec is not None and spec.rotated is not None:
+        origin = load_known(spec.rotated.of, device=device, dtype="float32")
+        return rotated_copy(origin, seed=spec.rotated.seed, spec=spec, dtype=DTYPES[dtype or spec.dtype])
     if source.kind == "bundled" and spec is not None:
         path, revision = bundled_folder(spec)
         folder = read_folder(path, spec.name, verified=True, converted=True)

@@ -18,8 +18,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emolib.base import arguments
+from emolib.base.config import ModelSpec
 from emolib.base.errors import UserError, shown
 from emolib.models.language_model import LanguageModel, checked_model, wrap
+from emolib.models.sources import rotated_revision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,16 +38,25 @@ def isometry(d_wide: int, d_model: int, seed: int = 0) -> Float[np.ndarray, "d_w
     return found
 
 
-def rotated_copy(lm: LanguageModel, *, d_model: int = 640, seed: int = 0) -> LanguageModel:
+def rotated_copy(
+    lm: LanguageModel,
+    *,
+    d_model: int = 640,
+    seed: int = 0,
+    spec: ModelSpec | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> LanguageModel:
     """The model in rotated and widened coordinates, with the same tokenizer.
 
     Args:
         lm: of the Llama form (RMSNorm before attention and MLP, none after them), in float32.
         d_model: width of the copy; that of the model or more.
         seed: of the isometry (`isometry(d_model, lm.d_model, seed)`).
+        spec: the copy's entry in the table, which says its width; None makes one, called `rotated`.
+        dtype: of the copy's weights, which are reckoned in float64.
 
     Returns:
-        A model called `rotated`, whose revision names the first one's, the width and the seed.
+        A model whose revision names the first one's, the width and the seed.
 
     Raises:
         UserError: another form of model, another dtype, or a width below the model's.
@@ -55,7 +66,7 @@ def rotated_copy(lm: LanguageModel, *, d_model: int = 640, seed: int = 0) -> Lan
     640
     """
     checked_model(lm)
-    d_model = arguments.whole_number("d_model", d_model, least=lm.d_model)
+    d_model = arguments.whole_number("d_model", d_model if spec is None else spec.d_model, least=lm.d_model)
     seed = arguments.whole_number("seed", seed, least=0)
     config = lm.network.config
     if config.model_type != "llama" or getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
@@ -69,13 +80,11 @@ def rotated_copy(lm: LanguageModel, *, d_model: int = 640, seed: int = 0) -> Lan
     changed = {"hidden_size": d_model, "head_dim": lm.d_head, "tie_word_embeddings": False}
     changed |= {"rms_norm_eps": config.rms_norm_eps * lm.d_model / d_model}
     network = _filled(lm.network, type(config)(**{**config.to_dict(), **changed}), q)
-    spec = lm.spec.model_copy(
-        update={
-            **{"name": NAME, "hub_id": NAME, "aliases": (), "bundled": None, "d_model": d_model},
-            "config": {**lm.spec.config, **changed},
-        }
-    )
-    return wrap(network, lm.tokenizer, spec, f"{lm.revision}-rotated{d_model}-seed{seed}", lm.device)
+    if spec is None:
+        named = {"name": NAME, "hub_id": NAME, "aliases": (), "bundled": None, "d_model": d_model}
+        spec = lm.spec.model_copy(update={**named, "config": {**lm.spec.config, **changed}})
+    revision = rotated_revision(lm.revision, d_model, seed)
+    return wrap(network.to(dtype), lm.tokenizer, spec, revision, lm.device)
 
 
 @torch.inference_mode()
