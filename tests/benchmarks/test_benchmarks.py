@@ -86,3 +86,15 @@ def test_extraction_reads_the_same_as_the_first_studys_loop(tmp_path: Path) -> N
     assert 0 < outcome["equal"]["difference"] < outcome["equal"]["limit"]
     assert set(outcome["texts_per_s"]) == set("abcd") and set(outcome["targets"]) == {"c/a", "c/b"}
     assert "run_with_cache" in done.stdout
+
+
+def test_alignments_equal_the_loop_over_scikit_learn_and_scipy(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    small = ["--anchors", "200", "--layers-a", "3", "--width-a", "24", "--layers-b", "2", "--width-b", "30"]
+    small += ["--rank", "8", "--loop-pairs", "2", "--repeats", "1", "--many", "5000"]
+    done = run(*small, "--json", str(path), script="alignment.py")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(path.read_text())
+    assert outcome["equal"]["met"] and outcome["pairs"] == 6
+    assert set(outcome["targets"]) == {"seconds", "loop/emolib, wall", "loop/emolib, CPU", "memory"}
+    assert "at least 5" in done.stdout and "R² of both ways" in done.stdout
