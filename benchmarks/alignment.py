@@ -7,8 +7,8 @@ they share growing with the likeness of their depths) and give the same: for eve
 rank, a ridge whose penalty is chosen among ten on validation anchors and a Procrustes rotation whose rank is chosen
 among 2, 4, 8, …, each with its R² on test anchors. (a) the loop: scikit-learn's `PCA` once per layer, then per pair
 `Ridge` for every penalty and scipy's `orthogonal_procrustes` for every rank; it is timed over `--loop-pairs` pairs and
-layers, evenly spread, and scaled to all of them. (b) `emolib.directions.alignment.align_layers`, which gives debiased
-CKA besides. Where both worked, their R² must be equal.
+layers, evenly spread, and scaled to all of them. (b) `emolib.directions.layer_alignments.align_layers`, which gives
+debiased CKA besides. Where both worked, their R² must be equal.
 
 Last, peak memory beyond the activations while anchors come in blocks (`--many`), beside a tenth of them: it must not
 grow with their number.
@@ -32,7 +32,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
 from emolib.data.activations import Activations
-from emolib.directions.alignment import align_layers
+from emolib.directions.layer_alignments import align_layers
 from emolib.directions.map_fits import PENALTIES
 
 SECONDS, TIMES, TOLERANCE, GROWTH = 40.0, 5.0, 1e-6, 100 * 10**6

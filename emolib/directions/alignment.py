@@ -9,21 +9,19 @@ anchors wholly and may know nothing: R² of the test anchors stands beside that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
 from emolib.base import arguments
-from emolib.base.errors import UserError, shown
+from emolib.base.errors import UserError
 from emolib.base.signatures import told
 from emolib.data.activations import Activations, LayerVector
 from emolib.directions.anchor_blocks import checked_blocks, chosen_layers
-from emolib.directions.anchor_moments import SPACES, AnchorMoments, Frame, Pair, gather
+from emolib.directions.anchor_moments import SPACES, AnchorMoments, Frame, gather
 from emolib.directions.map_fits import METHODS, MapFit, PairSums, fit_pair
 
 
@@ -79,6 +77,24 @@ class AlignmentMap:
     layer_b: int
     neutral_norm: float
     neutral_bulk_norm: float | None
+
+    @classmethod
+    def of(cls, moments: AnchorMoments, places: tuple[int, int], method: str, fit: MapFit) -> AlignmentMap:
+        """The map of one pair of layers, by their places among the layers of the moments."""
+        a, b, (place_a, place_b) = moments.a, moments.b, places
+        return cls(
+            fit,
+            a.frame(place_a),
+            b.frame(place_b),
+            method,
+            moments.space,
+            dict(moments.counts),
+            float(moments.cka[places]),
+            *(a.model, a.revision, a.layers[place_a]),
+            *(b.model, b.revision, b.layers[place_b]),
+            float(b.norms[place_b]),
+            None if b.bulk_norms is None else float(b.bulk_norms[place_b]),
+        )
 
     def __repr__(self) -> str:
         ends = f"{self.model_a} layer {self.layer_a} → {self.model_b} layer {self.layer_b}"
@@ -238,94 +254,5 @@ def fit_alignment(
     blocks = checked_blocks((acts_a, acts_b))
     chosen_layers(blocks, layers_a, layers_b)
     moments = gather(blocks, layers_a, layers_b, rank=rank, spaces=(space,))[space]
-    return _map_of(moments, 0, 0, method, fit_pair(PairSums.of(moments, 0, 0), method, rank=rank, penalty=penalty))
-
-
-@dataclass(frozen=True)
-class LayerAlignments:
-    """Maps between all layers of two models, in a shared rank.
-
-    Attributes:
-        table: space, method, layer_a, layer_b, rank, penalty, n_canonical, r2_in_sample, r2_validation, r2_held_out,
-            and cka (of the pair in the space, the same for every method).
-        moments: by space, what the maps are made from.
-    """
-
-    table: pd.DataFrame
-    moments: dict[str, AnchorMoments]
-
-    def map(self, layer_a: int, layer_b: int, *, method: str = "ridge", space: str = "standardised") -> AlignmentMap:
-        """One pair's map.
-
-        Raises:
-            UserError: a space or layers that were left out.
-        """
-        arguments.one_of("space", space, self.moments)
-        moments = self.moments[space]
-        for name, layer, side in (("layer_a", layer_a, moments.a), ("layer_b", layer_b, moments.b)):
-            if layer not in side.layers:
-                raise UserError(f"expected {name} among {', '.join(map(str, side.layers))}, got {shown(layer)}")
-        places = moments.a.layers.index(layer_a), moments.b.layers.index(layer_b)
-        return _map_of(moments, *places, method, fit_pair(PairSums.of(moments, *places), method))
-
-
-def align_layers(
-    anchors: Pair | Iterable[Pair],
-    *,
-    layers_a: Sequence[int] | None = None,
-    layers_b: Sequence[int] | None = None,
-    methods: Sequence[str] = ("ridge", "procrustes"),
-    spaces: Sequence[str] = ("standardised",),
-    rank: int = 128,
-) -> LayerAlignments:
-    """`fit_alignment` for every layer of A with every layer of B, each layer decomposed once.
-
-    Args:
-        anchors: two `Activations` of the same anchors, or blocks of them that can be gone through twice
-            (`emolib.engine.anchors.AnchorBlocks`): what is kept does not grow with the number of anchors.
-        layers_a, layers_b: numbers of the layers; None takes all that there are.
-        rank: principal axes of every layer; what B's leave out counts as unexplained.
-
-    Raises:
-        UserError: as `fit_alignment`.
-    """
-    methods = [arguments.one_of("methods", one, METHODS) for one in arguments.listed("methods", methods, "methods")]
-    spaces = [arguments.one_of("spaces", one, SPACES) for one in arguments.listed("spaces", spaces, "spaces")]
-    rank = arguments.whole_number("rank", rank, least=1)
-    blocks = checked_blocks(anchors)
-    chosen = chosen_layers(blocks, layers_a, layers_b)
-    moments = gather(blocks, *chosen, rank=rank, spaces=spaces)
-    rows = []
-    for space, of_space in moments.items():
-        for place_a, number_a in enumerate(chosen[0]):
-            for place_b, number_b in enumerate(chosen[1]):
-                pair, cka = PairSums.of(of_space, place_a, place_b), float(of_space.cka[place_a, place_b])
-                for method in methods:
-                    fit = fit_pair(pair, method)
-                    place = {"space": space, "method": method, "layer_a": number_a, "layer_b": number_b}
-                    said = {"rank": fit.rank, "penalty": fit.penalty, "n_canonical": fit.n_canonical}
-                    r2 = {"in_sample": "train", "validation": "validation", "held_out": "test"}
-                    rows.append(place | said | {f"r2_{name}": fit.r2[of] for name, of in r2.items()} | {"cka": cka})
-    table = pd.DataFrame(rows).astype({"penalty": float, "n_canonical": "Int64"})
-    return LayerAlignments(table, moments)
-
-
-def _map_of(moments: AnchorMoments, place_a: int, place_b: int, method: str, fit: MapFit) -> AlignmentMap:
-    a, b = moments.a, moments.b
-    return AlignmentMap(
-        fit,
-        a.frame(place_a),
-        b.frame(place_b),
-        method,
-        moments.space,
-        dict(moments.counts),
-        float(moments.cka[place_a, place_b]),
-        a.model,
-        a.revision,
-        a.layers[place_a],
-        b.model,
-        b.revision,
-        b.layers[place_b],
-        float(b.norms[place_b]),
-        None if b.bulk_norms is None else float(b.bulk_norms[place_b]),
-    )
+    fit = fit_pair(PairSums.of(moments, 0, 0), method, rank=rank, penalty=penalty)
+    return AlignmentMap.of(moments, (0, 0), method, fit)

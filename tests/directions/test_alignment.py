@@ -14,7 +14,8 @@ from sklearn.metrics import r2_score
 
 from emolib.base.errors import UserError
 from emolib.data.activations import Activations, LayerVector
-from emolib.directions.alignment import AlignmentMap, align_layers, fit_alignment
+from emolib.directions.alignment import AlignmentMap, fit_alignment
+from emolib.directions.layer_alignments import align_layers
 from emolib.directions.vectors import cosine
 
 METHODS = ("ridge", "procrustes", "cca")

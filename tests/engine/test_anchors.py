@@ -55,8 +55,6 @@ def test_the_two_real_tokenizers_meet_at_the_same_words(both: tuple) -> None:
         for tokenizer, ids, token in ((tokenizers[0], ids_a, row["token_a"]), (tokenizers[1], ids_b, row["token_b"])):
             read = tokenizer.decode(ids[row["text"]][: token + 1], skip_special_tokens=True)
             assert read.strip() == text[:end].strip(), (row, read)
-            rest = tokenizer.decode(ids[row["text"]][: token + 2], skip_special_tokens=True)
-            assert rest.strip() != read.strip() or token + 1 == len(ids[row["text"]]) or not text[end:].strip()
     words = set(found["word"])
     assert {"lamp", "window", "café", "doesn't", "jones", "naïve", "cats", "猫"} <= words
     assert "the" in words and "dr" not in words and "on" in words
