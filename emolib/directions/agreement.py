@@ -105,7 +105,8 @@ def disjoint_agreement(
             f"expected the given tables for {a.shape[1]} labels, got {[np.shape(table) for table in given]}"
         )
     n_halves = arguments.whole_number("n_halves", n_halves, least=1)
-    rng, pairs, within = np.random.default_rng(seed), list[tuple[Table, Table]](), ([], [])
+    rng, pairs = np.random.default_rng(seed), list[tuple[Table, Table]]()
+    within: tuple[list[float], list[float]] = ([], [])
     for _ in range(n_halves):
         order = rng.permutation(len(a))
         halves = (order[: len(a) // 2], order[len(a) // 2 :])

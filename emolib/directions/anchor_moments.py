@@ -224,8 +224,8 @@ class _Layers:
             bases.append(np.where(there, axes, 0.0)[:, ::-1])
         norms = np.median(np.concatenate(self.norms, axis=1), axis=1)
         bulk = np.median(np.concatenate(self.bulk_norms, axis=1), axis=1) if self.bulk_norms else None
-        stacked = (np.stack(parts) for parts in (self.means, scales, bases, energies))
-        return Side(*self.named, self.layers, *stacked, norms, bulk)
+        means, scaled, based, energetic = (np.stack(parts) for parts in (self.means, scales, bases, energies))
+        return Side(*self.named, self.layers, means, scaled, based, energetic, norms, bulk)
 
 
 class _Second:
