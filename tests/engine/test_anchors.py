@@ -9,14 +9,21 @@ from transformers import PreTrainedTokenizerBase
 
 from emolib.base.config import model_table
 from emolib.base.errors import UserError
+from emolib.data.dataset import load_dataset
 from emolib.data.word_ends import Spans, matched_words
+from emolib.directions.alignment import fit_alignment
+from emolib.directions.map_judgement import match_cosines, matched_minus_mismatched
+from emolib.directions.map_nulls import permuted_images
+from emolib.directions.vectors import cosine
 from emolib.engine.anchors import AnchorBlocks, extract_anchors, find_anchors, token_spans
 from emolib.engine.extraction import extract_activations
 from emolib.models.bundled import bundled_folder
 from emolib.models.carriers import is_installed
 from emolib.models.folder import load_tokenizer, read_folder
 from emolib.models.language_model import LanguageModel
+from emolib.models.rotated import rotated_copy
 
+EMOTIONS = ["neutral", "gratitude", "anger", "apology"]
 TEXTS = [
     "The lamp near the window was switched on at 7.",
     "Dr. Smith-Jones doesn't own   a café, he said.",
@@ -96,6 +103,31 @@ def test_blocks_hold_every_anchor_once_and_can_be_gone_through_again(tiny_models
             np.testing.assert_allclose(found, whole[side].values["resid_pre"], atol=1e-5)
         ids = [name for part in parts for name in part[0].texts["id"]]
         assert ids == whole[0].texts["id"].tolist()
+
+
+def test_the_default_model_is_found_again_in_its_rotated_copy(bundled: LanguageModel) -> None:
+    """The positive control on real activations: other texts for the map than for the vectors, raw cosines about 0."""
+    rotated, layer = rotated_copy(bundled), 12
+    data = load_dataset()
+    neutral = data.loc[(data["emotion"] == "neutral") & (data["split"] == "train"), "text"].tolist()
+    acts_a, acts_b = extract_anchors(bundled, rotated, neutral, layers_a=[layer], layers_b=[layer])
+    held_out = data[data["scenario"].isin(data.loc[data["split"] == "test", "scenario"].unique()[:8])]
+    vectors = []
+    for lm in (bundled, rotated):
+        rows = extract_activations(lm, held_out, sites=("resid_pre",), positions="mean", layers=[layer])
+        means = {
+            e: rows.where(lambda t, e=e: t["emotion"] == e).layer("resid_pre", layer).mean(axis=0) for e in EMOTIONS
+        }
+        vectors.append(np.stack([means[e] - means["neutral"] for e in EMOTIONS[1:]]))
+    assert np.abs(cosine(np.pad(vectors[0], ((0, 0), (0, 64))), vectors[1])).max() < 0.2
+    for method, space in (("procrustes", "raw"), ("ridge", "standardised")):
+        amap = fit_alignment(acts_a, acts_b, layer_a=layer, layer_b=layer, method=method, space=space)
+        mapped = amap.map(vectors[0])
+        assert cosine(mapped, vectors[1]).min() >= 0.99
+        assert amap.rank == 576 and amap.r2_held_out > 0.99
+        assert matched_minus_mismatched(match_cosines(mapped, vectors[1])).min() > 1
+        knowing_nothing = permuted_images(acts_a, acts_b, amap, vectors[0], n_maps=3)
+        assert np.abs(cosine(knowing_nothing, vectors[1])).mean() < 0.5
 
 
 def test_a_text_that_begins_with_the_first_mark_is_read_with_one_mark(bundled: LanguageModel) -> None:
