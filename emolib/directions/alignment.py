@@ -239,7 +239,7 @@ def fit_alignment(
     >>> acts_a, acts_b = extract_anchors(lm, lm, texts, layers_a=[10], layers_b=[12])
     >>> amap = fit_alignment(acts_a, acts_b, layer_a=10, layer_b=12)
     >>> amap.matrix.shape, amap.n_anchors
-    ((576, 576), {'train': 0, 'validation': 0, 'test': 0})
+    ((576, 576), {'train': 25, 'validation': 7, 'test': 13})
     """
     method = arguments.one_of("method", method, METHODS)
     space = arguments.one_of("space", space, SPACES)
