@@ -9,17 +9,17 @@ other decomposition (`emolib.directions.map_fits`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import scipy.linalg
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from emolib.base.errors import UserError
 from emolib.data.activations import Activations
-from emolib.directions.debiased_cka import CkaSums
+from emolib.directions.debiased_cka import CkaSums, HollowGrams, hollow_grams
 
 SPLITS = ("train", "validation", "test")
 SPACES = ("raw", "standardised")
@@ -28,7 +28,6 @@ MOST_NORMS = 20_000  # anchors whose norms are kept, for their median
 
 Pair = tuple[Activations, Activations]
 Blocks = Callable[[], Iterable[Pair]]
-Rows = tuple[list[np.ndarray], list[np.ndarray], np.ndarray]  # per layer of a and of b [row, d]; the rows' splits
 
 
 @dataclass(frozen=True)
@@ -135,20 +134,17 @@ def gather(
     first = (_Layers(layers[0]), _Layers(layers[1]))
     counts = dict.fromkeys(SPLITS, 0)
     for pair in blocks():
+        splits = pair[0].texts["split"].to_numpy()
+        for name in SPLITS:
+            counts[name] += int((splits == name).sum())
         for side, acts in zip(first, pair, strict=True):
             side.note(acts)
-        for of_a, of_b, splits in _rows(pair, layers):
-            for name in SPLITS:
-                counts[name] += int((splits == name).sum())
-            if (train := splits == "train").any():
-                first[0].add([x[train] for x in of_a])
-                first[1].add([x[train] for x in of_b])
+            side.add(acts, np.flatnonzero(splits == "train"))
     _check_counts(counts)
     seconds = {space: _Second(first[0].side(space, rank), first[1].side(space, rank)) for space in spaces}
     for pair in blocks():
-        for of_a, of_b, splits in _rows(pair, layers):
-            for second in seconds.values():
-                second.add(of_a, of_b, splits)
+        for second in seconds.values():
+            second.add(pair)
     return {space: second.moments(space) for space, second in seconds.items()}
 
 
@@ -159,24 +155,17 @@ def _check_counts(counts: dict[str, int]) -> None:
             raise UserError(f"expected at least {fewest} anchors of the split {name}, found {found}; give more texts")
 
 
-def _rows(pair: Pair, layers: tuple[tuple[int, ...], tuple[int, ...]], most: int = 512) -> Iterator[Rows]:
-    """Parts of a block, in float64."""
-    splits = pair[0].texts["split"].to_numpy()
-    stacks = [[acts.layer("resid_pre", n) for n in of] for acts, of in zip(pair, layers, strict=True)]
-    for start in range(0, len(splits), most):
-        part = slice(start, start + most)
-        of_a, of_b = ([x[part].astype(np.float64) for x in stack] for stack in stacks)
-        yield of_a, of_b, splits[part]
-
-
 class _Layers:
-    """One model's first pass: mean and centred products of every layer, block by block (Chan, Golub and LeVeque 1983,
-    "Algorithms for computing the sample variance"), and some of the norms."""
+    """One model's first pass: sums and products of every layer, and some of the norms.
+
+    Both are about the mean of the first rows, which is near enough to that of all for the products to keep their digits
+    (Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance").
+    """
 
     def __init__(self, layers: tuple[int, ...]) -> None:
         self.layers = layers
-        self.n, self.means, self.products = 0, list[np.ndarray](), list[np.ndarray]()
-        self.named = ("", "")
+        self.n, self.named = 0, ("", "")
+        self.origins, self.sums, self.about = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
         self.norms, self.bulk_norms = list[np.ndarray](), list[np.ndarray]()
 
     def note(self, acts: Activations) -> None:
@@ -188,24 +177,28 @@ class _Layers:
             if acts.bulk_norms is not None:
                 self.bulk_norms.append(acts.bulk_norms[places])
 
-    def add(self, layers: list[np.ndarray]) -> None:
-        n = len(layers[0])
-        if not self.n:
-            self.means = [np.zeros(x.shape[1]) for x in layers]
-            self.products = [np.zeros((x.shape[1], x.shape[1])) for x in layers]
-        for place, x in enumerate(layers):
-            mean = x.mean(axis=0)
-            centred, shift = x - mean, mean - self.means[place]
-            self.products[place] += centred.T @ centred + np.outer(shift, shift) * (self.n * n / (self.n + n))
-            self.means[place] = self.means[place] + shift * (n / (self.n + n))
-        self.n += n
+    def add(self, acts: Activations, rows: Int[np.ndarray, " row"], most: int = 4096) -> None:
+        """Fitting anchors, given as rows of a block."""
+        for part in np.split(rows, np.arange(most, len(rows), most)):
+            for place, number in enumerate(self.layers if len(part) else ()):
+                x = acts.layer("resid_pre", number)[part].astype(np.float64)
+                if not self.n:
+                    self.origins.append(x.mean(axis=0))
+                    self.sums.append(np.zeros(x.shape[1]))
+                    self.about.append(np.zeros((x.shape[1], x.shape[1])))
+                x -= self.origins[place]
+                self.sums[place] += x.sum(axis=0)
+                self.about[place] += x.T @ x
+            self.n += len(part)
 
     def side(self, space: str, rank: int | None) -> Side:
         """The layers' principal axes, each decomposed once."""
-        width = len(self.means[0])
+        width = len(self.origins[0])
         rank = min(width if rank is None else rank, width, self.n - 1)
-        scales, bases, energies = [], [], []
-        for number, mean, products in zip(self.layers, self.means, self.products, strict=True):
+        means, scales, bases, energies = [], [], [], []
+        for number, origin, sums, about in zip(self.layers, self.origins, self.sums, self.about, strict=True):
+            mean, products = origin + sums / self.n, about - np.outer(sums, sums / self.n)
+            means.append(mean)
             deviations = np.sqrt(np.diag(products) / self.n)
             varies = deviations > 1e-7 * np.maximum(np.abs(mean), np.finfo(float).tiny)  # beyond float32's rounding
             if not varies.any():
@@ -224,8 +217,8 @@ class _Layers:
             bases.append(np.where(there, axes, 0.0)[:, ::-1])
         norms = np.median(np.concatenate(self.norms, axis=1), axis=1)
         bulk = np.median(np.concatenate(self.bulk_norms, axis=1), axis=1) if self.bulk_norms else None
-        means, scaled, based, energetic = (np.stack(parts) for parts in (self.means, scales, bases, energies))
-        return Side(*self.named, self.layers, means, scaled, based, energetic, norms, bulk)
+        centres, scaled, based, energetic = (np.stack(parts) for parts in (means, scales, bases, energies))
+        return Side(*self.named, self.layers, centres, scaled, based, energetic, norms, bulk)
 
 
 class _Second:
@@ -241,23 +234,35 @@ class _Second:
         self.totals = {name: np.zeros(b.means.shape) for name in SPLITS}
         self.cka = CkaSums(n_a, n_b)
 
-    def add(self, of_a: list[np.ndarray], of_b: list[np.ndarray], splits: np.ndarray) -> None:
-        centred_a = [self.a.centred(place, x) for place, x in enumerate(of_a)]
-        centred_b = [self.b.centred(place, y) for place, y in enumerate(of_b)]
-        self.cka.add(centred_a, centred_b)
-        on_a = np.stack([x @ basis for x, basis in zip(centred_a, self.a.bases, strict=True)], axis=1)
-        on_b = np.stack([y @ basis for y, basis in zip(centred_b, self.b.bases, strict=True)], axis=1)
+    def add(self, pair: Pair, most: int = 1024) -> None:
+        splits = pair[0].texts["split"].to_numpy()
+        for start in range(0, len(splits), most):
+            rows = slice(start, start + most)
+            self._add(pair, rows, splits[rows])
+
+    def _add(self, pair: Pair, rows: slice, splits: np.ndarray) -> None:
+        """Layer by layer: no more than one is held in float64."""
+        coordinates, grams = [], []
+        for side, acts in zip((self.a, self.b), pair, strict=True):
+            on_axes, hollow = np.empty((len(splits), *side.energies.shape)), list[HollowGrams]()
+            for place, number in enumerate(side.layers):
+                x = side.centred(place, acts.layer("resid_pre", number)[rows].astype(np.float64))
+                on_axes[:, place] = x @ side.bases[place]
+                hollow.append(hollow_grams(x))
+                if side is self.b:
+                    for name in SPLITS:
+                        own = x[splits == name]
+                        self.squares[name][place] += np.vdot(own, own)
+                        self.totals[name][place] += own.sum(axis=0)
+            coordinates.append(on_axes)
+            grams.append(hollow)
+        self.cka.add(*grams)
         for name in SPLITS:
             own = splits == name
-            if not (n := int(own.sum())):
-                continue
-            self.n[name] += n
-            x, y = on_a[own], on_b[own]
+            x, y = (on_axes[own] for on_axes in coordinates)
+            self.n[name] += len(x)
             self.grams[name] += _grams(x)
-            self.cross[name] += x.reshape(n, -1).T @ y.reshape(n, -1)
-            for place, whole in enumerate(centred_b):
-                self.squares[name][place] += (whole[own] ** 2).sum()
-                self.totals[name][place] += whole[own].sum(axis=0)
+            self.cross[name] += x.reshape(len(x), -1).T @ y.reshape(len(y), -1)
 
     def moments(self, space: str) -> AnchorMoments:
         (n_a, r_a), (n_b, r_b) = self.a.energies.shape, self.b.energies.shape

@@ -15,6 +15,7 @@ number of rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +23,32 @@ from jaxtyping import Float
 from emolib.base.errors import UserError
 
 FEWEST = 4  # rows that the estimate needs
+BLOCK = 256  # rows whose Gram matrix is made at once
+
+
+@dataclass(frozen=True)
+class HollowGrams:
+    """K̃ of one layer for every block of rows, flattened, and its row sums."""
+
+    cells: tuple[Float[np.ndarray, " cell"], ...]
+    sums: tuple[Float[np.ndarray, " row"], ...]
+
+
+def hollow_grams(x: Float[np.ndarray, "row d_model"], size: int = BLOCK) -> HollowGrams:
+    """Of rows that are centred about (HSIC₁ does not depend on a common shift, its digits do).
+
+    Args:
+        size: rows in a block; a last one of fewer than 4 rows is left out.
+    """
+    cells, sums = [], []
+    for start in range(0, len(x), size):
+        rows = x[start : start + size]
+        if len(rows) >= FEWEST:
+            gram = rows @ rows.T
+            np.fill_diagonal(gram, 0.0)
+            cells.append(gram.ravel())
+            sums.append(gram.sum(axis=1))
+    return HollowGrams(tuple(cells), tuple(sums))
 
 
 class CkaSums:
@@ -32,16 +59,20 @@ class CkaSums:
         self._own = (np.zeros(n_layers_a), np.zeros(n_layers_b))
         self.n_rows = 0
 
-    def add(self, a: Sequence[Float[np.ndarray, "row d_a"]], b: Sequence[Float[np.ndarray, "row d_b"]]) -> None:
-        """A block of rows, of every layer; one of fewer than 4 rows is left out."""
-        n = len(a[0])
-        if n < FEWEST:
-            return
-        (first, sums_a), (second, sums_b) = _hollow(a), _hollow(b)
-        self._both += n * _unbiased(first @ second.T, sums_a @ sums_b.T, np.outer(sums_a.sum(1), sums_b.sum(1)), n)
-        for own, grams, sums in zip(self._own, (first, second), (sums_a, sums_b), strict=True):
-            own += n * _unbiased((grams**2).sum(1), (sums**2).sum(1), sums.sum(1) ** 2, n)
-        self.n_rows += n
+    def add(self, a: Sequence[HollowGrams], b: Sequence[HollowGrams]) -> None:
+        """The same rows of every layer of either model."""
+        for block, own in enumerate(a[0].sums):
+            n = len(own)
+            (first, sums_a), (second, sums_b) = (
+                (np.stack([layer.cells[block] for layer in of]), np.stack([layer.sums[block] for layer in of]))
+                for of in (a, b)
+            )
+            totals = np.outer(sums_a.sum(axis=1), sums_b.sum(axis=1))
+            self._both += n * _unbiased(first @ second.T, sums_a @ sums_b.T, totals, n)
+            for found, grams, sums in zip(self._own, (first, second), (sums_a, sums_b), strict=True):
+                traces = np.einsum("lc,lc->l", grams, grams)
+                found += n * _unbiased(traces, (sums**2).sum(axis=1), sums.sum(axis=1) ** 2, n)
+            self.n_rows += n
 
     def values(self) -> Float[np.ndarray, "layer_a layer_b"]:
         """CKA of every pair of layers; NaN where a layer's activations do not differ beyond chance."""
@@ -71,16 +102,8 @@ def debiased_cka(x: Float[np.ndarray, "row d_a"], y: Float[np.ndarray, "row d_b"
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise UserError("the activations hold values that are not finite; extract them in float32")
     sums = CkaSums(1, 1)
-    sums.add([x - x.mean(axis=0)], [y - y.mean(axis=0)])
+    sums.add([hollow_grams(x - x.mean(axis=0), len(x))], [hollow_grams(y - y.mean(axis=0), len(y))])
     return float(sums.values()[0, 0])
-
-
-def _hollow(layers: Sequence[np.ndarray]) -> tuple[Float[np.ndarray, "layer cell"], Float[np.ndarray, "layer row"]]:
-    """Every layer's K̃, flattened, and its row sums."""
-    grams = np.stack([x @ x.T for x in layers])
-    places = np.arange(grams.shape[1])
-    grams[:, places, places] = 0.0
-    return grams.reshape(len(grams), -1), grams.sum(axis=2)
 
 
 def _unbiased(traces: np.ndarray, products: np.ndarray, totals: np.ndarray, n: int) -> np.ndarray:
