@@ -233,6 +233,7 @@ class _Second:
         self.squares = {name: np.zeros(n_b) for name in SPLITS}
         self.totals = {name: np.zeros(b.means.shape) for name in SPLITS}
         self.cka = CkaSums(n_a, n_b)
+        self._products = np.empty((n_a * r_a, n_b * r_b))  # asked for once: it is as large as one of the sums
 
     def add(self, pair: Pair, most: int = 1024) -> None:
         splits = pair[0].texts["split"].to_numpy()
@@ -262,7 +263,7 @@ class _Second:
             x, y = (on_axes[own] for on_axes in coordinates)
             self.n[name] += len(x)
             self.grams[name] += _grams(x)
-            self.cross[name] += x.reshape(len(x), -1).T @ y.reshape(len(y), -1)
+            self.cross[name] += np.matmul(x.reshape(len(x), -1).T, y.reshape(len(y), -1), out=self._products)
 
     def moments(self, space: str) -> AnchorMoments:
         (n_a, r_a), (n_b, r_b) = self.a.energies.shape, self.b.energies.shape

@@ -90,7 +90,9 @@ def load_known(
     refuse_int8(spec)
     if spec is not None and spec.rotated is not None:
         origin = load_known(spec.rotated.of, device=device, dtype="float32")
-        return rotated_copy(origin, seed=spec.rotated.seed, spec=spec, dtype=DTYPES[dtype or spec.dtype])
+        copy = rotated_copy(origin, seed=spec.rotated.seed, spec=spec, dtype=DTYPES[dtype or spec.dtype])
+        _check_agreement(spec, copy.network.config)
+        return copy
     if source.kind == "bundled" and spec is not None:
         path, revision = bundled_folder(spec)
         folder = read_folder(path, spec.name, verified=True, converted=True)
@@ -178,7 +180,7 @@ def _otherwise(repo: str) -> str:
 def _from_folder(
     folder: ModelFolder, spec: ModelSpec, revision: str, device: torch.device, dtype: str | None
 ) -> LanguageModel:
-    _check_agreement(spec, folder)
+    _check_agreement(spec, folder.config)
     network = load_weights(folder, DTYPES[dtype or spec.dtype])
     tokenizer = load_tokenizer(folder)
     return wrap(network, tokenizer, spec, revision, device)
@@ -193,9 +195,9 @@ def _is_chat(tokenizer: PreTrainedTokenizerBase, revision: str) -> bool:
     return bool(tokenizer.chat_template)
 
 
-def _check_agreement(spec: ModelSpec, folder: ModelFolder) -> None:
+def _check_agreement(spec: ModelSpec, config: PretrainedConfig) -> None:
     """Raises `UserError` where the table says another size than the files."""
-    for key, found in _dimensions(folder.config).items():
+    for key, found in _dimensions(config).items():
         if found != getattr(spec, key):
             raise UserError(
                 f"expected {key} = {getattr(spec, key)} in the files of {spec.name}, as params/models says, found "
