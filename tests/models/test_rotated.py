@@ -74,7 +74,7 @@ def test_the_table_s_entry_is_made_on_the_spot_and_known_by_what_it_is_a_copy_of
 def test_an_entry_that_is_a_copy_of_no_carried_model_is_told() -> None:
     entry = model_table()["rotated"]
     for of in ("gpt2_small", "smollm"):
-        with pytest.raises(UserError, match="packages carry.*smollm2_135m"):
+        with pytest.raises(UserError, match=r"packages carry.*smollm2_135m"):
             origin_of(entry.model_copy(update={"rotated": Rotated(of=of)}))
 
 
