@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy import stats
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, shown
@@ -22,7 +23,7 @@ from emolib.directions.subspaces import overlap
 
 def match_cosines(
     mapped: Float[np.ndarray, "*map label d_b"],
-    native: Float[np.ndarray, "label d_b"],
+    native: Float[np.ndarray, "*map label d_b"],
     *,
     others: Float[np.ndarray, "other d_b"] | None = None,
     scale: Float[np.ndarray, " d_b"] | None = None,
@@ -31,7 +32,7 @@ def match_cosines(
 
     Args:
         mapped: one vector per label, of one map or of many (`permuted_images`).
-        native: in the same order of labels.
+        native: in the same order of labels; once, or for each of the mapped sets.
         others: native vectors of further candidates (topics, for example), the native labels' mean taken off too; they
             follow the labels.
         scale: what every dimension is divided by first (`amap.frame_b.scale`: the standardised view); None for raw.
@@ -44,21 +45,26 @@ def match_cosines(
     [1.0, 0.0, -0.71]
     """
     mapped, native = arguments.float_array("mapped", mapped), arguments.float_array("native", native)
-    if native.ndim != 2 or len(native) < 2 or mapped.shape[-2:] != native.shape:
+    labels = native.shape[-2:]
+    alone = native.ndim == 2 or native.shape == mapped.shape
+    if not alone or len(labels) < 2 or labels[0] < 2 or mapped.shape[-2:] != labels:
         raise UserError(
             f"expected mapped and native vectors [label, d] of the same 2 or more labels, got shapes {mapped.shape} "
             f"and {native.shape}"
         )
-    extra = np.zeros((0, native.shape[1])) if others is None else arguments.float_array("others", others)
-    if extra.ndim != 2 or extra.shape[1] != native.shape[1]:
-        raise UserError(f"expected others as vectors [other, {native.shape[1]}], got shape {extra.shape}")
-    width = np.ones(native.shape[1]) if scale is None else arguments.float_array("scale", scale)
-    if width.shape != native.shape[1:] or not (width > 0).all():
-        raise UserError(f"expected a positive scale for each of {native.shape[1]} dimensions, got shape {width.shape}")
+    extra = np.zeros((0, labels[1])) if others is None else arguments.float_array("others", others)
+    if extra.ndim != 2 or extra.shape[1] != labels[1]:
+        raise UserError(f"expected others as vectors [other, {labels[1]}], got shape {extra.shape}")
+    width = np.ones(labels[1]) if scale is None else arguments.float_array("scale", scale)
+    if width.shape != labels[1:] or not (width > 0).all():
+        raise UserError(f"expected a positive scale for each of {labels[1]} dimensions, got shape {width.shape}")
     if not all(np.isfinite(values).all() for values in (mapped, native, extra)):
         raise UserError("expected vectors of finite numbers, got some that are not; look at how they were fitted")
-    candidates = np.concatenate([native, extra]) - native.mean(axis=0)
-    return _unit((mapped - mapped.mean(axis=-2, keepdims=True)) / width) @ _unit(candidates / width).T
+    repeated = np.broadcast_to(extra, (*native.shape[:-2], *extra.shape))
+    candidates = np.concatenate([native, repeated], axis=-2) - native.mean(axis=-2, keepdims=True)
+    unit = _unit(candidates / width)
+    found: np.ndarray = _unit((mapped - mapped.mean(axis=-2, keepdims=True)) / width) @ np.swapaxes(unit, -1, -2)
+    return found
 
 
 def matched_minus_mismatched(cosines: Float[np.ndarray, "*map label candidate"]) -> Float[np.ndarray, "*map label"]:
@@ -129,6 +135,46 @@ def rival_margins(
         for label, of in rivals.items()
         for other in of
     }
+
+
+def margin_intervals(
+    amap: AlignmentMap,
+    differences_a: Float[np.ndarray, "scenario label d_a"],
+    differences_b: Float[np.ndarray, "scenario label d_b"],
+    *,
+    scale: Float[np.ndarray, " d_b"] | None = None,
+    confidence: float = 0.95,
+) -> Float[np.ndarray, "label 3"]:
+    """Matched minus mismatched of every label's mean difference, with its interval over scenarios.
+
+    A jackknife over whole scenarios, left out in both models at once, with t quantiles. The map stays as it is: its
+    anchors are other texts.
+
+    Args:
+        differences_a, differences_b: emotion − neutral of the same scenarios and labels in either model.
+        scale: as in `match_cosines`.
+
+    Returns:
+        margin, low, high.
+
+    Raises:
+        UserError: other scenarios or labels, fewer than 3 scenarios, or what `match_cosines` refuses.
+    """
+    a, b = (arguments.float_array(name, of) for name, of in (("a", differences_a), ("b", differences_b)))
+    confidence = arguments.number("confidence", confidence, above=0, below=1)
+    if a.ndim != 3 or b.ndim != 3 or a.shape[:2] != b.shape[:2] or len(a) < 3:
+        raise UserError(
+            "expected differences [scenario, label, d] of the same 3 or more scenarios and labels twice, got shapes "
+            f"{a.shape} and {b.shape}"
+        )
+    n = len(a)
+    whole, left_out = (
+        matched_minus_mismatched(match_cosines(amap.map(of_a), of_b, scale=scale))
+        for of_a, of_b in ((a.mean(axis=0), b.mean(axis=0)), ((a.sum(0) - a) / (n - 1), (b.sum(0) - b) / (n - 1)))
+    )
+    spread = np.sqrt((n - 1) / n * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0))
+    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * spread
+    return np.column_stack([whole, whole - reach, whole + reach])
 
 
 def null_table(

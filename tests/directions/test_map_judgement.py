@@ -14,6 +14,7 @@ from emolib.data.activations import Activations
 from emolib.directions.alignment import AlignmentMap, fit_alignment
 from emolib.directions.map_judgement import (
     mapped_overlaps,
+    margin_intervals,
     match_cosines,
     matched_minus_mismatched,
     native_ranks,
@@ -135,12 +136,49 @@ def test_a_mapped_subspace_overlaps_with_its_own_and_not_before() -> None:
     assert found["before"].max() < 0.5 and found["after"].min() > 0.95
 
 
+def test_an_interval_over_scenarios_holds_the_margin_of_other_scenarios() -> None:
+    a, b, turn = pair()
+    amap = fit_alignment(a, b, layer_a=0, layer_b=0)
+    truth = vectors()
+    noise = {"same": truth, "another's": truth[[1, 2, 3, 4, 0]]}
+    for name, mapped_to in noise.items():
+        expected, inside, low = [], [], []
+        for seed in range(60):
+            rng = np.random.default_rng(seed)
+            first = truth + 2 * rng.standard_normal((24, *truth.shape))
+            second = (mapped_to + 2 * rng.standard_normal((24, *truth.shape))) @ turn
+            found = margin_intervals(amap, first, second)
+            expected.append(found[:, 0])
+            inside.append(found)
+            low.append(found[:, 1])
+        centre = np.mean(expected, axis=0)
+        covered = [(of[:, 1] <= centre) & (centre <= of[:, 2]) for of in inside]
+        assert 0.85 <= np.mean(covered) <= 1
+        assert (np.min(low) > 0.3) if name == "same" else (np.mean(np.array(low) > 0) < 0.05)
+
+
+def test_sets_of_native_vectors_are_taken_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    mapped, native = rng.standard_normal((2, 3, 5, 7)), rng.standard_normal((2, 3, 5, 7))
+    found = match_cosines(mapped, native, others=rng.standard_normal((2, 7)))
+    assert found.shape == (2, 3, 5, 7)
+    np.testing.assert_allclose(found[1, 2, :, :5], match_cosines(mapped[1, 2], native[1, 2]))
+
+
 REFUSED: dict[str, tuple[Callable[[AlignmentMap, Activations, Activations], object], str]] = {
     "one label": (lambda m, a, b: match_cosines(np.ones((1, 4)), np.ones((1, 4))), "2 or more labels"),
     "other labels": (lambda m, a, b: match_cosines(np.ones((3, 4)), np.ones((2, 4))), "same 2 or more labels"),
     "other width": (lambda m, a, b: match_cosines(np.eye(4), np.eye(4), others=np.ones((1, 3))), "others"),
     "no scale": (lambda m, a, b: match_cosines(np.eye(4), np.eye(4), scale=np.zeros(4)), "positive scale"),
     "not finite": (lambda m, a, b: match_cosines(np.full((2, 4), np.nan), np.eye(4)[:2]), "finite"),
+    "two scenarios": (
+        lambda m, a, b: margin_intervals(m, np.ones((2, 3, D_A)), np.ones((2, 3, D_B))),
+        "3 or more scenarios",
+    ),
+    "other scenarios": (
+        lambda m, a, b: margin_intervals(m, np.ones((5, 3, D_A)), np.ones((4, 3, D_B))),
+        "same 3 or more scenarios",
+    ),
     "no null": (lambda m, a, b: null_table(np.ones(2), {}, ["a", "b"]), "at least one null"),
     "null of other labels": (lambda m, a, b: null_table(np.ones(2), {"p": np.ones((5, 3))}, ["a", "b"]), "maps"),
     "unknown rival": (lambda m, a, b: rival_margins(np.eye(2), ["a", "b"], {"a": ["c"]}), "unknown label 'c'"),
