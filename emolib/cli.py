@@ -254,8 +254,6 @@ def models() -> None:
             notes += [f"terms: {spec.bundled.terms}"] if spec.bundled.terms else []
         elif spec.bundled:
             notes.append("bundled, no network needed")
-        elif spec.rotated:
-            notes.append(f"{spec.rotated.of} in other coordinates, made on the spot")
         else:
             notes.append("from the hub (network needed once)")
         notes += ["gated"] if spec.gated else []

@@ -68,23 +68,10 @@ class Bundled(Frozen):
     checked: bool = True
 
 
-class Rotated(Frozen):
-    """A model that is made on the spot: another entry's in other coordinates (`emolib.models.rotated`).
-
-    Attributes:
-        of: the other entry, one that packages carry.
-        seed: of the isometry.
-    """
-
-    of: str
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
-
-
 class ModelSpec(Frozen):
     """One entry of `params/models/`: what to load and what the official configuration says about its size.
 
     Attributes:
-        rotated: what it is a copy of, widened to this entry's d_model; None for a model of its own.
         chat: whether it was tuned for chats; of a model outside the table, whether its tokenizer has a chat format.
     """
 
@@ -97,7 +84,6 @@ class ModelSpec(Frozen):
     gated: bool = False
     chat: bool = False
     bundled: Bundled | None = None
-    rotated: Rotated | None = None
     n_layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)]
     d_model: Width
     n_heads: Width

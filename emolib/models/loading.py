@@ -24,7 +24,6 @@ from emolib.models.folder import ModelFolder, load_tokenizer, load_weights, read
 from emolib.models.gguf import gguf_folder, look_at
 from emolib.models.language_model import LanguageModel, wrap
 from emolib.models.model_names import holds_model, is_hub_id, local_alternative, local_folder, local_gguf
-from emolib.models.rotated import rotated_copy
 from emolib.models.silence import quiet
 from emolib.models.sources import OTHERWISE, WANTED, ModelSource, random_revision, source_of
 from emolib.models.supported import check_kind, check_layers
@@ -88,11 +87,6 @@ def load_known(
     if source.kind == "random" and spec is not None:
         return _random_model(spec, place, dtype, seed)
     refuse_int8(spec)
-    if spec is not None and spec.rotated is not None:
-        origin = load_known(spec.rotated.of, device=device, dtype="float32")
-        copy = rotated_copy(origin, seed=spec.rotated.seed, spec=spec, dtype=DTYPES[dtype or spec.dtype])
-        _check_agreement(spec, copy.network.config)
-        return copy
     if source.kind == "bundled" and spec is not None:
         path, revision = bundled_folder(spec)
         folder = read_folder(path, spec.name, verified=True, converted=True)
@@ -180,7 +174,7 @@ def _otherwise(repo: str) -> str:
 def _from_folder(
     folder: ModelFolder, spec: ModelSpec, revision: str, device: torch.device, dtype: str | None
 ) -> LanguageModel:
-    _check_agreement(spec, folder.config)
+    _check_agreement(spec, folder)
     network = load_weights(folder, DTYPES[dtype or spec.dtype])
     tokenizer = load_tokenizer(folder)
     return wrap(network, tokenizer, spec, revision, device)
@@ -195,9 +189,9 @@ def _is_chat(tokenizer: PreTrainedTokenizerBase, revision: str) -> bool:
     return bool(tokenizer.chat_template)
 
 
-def _check_agreement(spec: ModelSpec, config: PretrainedConfig) -> None:
+def _check_agreement(spec: ModelSpec, folder: ModelFolder) -> None:
     """Raises `UserError` where the table says another size than the files."""
-    for key, found in _dimensions(config).items():
+    for key, found in _dimensions(folder.config).items():
         if found != getattr(spec, key):
             raise UserError(
                 f"expected {key} = {getattr(spec, key)} in the files of {spec.name}, as params/models says, found "

@@ -21,7 +21,7 @@ from emolib.models.gguf import gguf_folder
 from emolib.models.limits import Limits
 from emolib.models.loading import config_of, refuse_int8
 from emolib.models.silence import quiet
-from emolib.models.sources import OTHERWISE, WANTED, ModelSource, origin_of, source_of
+from emolib.models.sources import OTHERWISE, WANTED, ModelSource, source_of
 from emolib.models.weight_files import Stored
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ class Outlook:
             path, _ = hub.snapshot(source.place, source.repository_revision, SMALL, otherwise=OTHERWISE)
             with quiet():
                 return ModelFolder(path, source.place, AutoConfig.from_pretrained(path), Stored({}, {}, {}))
-        spec = source.spec if source.kind in ("bundled", "rotated") and source.spec else model_table()[BUNDLED]
-        path, _ = bundled_folder(spec if spec.rotated is None else origin_of(spec))
+        path, _ = bundled_folder(source.spec if source.kind == "bundled" and source.spec else model_table()[BUNDLED])
         return read_folder(path, source.name, verified=True, converted=True)
 
 
@@ -98,8 +97,7 @@ def outlook_of(name: str, *, random_weights: bool = False) -> Outlook:
     source = source_of(name, random_weights=random_weights)
     if source.kind != "random":
         refuse_int8(source.spec)
-        spec = source.spec
-        refuse_missing(origin_of(spec) if spec is not None and spec.rotated is not None else spec)
+        refuse_missing(source.spec)
     return Outlook(source)
 
 

@@ -10,7 +10,8 @@ dimensions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,17 +19,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emolib.base import arguments
-from emolib.base.config import ModelSpec
 from emolib.base.errors import UserError, shown
+from emolib.models.blueprint import Blueprint, Norm
 from emolib.models.language_model import LanguageModel, checked_model, wrap
-from emolib.models.sources import rotated_revision
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 NAME = "rotated"
-READS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj")
-WRITES = ("self_attn.o_proj", "mlp.down_proj")
 
 
 def isometry(d_wide: int, d_model: int, seed: int = 0) -> Float[np.ndarray, "d_wide d_model"]:
@@ -43,8 +38,6 @@ def rotated_copy(
     *,
     d_model: int = 640,
     seed: int = 0,
-    spec: ModelSpec | None = None,
-    dtype: torch.dtype = torch.float32,
 ) -> LanguageModel:
     """The model in rotated and widened coordinates, with the same tokenizer.
 
@@ -52,8 +45,6 @@ def rotated_copy(
         lm: of the Llama form (RMSNorm before attention and MLP, none after them), in float32.
         d_model: width of the copy; that of the model or more.
         seed: of the isometry (`isometry(d_model, lm.d_model, seed)`).
-        spec: the copy's entry in the table, which says its width; None makes one, called `rotated`.
-        dtype: of the copy's weights, which are reckoned in float64.
 
     Returns:
         A model whose revision names the first one's, the width and the seed.
@@ -66,7 +57,7 @@ def rotated_copy(
     640
     """
     checked_model(lm)
-    d_model = arguments.whole_number("d_model", d_model if spec is None else spec.d_model, least=lm.d_model)
+    d_model = arguments.whole_number("d_model", d_model, least=lm.d_model)
     seed = arguments.whole_number("seed", seed, least=0)
     config = lm.network.config
     if config.model_type != "llama" or getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
@@ -79,46 +70,52 @@ def rotated_copy(
     q = torch.from_numpy(isometry(d_model, lm.d_model, seed))
     changed = {"hidden_size": d_model, "head_dim": lm.d_head, "tie_word_embeddings": False}
     changed |= {"rms_norm_eps": config.rms_norm_eps * lm.d_model / d_model}
-    network = _filled(lm.network, type(config)(**{**config.to_dict(), **changed}), q)
-    if spec is None:
-        named = {"name": NAME, "hub_id": NAME, "aliases": (), "bundled": None, "d_model": d_model}
-        spec = lm.spec.model_copy(update={**named, "config": {**lm.spec.config, **changed}})
-    revision = rotated_revision(lm.revision, d_model, seed)
-    return wrap(network.to(dtype), lm.tokenizer, spec, revision, lm.device)
+    other = copy.deepcopy(config)
+    for name, value in changed.items():  # one by one: made at once, heads that do not divide the width are refused
+        setattr(other, name, value)
+    network = _filled(lm.native, other, q)
+    named = {"name": NAME, "hub_id": NAME, "aliases": (), "bundled": None, "d_model": d_model}
+    spec = lm.spec.model_copy(update={**named, "config": {**lm.spec.config, **changed}})
+    revision = f"{lm.revision}-rotated{d_model}-seed{seed}"
+    return wrap(network, lm.tokenizer, spec, revision, lm.device)
 
 
 @torch.inference_mode()
-def _filled(network: PreTrainedModel, config: Any, q: Tensor) -> nn.Module:
+def _filled(plan: Blueprint, config: Any, q: Tensor) -> nn.Module:
     """A network of that configuration with the first one's weights in the new coordinates, reckoned in float64."""
     from transformers import AutoModelForCausalLM
 
-    parts = dict(network.named_modules())
     factor = (q.shape[1] / q.shape[0]) ** 0.5
     with torch.random.fork_rng(devices=[]):
         made = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
-    own = dict(made.named_modules())
 
-    def put(name: str, weight: Tensor) -> None:
-        own[name].weight.copy_(weight.float())
+    def put(module: Any, weight: Tensor) -> None:
+        assert module.weight.shape == weight.shape, f"{module.weight.shape} is to hold {weight.shape}"
+        module.weight.copy_(weight.float())
 
-    def read(name: str, gain: Tensor) -> None:
-        put(name, (weight_of(parts[name]) * gain) @ q.T * factor)
+    def read(weight: Tensor, norm: Norm) -> Tensor:
+        return (wide(weight) * wide(norm.weight)) @ q.T * factor
 
-    put("model.embed_tokens", weight_of(parts["model.embed_tokens"]) @ q.T)
-    for number in range(config.num_hidden_layers):
-        block = f"model.layers.{number}"
-        for norm, names in (("input_layernorm", READS[:3]), ("post_attention_layernorm", READS[3:])):
-            for name in names:
-                read(f"{block}.{name}", weight_of(parts[f"{block}.{norm}"]))
-            own[f"{block}.{norm}"].weight.fill_(1.0)
-        for name in WRITES:
-            put(f"{block}.{name}", q @ weight_of(parts[f"{block}.{name}"]))
-    read("lm_head", weight_of(parts["model.norm"]))
-    own["model.norm"].weight.fill_(1.0)
+    put(made.model.embed_tokens, wide(plan.embedding) @ q.T)
+    sizes = [plan.n_heads * plan.d_head, plan.n_kv_heads * plan.d_head, plan.n_kv_heads * plan.d_head]
+    for own, layer in zip(made.model.layers, plan.layers, strict=True):
+        attention, mlp = own.self_attn, own.mlp
+        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+        for module, weight in zip(parts, read(layer.qkv.weight, layer.attn_norm).split(sizes), strict=True):
+            put(module, weight)
+        for module, weight in zip(
+            (mlp.gate_proj, mlp.up_proj), read(layer.up.weight, layer.mlp_norm).chunk(2), strict=True
+        ):
+            put(module, weight)
+        put(attention.o_proj, q @ wide(layer.out.weight))
+        put(mlp.down_proj, q @ wide(layer.down.weight))
+        own.input_layernorm.weight.fill_(1.0)
+        own.post_attention_layernorm.weight.fill_(1.0)
+    put(made.lm_head, read(plan.head.weight, plan.final_norm))
+    made.model.norm.weight.fill_(1.0)
     return made
 
 
-def weight_of(module: nn.Module) -> Tensor:
-    """A module's weight on the CPU in float64."""
-    found: Tensor = module.weight.detach().cpu().double()  # type: ignore[operator]
-    return found
+def wide(weight: Tensor) -> Tensor:
+    """On the CPU in float64."""
+    return weight.detach().cpu().double()

@@ -30,7 +30,7 @@ class ModelSource:
         spec: the table's entry, where there is one.
     """
 
-    kind: Literal["random", "bundled", "rotated", "folder", "gguf", "hub"]
+    kind: Literal["random", "bundled", "folder", "gguf", "hub"]
     name: str
     place: str = ""
     spec: ModelSpec | None = None
@@ -53,9 +53,6 @@ def source_of(name: str, *, random_weights: bool = False) -> ModelSource:
         return ModelSource("random", found.name, spec=found)
     if spec is not None and spec.bundled is not None:
         return ModelSource("bundled", spec.name, spec=spec)
-    if spec is not None and spec.rotated is not None:
-        origin_of(spec)
-        return ModelSource("rotated", spec.name, spec=spec)
     if spec is not None:
         return ModelSource("hub", spec.name, spec.hub_id, spec)
     if means_folder(name):
@@ -64,28 +61,6 @@ def source_of(name: str, *, random_weights: bool = False) -> ModelSource:
     if "/" not in name:
         unknown_model(name)
     return ModelSource("hub", name.replace("/", "--"), name)
-
-
-def origin_of(spec: ModelSpec) -> ModelSpec:
-    """The entry whose copy in other coordinates `spec` is.
-
-    Raises:
-        UserError: the table has none of that name that packages carry.
-    """
-    assert spec.rotated is not None, f"{spec.name} is a model of its own"
-    found = model_table().get(spec.rotated.of)
-    if found is None or found.bundled is None:
-        carried = [name for name, other in model_table().items() if other.bundled is not None]
-        raise UserError(
-            f"expected rotated: of in params/models of {spec.name} to name an entry that packages carry, got "
-            f"{shown(spec.rotated.of)}: {nearest(spec.rotated.of, carried)}"
-        )
-    return found
-
-
-def rotated_revision(revision: str, d_model: int, seed: int) -> str:
-    """What decides a rotated copy: the model that it is one of, the width and the seed."""
-    return f"{revision}-rotated{d_model}-seed{seed}"
 
 
 def is_file(place: str) -> bool:
@@ -148,7 +123,4 @@ def _revision(source: ModelSource, seed: int) -> str:
     if source.kind == "hub":
         return hub.commit(source.place, source.repository_revision, otherwise=OTHERWISE)
     assert source.spec is not None
-    if source.kind == "rotated" and source.spec.rotated is not None:
-        origin = bundled_revision(origin_of(source.spec))
-        return rotated_revision(origin, source.spec.d_model, source.spec.rotated.seed)
     return random_revision(source.spec, seed) if source.kind == "random" else bundled_revision(source.spec)

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from emolib.base.config import Rotated, model_table
 from emolib.base.errors import UserError
 from emolib.engine.extraction import extract_activations
 from emolib.engine.generation import generate
 from emolib.models.language_model import LanguageModel
-from emolib.models.loading import load_model
 from emolib.models.rotated import isometry, rotated_copy
-from emolib.models.sources import model_identity, origin_of
 from emolib.models.tokens import encode
 
 TEXTS = ["Thank you so much for your help. I am", "The lamp near the window was switched on at seven."]
@@ -61,21 +58,6 @@ def test_a_tiny_llama_keeps_its_logits_at_any_width(tiny_models: dict[str, Langu
         with torch.inference_mode():
             assert (copy.network(ids).logits - lm.network(ids).logits).abs().max() < 1e-4
         assert copy.d_model == width and copy.revision.endswith(f"rotated{width}-seed{seed}")
-
-
-def test_the_table_s_entry_is_made_on_the_spot_and_known_by_what_it_is_a_copy_of(rotated: LanguageModel) -> None:
-    lm = load_model("rotated", device="cpu")
-    assert lm.spec.rotated is not None and lm.revision == rotated.revision
-    assert lm.identity == model_identity("rotated")
-    assert torch.equal(lm.network.lm_head.weight, rotated.network.lm_head.weight)
-    assert load_model("rotated", device="cpu", dtype="bfloat16").network.dtype == torch.bfloat16
-
-
-def test_an_entry_that_is_a_copy_of_no_carried_model_is_told() -> None:
-    entry = model_table()["rotated"]
-    for of in ("gpt2_small", "smollm"):
-        with pytest.raises(UserError, match=r"packages carry.*smollm2_135m"):
-            origin_of(entry.model_copy(update={"rotated": Rotated(of=of)}))
 
 
 @pytest.mark.parametrize(
