@@ -149,7 +149,7 @@ def compared(arguments: argparse.Namespace) -> dict[str, Any]:
     loop_wall, loop_cpu = (float(np.median([times[name] for times in other])) for name in ("wall", "cpu"))
     held_out = found[0][2].table.set_index(["method", "layer_a", "layer_b"])["r2_held_out"]
     error = max(
-        abs(held_out[method, i, j] - value)
+        float(abs(held_out[method, i, j] - value))
         for i, j, *values in other[0]["numbers"]
         for method, value in zip(("ridge", "procrustes"), values, strict=True)
     )
