@@ -80,7 +80,7 @@ def rotated_copy(
     return wrap(network, lm.tokenizer, spec, revision, lm.device)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: its tensors refuse to run where gradients are kept
 def _filled(plan: Blueprint, config: Any, q: Tensor) -> nn.Module:
     """A network of that configuration with the first one's weights in the new coordinates, reckoned in float64."""
     from transformers import AutoModelForCausalLM
