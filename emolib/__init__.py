@@ -13,6 +13,7 @@ from emolib.base.errors import UserError
 if TYPE_CHECKING:
     from emolib.data.activations import Activations, LayerVector
     from emolib.data.dataset import build_dataset, load_dataset
+    from emolib.directions.alignment import AlignmentMap, fit_alignment
     from emolib.directions.subspaces import Subspaces, fit_subspaces
     from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors
     from emolib.engine.continuation import continuation_shift
@@ -66,6 +67,8 @@ _HOMES = {
     "notebook_parameters": "emolib.pipeline.notebook_parameters",
     "open_run": "emolib.study.run",
     "score_texts": "emolib.scoring",
+    "AlignmentMap": "emolib.directions.alignment",
+    "fit_alignment": "emolib.directions.alignment",
     "Subspaces": "emolib.directions.subspaces",
     "fit_subspaces": "emolib.directions.subspaces",
     "EmotionVectors": "emolib.directions.vectors",
@@ -76,6 +79,7 @@ __all__ = [
     "AblateDirection",
     "AblateHead",
     "Activations",
+    "AlignmentMap",
     "Decay",
     "EmotionVectors",
     "Generation",
@@ -91,6 +95,7 @@ __all__ = [
     "continuation_shift",
     "effect_sizes",
     "extract_activations",
+    "fit_alignment",
     "fit_emotion_vectors",
     "fit_subspaces",
     "generate",

@@ -24,6 +24,25 @@ def dissimilarities(means: Float[np.ndarray, "label d_model"]) -> Float[np.ndarr
     return np.clip(1 - unit @ unit.T, 0.0, 2.0)
 
 
+def one_dimensional_tables(values: Float[np.ndarray, " label"]) -> list[Float[np.ndarray, "label label"]]:
+    """What a geometry that follows one number per label (their words' valence, say) can make of pairs of labels.
+
+    Distances alone are not enough: `dissimilarities` are cosines of centred means, which such a geometry makes from the
+    product of the centred numbers, and, where nothing else is large, from its sign. Where two made-up models of 14
+    labels had only valence in common (twice as large as each of four other dimensions), a partial correlation given
+    the distances found them alike in 85 % of cases at p ≤ 0.05, given all three tables in 10 %.
+
+    Returns:
+        Absolute differences, products of the centred numbers, and the products' signs.
+
+    >>> [table.tolist() for table in one_dimensional_tables(np.array([0.5, -1.5]))]
+    [[[0.0, 2.0], [2.0, 0.0]], [[1.0, -1.0], [-1.0, 1.0]], [[1.0, -1.0], [-1.0, 1.0]]]
+    """
+    centred = values - np.mean(values)
+    products = np.multiply.outer(centred, centred)
+    return [np.abs(np.subtract.outer(values, values)), products, np.sign(products)]
+
+
 def dissimilarity_reliability(cube: Float[np.ndarray, "scenario label d_model"]) -> float:
     """How far the table is the same in other scenarios: the rank correlation between those of the odd and of the even
     scenarios, raised to the whole sample's size (Spearman and Brown 1910); NaN where a table has no values."""

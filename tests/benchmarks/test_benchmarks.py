@@ -98,3 +98,15 @@ def test_the_parts_of_a_step_are_timed_and_parts_of_numbers_come_nearer(tmp_path
     errors = [row["largest error, in spreads"] for row in outcome["split"]]
     exact, rounded, parts = errors[:2], errors[2], errors[3:]
     assert max(exact) < 1e-4 < rounded and parts[2] < parts[1] < rounded
+
+
+def test_alignments_equal_the_loop_over_scikit_learn_and_scipy(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    small = ["--anchors", "200", "--layers-a", "3", "--width-a", "24", "--layers-b", "2", "--width-b", "30"]
+    small += ["--rank", "8", "--loop-pairs", "2", "--repeats", "1", "--many", "5000"]
+    done = run(*small, "--json", str(path), script="alignment.py")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(path.read_text())
+    assert outcome["equal"]["met"] and outcome["pairs"] == 6
+    assert set(outcome["targets"]) == {"seconds", "loop/emolib, wall", "loop/emolib, CPU", "memory"}
+    assert "at least 5" in done.stdout and "R² of both ways" in done.stdout

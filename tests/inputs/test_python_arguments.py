@@ -33,7 +33,8 @@ from emolib.steering.cells import Controls, SweepSettings
 TEXTS = ["Thank you for it", "The lamp is on"]
 CONTINUED = [(1, 2, 3, 4)] * 2  # token ids
 MADE_BY_THE_LIBRARY = {  # a user reads these, and makes none
-    *("Activations", "EmotionVectors", "Generation", "HeadActivations", "LanguageModel", "Subspaces", "UserError"),
+    *("Activations", "AlignmentMap", "EmotionVectors", "Generation", "HeadActivations", "LanguageModel", "Subspaces"),
+    "UserError",
 }
 THANKS = pd.DataFrame({"text": ["Well, thank you"]})
 D = 48
@@ -96,6 +97,12 @@ def swept(w: World, prompts: Any = tuple(TEXTS), **changed: Any) -> pd.DataFrame
 
 def lengths(texts: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({"length": [len(text) for text in texts]})
+
+
+def aligned(w: World, split: Sequence[str] = ("train", "train", "validation", "test") * 2, **changed: Any) -> Any:
+    acts = replace(w.acts, texts=w.acts.texts.assign(split=split))
+    given = {"acts_a": acts, "acts_b": acts, "layer_a": 1, "layer_b": 2, **changed}
+    return emolib.fit_alignment(given.pop("acts_a"), given.pop("acts_b"), **given)
 
 
 Case = tuple[Callable[[World], Any], Sequence[str]]
@@ -453,6 +460,28 @@ WRONG: dict[str, dict[str, Case]] = {
         "a layer as text": (lambda w: w.vecs["joy"]["1"], ["layer", "'1'"]),
         "half a layer": (lambda w: w.vecs["joy"][0.5], ["layer", "0.5"]),
         "a slice": (lambda w: w.vecs["joy"][0:2], ["layer", "slice"]),
+    },
+    "fit_alignment": {
+        "a table": (lambda w: aligned(w, acts_a=w.data), ["acts_a", "extract_anchors", "DataFrame"]),
+        "no splits": (lambda w: aligned(w, acts_b=w.acts), ["'split'", "acts_b"]),
+        "one split": (lambda w: aligned(w, ["train"] * 8), ["validation", "give more texts"]),
+        "an unknown split": (lambda w: aligned(w, ["fit"] * 8), ["'fit'", "train, validation, test"]),
+        "a layer too deep": (lambda w: aligned(w, layer_b=9), ["layer 9"]),
+        "a layer as text": (lambda w: aligned(w, layer_a="1"), ["layer_a", "'1'"]),
+        "an unknown method": (lambda w: aligned(w, method="procrust"), ["did you mean 'procrustes'"]),
+        "an unknown space": (lambda w: aligned(w, space="whitened"), ["space", "'whitened'"]),
+        "rank 0": (lambda w: aligned(w, rank=0), ["rank", "at least 1"]),
+        "a penalty of 0": (lambda w: aligned(w, penalty=0), ["penalty", "above 0"]),
+        "a penalty of a rotation": (lambda w: aligned(w, method="procrustes", penalty=1.0), ["ridge alone"]),
+        "layers left out": (lambda w: emolib.fit_alignment(w.acts, w.acts), ["fit_alignment", "layer_a"]),
+    },
+    "AlignmentMap": {
+        "another layer's vector": (lambda w: aligned(w).map(w.vecs["joy"][2]), ["map begins at"]),
+        "another width": (lambda w: aligned(w).map(np.ones(5)), ["48 dimensions"]),
+        "a name": (lambda w: aligned(w).map("joy"), ["vector", "numbers"]),
+        "NaN": (lambda w: aligned(w).map(np.full(D, NAN)), ["finite"]),
+        "the share of nothing": (lambda w: aligned(w).kept(np.zeros(D)), ["other than zero"]),
+        "the share of several": (lambda w: aligned(w).kept(np.ones((2, D))), ["one vector"]),
     },
     "Subspaces": {
         "an unknown emotion": (lambda w: w.subs["jpy"], ["'jpy'", "'joy'"]),
