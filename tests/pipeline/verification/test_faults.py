@@ -19,6 +19,7 @@ import pytest
 from laid_runs import LaidRun, read_files_once
 
 from emolib.base import store
+from emolib.pipeline.verification.report_checks import RUN_ID
 from emolib.pipeline.verification.rows import failures, lines
 
 RESIDUAL, RANDOM = "patching/residual/*_residual_sweep_", "patching_random/*_random_sweep_"
@@ -286,8 +287,8 @@ def report_parameter(run: LaidRun) -> None:
 def other_run(run: LaidRun) -> None:
     """The report of a run that had other parameters, data or another model, as its run's name tells."""
     log = run.root / "timing" / "phase_timings.jsonl"
-    held = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    name = [line["run_id"] for line in held if line["phase"] == "phase3"][-1]
+    report = (run.reports / "phase3_vectors.ipynb").read_text(encoding="utf-8")
+    (name,) = set(RUN_ID.findall(report))
     other = name[:-8] + "deadbeef"
     run.put(log, log.read_bytes().replace(name.encode(), other.encode()))
     run.report("phase3_vectors.ipynb", lambda text: text.replace(name, other))
