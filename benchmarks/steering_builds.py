@@ -114,7 +114,7 @@ def _serve() -> None:
     import resource
 
     import numpy as np
-    from steering_ways import never_stopping, the_work
+    from steering_ways import DATA, never_stopping, the_work
 
     import emolib
     from emolib.scoring.fluency import score_fluency
@@ -123,7 +123,7 @@ def _serve() -> None:
     lm = emolib.load_model(settings["model"], device=settings["device"], dtype=settings["dtype"])
     shape = [settings[name] for name in ("prompts", "layers", "directions", "max_new_tokens")]
     work = the_work(never_stopping(lm), *shape)
-    data = emolib.load_dataset("data/emotion_dataset.jsonl")["text"].tolist()
+    data = emolib.load_dataset(DATA)["text"].tolist()
     texts: list[str] = []
     print(json.dumps({"emolib": emolib.__file__}), flush=True)
     for line in sys.stdin:

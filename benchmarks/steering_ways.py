@@ -20,6 +20,7 @@ from emolib.models.language_model import LanguageModel
 
 BATCH_OF_OTHERS = 16
 ONE_VECTOR_AT_A_TIME = ("transformers", "steering-vectors", "repeng")  # the peers of (b)
+DATA = Path(__file__).parents[1] / "data" / "emotion_dataset.jsonl"  # of this tree, whichever build is timed
 WINDOW = 3
 
 
@@ -54,7 +55,7 @@ class Work:
 
 def the_work(lm: LanguageModel, n_prompts: int, n_layers: int, n_directions: int, n_new: int) -> Work:
     """Neutral prompts of the data set; random directions of 0.3 of the residual's norm at each layer."""
-    data = emolib.load_dataset("data/emotion_dataset.jsonl")
+    data = emolib.load_dataset(DATA)
     prompts = data.loc[data["emotion"] == "neutral", "text"].tolist()[:n_prompts]
     if len(prompts) < n_prompts:
         raise UserError(f"expected at most {len(prompts)} prompts, got {n_prompts}")
