@@ -12,8 +12,8 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
     [0.03, 0.06, 0.06]
     """
-    order = np.argsort(p, kind="stable")
-    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(raised, 1)
-    return corrected
+    if not len(p):
+        return np.zeros(0)
+    from pingouin import multicomp
+
+    return np.asarray(multicomp(p, method="holm")[1], dtype=float)

@@ -166,7 +166,8 @@ def share_bound(n_passed: int, n: int) -> float:
     """
     n = arguments.whole_number("n", n, least=1)
     n_passed = arguments.whole_number("n_passed", n_passed, least=0, most=n)
-    return 1.0 if n_passed == n else float(stats.beta.ppf(1 - LEVEL, n_passed + 1, n - n_passed))
+    found = stats.binomtest(n_passed, n, alternative="less").proportion_ci(1 - LEVEL, method="exact")
+    return float(found.high)
 
 
 def placebo_rows(placebos: pd.DataFrame) -> pd.DataFrame:
@@ -285,4 +286,4 @@ def _paired(cells: pd.DataFrame, value: str) -> dict[str, float]:
 def _sign_test(differences: np.ndarray) -> float:
     """One-sided exact p of so many positive among the non-zero ones; 1 where all are 0."""
     up, n = int((differences > 0).sum()), int((differences != 0).sum())
-    return float(stats.binom.sf(up - 1, n, 0.5)) if n else 1.0
+    return float(stats.binomtest(up, n, 0.5, alternative="greater").pvalue) if n else 1.0
