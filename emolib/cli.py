@@ -289,7 +289,12 @@ def verify(
 
 @app.command(cls=StrictCommand)
 def compare(
-    a: Annotated[str, typer.Argument(metavar="RUN", help="PROFILE[@VARIANT][/MODEL], or a folder of results.")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="PROFILE or PROFILE@VARIANT, with or without /MODEL; or a folder of results."
+        ),
+    ],
     b: Annotated[str, typer.Argument(metavar="RUN", help="The run to hold it against.")],
 ) -> None:
     """Show what differs between two runs; exit code 1 where anything does."""

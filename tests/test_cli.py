@@ -175,3 +175,11 @@ def test_the_installed_command_exits_with_two_and_debug_shows_the_traceback():
     assert plain.returncode == 2 and plain.stdout == "" and len(plain.stderr.splitlines()) == 1
     debug = subprocess.run([*command, "--debug"], capture_output=True, text=True)
     assert debug.returncode != 0 and "Traceback" in debug.stderr
+
+
+@pytest.mark.parametrize(
+    "command", sorted(found.name or found.callback.__name__ for found in cli.app.registered_commands)
+)
+def test_every_command_says_what_it_does(monkeypatch, capsys, command: str) -> None:
+    code, out, err = emolib(monkeypatch, capsys, command.replace("_", "-"), "--help")
+    assert code == 0 and err == "" and "Usage" in out

@@ -47,7 +47,10 @@ def runs_of(name: str) -> dict[str, RunFiles]:
     differs = find(profile, variant) if at else PROFILE
     known = models_of(ResultPaths(profile, "", variant=differs.name).own)
     if not known:
-        raise UserError(f"expected results of {shown(whole)}, found none; run it first, or give the folder they lie in")
+        raise UserError(
+            f"expected results of {shown(whole)} in {shown(str(paths.results_root()))}, found none; "
+            "run it first, or give the folder they lie in"
+        )
     spec = find_model(model) if model else None
     wanted = paths.file_name(spec.name if spec else paths.model_name(model)) if model else ""
     if model and wanted not in known:

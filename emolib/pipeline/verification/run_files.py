@@ -270,7 +270,10 @@ def opened(profile: str, model: str | None, variant: str | None) -> list[RunFile
     known = models_of(ResultPaths(profile, "", variant=differs.name).own)
     told = f"variant {variant} of profile {shown(profile)}" if variant else f"profile {shown(profile)}"
     if not known:
-        raise UserError(f"expected results of {told}, found none; run it first: emolib run --profile {profile}")
+        raise UserError(
+            f"expected results of {told} in {shown(str(paths.results_root()))}, found none; "
+            f"run it first (emolib run --profile {profile}), or name another folder by EMOLIB_RESULTS"
+        )
     wanted = known
     if model is not None:
         spec = find_model(model)
