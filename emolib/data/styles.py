@@ -39,3 +39,12 @@ def counts_in_its_style(texts: pd.DataFrame) -> pd.Series:
     if FLAG not in texts:
         return pd.Series(True, index=texts.index)
     return (texts["style"] != IMPLICIT) | ~texts[FLAG].astype(bool)
+
+
+def opposite(style: str) -> str:
+    """The style of texts beside one: `implicit`, or `explicit` where that is implicit.
+
+    >>> opposite("all"), opposite("implicit")
+    ('implicit', 'explicit')
+    """
+    return "explicit" if style == IMPLICIT else IMPLICIT

@@ -12,6 +12,7 @@ from emolib.steering.operating_point import OperatingPoint
 
 FEW_LEFT_OUT = 0.8  # a rule that leaves at least this share of the candidates has hardly narrowed them
 HALF = 0.5
+CRITERIA = ("score", "text_score")  # of the choice, and of the generated texts beside it
 NO_DIFFERENCE = 0.005  # in words or in probability: as good as none
 
 
@@ -57,11 +58,13 @@ def ceilings(points: Mapping[str, OperatingPoint], validation: pd.DataFrame, mar
 
 
 def pooled(points: Mapping[str, OperatingPoint]) -> pd.DataFrame:
-    """Every candidate, the parts of a cross-fitted design together: means of criterion and differences, the largest
-    broken share, and in how many parts it was eligible (kept) of those that tried it (tried)."""
+    """Every candidate, the parts of a cross-fitted design together: means of the criteria, of S and of the differences,
+    the largest broken share, and in how many parts it was eligible (kept) of those that tried it (tried)."""
     tables = pd.concat([point.table for point in points.values()])
     groups = tables.groupby(["layer", "alpha"])
-    means = groups[[c for c in tables if c == "score" or c.startswith("difference/")]].mean()
+    means = groups[
+        [c for c in tables if c in ("score", "text_score") or c.startswith(("difference/", "shift/"))]
+    ].mean()
     counts = groups["eligible"].agg(["sum", "size"]).rename(columns={"sum": "kept", "size": "tried"})
     return pd.concat([means, groups["broken"].max(), counts.astype(int)], axis=1).reset_index()
 

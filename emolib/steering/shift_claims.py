@@ -19,17 +19,19 @@ from emolib.base.errors import UserError, shown
 from emolib.directions.controls import FAMILIES
 from emolib.statistics import intervals
 from emolib.statistics.corrections import holm
+from emolib.steering import instruments as judged
 from emolib.steering.claims import FEWEST_SCENARIOS, LEVEL, rank_bar
 from emolib.steering.findings import NOT_SUPPORTED, SUPPORTED, UNDERPOWERED
+from emolib.steering.shift_measures import MEASURES
 from emolib.steering.shift_tables import KEYS, check_columns
 from emolib.steering.specific_shift import crossed_means, text_contrast
 
 NOT_MEASURABLE, INSTRUMENTS_MISSING = "not_measurable", "instruments_missing"
 SHIFT_VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDERPOWERED, NOT_MEASURABLE, INSTRUMENTS_MISSING)
 IDIOMATIC = "idiomatic"  # style of implicit texts with a stock phrase: shown, never claimed
-MEASURES = ("raw", "adjusted", "contextual")
-OF_WORDS = ("raw", "adjusted")  # what a claim about the emotion's words rests on
+OF_WORDS = tuple(measure for measure in MEASURES if measure != "contextual")  # what a claim about words rests on
 GOLD_SHARE = 0.2
+FEWEST_CONTROLS = 199  # directions per family below which whatever is found is exploration
 OWN = "emotion"  # kind of the emotions' own acts
 ANY = "any"  # owner of a direction that stands for every emotion
 CONDITION = ["style", "emotion", "other", "measure"]
@@ -37,9 +39,10 @@ RANK_COLUMNS = ["style", "emotion", "other", "contrast", "rank_p", "n_controls",
 
 
 def claimed_measures(style: str) -> tuple[str, ...]:
-    """What a claim rests on: on implicit texts, about the emotion, all measures; on others, about its words, two.
+    """What a claim rests on: on implicit texts, about the emotion, all measures; on others, about its words, not all.
 
-    An act that moves the emotion's words in any sentence has a lexical part alone.
+    An act that moves the emotion's words in any sentence has a lexical part alone. The own contrast is always needed: S
+    of two emotions is one number, which an act that does nothing would share (`emolib.steering.own_shift`).
     """
     return MEASURES if style == "implicit" else OF_WORDS
 
@@ -166,7 +169,8 @@ def shift_claims(
     Args:
         conditions: as `shift_conditions` gives them; idiomatic texts are passed over.
         ranks: as `shift_ranks` gives them.
-        instruments: measure, style, emotion, instrument, passed: what was judged before any claim, on validation.
+        instruments: measure, style, emotion, instrument, passed: what was judged before any claim, on validation;
+            with a column verdict as `emolib.steering.instruments.admission` gives it.
         gold: style, emotion, estimate (of gold's effect in the unit of S), and other and measure where it is told apart
             by them.
 
@@ -174,7 +178,9 @@ def shift_claims(
         style, emotion, n_texts (fewest), weakest_other, weakest_measure and p (of the condition that holds least), with
         its mean, low and high, p_holm (over the emotions of the style), rank_p (worst over other labels and families),
         n_controls, bar, share_of_gold (the smallest upper limit of a condition, corrected for their number, as a share
-        of gold's estimate; NaN without gold), verdict (of `SHIFT_VERDICTS`), reason.
+        of gold's estimate; NaN without gold), exploratory (fewer than `FEWEST_CONTROLS` directions), verdict (of
+        `SHIFT_VERDICTS`), reason, by_numbers and by_numbers_reason (the verdict that the numbers alone would give,
+        whatever the instruments: where these were not judged it is exploration and no more).
 
     Raises:
         UserError: missing columns, an emotion for which a measure that the claim needs is missing.
@@ -188,7 +194,10 @@ def shift_claims(
         corrected = holm(np.array([row["p"] for row in found]))
         for row, p_holm in zip(found, corrected, strict=True):
             row |= {"p_holm": float(p_holm), "bar": rank_bar(row["n_controls"], len(found))}
-            row["verdict"], row["reason"] = _verdict(row, instruments)
+            row["exploratory"] = row["n_controls"] < FEWEST_CONTROLS
+            by_numbers = _by_numbers(row)
+            row["verdict"], row["reason"] = _instruments(row, instruments) or by_numbers
+            row["by_numbers"], row["by_numbers_reason"] = by_numbers
         rows += found
     return pd.DataFrame(rows)
 
@@ -224,11 +233,8 @@ def _share_of_gold(part: pd.DataFrame, gold: pd.DataFrame | None) -> float:
     return float(shares.min())
 
 
-def _verdict(row: dict[str, Any], instruments: pd.DataFrame | None) -> tuple[str, str]:
-    """The verdict and its reason."""
-    refused = _instruments(row, instruments)
-    if refused is not None:
-        return refused
+def _by_numbers(row: dict[str, Any]) -> tuple[str, str]:
+    """The verdict and its reason where every instrument passed."""
     if row["n_texts"] < FEWEST_SCENARIOS:
         return UNDERPOWERED, "few_scenarios"
     if row["share_of_gold"] < GOLD_SHARE:
@@ -246,11 +252,13 @@ def _instruments(row: dict[str, Any], instruments: pd.DataFrame | None) -> tuple
     if instruments is None:
         return INSTRUMENTS_MISSING, "not_judged"
     check_columns(instruments, ["measure", "style", "emotion", "instrument", "passed"], "instruments")
-    mine = instruments[(instruments["style"] == row["style"]) & (instruments["emotion"] == row["emotion"])]
-    passed = mine.groupby("measure")["passed"].all()
     measures = claimed_measures(row["style"])
-    if not passed.reindex([measure for measure in measures if measure in passed]).all():
+    mine = instruments[(instruments["style"] == row["style"]) & (instruments["emotion"] == row["emotion"])]
+    mine = mine[mine["measure"].isin(measures)]
+    refused = mine.loc[~mine["passed"].astype(bool)]
+    codes = set(refused["verdict"]) if "verdict" in refused else {judged.NOT_MEASURABLE} if len(refused) else set()
+    if codes - {judged.NOT_JUDGED, judged.UNDERPOWERED}:
         return NOT_MEASURABLE, "instrument_failed"
-    if not set(measures) <= set(passed.index):
+    if judged.NOT_JUDGED in codes or not set(measures) <= set(mine["measure"]):
         return INSTRUMENTS_MISSING, "not_judged"
-    return None
+    return (UNDERPOWERED, "instrument_underpowered") if codes else None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from emolib.report.ja.frame import environment, summary
 from emolib.report.ja.pair_tables import table_pair_effects
 from emolib.report.ja.phase5_choice import (
-    figure_candidates,
+    figure_choice,
     figure_layers,
     table_candidates,
     table_layers,
-    table_pareto,
     table_reference,
 )
 from emolib.report.ja.phase5_claims import (
@@ -25,11 +24,9 @@ from emolib.report.ja.phase5_discussion import discussion
 from emolib.report.ja.phase5_effects import (
     figure_changes,
     figure_labels,
-    figure_prompts,
     figure_specificity,
     table_changes,
     table_labels,
-    table_prompts,
     table_specificity,
 )
 from emolib.report.ja.phase5_limits import criteria, limits
@@ -37,7 +34,10 @@ from emolib.report.ja.phase5_next import next_actions
 from emolib.report.ja.phase5_other_style import table_other_style
 from emolib.report.ja.phase5_regime import settings
 from emolib.report.ja.phase5_rivals import table_leads, table_rival_strengths, table_rivals
+from emolib.report.ja.phase5_shift import table_shift_claims, table_shift_effects
+from emolib.report.ja.phase5_shift_doses import figure_shift_doses, table_shift_doses
 from emolib.report.ja.phase5_strengths import figure_doses, table_doses
+from emolib.report.ja.phase5_text_conclusion import sentence_texts
 from emolib.report.ja.phase5_texts import table_phrases, texts
 
 __all__ = [
@@ -45,16 +45,17 @@ __all__ = [
     "criteria",
     "discussion",
     "environment",
-    "figure_candidates",
     "figure_changes",
+    "figure_choice",
     "figure_controls",
     "figure_doses",
     "figure_labels",
     "figure_layers",
-    "figure_prompts",
+    "figure_shift_doses",
     "figure_specificity",
     "limits",
     "next_actions",
+    "sentence_texts",
     "settings",
     "summary",
     "table_broken",
@@ -69,13 +70,14 @@ __all__ = [
     "table_leads",
     "table_other_style",
     "table_pair_effects",
-    "table_pareto",
     "table_phrases",
-    "table_prompts",
     "table_reference",
     "table_rival_strengths",
     "table_rivals",
     "table_scorers",
+    "table_shift_claims",
+    "table_shift_doses",
+    "table_shift_effects",
     "table_specificity",
     "table_unfiltered",
     "texts",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.base.escaping import Name
 from emolib.plots import figures
 from emolib.report.ja.names import emotion_name, metric_name
 from emolib.report.ja.phase5_words import MEASURES, OTHERS, families_of, of_family, together
@@ -55,13 +56,18 @@ def candidate_rows(points: Points) -> pd.DataFrame:
     """Every validated layer and alpha with the criterion and the broken share; means over the parts, where several."""
     table = pooled(points)
     names = {"layer": "層", "alpha": "α", "score": "選択基準", "broken": "破綻率（最大）", "eligible": "候補"}
+    shifts = [column for column in table if column.startswith("shift/")]
+    names |= {column: Name("S（") + emotion_name(column.removeprefix("shift/")) + "）" for column in shifts}
     differences = [column for column in table if column.startswith("difference/")]
     names |= {column: metric_name(column.removeprefix("difference/")) for column in differences}
+    by_texts = ["text_score"] if "text_score" in table else []
+    names |= {"text_score": "生成文による基準（参考）"}
+    table[shifts] = table[shifts].map(lambda value: number(value, 3, signed=True))
     if len(points) > 1:
         table["eligible"] = [f"{kept} / {tried}" for kept, tried in zip(table["kept"], table["tried"], strict=True)]
     else:
         table["eligible"] = np.where(table["kept"] > 0, "○", "—")
-    table = table[["layer", "alpha", "score", "broken", "eligible", *differences]]
+    table = table[["layer", "alpha", "score", "broken", "eligible", *shifts, *by_texts, *differences]]
     return tidy(table, digits=2, names=names).set_index(["層", "α"])
 
 
@@ -132,6 +138,11 @@ def _layer_rows(means: pd.DataFrame) -> pd.DataFrame:
 
 def _with_error(mean: float, se: float, digits: int) -> str:
     return f"{number(mean, digits)} ± {number(se, digits)}"
+
+
+def figure_choice(run: Run, points: Points) -> None:
+    """The criterion by layer and strength; empty where broken texts rule a candidate out before S is measured."""
+    show(run, figures.heatmap(_scores(points), figures.Axes("選択基準（検証）", z="基準")), "selection")
 
 
 def figure_layers(run: Run, means: pd.DataFrame, points: Points) -> None:

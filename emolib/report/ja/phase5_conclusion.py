@@ -1,114 +1,153 @@
-"""Phase 5's 結論: three computed lines (what was found, on what it hangs, what was not measurable)."""
+"""Phase 5's 結論: three computed lines (what was found by S, on what it hangs, what was not measurable)."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
 
 from emolib.report.ja.frame import three_lines
-from emolib.report.ja.names import FAMILIES, UNIT_NAMES, emotion_name, emotion_names, metric_name
-from emolib.report.ja.phase5_other_style import TEXTS
-from emolib.report.ja.phase5_words import REASONS, metric_names, per_verdict, share, sized
-from emolib.report.markup import number
-from emolib.steering.findings import (
-    SUPPORTED,
-    UNDERPOWERED,
-    emotions_with,
-    scorer_dependence,
-    stock_phrase,
+from emolib.report.ja.names import UNIT_NAMES, emotion_name, emotion_names
+from emolib.report.ja.phase5_shift import DIGITS, mean_shifts
+from emolib.report.ja.phase5_shift_words import (
+    MEASURES,
+    REASONS,
+    STYLES,
+    VERDICTS,
+    WHY_NOT,
+    numbers_say,
+    text_style,
 )
+from emolib.report.ja.phase5_text_conclusion import text_found, text_hangs_on, text_unmeasured
+from emolib.report.markup import number
+from emolib.steering.claims import LEVEL
+from emolib.steering.findings import SUPPORTED
+from emolib.steering.shift_claims import FEWEST_CONTROLS, INSTRUMENTS_MISSING
+from emolib.steering.shift_findings import measures_above
 from emolib.study.phase5_steering import Outcome
+
+ABOUT = {"implicit": "感情についての主張", "explicit": "感情の語についての主張"}
 
 
 def conclusion(outcome: Outcome) -> Markdown:
-    """What was found, on what it hangs, and what was not measurable."""
+    """What was found, on what it hangs, and what was not measurable; by the texts alone where S cannot be measured."""
+    if outcome.shift is None:
+        found = WHY_NOT[outcome.unmeasurable] + text_found(outcome)
+        return three_lines(
+            found=found, rests_on=text_hangs_on(outcome), not_measured="S は測れない。" + text_unmeasured(outcome)
+        )
     return three_lines(found=_found(outcome), rests_on=_hangs_on(outcome), not_measured=_unmeasured(outcome))
 
 
-def _found(outcome: Outcome) -> str:
-    claims = outcome.claims
+def operating_points(outcome: Outcome) -> str:
+    """Where it steers, in one breath."""
     points = "、".join(
         f"{name + ': ' if name else ''}層 {point.layer}・α = {point.alpha:g}" for name, point in outcome.points.items()
     )
-    where = f"{points}、α の単位は「{UNIT_NAMES[outcome.params.unit]}」、テスト {int(claims['n'].max())} シナリオ"
-    text = f"総合判定が{per_verdict(outcome.verdicts)}である（{where}）。"
-    supported = claims[claims["verdict"] == SUPPORTED]
-    if supported.empty:
-        return text + "二つの条件をともに満たした指標はない。"
-    listed = "、".join(
-        f"{metric_name(row['metric'])} {sized(row['metric'], row['own_effect'])}"
-        for row in supported.to_dict("records")
-    )
-    return text + f"支持された指標の、パッチなしからの変化は、{listed}である。"
+    return f"{points}、α の単位は「{UNIT_NAMES[outcome.params.unit]}」"
+
+
+def _found(outcome: Outcome) -> str:
+    claims = _claims(outcome)
+    parts = []
+    for style, part in claims.groupby("style", sort=False):
+        sizes = mean_shifts(outcome, str(style))
+        listed = "、".join(f"{emotion_name(e)} {number(value, DIGITS, signed=True)}" for e, value in sizes.items())
+        about = ABOUT.get(str(style))
+        start = f"{text_style(str(style))}の文{f'（{about}）' if about else ''}では{_verdicts(part)}"
+        parts.append(f"{start}。他の感情に対する S の平均は {listed} nat/トークン")
+    if not parts:
+        return f"主張できる文がない（{operating_points(outcome)}）。"
+    start = "計器の判定がないため「支持」は述べず、数値は探索である。" if _unjudged(claims) else ""
+    return f"{start}{'。'.join(parts)}（{operating_points(outcome)}、テストの文は {_counts(claims)} シナリオ）。"
+
+
+def _claims(outcome: Outcome) -> pd.DataFrame:
+    """The claims, implicit texts first."""
+    assert outcome.shift is not None
+    claims = outcome.shift.claims
+    return claims if claims.empty else claims.sort_values("style", key=lambda s: s != "implicit", kind="stable")
+
+
+def _unjudged(claims: pd.DataFrame) -> bool:
+    return bool((claims["verdict"] == INSTRUMENTS_MISSING).all())
+
+
+def _counts(claims: pd.DataFrame) -> str:
+    found = claims.groupby("style", sort=False)["n_texts"].min()
+    return "・".join(f"{text_style(str(style))} {int(n)}" for style, n in found.items())
+
+
+def _verdicts(claims: pd.DataFrame) -> str:
+    """Emotions by their verdict, or by what the numbers come to where no instrument was judged."""
+    told: dict[str, list[str]] = {}
+    for row in claims.to_dict("records"):
+        told.setdefault(_word(row), []).append(row["emotion"])
+    return "、".join(f"{emotion_names(emotions)}は{word}" for word, emotions in told.items())
+
+
+def _word(row: dict[str, Any]) -> str:
+    if row["verdict"] == INSTRUMENTS_MISSING:
+        return numbers_say(row)
+    word = f"「{VERDICTS[row['verdict']]}」"
+    return f"{word}（探索）" if row["verdict"] == SUPPORTED and row["exploratory"] else word
+
+
+# on what it hangs
 
 
 def _hangs_on(outcome: Outcome) -> str:
-    """What the verdicts would be otherwise by; of what is not supported only that it hangs on broken texts."""
-    claims = outcome.claims
-    parts = _on_broken(claims)
-    held = emotions_with(outcome.verdicts, SUPPORTED)
-    if (claims["verdict"] == SUPPORTED).any():
-        parts += _on_few(claims) + _on_scorers(outcome) + _on_phrases(outcome, held) + _on_style(outcome, held)
-        if not parts:
-            return "破綻の数え方、少数のプロンプト、分類器の種類、定型句、ベクトルを作った文の表現のいずれにも、支持は依らない。"
-    elif not parts:
-        return "支持された指標がなく、破綻の数え方を変えても判定は変わらない。"
-    return "。".join(parts) + "。"
+    """By which measures and controls the conditions hold or fail, style by style."""
+    assert outcome.shift is not None
+    claims = _claims(outcome)
+    above = measures_above(outcome.shift.conditions)
+    parts = [_on_measures(str(style), part, above) for style, part in claims.groupby("style", sort=False)]
+    return "".join(parts) + _on_texts(outcome)
 
 
-def _on_broken(claims: pd.DataFrame) -> list[str]:
-    rows = claims[claims["hangs_on_broken"].astype(bool)]
-    return [f"破綻したテキストを 0 とするかどうかで判定が変わるのは{metric_names(rows['metric'])}"] if len(rows) else []
+def _on_measures(style: str, claims: pd.DataFrame, above: pd.DataFrame) -> str:
+    """Which measures are above 0 for which emotions, and where the controls reach the contrast."""
+    mine = above[above["style"] == style]
+    found = []
+    for measure, name in MEASURES.items():
+        held = mine[(mine["measure"] == measure) & mine["above"]]
+        if measure in set(mine["measure"]):
+            found.append(f"{name} は{emotion_names(held['emotion']) or 'なし'}")
+    reached = [row["emotion"] for row in claims.to_dict("records") if not row["rank_p"] <= row["bar"] + 1e-12]
+    text = f"{text_style(style)}で、どの相手の感情に対しても 0 より大きい（補正前の片側 p ≤ {LEVEL:g}）のは、{'、'.join(found)}。"
+    if reached:
+        text += f"順位 p が基準に届かないのは{emotion_names(reached)}。"
+    return text
 
 
-def _on_few(claims: pd.DataFrame) -> list[str]:
-    rows = claims[claims["few_scenarios_move"].astype(bool)]
-    return (
-        [f"{metric_names(rows['metric'])}は、変化の中央値がほぼ 0 で、半数以下のプロンプトに依る"] if len(rows) else []
-    )
+def _on_texts(outcome: Outcome) -> str:
+    """Whether the generated texts, a secondary measure, say the same."""
+    met = [str(e) for e, word in outcome.verdicts.items() if word == SUPPORTED]
+    listed = emotion_names(met) if met else "なし"
+    return f"生成したテキストの語数と確率（二次的）ですべての条件を満たすのは、{listed}。"
 
 
-def _on_scorers(outcome: Outcome) -> list[str]:
-    parts = []
-    for row in scorer_dependence(outcome.scorers).to_dict("records"):
-        if row["verdict"] == SUPPORTED and row["differs"]:
-            models = "・".join(FAMILIES[family] for family in row["differs"])
-            parts.append(f"{emotion_name(row['emotion'])}の確率は、分類器を{models}だけにすると支持にならない")
-    return parts
-
-
-def _on_phrases(outcome: Outcome, held: list[str]) -> list[str]:
-    phrases = outcome.phrases
-    rows = phrases[stock_phrase(phrases) & phrases["emotion"].isin(held)]
-    if rows.empty:
-        return []
-    listed = "・".join(f"{emotion_name(row.emotion)} {share(row.own_share)}" for row in rows.itertuples())
-    return [f"成功したテキスト（当該感情の語を含み、破綻していないもの）の多くが一つの定型句を含む（{listed}）"]
-
-
-def _on_style(outcome: Outcome, held: list[str]) -> list[str]:
-    if outcome.other_style is None or not held:
-        return []
-    met = outcome.other_style.groupby("emotion", sort=False)["supported"].all()
-    name = TEXTS["explicit" if outcome.params.vector_style == "implicit" else "implicit"]
-    lost = [emotion for emotion in held if not met[emotion]]
-    return [f"{name}から作ったベクトルでは{emotion_names(lost)}の条件が満たされない"] if lost else []
+# what was not measurable
 
 
 def _unmeasured(outcome: Outcome) -> str:
-    claims = outcome.claims
-    parts = []
-    rows = claims[claims["verdict"] == UNDERPOWERED]
-    for reason, part in rows.groupby("reason", sort=False):
-        which = "どの指標も" if len(part) == len(claims) else f"{metric_names(part['metric'])}は"
-        parts.append(f"{which}検出力不足である（{REASONS[str(reason)]}）")
-    broken = outcome.broken_findings
-    if len(over := [str(emotion) for emotion in broken.index[~broken["within"].astype(bool)]]):
-        parts.append(
-            f"{emotion_names(over)}では破綻が許容幅を超えて増え、効かないことと、破綻して数えられないことを分けられない"
-        )
-    d = number(float(claims["detectable_d"].max()))
-    if d != "—":
-        parts.append(f"d_z（差の平均 / 差の標準偏差）が {d} に満たない効果の有無は、このシナリオ数では分からない")
-    parts.append("ここで数えるのは語と分類器の確率であり、書き手が感情を表しているかどうかは測っていない")
+    assert outcome.shift is not None
+    claims, parts = _claims(outcome), []
+    if _unjudged(claims):
+        parts.append("S がこのモデルで感情を捉えるか（正例）、感情のない操作を取り違えないか（プラセボ）は調べていない")
+    for reason, part in claims.groupby("by_numbers_reason", sort=False):
+        if reason in ("few_scenarios", "few_controls", "instrument_underpowered"):
+            listed = "・".join(
+                f"{text_style(r['style'])}の{emotion_name(r['emotion'])}" for r in part.to_dict("records")
+            )
+            which = "どの主張も" if len(part) == len(claims) else f"{listed}は"
+            parts.append(f"{which}{REASONS[str(reason)]}ため判断できない")
+    if claims["exploratory"].any():
+        fewest = int(claims["n_controls"].min())
+        parts.append(f"対照方向が各群 {fewest} 本であり（主張には {FEWEST_CONTROLS} 本以上）、結果はすべて探索である")
+    aside = [style for style in STYLES if style in set(outcome.shift.conditions["style"])]
+    if aside:
+        parts.append(f"{'・'.join(str(text_style(style)) for style in aside)}の文からは何も主張しない")
+    parts.append("感情価の近い感情（喜び・悲しみなど）に対する特異性と、KL をそろえた対照は測っていない")
     return "。".join(parts) + "。"

@@ -9,6 +9,7 @@ from emolib.base.escaping import Name
 from emolib.report.ja.names import FAMILIES, emotion_name, emotion_names, metric_name
 from emolib.report.ja.phase5_choice import rule
 from emolib.report.ja.phase5_other_style import other_style_lines
+from emolib.report.ja.phase5_shift_discussion import shift_lines
 from emolib.report.ja.phase5_texts import quoted
 from emolib.report.ja.phase5_words import (
     NO_INTERVAL,
@@ -20,7 +21,7 @@ from emolib.report.ja.phase5_words import (
     verdict_word,
 )
 from emolib.report.markup import number
-from emolib.steering.candidates import best_candidates, silent_measures
+from emolib.steering.candidates import silent_measures
 from emolib.steering.comparisons import DIRECT_SHARE, broken_shares, decimals
 from emolib.steering.findings import (
     ALONE,
@@ -35,9 +36,9 @@ from emolib.study.phase5_steering import Outcome
 
 
 def discussion(outcome: Outcome) -> Markdown:
-    """考察, computed from the claims and from what they hang on."""
+    """考察, computed: first what the continuation shift says, then the generated texts, which are secondary."""
     params, claims = outcome.params, outcome.claims
-    lines = []
+    lines = ["**継続シフト**", "", *shift_lines(outcome), "", "**生成したテキスト（二次的）**", ""]
     for emotion, part in claims.groupby("emotion", sort=False):
         lines.append(f"- **{emotion_name(str(emotion))}: {VERDICTS[outcome.verdicts[emotion]]}**。")
         lines += [f"    - {claim_sentence(row)}" for row in part.to_dict("records")]
@@ -103,7 +104,7 @@ def unfiltered_lines(outcome: Outcome) -> list[str]:
             f"- 破綻したテキストもそのまま数えると、{emotion_name(str(emotion))}の総合判定は「{VERDICTS[after[emotion]]}」になる。"
         )
     if kept:
-        lines.append(f"- 破綻したテキストをそのまま数えても、{metric_names(kept)}は支持のままである。")
+        lines.append(f"- 破綻したテキストをそのまま数えても、{metric_names(kept)}はすべての条件を満たす。")
     return lines
 
 
@@ -145,16 +146,11 @@ def broken_sentence(outcome: Outcome) -> str:
 
 
 def _choice_lines(outcome: Outcome) -> list[str]:
-    """Where on validation the effects are large, which measures had no say, and what the rule on broken texts allowed."""
-    listed = "、".join(
-        f"{metric_name(r['metric'])} 層 {r['layer']}・α = {r['alpha']:g}（{number(r['effect'], signed=True)}）"
-        for r in best_candidates(outcome.pareto).to_dict("records")
-    )
-    lines = [
-        f"- 検証で「{OTHERS}」が最も大きい候補は、{listed}である（多くの候補から最大を選んだ値であり、大きめに出る）。"
-    ]
+    """Which measures hardly differ among the candidates, and what the rule on broken texts allowed."""
+    lines = []
     if silent := silent_measures(outcome.points):
-        lines.append(f"- {metric_names(silent)}は検証のどの候補でもほとんど差がなく、動作点は他の指標で決まった。")
+        chosen = "" if outcome.shift is not None else "、動作点は他の指標で決まった"
+        lines.append(f"- {metric_names(silent)}は検証のどの候補でもほとんど差がない{chosen}。")
     for row in outcome.ceilings.to_dict("records"):
         start = f"- {row['part']}: " if row["part"] else "- "
         lines.append(
@@ -184,7 +180,7 @@ def scorer_lines(scorers: pd.DataFrame) -> list[str]:
             sizes = "、".join(f"{FAMILIES[family]} {number(row[f'{family}_own'], signed=True)}" for family in ALONE)
             lines.append(f"- {name}の変化は、{sizes}であり、この指標の値は{FAMILIES[row['rests_on']]}に大きく依る。")
     if agreed:
-        lines.append(f"- {'・'.join(agreed)}は、二つの分類器のどちらだけで測っても支持になる。")
+        lines.append(f"- {'・'.join(agreed)}は、二つの分類器のどちらだけで測っても条件を満たす。")
     return lines
 
 
@@ -261,13 +257,13 @@ def direct_sentence(outcome: Outcome) -> str:
 
 def _direct_size(supported: pd.DataFrame) -> str:
     if supported.empty:
-        return "支持された主張がないため、効果の経路は論じない。"
+        return "条件を満たす指標がないため、効果の経路は論じない。"
     note = f"選んだ層での変化の 1/{DIRECT_SHARE}（便宜上の目安であり、検定ではない）"
     large = supported[supported["direct_large"].astype(bool)]
     if len(large):
         return f"{metric_names(large['metric'])}では{note}以上であり、直接経路の寄与を無視できない。"
     return (
-        f"支持された指標では、いずれも{note}に満たない。このベクトルが語彙のロジットを直接押し上げる効果は小さいが、"
+        f"条件を満たす指標では、いずれも{note}に満たない。このベクトルが語彙のロジットを直接押し上げる効果は小さいが、"
         "層が異なればベクトルも異なるため、選んだ層のベクトルについての経路の割合は分からない。"
     )
 

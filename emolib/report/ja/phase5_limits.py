@@ -10,11 +10,14 @@ from emolib.directions.controls import FAMILIES
 from emolib.report.ja.frame import scorers
 from emolib.report.ja.names import metric_name, named
 from emolib.report.ja.phase5_regime import method
+from emolib.report.ja.phase5_shift_words import WHY_NOT, text_style
 from emolib.report.ja.phase5_words import share
 from emolib.scoring.goemotions import matching_labels
 from emolib.scoring.measures import expected_measures
 from emolib.steering.claims import rank_bar
 from emolib.steering.summaries import baseline_broken
+from emolib.study.phase5_steering.design import parts
+from emolib.study.phase5_steering.shift_design import control_design, grid_design, shift_design, unmeasurable
 from emolib.study.run import Run
 
 STYLES = {
@@ -33,16 +36,38 @@ def criteria(run: Run) -> Markdown:
     """The measures, the bar and the rule of choice as this run's parameters and labels set them, and the scorers."""
     params, known = run.params, expected_measures(run.emotions)
     bar = rank_bar(params.n_controls, sum(len(names) for names in known.values()))
-    lines = [f"- 指標: {'、'.join(_measured(emotion, names) for emotion, names in known.items())}。"]
+    lines = [
+        f"- 生成したテキストの指標（二次的）: {'、'.join(_measured(emotion, names) for emotion, names in known.items())}。"
+    ]
     if any(len(names) < 2 for names in known.values()):
         lines.append("- 指標が一つの感情は、その一つだけで判定する。")
     lines += [
         f"- 対照方向は {len(FAMILIES)} 種類の対照群に各 {params.n_controls} 本であり、片側順位 p の基準は {bar:.4f} 以下である。",
+        _design(run),
         f"- 動作点は、検証での破綻率がパッチなし + {100 * params.broken_margin:.0f} ポイント以内の候補から選ぶ。",
         f"- ベクトルは{STYLES[params.vector_style]}から作る（`vector_style={params.vector_style}`）。",
         f"- {scorers(run).data}",
     ]
     return Markdown("\n".join(lines))
+
+
+def _design(run: Run) -> str:
+    """How many texts and prompts S is measured on."""
+    why = unmeasurable(run)
+    if why:
+        return f"- {WHY_NOT[why]}"
+    (part, *others) = parts(run)
+    test, drawn, grid = shift_design(run, part, "test"), control_design(run, part), grid_design(run, part)
+    counts = "、".join(
+        f"{text_style(style)} {cells['text'].nunique()} シナリオ × プロンプト {cells['prompt'].nunique()} 件"
+        f"（各文 {len(cells) // cells['text'].nunique()} プロンプト）"
+        for style, cells in test.cells.groupby("style", sort=False)
+    )
+    first = "（最初の分割）" if others else ""
+    return (
+        f"- S を測る文{first}: {counts}。対照方向のもとでは {drawn.cells['text'].nunique()} シナリオの文を各 1 プロンプトの後に置く。"
+        f"選択には検証の {grid.cells['text'].nunique()} シナリオの文を各 1 プロンプトの後に置く。"
+    )
 
 
 def _measured(emotion: str, names: list[str]) -> str:

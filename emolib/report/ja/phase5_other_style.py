@@ -59,7 +59,9 @@ def other_style_lines(other: pd.DataFrame | None, found: pd.DataFrame, *, vector
     start = f"{name}だけ（訓練 {counts} シナリオ）から作り、同じ層に同じノルムで加えたベクトル"
     held = emotions_with(overall(found), SUPPORTED)
     if not held:
-        return [f"支持された感情がないため、{start}との比較から、効果が表現の種類に依るかどうかは論じない。"]
+        return [
+            f"すべての条件を満たした感情がないため、{start}との比較から、効果が表現の種類に依るかどうかは論じない。"
+        ]
     met = other.groupby("emotion", sort=False)["met"].all()
     kept, lost = ([emotion for emotion in held if bool(met[emotion]) is whole] for whole in (True, False))
     lines = []
@@ -71,7 +73,7 @@ def other_style_lines(other: pd.DataFrame | None, found: pd.DataFrame, *, vector
         own = TEXTS.get(vector_style, BOTH)
         lines.append(
             f"{emotion_names(lost)}では、{start}では、二つの条件を満たさない指標がある（{_missed(other, lost)}）。"
-            f"支持は、{own}から作ったベクトルについてのものにとどまる。"
+            f"満たした条件は、{own}から作ったベクトルについてのものである。"
         )
     return lines
 

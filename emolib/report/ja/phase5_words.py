@@ -13,7 +13,9 @@ from emolib.report.ja.names import emotion_names, metric_name, named
 from emolib.report.markup import markdown_table, number
 from emolib.steering.comparisons import decimals
 
-VERDICTS = {"supported": "支持", "not_supported": "不支持", "underpowered": "検出力不足"}
+VERDICTS = {  # of generated texts: no instrument has judged their measures, so nothing of them is called supported
+    **{"supported": "条件を満たす", "not_supported": "条件を満たさない", "underpowered": "検出力不足"},
+}
 REASONS = {
     "bar_reached": "二つの条件を満たす",
     "few_scenarios": "シナリオが少なすぎる",
@@ -82,9 +84,13 @@ def metric_names(metrics: Iterable[str]) -> str:
 
 
 def per_verdict(verdicts: pd.Series) -> str:
-    """Emotions by their overall verdict: `「支持」なのは感謝・謝罪、「不支持」なのは怒り`."""
+    """Emotions by their overall verdict: `「条件を満たす」のは感謝・謝罪、「条件を満たさない」のは怒り`."""
     found = {word: [str(emotion) for emotion, own in verdicts.items() if own == word] for word in VERDICTS}
-    return "、".join(f"「{VERDICTS[word]}」なのは{emotion_names(listed)}" for word, listed in found.items() if listed)
+    return "、".join(
+        f"「{VERDICTS[word]}」{'なの' if word == 'underpowered' else 'の'}は{emotion_names(listed)}"
+        for word, listed in found.items()
+        if listed
+    )
 
 
 def of_family(table: pd.DataFrame, family: str) -> pd.DataFrame:

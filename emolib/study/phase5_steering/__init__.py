@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emolib.study.phase5_steering.outcomes import Outcome, outcome
-from emolib.study.phase5_steering.own_sweeps import dose_sweep, operating_points, test_sweep, validation_sweep
+from emolib.study.phase5_steering.own_sweeps import dose_sweep, operating_points, test_sweep
 from emolib.study.phase5_steering.pair_effects import minimal_pair_effects
 from emolib.study.phase5_steering.results import (
     broken_shares,
@@ -29,6 +29,7 @@ from emolib.study.phase5_steering.rival_sweeps import alternatives_sweep
 from emolib.study.phase5_steering.side_effects import damage
 from emolib.study.phase5_steering.strengths import kl_lengths
 from emolib.study.phase5_steering.sweep_settings import reference
+from emolib.study.phase5_steering.validation_sweeps import validation_sweep
 
 __all__ = [
     "Outcome",

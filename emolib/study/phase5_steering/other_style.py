@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from emolib.data.activations import Activations
+from emolib.data.styles import opposite
 from emolib.directions.controls import FAMILIES
 from emolib.directions.vectors import EmotionVectors, cosine, fit_emotion_vectors
 from emolib.scoring.measures import measures
@@ -23,24 +24,20 @@ from emolib.study import phase2_activations
 from emolib.study.phase3_vectors.restricted import FEWEST_SCENARIOS
 from emolib.study.phase5_steering import design, strengths
 from emolib.study.phase5_steering.design import Part, activations, parts, prompts
-from emolib.study.phase5_steering.own_sweeps import joined, operating_points, test_sweep
+from emolib.study.phase5_steering.own_sweeps import operating_points, test_sweep
 from emolib.study.phase5_steering.sweep_settings import settings
+from emolib.study.phase5_steering.validation_sweeps import joined
 from emolib.study.run import Run, kept
 
 KIND = "other_style"
 
 
-def style(vector_style: str) -> str:
-    """`implicit`, or `explicit` where the vectors that steer are implicit."""
-    return "explicit" if vector_style == "implicit" else "implicit"
-
-
 def training(run: Run, part: Part) -> Activations:
     """Activations of the part's training texts of that style: as many scenarios as the profile asks for, or all."""
     if part.name:
-        return design.training(run, part, style(run.params.vector_style))
+        return design.training(run, part, opposite(run.params.vector_style))
     acts = activations(run)
-    return acts.where(acts.texts["id"].isin(phase2_activations.of_style(run, style(run.params.vector_style))["id"]))
+    return acts.where(acts.texts["id"].isin(phase2_activations.of_style(run, opposite(run.params.vector_style))["id"]))
 
 
 @kept

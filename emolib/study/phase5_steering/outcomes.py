@@ -14,7 +14,10 @@ from emolib.steering.findings import findings, overall
 from emolib.steering.operating_point import OperatingPoint
 from emolib.steering.summaries import NO_EMOTION
 from emolib.study.phase5_steering import other_style, results
-from emolib.study.phase5_steering.own_sweeps import operating_points, test_sweep, validation_sweep
+from emolib.study.phase5_steering.judging import ShiftOutcome, shift_outcome
+from emolib.study.phase5_steering.own_sweeps import operating_points, test_sweep
+from emolib.study.phase5_steering.shift_design import unmeasurable
+from emolib.study.phase5_steering.validation_sweeps import validation_sweep
 from emolib.study.run import Run, kept
 
 ROUNDING = 1e-12
@@ -25,7 +28,9 @@ class Outcome:
     """The codes and numbers of one run.
 
     Attributes:
-        claims: `emolib.steering.findings.findings` of the run's claims, with `direct_findings`.
+        shift: what the primary measure says; None where it cannot be measured, and then `unmeasurable` says why (see
+            `shift_design.unmeasurable`). All else is of the generated texts, and secondary beside it.
+        claims: `emolib.steering.findings.findings` of the generated texts' claims, with `direct_findings`.
         verdicts, unfiltered_verdicts: the verdict per emotion, with broken texts as 0 and with every text as it is.
         scorers: the same findings by each GoEmotions model alone.
         other_style: those of the vectors of the other style; None without such vectors.
@@ -39,6 +44,8 @@ class Outcome:
 
     params: PatchingParameters
     n_layers: int
+    shift: ShiftOutcome | None
+    unmeasurable: str
     points: dict[str, OperatingPoint]
     claims: pd.DataFrame
     verdicts: pd.Series
@@ -67,6 +74,8 @@ def outcome(run: Run) -> Outcome:
     return Outcome(
         params=params,
         n_layers=run.lm.n_layers,
+        shift=shift_outcome(run),
+        unmeasurable=unmeasurable(run),
         points=points,
         claims=found,
         verdicts=overall(found),

@@ -1,47 +1,50 @@
-"""Phase 5's own sweeps: every candidate on validation, the chosen point on test with its controls, other strengths.
+"""Phase 5's own sweeps: the chosen point on test with its controls, and other strengths there.
 
 Each is made part by part and shard by shard; what they say is in `emolib.study.phase5_steering.results`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
-from emolib.directions.controls import FAMILIES
-from emolib.scoring.measures import measures, with_targets
-from emolib.steering.cells import Controls, steer_cell
-from emolib.steering.operating_point import OperatingPoint, choose_operating_point
-from emolib.steering.sweeps import residual_sweep, sweep_cells
-from emolib.study.phase5_steering.design import Part, controls, parts, prompts
+from emolib.steering.cells import steer_cell
+from emolib.steering.operating_point import OperatingPoint
+from emolib.steering.sweeps import sweep_cells
+from emolib.study.phase5_steering.design import Part, prompts
+from emolib.study.phase5_steering.shift_sweeps import measurable, shift_points
 from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings
+from emolib.study.phase5_steering.validation_sweeps import joined, steered, text_points
 from emolib.study.run import Run, kept
 
 
 @kept
-def validation_sweep(run: Run) -> pd.DataFrame:
-    """Every candidate layer × alpha × emotion on the validation prompts of every part (column `part`)."""
-    layers, alphas = candidate_layers(run), run.params.alphas
-    return joined(run, lambda part: _steered(run, part, "validation", layers, alphas))
-
-
-def candidate_layers(run: Run) -> tuple[int, ...]:
-    """The layers tried on validation: those given, all, or a spread over the middle of the depth."""
-    return run.params.candidate_layers(run.lm.n_layers)
-
-
-@kept
 def operating_points(run: Run) -> dict[str, OperatingPoint]:
-    """One layer and alpha for all emotions per part, chosen on its validation rows alone."""
-    sweep = validation_sweep(run)
-    known = measures(sweep, run.emotions)
-    margin = run.params.broken_margin
-    return {
-        name: choose_operating_point(rows, known, broken_margin=margin)
-        for name, rows in sweep.groupby("part", sort=False)
-    }
+    """One layer and alpha for all emotions per part, chosen on its validation scenarios alone, by S.
+
+    The point at which texts are generated, too. Where S cannot be measured (`shift_design.unmeasurable`) the generated
+    texts choose.
+
+    Returns:
+        Points whose tables hold every candidate: the criterion (`score`), `shift/<emotion>` (S, mean over styles, nat
+        per token), broken, eligible, and of the generated texts `text_score` and `difference/<metric>`; NaN where S was
+        not measured, since broken texts rule the candidate out.
+    """
+    by_texts = text_points(run)
+    if not measurable(run):
+        return by_texts
+    return {name: _beside_texts(point, by_texts[name]) for name, point in shift_points(run).items()}
+
+
+def _beside_texts(point: OperatingPoint, by_texts: OperatingPoint) -> OperatingPoint:
+    """The point, its table over all candidates and with the criterion of the generated texts."""
+    keys = ["layer", "alpha"]
+    shifts = point.table.drop(columns=["broken", "eligible"])
+    return replace(
+        point, table=by_texts.table.rename(columns={"score": "text_score"}).merge(shifts, how="left", on=keys)
+    )
 
 
 def operating_point(run: Run) -> OperatingPoint:
@@ -56,7 +59,7 @@ def test_sweep(run: Run) -> pd.DataFrame:
 
     def sweep(part: Part) -> pd.DataFrame:
         point = points[part.name]
-        return _steered(run, part, "test", [point.layer], [point.alpha], count)
+        return steered(run, part, "test", [point.layer], [point.alpha], count)
 
     return joined(run, sweep)
 
@@ -83,27 +86,3 @@ def beside_baseline(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """Further rows on the test prompts behind the unpatched rows of the test sweep."""
     test = test_sweep(run)
     return pd.concat([test[test["kind"] == "baseline"], table], ignore_index=True)
-
-
-def _steered(
-    run: Run, part: Part, split: str, layers: Sequence[int], alphas: Sequence[float], n_controls: int = 0
-) -> pd.DataFrame:
-    """The emotions' steers, and where there are controls also the direct path and the steer of strength 0."""
-    source = controls(run, part, tuple(layers)) if n_controls else None
-    beside = Controls(n_controls, FAMILIES, source, direct_path=bool(n_controls), zero=bool(n_controls))
-    return residual_sweep(
-        run.lm,
-        prompts(run, part, split),
-        vectors(run, part),
-        layers=layers,
-        alphas=alphas,
-        controls=beside,
-        settings=settings(run, part),
-        run=run.shards(part.file(split)),
-    )
-
-
-def joined(run: Run, sweep: Callable[[Part], pd.DataFrame]) -> pd.DataFrame:
-    """Every part's sweep, with the emotions' probabilities and the part's name."""
-    tables = [sweep(part).assign(part=part.name) for part in parts(run)]
-    return with_targets(pd.concat(tables, ignore_index=True), run.emotions)

@@ -10,13 +10,14 @@ from emolib.scoring.measures import measures
 from emolib.steering import alternatives, candidates, comparisons, robustness, summaries
 from emolib.steering.cells import control_seed
 from emolib.steering.claims import claims_table
-from emolib.study.phase5_steering import other_style
+from emolib.study.phase5_steering import judging, other_style
 from emolib.study.phase5_steering.design import Part, controls, parts
-from emolib.study.phase5_steering.own_sweeps import dose_sweep, test_sweep, validation_sweep
+from emolib.study.phase5_steering.own_sweeps import dose_sweep, test_sweep
 from emolib.study.phase5_steering.rival_sweeps import alternatives_sweep, matching
 from emolib.study.phase5_steering.side_effects import of_sweep
 from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings
+from emolib.study.phase5_steering.validation_sweeps import validation_sweep
 from emolib.study.run import Run, kept
 
 
@@ -194,7 +195,8 @@ def _cosines_of_part(run: Run, part: Part, sweep: pd.DataFrame) -> pd.DataFrame:
 
 
 def save(run: Run) -> None:
-    """The whole sweeps and the claims as artifacts beside their shards."""
+    """The continuation shifts, the whole sweeps and the claims of both as artifacts beside their shards."""
+    judging.save(run)
     matched = {"shards": sorted(sha for path, sha in run.artifacts.made.items() if "_sweep_" in path.name)}
     tables = {
         "validation": validation_sweep(run),

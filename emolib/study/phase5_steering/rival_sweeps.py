@@ -24,9 +24,10 @@ from emolib.scoring.measures import measures
 from emolib.steering.cells import Cell, prompting_shard, steer_cell, subspace_shard
 from emolib.steering.sweeps import sweep_cells
 from emolib.study.phase5_steering.design import Part, parts, prompts, training
-from emolib.study.phase5_steering.own_sweeps import beside_baseline, joined, operating_points, validation_sweep
+from emolib.study.phase5_steering.own_sweeps import beside_baseline, operating_points
 from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import prompt_template, settings
+from emolib.study.phase5_steering.validation_sweeps import joined, validation_sweep
 from emolib.study.run import Run, kept
 
 SUBSPACE_ALPHAS = (0.5, 1.0)

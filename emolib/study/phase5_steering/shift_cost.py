@@ -19,7 +19,14 @@ from emolib.directions.controls import FAMILIES
 from emolib.engine.continuation import LENGTH_STEP
 from emolib.models.outlook import outlook_of
 from emolib.study.phase5_steering.design import Part, parts
-from emolib.study.phase5_steering.shift_design import ShiftDesign, control_design, grid_design, shift_design
+from emolib.study.phase5_steering.shift_design import (
+    ShiftDesign,
+    control_design,
+    dose_design,
+    grid_design,
+    shift_design,
+    unmeasurable,
+)
 from emolib.study.phase5_steering.shift_results import N_KL_PROMPTS
 from emolib.study.phase5_steering.shift_sweeps import DIRECTIONS_PER_SHARD
 from emolib.study.run import Run
@@ -41,10 +48,10 @@ def shift_work(
 
     Returns:
         work (`validation/emotion`, `test/emotion`, `test/zero`, `test/<family>`, `test/training`, `test/lexicon`,
-        `test/dose`, `test/dose_kl`), acts (of a part of the design), rows, layer_tokens, head_tokens; empty for a
-        single emotion.
+        `test/dose`, `test/dose_kl`), acts (of a part of the design), rows, layer_tokens, head_tokens; empty where
+        S cannot be measured.
     """
-    if len(run.emotions) < 2:
+    if unmeasurable(run):
         return pd.DataFrame(columns=COLUMNS)
     if lengths is None or n_layers is None:
         outlook = outlook_of(run.params.model, random_weights=run.params.random_weights)
@@ -84,6 +91,7 @@ class _Count:
             self._shard(grid_design(run, part), emotions, len(strengths) * len(emotions), layer) for layer in layers
         ]
         once = control_design(run, part)
+        doses = dose_design(run, part)
         found = [["validation/emotion", len(layers) * len(strengths) * len(emotions), *_summed(grid)]]
         found.append(["test/emotion", len(emotions), *self._shard(test, everything, len(emotions), middle)])
         found.append(["test/zero", 1, *self._shard(once, emotions, 0, middle)])
@@ -95,9 +103,9 @@ class _Count:
             found.append([f"test/{family}", sum(counts), *_summed(shards)])
         found.append(["test/training", len(emotions), *self._shard(training, everything, len(emotions), middle)])
         found.append(["test/lexicon", len(emotions), *self._shard(training, [params.neutral], len(emotions), middle)])
-        doses = len(strengths) * len(emotions)  # the chosen one with the opposite sign in its place
-        found.append(["test/dose", doses, *self._shard(once, emotions, doses, middle)])
-        found.append(["test/dose_kl", doses + len(emotions), *self._kl(doses + len(emotions), middle)])
+        n_doses = len(strengths) * len(emotions)  # the chosen one with the opposite sign in its place
+        found.append(["test/dose", n_doses, *self._shard(doses, emotions, n_doses, middle)])
+        found.append(["test/dose_kl", n_doses + len(emotions), *self._kl(n_doses + len(emotions), middle)])
         return found
 
     def _shard(self, design: ShiftDesign, labels: Sequence[str], n_acts: int, layer: int) -> tuple[int, int, int]:

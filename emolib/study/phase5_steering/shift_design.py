@@ -16,19 +16,19 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from emolib.base.errors import UserError
-from emolib.data.styles import FLAG, IMPLICIT, of_style
+from emolib.data.styles import FLAG, IMPLICIT, of_style, opposite
 from emolib.steering.shift_claims import IDIOMATIC
 from emolib.steering.shift_tables import crossed_cells, shift_rows
 from emolib.study import phase2_activations
-from emolib.study.phase5_steering import other_style
 from emolib.study.phase5_steering.design import Part, parts
 from emolib.study.run import Run, kept
 
 PER_TEXT = 4  # prompts per text under the emotions' acts on test texts; elsewhere one
 FEWEST_PROMPTS = 24
-GRID_POINTS: Literal["all", "choosable"] = "all"  # candidates at which S is measured: all, or those it can choose
+GRID_POINTS: Literal["all", "choosable"] = "choosable"  # candidates at which S is measured: all, or those it can choose
 GRID_TEXTS: int | None = None  # per style, on which candidates are compared; None: all validation texts
-CONTROL_TEXTS: int | None = None  # per style, under control directions and doses; None: all test texts
+CONTROL_TEXTS: int | None = 4  # per style, under control directions; None: all test texts
+FEWEST_TRAINING = 8  # scenarios below which nothing is predicted from
 N_TRAINING = 24  # scenarios whose texts the adjustment is fitted on, and whose neutral ones are the lexicon's contexts
 MIXED = "mixed"  # of a scenario whose texts are of several styles
 Split = Literal["validation", "test", "training"]
@@ -122,8 +122,16 @@ def grid_design(run: Run, part: Part) -> ShiftDesign:
 
 
 def control_design(run: Run, part: Part) -> ShiftDesign:
-    """The test texts, each after one of its prompts, that are looked at under control directions and other doses."""
-    return shift_design(run, part, "test").once(CONTROL_TEXTS)
+    """The test texts, each after one of its prompts, that are looked at under control directions.
+
+    All of them where there are two emotions: their own contrast has no act of a third label to stand against.
+    """
+    return shift_design(run, part, "test").once(CONTROL_TEXTS if len(run.emotions) > 2 else None)
+
+
+def dose_design(run: Run, part: Part) -> ShiftDesign:
+    """All test texts, each after one of its prompts, that are looked at under other doses."""
+    return shift_design(run, part, "test").once()
 
 
 def _texts(run: Run, part: Part, split: Split) -> pd.DataFrame:
@@ -190,6 +198,24 @@ def balanced_shape(n_texts: Sequence[int], n_pool: Sequence[int], per_text: int)
         per_text -= 1
 
 
+@kept
+def unmeasurable(run: Run) -> Literal["", "one_emotion", "few_scenarios"]:
+    """Why S cannot be measured in a run; empty where it can.
+
+    One emotion has no second one that it could be specific against. Scenarios count that have a text of every label:
+    it takes two of one style, and two for prompts, on validation and on test, and a few to fit the adjustment on.
+    """
+    if len(run.emotions) < 2:
+        return "one_emotion"
+    for part in parts(run):
+        for split in SPLITS:
+            texts = _texts(run, part, split).drop_duplicates("scenario")
+            fewest = FEWEST_TRAINING if split == "training" else 2
+            if texts.empty or texts["style"].value_counts().max() < fewest or len(_pool(run, part, split)) < 2:
+                return "few_scenarios"
+    return ""
+
+
 # the pools
 
 
@@ -234,7 +260,7 @@ def _of_split(run: Run, part: Part, split: str) -> list[str]:
 def _fitted(run: Run, part: Part) -> list[frozenset[str]]:
     """The scenarios that the steering vectors were fitted on, and those of the other style's vectors."""
     own, data = run.params.vector_style, run.data
-    other = other_style.style(own)
+    other = opposite(own)
     if part.name:
         return [frozenset(data.loc[of_style(data, style), "scenario"]) & part.train for style in (own, other)]
     texts = run.texts("train", style=own), phase2_activations.of_style(run, other)

@@ -8,18 +8,20 @@ from typing import Any
 import pandas as pd
 
 from emolib.base import store
+from emolib.directions.controls import FAMILIES
 from emolib.engine.continuation import context_shift
 from emolib.engine.continuation_tokens import continuations
 from emolib.steering import shift_claims
 from emolib.steering.damage import next_token_kl
 from emolib.steering.kl_lengths import FEWEST
-from emolib.steering.shift_claims import mean_contrasts, shift_conditions, shift_ranks
-from emolib.steering.shift_parts import adjusted_specific_shift, lexical_and_contextual, lexicon, token_table
+from emolib.steering.own_shift import own_shift
+from emolib.steering.shift_claims import OWN, mean_contrasts, shift_conditions, shift_ranks
+from emolib.steering.shift_measures import measured_cells
+from emolib.steering.shift_parts import lexicon, token_table
 from emolib.steering.shift_tables import CELL
 from emolib.steering.specific_shift import crossed_means, label_pairs, specific_shift
 from emolib.steering.sweeps import fingerprint_of_cells
 from emolib.study.phase5_steering.design import Part, parts
-from emolib.study.phase5_steering.own_sweeps import validation_sweep
 from emolib.study.phase5_steering.shift_design import counted_texts
 from emolib.study.phase5_steering.shift_sweeps import (
     dose_cells,
@@ -29,6 +31,7 @@ from emolib.study.phase5_steering.shift_sweeps import (
     test_shifts,
 )
 from emolib.study.phase5_steering.sweep_settings import template_of
+from emolib.study.phase5_steering.validation_sweeps import validation_sweep
 from emolib.study.run import Run, kept
 
 N_KL_PROMPTS = 8  # validation prompts along whose unpatched continuations the KL of a strength is measured
@@ -39,8 +42,7 @@ def specific_cells(run: Run) -> pd.DataFrame:
     """S of every cell of the test texts, for each emotion against each other label.
 
     Returns:
-        The columns of `emolib.steering.specific_shift.specific_shift`, measure (`raw`, `adjusted` or `contextual`) and
-        part.
+        The columns of `emolib.steering.specific_shift.specific_shift`, measure (of `shift_measures.MEASURES`) and part.
     """
     return pd.concat([_specific_cells(run, part).assign(part=part.name) for part in parts(run)], ignore_index=True)
 
@@ -52,14 +54,28 @@ def _specific_cells(run: Run, part: Part) -> pd.DataFrame:
         shard, tokens = emotion_shard(run, part, split), emotion_tokens(run, split)[part.name]
         tables[split] = token_table(shard.rows, tokens, corpus)
     table = emotion_shard(run, part).shifts_of(emotion_tokens(run)[part.name])
-    pairs = label_pairs(table)
-    contextual = lexical_and_contextual(tables["test"], lexical_shifts(run, part))
-    found = {
-        "raw": specific_shift(table, pairs=pairs),
-        "adjusted": adjusted_specific_shift(tables["test"], tables["training"], pairs=pairs),
-        "contextual": specific_shift(contextual, pairs=pairs, value="contextual"),
-    }
-    return pd.concat([cells.assign(measure=measure) for measure, cells in found.items()], ignore_index=True)
+    pairs, thirds = label_pairs(table), len(run.emotions) > 2
+    found = measured_cells(
+        table,
+        pairs=pairs,
+        tokens=tables["test"],
+        training=tables["training"],
+        lexical=lexical_shifts(run, part),
+        own=thirds,
+    )
+    if not thirds:
+        found = pd.concat([found, _own_beside_directions(run, part, pairs)], ignore_index=True)
+    return found
+
+
+def _own_beside_directions(run: Run, part: Part, pairs: list[tuple[str, str]]) -> pd.DataFrame:
+    """The own contrast of two emotions: against the control directions, in the cells in which they stand."""
+    table = test_shifts(run)
+    table = table[(table["part"] == part.name) & table["kind"].isin([OWN, *FAMILIES])]
+    drawn = set(table.loc[table["kind"] != OWN, "act"])
+    held = pd.MultiIndex.from_frame(table.loc[table["kind"] != OWN, ["prompt", "text"]].drop_duplicates())
+    table = table[pd.MultiIndex.from_frame(table[["prompt", "text"]]).isin(held) & table["label"].isin(run.emotions)]
+    return own_shift(table, pairs=pairs, rest=drawn).assign(measure="own")
 
 
 @kept

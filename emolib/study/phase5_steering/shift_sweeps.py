@@ -26,16 +26,19 @@ from emolib.steering.shift_tables import ACT, shift_table
 from emolib.steering.specific_shift import specific_shift
 from emolib.steering.sweeps import fingerprint_of_cells
 from emolib.study.phase5_steering.design import Part, controls, parts
-from emolib.study.phase5_steering.own_sweeps import candidate_layers, validation_sweep
 from emolib.study.phase5_steering.shift_design import (
+    FEWEST_TRAINING,
     GRID_POINTS,
     ShiftDesign,
     control_design,
+    dose_design,
     grid_design,
     shift_design,
+    unmeasurable,
 )
 from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings, template_of
+from emolib.study.phase5_steering.validation_sweeps import candidate_layers, validation_sweep
 from emolib.study.run import Run, kept
 
 DIRECTIONS_PER_SHARD = 100
@@ -142,8 +145,8 @@ def act_table(cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def measurable(run: Run) -> bool:
-    """Whether there is a second emotion, without which S has nothing to compare with."""
-    return len(run.emotions) > 1
+    """Whether S can be measured; see `emolib.study.phase5_steering.shift_design.unmeasurable`."""
+    return not unmeasurable(run)
 
 
 # validation
@@ -157,7 +160,7 @@ def validation_shifts(run: Run) -> pd.DataFrame:
         The columns of `emolib.steering.shift_tables.shift_table`, kind, owner, index and part.
 
     Raises:
-        UserError: a data set with a single emotion.
+        UserError: S cannot be measured; see `emolib.study.phase5_steering.shift_design.unmeasurable`.
     """
     check_measurable(run)
     shards = []
@@ -221,7 +224,7 @@ def emotion_tokens(run: Run, split: str = "test") -> dict[str, pd.DataFrame]:
 @kept
 def test_shifts(run: Run) -> pd.DataFrame:
     """The shift of test texts at the chosen points: under the emotions' acts of all labels' texts after four prompts
-    each; under every control direction, and a steer of strength 0, of the emotions' texts after one of them.
+    each; under every control direction, and a steer of strength 0, of the emotions' texts of `control_design`.
 
     Returns:
         The columns of `emolib.steering.shift_tables.shift_table` (`shift_shortest` under the emotions' acts alone),
@@ -264,7 +267,7 @@ def dose_shifts(run: Run) -> pd.DataFrame:
     check_measurable(run)
     shards, chosen = [], []
     for part in parts(run):
-        design = control_design(run, part)
+        design = dose_design(run, part)
         shards.append(ShiftShard(run, part, "test_dose", design, run.emotions, tuple(dose_cells(run, part))))
         pairs = pd.MultiIndex.from_frame(design.cells[["prompt", "text"]])
         rows = test_shifts(run)
@@ -282,9 +285,15 @@ def dose_cells(run: Run, part: Part) -> list[Cell]:
 
 
 def check_measurable(run: Run) -> None:
-    """Raises `UserError` where there is a single emotion."""
-    if not measurable(run):
+    """Raises `UserError` where S cannot be measured."""
+    why = unmeasurable(run)
+    if why == "one_emotion":
         raise UserError("expected at least two emotions: the shift of one has nothing to be specific against")
+    if why:
+        raise UserError(
+            "expected scenarios with a text of every label, at least two of one style for validation and for test, and "
+            f"{FEWEST_TRAINING} for training, got fewer; give more scenarios"
+        )
 
 
 def begin(run: Run, label: str, shards: Sequence[ShiftShard]) -> None:
