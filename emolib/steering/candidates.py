@@ -62,9 +62,8 @@ def pooled(points: Mapping[str, OperatingPoint]) -> pd.DataFrame:
     the largest broken share, and in how many parts it was eligible (kept) of those that tried it (tried)."""
     tables = pd.concat([point.table for point in points.values()])
     groups = tables.groupby(["layer", "alpha"])
-    means = groups[
-        [c for c in tables if c in ("score", "text_score") or c.startswith(("difference/", "shift/"))]
-    ].mean()
+    averaged = [name for name in tables if name in CRITERIA or name.startswith(("difference/", "shift/"))]
+    means = groups[averaged].mean()
     counts = groups["eligible"].agg(["sum", "size"]).rename(columns={"sum": "kept", "size": "tried"})
     return pd.concat([means, groups["broken"].max(), counts.astype(int)], axis=1).reset_index()
 

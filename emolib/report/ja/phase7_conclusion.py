@@ -11,9 +11,13 @@ from emolib.base.escaping import Name
 from emolib.base.parameters import StatisticsParameters
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import emotion_name, emotion_names
-from emolib.report.ja.phase5_words import KINDS, VERDICTS
-from emolib.report.ja.phase7_words import CLAIMS, REASONS, listed, measure_name, of_total
+from emolib.report.ja.phase5_shift_words import VERDICTS
+from emolib.report.ja.phase5_words import KINDS
+from emolib.report.ja.phase5_words import VERDICTS as OF_TEXTS
+from emolib.report.ja.phase7_shift import shift_found, shift_lines
+from emolib.report.ja.phase7_words import CLAIMS, SHIFT_REASONS, listed, measure_name, of_total
 from emolib.report.markup import number, p_value
+from emolib.steering.claims import LEVEL
 from emolib.steering.findings import (
     NOT_SUPPORTED,
     POWER,
@@ -36,18 +40,23 @@ def conclusion(claims: pd.DataFrame, params: StatisticsParameters) -> Markdown:
 
 def _found(model: str, rows: pd.DataFrame) -> str:
     """One model: how many of Phase 3's claims, and which emotions steer."""
-    vectors, steering = (rows[rows["phase"] == phase] for phase in ("phase3", "phase5"))
+    vectors, steering, shift = _kinds(rows)
     parts = []
     if len(vectors):
         parts.append(f"ベクトルの主張（Phase 3）は、{_supported_of(vectors)}")
+    if len(shift):
+        parts.append(shift_found(shift))
     if len(steering):
         held = emotions_with(overall(steering), SUPPORTED)
         parts.append(
-            f"操作の主張（Phase 5）は、{emotion_names(held)}で支持された"
-            if held
-            else "操作の主張（Phase 5）が支持された感情はない"
+            f"生成したテキスト（Phase 5、二次的）の指標がすべて条件を満たす感情は、{emotion_names(held) if held else 'ない'}"
         )
     return f"{Name(model)}: {'。'.join(parts)}。"
+
+
+def _kinds(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The claims about vectors, about generated texts, and of the continuation shift."""
+    return rows[rows["phase"] == "phase3"], rows[rows["claim"] == "steering"], rows[rows["claim"] == "shift"]
 
 
 def _supported_of(rows: pd.DataFrame) -> str:
@@ -63,13 +72,20 @@ def _rests_on(rows: pd.DataFrame) -> str:
     if supported.empty:
         return "支持された主張がないため、支持が何に依るかは述べない。"
     parts = []
-    steering = supported[supported["phase"] == "phase5"]
+    _, steering, shift = _kinds(supported)
+    if len(shift):
+        lost = shift[~(shift["p_holm"] <= LEVEL)]
+        parts.append(
+            f"継続シフトの支持のうち、族の全モデルで補正すると{listed(map(claim_name, lost.to_dict('records')))}が水準に届かない。"
+            if len(lost)
+            else "継続シフトの支持は、族の全モデルで補正しても残る。"
+        )
     if len(steering):
         lost = steering[~steering["survives_correction"]]
         parts.append(
-            f"操作の支持のうち、感情と指標の数で補正すると{listed(lost['measure'].map(measure_name))}が水準に届かない。"
+            f"条件を満たした生成テキストの指標のうち、感情と指標の数で補正すると{listed(lost['measure'].map(measure_name))}が水準に届かない。"
             if len(lost)
-            else "操作の支持は、感情と指標の数で補正しても残る。"
+            else "生成テキストの指標が満たした条件は、感情と指標の数で補正しても残る。"
         )
     texts = supported[supported["claim"].isin(["separation", "readout"])]
     if len(texts):
@@ -89,7 +105,9 @@ def _not_measured(rows: pd.DataFrame) -> str:
     unclear = rows[rows["verdict"] == UNDERPOWERED]
     if unclear.empty:
         return "検出力不足の主張はない。"
-    reasons = "、".join(f"{REASONS[reason]} {len(part)} 件" for reason, part in unclear.groupby("reason", sort=False))
+    reasons = "、".join(
+        f"{SHIFT_REASONS[reason]} {len(part)} 件" for reason, part in unclear.groupby("reason", sort=False)
+    )
     return f"主張 {of_total(len(unclear), len(rows))}が検出力不足である（理由: {reasons}）。"
 
 
@@ -114,7 +132,8 @@ def discussion(
     for model, part in rows.groupby("model", sort=False):
         own = grounds[grounds["model"] == model] if len(grounds) else grounds
         lines += _model_lines(str(model), part, own)
-    steering = rows[rows["phase"] == "phase5"]
+    _, steering, shift = _kinds(rows)
+    lines += shift_lines(shift)
     lines += _correction_lines(steering, params.significance) if len(steering) else [f"- {NO_STEERING}。"]
     lines += _unclear_lines(rows) + _missed_lines(rows[rows["verdict"] == NOT_SUPPORTED])
     lines += _blind_lines(steering[steering["verdict"] == SUPPORTED], params.smallest_d)
@@ -126,20 +145,31 @@ def _model_lines(model: str, rows: pd.DataFrame, grounds: pd.DataFrame) -> list[
     """Per claim: how many of each verdict, about which emotions (and measures), and what qualifies it."""
     lines = [f"- **{Name(model)}**"]
     for claim, part in rows.groupby("claim", sort=False):
-        column, shown = ("measure", measure_name) if claim == "steering" else ("emotion", emotion_name)
+        verdicts = OF_TEXTS if claim == "steering" else VERDICTS
         texts = [
-            f"{VERDICTS[code]} {len(group)}（{listed(group[column].map(shown))}）"
-            for code in VERDICTS
+            f"{word} {len(group)}（{listed(_named(str(claim), group))}）"
+            for code, word in verdicts.items()
             if len(group := part[part["verdict"] == code])
         ]
         lines.append(f"    - {CLAIMS[claim]} — {'、'.join(texts)}。{_caveat(str(claim), part, grounds)}")
         if claim == "steering":
             whole = overall(part)
             words = [
-                f"{VERDICTS[code]}: {emotion_names(at)}" for code in VERDICTS if (at := emotions_with(whole, code))
+                f"{OF_TEXTS[code]}: {emotion_names(at)}" for code in OF_TEXTS if (at := emotions_with(whole, code))
             ]
-            lines.append(f"    - 感情ごとの総合判定（すべての指標が支持のときだけ支持） — {'、'.join(words)}。")
+            lines.append(
+                f"    - 感情ごとの総合判定（すべての指標が満たすときだけ「条件を満たす」） — {'、'.join(words)}。"
+            )
     return lines
+
+
+def _named(claim: str, rows: pd.DataFrame) -> list[Name]:
+    """What the claims are about: measures of texts, emotions and styles, or emotions."""
+    if claim == "steering":
+        return [measure_name(measure) for measure in rows["measure"]]
+    if claim == "shift":
+        return [claim_name(row) for row in rows.to_dict("records")]
+    return [emotion_name(emotion) for emotion in rows["emotion"]]
 
 
 def _caveat(claim: str, rows: pd.DataFrame, grounds: pd.DataFrame) -> str:
@@ -178,10 +208,10 @@ def _correction_lines(steering: pd.DataFrame, significance: float) -> list[str]:
     """Whether the supported steering claims survive the correction for how many are looked at, and what set it."""
     supported = steering[steering["verdict"] == SUPPORTED]
     if supported.empty:
-        return ["- Phase 5 の主張で支持されたものはない。"]
+        return ["- 生成したテキスト（Phase 5）の指標で条件を満たしたものはない。"]
     lost = supported[~supported["survives_correction"]]
     text = (
-        f"- 感情と指標の数で補正した順位 p（最大統計量）は、支持された Phase 5 の主張 "
+        f"- 感情と指標の数で補正した順位 p（最大統計量）は、条件を満たした生成テキストの指標 "
         f"{of_total(len(supported) - len(lost), len(supported))}で {significance:g} 以下である。"
     )
     if len(lost):
@@ -214,7 +244,7 @@ def _unclear_lines(rows: pd.DataFrame) -> list[str]:
     """Why the design could not tell."""
     unclear = rows[rows["verdict"] == UNDERPOWERED]
     return [
-        f"- 検出力不足の {of_total(len(part), len(unclear))}の理由は「{REASONS[reason]}」である。"
+        f"- 検出力不足の {of_total(len(part), len(unclear))}の理由は「{SHIFT_REASONS[reason]}」である。"
         for reason, part in unclear.groupby("reason", sort=False)
     ]
 
@@ -224,7 +254,7 @@ def _missed_lines(missed: pd.DataFrame) -> list[str]:
     if missed.empty:
         return []
     lines = [
-        f"- 不支持の {len(missed)} 件は、事前の基準を満たさなかったという意味であり、効果がないことの証明ではない。"
+        f"- 不支持（生成テキストでは「条件を満たさない」）の {len(missed)} 件は、事前の基準を満たさなかったという意味であり、効果がないことの証明ではない。"
     ]
     degenerate = missed[missed["reason"] == "degenerate"]
     if len(degenerate):
@@ -244,6 +274,8 @@ def claim_name(row: dict[str, Any]) -> Name:
     """A claim in one breath: its measure, or the emotion and what is claimed."""
     if row["claim"] == "steering":
         return measure_name(row["measure"])
+    if row["claim"] == "shift":
+        return Name(emotion_name(row["emotion"]) + "の" + measure_name(row["measure"]))
     return Name(emotion_name(row["emotion"]) + ": " + CLAIMS[row["claim"]])
 
 
@@ -253,7 +285,7 @@ def _blind_lines(supported: pd.DataFrame, smallest_d: float) -> list[str]:
     if not blind:
         return []
     return [
-        f"- 支持された Phase 5 の主張 {of_total(blind, len(supported))}は、d_z = {smallest_d:g} を検出力 {POWER:g} で検出できない設計で得た。"
+        f"- 条件を満たした生成テキストの指標 {of_total(blind, len(supported))}は、d_z = {smallest_d:g} を検出力 {POWER:g} で検出できない設計で得た。"
         "このような設計で有意になった効果の大きさは、真の値より大きめに出やすい。"
     ]
 

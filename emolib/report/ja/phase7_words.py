@@ -9,6 +9,8 @@ from IPython.display import Markdown
 
 from emolib.base.escaping import Name, code_span
 from emolib.report.ja.names import FAMILIES, metric_name, named, style_name
+from emolib.report.ja.phase5_shift_words import REASONS as OF_SHIFT
+from emolib.report.ja.phase5_shift_words import text_style
 from emolib.report.markup import NOTHING
 from emolib.steering.claims import FEWEST_SCENARIOS
 
@@ -30,6 +32,9 @@ REASONS = {
     "controls_reach_it": "対照の中に同じかそれ以上動かす方向があり、順位 p が基準を超える",
     "bar_missed": "基準を満たさない",
 }
+SHIFT_REASONS = {**REASONS, **OF_SHIFT}
+FAMILY_NAMES = {"implicit": "主要（暗示表現）", "explicit": "感情の語（明示表現）", "exploration": "探索"}
+SHIFT = "shift/"  # beginning of the measure of a claim of the continuation shift; its style follows
 CLAIMS = {
     "stability": "ベクトルは標本を替えても同じ方向を向く",
     "separation": "ベクトルへの射影が、見ていない文を分ける",
@@ -37,7 +42,8 @@ CLAIMS = {
     "beyond_words": "残差ストリームは bag of words を超える情報をもつ（全体）",
     "beyond_words_implicit": "残差ストリームは bag of words を超える情報をもつ（暗示表現）",
     "subspace": "ラベルに固有の部分空間がある",
-    "steering": "当該感情のベクトルが、他の感情のベクトルや対照方向よりも、当該感情の指標を多く動かす",
+    "steering": "当該感情のベクトルが、他の感情のベクトルや対照方向よりも、生成したテキストの当該感情の指標を多く動かす（二次的）",
+    "shift": "当該感情のベクトルが、他の感情のベクトルや対照方向よりも、当該感情の文を続きとして起こりやすくする（継続シフト）",
 }
 BARS = {
     "stability": "分割半コサインの 95 % 区間 > シャッフルの 97.5 % 点",
@@ -47,6 +53,7 @@ BARS = {
     "beyond_words_implicit": "AUC の差の 95 % 区間 > 0",
     "subspace": "検証の超過の最良 > シャッフルの超過の最大の 97.5 % 点",
     "steering": "［当該感情 − 他の感情］の 95 % BCa 区間 > 0、かつ最も厳しい対照の順位 p ≤ 基準",
+    "shift": "計器の合格、他のどの感情に対しても必要なすべての量で S > 0（片側、Holm）、かつ最も厳しい対照の順位 p ≤ 基準",
 }
 DEGENERATE = "縮退"
 
@@ -64,6 +71,8 @@ def measure_name(name: str) -> Name:
     """A claim's measure as printed: a metric, a layer, a k, or an AUC."""
     if name in ("auc", "auc_difference"):
         return Name({"auc": "AUC", "auc_difference": "AUC の差"}[name])
+    if name.startswith(SHIFT):
+        return Name("S（" + text_style(name.removeprefix(SHIFT)) + "）")
     return Name(name.replace("layer", "層")) if name.startswith("layer") else metric_name(name)
 
 

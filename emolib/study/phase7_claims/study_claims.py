@@ -10,6 +10,7 @@ import pandas as pd
 
 from emolib.base import store
 from emolib.steering.findings import judged
+from emolib.study.phase7_claims.shift_claims import EXPLORATION, corrected, shift_claims
 from emolib.study.phase7_claims.sources import steered_models, vector_models
 from emolib.study.phase7_claims.statistics_files import csv_bytes, kept_csv
 from emolib.study.phase7_claims.steering_claims import steering_claims
@@ -25,12 +26,26 @@ BARS = {
     "subspace": "best validation excess of the overlap above the 97.5 % point of the largest excess of shuffled labels",
     "steering": "95 % BCa interval of [own vector - other vectors] above 0, and the rank p of the worst control family "
     "at most its bar",
+    "shift": "S above 0 against every other emotion by every measure (one-sided, Holm over the emotions of the style), "
+    "the rank p of the worst control family at most its bar, and instruments that were judged before and passed",
 }
-ABSENT = ("rank_p", "rank_bar", "max_p", "max_family", "max_at", "max_z", "n_controls")  # from claims of Phase 3
+ABSENT = (
+    "rank_p",
+    "rank_bar",
+    "max_p",
+    "max_family",
+    "max_at",
+    "max_z",
+    "n_controls",
+    "p",
+    "by_numbers",
+    "by_numbers_reason",
+)
 COLUMNS = (
     *("phase", "claim", "model", "emotion", "measure", "bar", "value", "low", "high", "reference", "n"),
     *("detectable_d", "rank_p", "rank_bar", "max_p", "max_family", "max_at", "max_z", "max_left_out", "n_controls"),
-    *("degenerate", "verdict", "reason", "artifact"),
+    *("degenerate", "family", "p", "p_holm", "exploratory", "by_numbers", "by_numbers_reason"),
+    *("verdict", "reason", "artifact"),
 )
 
 
@@ -41,17 +56,26 @@ def claims(run: Run) -> pd.DataFrame:
     Returns:
         phase, claim, model, emotion, measure; bar (in words), value with low and high, reference (what the interval has
         to exclude), n (scenarios), detectable_d; rank_p, rank_bar, n_controls (claims with control directions); max_p,
-        max_family, max_at, max_z, max_left_out (see `corrected_ranks`); degenerate, verdict, reason, artifact.
+        max_family, max_at, max_z, max_left_out (see `corrected_ranks`); degenerate; family (`implicit`: the primary
+        one, `explicit`, or `exploration`: all but the claims of the continuation shift), p (one-sided, of the condition
+        that holds least) and p_holm (over the family's emotions and models), exploratory (whatever it says is
+        exploration), by_numbers and by_numbers_reason (see `emolib.steering.shift_claims`); verdict, reason, artifact.
+        A claim of the continuation shift has Phase 5's verdict, and no detectable_d: its texts and prompts are crossed.
     """
     rows = [row for model in vector_models(run) for row in vector_claims(run, model)]
-    rows += [row for model in steered_models(run) for row in steering_claims(run, model)]
+    for model in steered_models(run):
+        rows += [*shift_claims(run, model), *steering_claims(run, model)]
     smallest_d = run.params.smallest_d
     table = pd.DataFrame([_with_verdict(row, smallest_d) for row in rows], columns=list(COLUMNS))
+    table["p_holm"] = corrected(table)
     data = csv_bytes(table)
     matched = {"claims": store.digest(data.decode()), "smallest_d": smallest_d}
     return kept_csv(run, "claims", matched, lambda: data)
 
 
 def _with_verdict(row: dict[str, Any], smallest_d: float) -> dict[str, Any]:
-    filled = {**dict.fromkeys(ABSENT), "max_left_out": False, **row, "bar": BARS[row["claim"]]}
+    unmarked = {"max_left_out": False, "family": EXPLORATION, "exploratory": True}
+    filled = {**dict.fromkeys(ABSENT), **unmarked, **row, "bar": BARS[row["claim"]]}
+    if row["claim"] == "shift":
+        return {**filled, "detectable_d": float("nan")}
     return judged(filled, smallest_d=smallest_d)
