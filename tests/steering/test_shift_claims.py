@@ -99,9 +99,9 @@ def claimed(effects: Effects, seed: int = 0, **given: Any) -> pd.DataFrame:
 
 
 def test_conditions_are_the_crossed_means_with_a_one_sided_test() -> None:
-    cells = planted(implicit(0.2, 0.1, 0.0))
+    cells = planted(implicit(0.2, 0.1, 0.0, 0.0))
     found = shift_conditions(cells).set_index(["emotion", "other", "measure"])
-    assert len(found) == 6 * 3 and (found["df"] == N - 1).all()
+    assert len(found) == 6 * 4 and (found["df"] == N - 1).all()
     key = ("anger", "apology", "adjusted")
     mine = cells[(cells["emotion"] == key[0]) & (cells["other"] == key[1]) & (cells["measure"] == key[2])]
     wanted = crossed_mean(mine)
@@ -112,7 +112,7 @@ def test_conditions_are_the_crossed_means_with_a_one_sided_test() -> None:
 
 
 def test_a_constant_difference_is_evidence_and_strength_zero_is_none() -> None:
-    cells = planted(implicit(0.0, 0.0, 0.0), sd=(0.0, 0.0, 0.0))
+    cells = planted(implicit(0.0, 0.0, 0.0, 0.0), sd=(0.0, 0.0, 0.0))
     constant = shift_conditions(cells.assign(specific=0.3))
     assert (constant["p"] == 0.5**N).all()
     assert (shift_conditions(cells.assign(specific=-0.3))["p"] == 1).all()
@@ -121,7 +121,7 @@ def test_a_constant_difference_is_evidence_and_strength_zero_is_none() -> None:
 
 
 def test_a_style_with_one_text_says_nothing() -> None:
-    cells = planted(implicit(0.2, 0.2, 0.2))
+    cells = planted(implicit(0.2, 0.2, 0.2, 0.2))
     single = cells[cells["text"] == "t0"].assign(style="explicit")
     assert set(shift_conditions(pd.concat([cells, single]))["style"]) == {"implicit"}
 
@@ -170,29 +170,29 @@ def test_a_direction_of_one_emotions_norm_stands_for_that_emotion_alone() -> Non
 
 
 def test_what_is_above_zero_in_every_condition_and_beyond_the_controls_is_supported() -> None:
-    found = claimed(implicit(0.3, 0.3, 0.3))
+    found = claimed(implicit(0.3, 0.3, 0.3, 0.3))
     assert len(found) == 3 and set(found["verdict"]) == {SUPPORTED} and (found["p_holm"] < 0.01).all()
     assert (found["rank_p"] == 1 / 60).all()
 
 
-@pytest.mark.parametrize("failing", range(3))
+@pytest.mark.parametrize("failing", range(4))
 def test_on_implicit_texts_every_measure_is_needed(failing: int) -> None:
-    values = [0.3, 0.3, 0.3]
+    values = [0.3] * 4
     values[failing] = -0.3
     found = claimed(implicit(*values))
     assert set(found["verdict"]) == {UNDERPOWERED} and set(found["weakest_measure"]) == {MEASURES[failing]}
 
 
 def test_on_explicit_texts_the_emotions_words_are_enough() -> None:
-    words = {("explicit", "raw"): 0.3, ("explicit", "adjusted"): 0.3, ("explicit", "contextual"): 0.0}
-    found = claimed({**words, **implicit(0.3, 0.3, 0.0)})
+    words = {("explicit", measure): 0.0 if measure == "contextual" else 0.3 for measure in MEASURES}
+    found = claimed({**words, **implicit(0.3, 0.3, 0.0, 0.3)})
     by_style = found.groupby("style")["verdict"].agg(set)
     assert by_style["explicit"] == {SUPPORTED} and SUPPORTED not in by_style["implicit"]
     assert claimed_measures("implicit") == MEASURES
 
 
 def test_one_label_that_it_is_not_specific_against_is_enough_to_refuse() -> None:
-    cells = planted(implicit(0.3, 0.3, 0.3))
+    cells = planted(implicit(0.3, 0.3, 0.3, 0.3))
     pair = {"gratitude", "anger"}
     same = cells["emotion"].isin(pair) & cells["other"].isin(pair)
     found = shift_claims(
@@ -202,27 +202,58 @@ def test_one_label_that_it_is_not_specific_against_is_enough_to_refuse() -> None
 
 
 def test_controls_that_reach_the_contrast_refuse_it() -> None:
-    reached = claimed(implicit(0.3, 0.3, 0.3), ranks=ranks(own=0.02))
+    reached = claimed(implicit(0.3, 0.3, 0.3, 0.3), ranks=ranks(own=0.02))
     assert set(reached["verdict"]) == {UNDERPOWERED} and set(reached["reason"]) == {"controls_reach_it"}
-    few = claimed(implicit(0.3, 0.3, 0.3), ranks=ranks(n_controls=20))
+    few = claimed(implicit(0.3, 0.3, 0.3, 0.3), ranks=ranks(n_controls=20))
     assert set(few["reason"]) == {"few_controls"}
-    without = claimed(implicit(0.3, 0.3, 0.3), ranks=ranks().iloc[:0])
+    without = claimed(implicit(0.3, 0.3, 0.3, 0.3), ranks=ranks().iloc[:0])
     assert set(without["verdict"]) == {UNDERPOWERED} and set(without["reason"]) == {"few_controls"}
 
 
 def test_without_instruments_nothing_is_said_of_the_emotion() -> None:
-    found = claimed(implicit(0.3, 0.3, 0.3), instruments=None)
-    assert set(found["verdict"]) == {INSTRUMENTS_MISSING}
+    found = claimed(implicit(0.3, 0.3, 0.3, 0.3), instruments=None)
+    assert set(found["verdict"]) == {INSTRUMENTS_MISSING} and set(found["reason"]) == {"not_judged"}
+    assert set(found["by_numbers"]) == {SUPPORTED} and found["exploratory"].all(), "what the numbers say stands beside"
     unjudged = judged().query("measure != 'contextual'")
-    assert set(claimed(implicit(0.3, 0.3, 0.3), instruments=unjudged)["verdict"]) == {INSTRUMENTS_MISSING}
+    assert set(claimed(implicit(0.3, 0.3, 0.3, 0.3), instruments=unjudged)["verdict"]) == {INSTRUMENTS_MISSING}
+
+
+def test_an_act_to_which_s_is_not_owed_is_refused() -> None:
+    """S of two emotions is one number: an act that does nothing shares it, and its own contrast alone tells."""
+    cells = planted(implicit(0.3, 0.3, 0.3, 0.3))
+    idle = (cells["emotion"] == "anger") & (cells["measure"] == "own")
+    conditions = shift_conditions(cells.assign(specific=cells["specific"] - 0.3 * idle))
+    for style in ("implicit", "explicit"):
+        beside = ranks(style)
+        found = shift_claims(conditions.assign(style=style), beside, instruments=judged()).set_index("emotion")
+        assert found["verdict"].to_dict() == {"gratitude": SUPPORTED, "anger": UNDERPOWERED, "apology": SUPPORTED}
+        assert found.loc["anger", ["weakest_measure", "reason"]].tolist() == ["own", "not_above_zero"]
+
+
+def test_few_directions_make_whatever_is_found_exploration() -> None:
+    for count, exploratory in ((59, True), (198, True), (199, False)):
+        found = claimed(implicit(0.3, 0.3, 0.3, 0.3), ranks=ranks(n_controls=count))
+        assert set(found["verdict"]) == {SUPPORTED} and set(found["exploratory"]) == {exploratory}
+
+
+@pytest.mark.parametrize(
+    ("word", "verdict"),
+    [("not_measurable", NOT_MEASURABLE), ("underpowered", UNDERPOWERED), ("not_judged", INSTRUMENTS_MISSING)],
+)
+def test_an_instrument_that_leaves_it_open_is_not_one_that_failed(word: str, verdict: str) -> None:
+    table = judged().assign(verdict="admitted")
+    one = (table["measure"] == "raw") & (table["style"] == "implicit") & (table["emotion"] == "anger")
+    table = table.assign(passed=~one, verdict=table["verdict"].mask(one, word))
+    found = claimed(implicit(0.3, 0.3, 0.3, 0.3), instruments=table).set_index("emotion")["verdict"]
+    assert found["anger"] == verdict and found["apology"] == SUPPORTED
 
 
 def test_an_instrument_that_failed_makes_its_emotion_and_style_not_measurable() -> None:
     failed = judged(but=("adjusted", "implicit", "anger"))
-    found = claimed(implicit(0.3, 0.3, 0.3), instruments=failed).set_index("emotion")["verdict"]
+    found = claimed(implicit(0.3, 0.3, 0.3, 0.3), instruments=failed).set_index("emotion")["verdict"]
     assert found["anger"] == NOT_MEASURABLE and found["apology"] == SUPPORTED
     elsewhere = judged(but=("adjusted", "explicit", "anger"))
-    assert set(claimed(implicit(0.3, 0.3, 0.3), instruments=elsewhere)["verdict"]) == {SUPPORTED}
+    assert set(claimed(implicit(0.3, 0.3, 0.3, 0.3), instruments=elsewhere)["verdict"]) == {SUPPORTED}
     of_words = {("explicit", measure): 0.3 for measure in MEASURES}
     not_needed = judged(but=("contextual", "explicit", "anger"))
     assert set(claimed(of_words, instruments=not_needed)["verdict"]) == {SUPPORTED}
@@ -234,7 +265,7 @@ def gold(estimate: float) -> pd.DataFrame:
 
 
 def test_not_supported_is_said_only_well_below_gold() -> None:
-    nothing = implicit(0.0, 0.0, 0.0)
+    nothing = implicit(0.0, 0.0, 0.0, 0.0)
     far, near = (claimed(nothing, gold=gold(estimate)) for estimate in (2.0, 0.05))
     assert set(far["verdict"]) == {NOT_SUPPORTED} and set(far["reason"]) == {"below_gold"}
     assert set(near["verdict"]) == {UNDERPOWERED}
@@ -248,24 +279,24 @@ def test_gold_may_be_told_apart_by_label_and_measure() -> None:
         for e, o in itertools.permutations(EMOTIONS, 2)
         for m in MEASURES
     ]
-    found = claimed(implicit(0.0, 0.3, 0.3), gold=pd.DataFrame(whole))
+    found = claimed(implicit(0.0, 0.3, 0.3, 0.3), gold=pd.DataFrame(whole))
     assert set(found["verdict"]) == {UNDERPOWERED}
     swapped = pd.DataFrame(whole).assign(estimate=lambda table: 1.05 - table["estimate"])
-    assert set(claimed(implicit(0.0, 0.3, 0.3), gold=swapped)["verdict"]) == {NOT_SUPPORTED}
+    assert set(claimed(implicit(0.0, 0.3, 0.3, 0.3), gold=swapped)["verdict"]) == {NOT_SUPPORTED}
 
 
 def test_few_texts_and_idiomatic_ones_support_nothing() -> None:
-    few = planted(implicit(0.3, 0.3, 0.3), n=6)
+    few = planted(implicit(0.3, 0.3, 0.3, 0.3), n=6)
     found = shift_claims(shift_conditions(few), ranks(), instruments=judged())
     assert set(found["reason"]) == {"few_scenarios"}
-    phrases = shift_conditions(planted(implicit(0.3, 0.3, 0.3)).assign(style=IDIOMATIC))
-    assert len(phrases) == 18 and shift_claims(phrases, ranks(IDIOMATIC), instruments=judged()).empty
+    phrases = shift_conditions(planted(implicit(0.3, 0.3, 0.3, 0.3)).assign(style=IDIOMATIC))
+    assert len(phrases) == 24 and shift_claims(phrases, ranks(IDIOMATIC), instruments=judged()).empty
 
 
 def test_a_claim_without_one_of_its_measures_is_refused() -> None:
     with pytest.raises(UserError, match="contextual S of 'gratitude'"):
         claimed({("implicit", "raw"): 0.3, ("implicit", "adjusted"): 0.3})
-    with pytest.raises(UserError, match="raw, adjusted, contextual"):
+    with pytest.raises(UserError, match="raw, adjusted, contextual, own"):
         shift_conditions(planted({("implicit", "plain"): 0.3}))
 
 
@@ -280,10 +311,10 @@ def share_claimed(effects: Effects, n_draws: int = 200) -> float:
     return float(np.mean([(table["verdict"] == SUPPORTED).any() for table in found]))
 
 
-@pytest.mark.parametrize("effects", [implicit(0, 0, 0), implicit(0.5, 0.5, 0)], ids=["nothing", "words alone"])
+@pytest.mark.parametrize("effects", [implicit(0, 0, 0, 0), implicit(0.5, 0.5, 0, 0.5)], ids=["nothing", "words alone"])
 def test_a_null_claims_nothing(effects: Effects) -> None:
     assert share_claimed(effects) <= 0.08
 
 
 def test_what_is_there_is_claimed_as_often_as_its_size_lets_one_expect() -> None:
-    assert share_claimed(implicit(0.15, 0.15, 0.15), 40) >= 0.9
+    assert share_claimed(implicit(0.15, 0.15, 0.15, 0.15), 40) >= 0.9

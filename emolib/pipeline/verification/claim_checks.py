@@ -16,6 +16,7 @@ from scipy import stats
 
 from emolib.pipeline.verification.rows import Rows, careful
 from emolib.pipeline.verification.run_files import Artifact, RunFiles
+from emolib.pipeline.verification.shift_checks import shift_point
 from emolib.pipeline.verification.sweep_checks import FAMILIES
 
 TOLERANCE = 1e-9
@@ -196,13 +197,24 @@ def _point_problems(run: RunFiles, sweeps: dict[str | None, Artifact]) -> Iterat
     record = run.records.get("phase5")
     margin = float(record.parameters.get("broken_margin", 0.1)) if record else 0.1
     validation, test = run.table(sweeps["validation"]), run.table(sweeps["test"])
+    shifts = _validation_shifts(run)
     for part, table in validation.groupby("part"):
-        chosen = operating_point(table, margin)
+        by_shift = shifts.get(str(part))
+        chosen = operating_point(table, margin) if by_shift is None else shift_point(by_shift, table, margin)
         steered = test[(test["kind"] == "emotion") & (test["part"] == part)]
         for layer, alpha in steered[["layer", "alpha"]].drop_duplicates().itertuples(index=False):
             if (layer, alpha) != chosen:
                 where = f" in {part!s}" if part else ""
                 yield f"it steers at layer {layer}, α {alpha:g}{where}; validation chooses {chosen[0]}, α {chosen[1]:g}"
+
+
+def _validation_shifts(run: RunFiles) -> dict[str, pd.DataFrame]:
+    """The continuation shifts of validation texts by part; none where S could not be measured."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for artifact in run.of_kind("shift shard"):
+        if (artifact.said["shift_shard"] or "").startswith("validation_layer"):
+            found.setdefault(artifact.said["shift_part"] or "", []).append(run.table(artifact))
+    return {part: pd.concat(tables, ignore_index=True) for part, tables in found.items()}
 
 
 def operating_point(validation: pd.DataFrame, margin: float) -> tuple[int, float]:
@@ -247,7 +259,24 @@ def check_study_claims(run: RunFiles, rows: Rows) -> None:
         problems = careful(lambda: list(_verdict_problems(table, smallest)))  # noqa: B023
         for stored in run.of_kind("claims"):
             problems += careful(lambda: list(_steering_problems(run, table, run.table(stored))))  # noqa: B023
+        for stored in run.of_kind("shift claims"):
+            problems += careful(lambda: list(_shift_problems(run, table, run.table(stored))))  # noqa: B023
         rows.judged(artifact.path, problems, len(table))
+
+
+def _shift_problems(run: RunFiles, table: pd.DataFrame, held: pd.DataFrame) -> Iterator[str]:
+    """A claim of the continuation shift has Phase 5's numbers and verdict, in the family of its style."""
+    rows = table[(table["claim"] == "shift") & (table["model"] == run.model)]
+    named = held.assign(measure="shift/" + held["style"])
+    both = named.merge(rows, on=["emotion", "measure"], suffixes=("_held", ""))
+    if len(both) != len(held) or len(rows) != len(held):
+        yield f"it has {len(rows)} claims of the continuation shift, Phase 5 {len(held)}"
+        return
+    for name, other in {"value": "mean", "low": "low_held", "high": "high_held", "p": "p_held", "n": "n_texts"}.items():
+        if not np.allclose(both[name].astype(float), both[other].astype(float), rtol=1e-12, atol=1e-15):
+            yield f"{name} of a claim of the continuation shift is not Phase 5's"
+    if (both["verdict"] != both["verdict_held"]).any() or (both["reason"] != both["reason_held"]).any():
+        yield "a verdict of the continuation shift is not Phase 5's"
 
 
 def _steering_problems(run: RunFiles, table: pd.DataFrame, held: pd.DataFrame) -> Iterator[str]:
@@ -267,7 +296,7 @@ def _steering_problems(run: RunFiles, table: pd.DataFrame, held: pd.DataFrame) -
 
 
 def _verdict_problems(table: pd.DataFrame, smallest: float) -> Iterator[str]:
-    for row in table.to_dict("records"):
+    for row in table[table["claim"] != "shift"].to_dict("records"):  # those have Phase 5's verdicts
         told = f"{row['claim']} of {row['emotion']}, {row['measure']}"
         if row["n"] > 2 and not _detects(row["detectable_d"], int(row["n"])):
             yield f"detectable_d of {told} is {row['detectable_d']:.4g}, which {int(row['n'])} scenarios do not detect"

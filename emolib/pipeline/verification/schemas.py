@@ -98,6 +98,13 @@ _CLAIM = (
     "random_max:float bar:float beats_random:bool supported:bool direct_path:float direct_path_counted:float"
 )
 _RESIDUAL = r"patching/residual/{model}_residual_sweep_"
+_SHIFT = r"patching/shift/{model}_shift_((?P<shift_part>fold\d+)_)?"
+_SHIFTED = r"validation_layer\d{3}|test_zero|test_dose|test_(isotropic|covariance|shuffled)_\d{4}"
+_SHIFT_KEYS = "prompt:str text:str label:str style:str act:str layer:int alpha:float"
+_CROSSED = (
+    "mean:float se:float variance:float v_text:float v_prompt:float v_cell:float n_texts:int n_prompts:int n_cells:int "
+    "t:float df:int"
+)
 _VECTORS = r"emotion_vectors/{model}_"
 _EMPTY_TEXT = "fluency/nll fluency/perplexity"  # what an empty text does not have
 
@@ -445,6 +452,84 @@ SCHEMAS: tuple[Schema, ...] = (
         "json",
         fields="temperature:float broken:int n:int share:float rule:any scenarios:list",
     ),
+    Schema(
+        "shift shard",
+        "phase5",
+        rf"{_SHIFT}(?P<shift_shard>{_SHIFTED})\.parquet",
+        columns=f"{_SHIFT_KEYS} n_tokens:int shift:float shift_sum:float shift_per_character:float kind:str owner:str "
+        "index:int",
+        key="prompt text label style act layer alpha",
+        told=False,
+    ),
+    Schema(
+        "shift tokens",
+        "phase5",
+        rf"{_SHIFT}(?P<shift_tokens>test_emotion|test_training)\.parquet",
+        columns="row:int position:int token_id:int word:str logprob:float logprob_unpatched:float entropy:float",
+        key="row position",
+        told=False,
+    ),
+    Schema(
+        "shift lexicon",
+        "phase5",
+        rf"{_SHIFT}test_lexicon\.parquet",
+        columns="act:str layer:int alpha:float token_id:int lexical:float",
+        key="act layer alpha token_id",
+        told=False,
+    ),
+    Schema(
+        "shift KL",
+        "phase5",
+        rf"{_SHIFT}dose_kl\.parquet",
+        columns="emotion:str alpha:float kl:float",
+        key="emotion alpha",
+    ),
+    Schema(
+        "shift specific",
+        "phase5",
+        r"patching/shift/{model}_shift_specific\.parquet",
+        columns="measure:str prompt:str text:str style:str layer:int alpha:float emotion:str other:str specific:float "
+        "part:str",
+        key="measure prompt text style emotion other part",
+        told=False,
+    ),
+    Schema(
+        "shift conditions",
+        "phase5",
+        r"patching/shift/{model}_shift_conditions\.parquet",
+        columns=f"style:str emotion:str other:str measure:str {_CROSSED} low:float high:float p:float",
+        blank="t",
+        key="style emotion other measure",
+        every="emotion",
+    ),
+    Schema(
+        "shift ranks",
+        "phase5",
+        r"patching/shift/{model}_shift_ranks\.parquet",
+        columns="style:str emotion:str other:str contrast:float p_isotropic:float p_covariance:float p_shuffled:float "
+        "n_isotropic:int n_covariance:int n_shuffled:int rank_p:float worst_family:str n_controls:int",
+        key="style emotion other",
+        every="emotion",
+    ),
+    Schema(
+        "shift doses",
+        "phase5",
+        r"patching/shift/{model}_shift_doses\.parquet",
+        columns=f"style:str emotion:str alpha:float {_CROSSED} kl:float",
+        blank="t",
+        key="style emotion alpha",
+        every="emotion",
+    ),
+    Schema(
+        "shift claims",
+        "phase5",
+        r"patching/shift/{model}_shift_claims\.parquet",
+        columns="style:str emotion:str n_texts:int weakest_other:str weakest_measure:str p:float mean:float low:float "
+        "high:float rank_p:float n_controls:int share_of_gold:float p_holm:float bar:float exploratory:bool "
+        "by_numbers:str by_numbers_reason:str verdict:str reason:str",
+        blank="share_of_gold",
+        key="style emotion",
+    ),
     # phase 7
     _statistics(
         "effect_sizes",
@@ -473,7 +558,8 @@ SCHEMAS: tuple[Schema, ...] = (
         "claims",
         "phase:str claim:str model:str emotion:str measure:str bar:str value:float low:float high:float "
         "reference:float n:int detectable_d:float rank_p:float rank_bar:float max_p:float max_family:str max_at:str "
-        "max_z:float max_left_out:bool n_controls:int degenerate:bool verdict:str reason:any artifact:str",
+        "max_z:float max_left_out:bool n_controls:int degenerate:bool family:str p:float p_holm:float "
+        "exploratory:bool by_numbers:str by_numbers_reason:str verdict:str reason:any artifact:str",
         "phase claim model emotion measure",
     ),
     Schema(

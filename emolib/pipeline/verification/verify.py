@@ -19,6 +19,7 @@ from emolib.pipeline.verification import (
     lineage_checks,
     record_checks,
     report_checks,
+    shift_checks,
     sweep_checks,
 )
 from emolib.pipeline.verification.rows import BROKEN, Rows, failures, lines
@@ -42,6 +43,9 @@ CHECKS: tuple[Check, ...] = (
     sweep_checks.check_controls,
     claim_checks.check_operating_point,
     claim_checks.check_claims,
+    shift_checks.check_shift_zero,
+    shift_checks.check_shift_conditions,
+    shift_checks.check_shift_claims,
     claim_checks.check_study_claims,
     report_checks.check_reports,
     report_checks.check_seals,

@@ -11,6 +11,7 @@ import pytest
 from planted_runs import in_two_styles, steering_run, written
 
 from emolib.base.strength import UNITS
+from emolib.data.styles import opposite
 from emolib.directions.vectors import fit_emotion_vectors
 from emolib.selftest.planted import Planted, plant, planted_scenarios
 from emolib.study.phase5_steering import design, other_style, own_sweeps, results
@@ -38,7 +39,7 @@ def run(
 
 @pytest.mark.parametrize(("own", "other"), [("explicit", "implicit"), ("all", "implicit"), ("implicit", "explicit")])
 def test_the_style_is_the_one_that_the_vectors_are_not_of(own, other):
-    assert other_style.style(own) == other
+    assert opposite(own) == other
 
 
 def test_the_vectors_are_fitted_on_that_style_s_training_texts_alone(run):

@@ -218,7 +218,7 @@ def test_s_can_be_measured_at_the_points_alone_that_broken_texts_leave(
 
 def test_the_raw_measure_is_s_and_its_conditions_are_there_for_every_pair_and_style(run: Run) -> None:
     found = shift_results.conditions(run)
-    assert len(found) == 2 * 6 * 3 and set(found["measure"]) == set(MEASURES)
+    assert len(found) == 2 * 6 * 4 and set(found["measure"]) == set(MEASURES)
     cells = shift_results.specific_cells(run)
     table = shift_sweeps.test_shifts(run)
     mine = table[(table["style"] == "implicit") & (table["kind"] == "emotion")]
@@ -226,7 +226,7 @@ def test_the_raw_measure_is_s_and_its_conditions_are_there_for_every_pair_and_st
     own, other = (means[act, "anger"] - means[act, "apology"] for act in ("anger", "apology"))
     row = found[(found["style"] == "implicit") & (found["measure"] == "raw") & (found["emotion"] == "anger")]
     assert row.set_index("other")["mean"]["apology"] == pytest.approx(own - other)
-    assert len(cells) == 3 * 6 * 6 * 4
+    assert len(cells) == 4 * 6 * 6 * 4
     claims = shift_results.claims(run)
     assert set(claims["verdict"]) == {INSTRUMENTS_MISSING} and len(claims) == 2 * 3
     assert (shift_results.ranks(run)["n_controls"] == CONTROLS).all()
