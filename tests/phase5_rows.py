@@ -101,6 +101,8 @@ def outcome_of(*rows: dict[str, Any], **given: Any) -> Outcome:
     emotions = list(dict.fromkeys(claims["emotion"]))
     ceiling = {"part": "", "baseline": 0.1, "ceiling": 0.2, "kept": 6, "tried": 9, "broken": 0.2}
     parts = {
+        "shift": None,
+        "unmeasurable": "one_emotion",
         "points": {"": point_of()},
         "scorers": scorers(),
         "other_style": None,

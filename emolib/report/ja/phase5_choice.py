@@ -11,11 +11,11 @@ from IPython.display import Markdown
 from emolib.base.escaping import Name
 from emolib.plots import figures
 from emolib.report.ja.names import emotion_name, metric_name
-from emolib.report.ja.phase5_words import MEASURES, OTHERS, families_of, of_family, together
+from emolib.report.ja.phase5_words import families_of, of_family, together
 from emolib.report.markup import number, show, tidy
 from emolib.scoring.fluency import nll_limit
 from emolib.steering.candidates import pooled
-from emolib.steering.comparisons import decimals, pareto_front
+from emolib.steering.comparisons import decimals
 from emolib.steering.operating_point import OperatingPoint
 from emolib.study.run import Run
 
@@ -162,44 +162,7 @@ def figure_layers(run: Run, means: pd.DataFrame, points: Points) -> None:
         show(run, fig, file)
 
 
-# the spread of the candidates
-
-
-def table_pareto(candidates: pd.DataFrame) -> pd.DataFrame:
-    """Per emotion the candidates that none beats in effect and broken share at once.
-
-    Args:
-        candidates: see `emolib.steering.summaries.pareto`.
-    """
-    front = pareto_front(candidates)
-    front = front.assign(emotion=front["emotion"].map(emotion_name), metric=front["metric"].map(metric_name))
-    names = {"emotion": "感情", "layer": "層", "alpha": "α", "metric": "指標", "effect": OTHERS, "broken": "破綻率"}
-    return tidy(front, digits=2, names=names).set_index(["感情", "層", "α"])
-
-
-def figure_candidates(run: Run, points: Points, candidates: pd.DataFrame) -> None:
-    """The criterion by layer and strength, effect against broken share, and the largest effect by layer and emotion."""
-    show(run, figures.heatmap(_scores(points), figures.Axes("選択基準（検証）", z="基準")), "selection")
-    hover = [f"層 {row.layer}、α = {row.alpha:g}" for row in candidates.itertuples()]
-    fig = figures.scatter(
-        candidates[["broken", "effect"]].to_numpy(),
-        candidates["emotion"],
-        figures.Axes("効果と破綻（検証）", x="破綻率", y=f"{OTHERS}（{MEASURES['target']}）"),
-        hover=hover,
-    )
-    show(run, fig, "pareto")
-    axes = figures.Axes("層と感情ごとの特異的な変化（検証、最良の α）", z="当該 − 他")
-    show(run, figures.heatmap(best_by_layer(candidates), axes), "layer_emotion")
-
-
 def _scores(points: Points) -> pd.DataFrame:
     """The criterion (mean over parts), layers down, alphas across."""
     grid = pooled(points).pivot(index="layer", columns="alpha", values="score")
     return grid.rename(index=lambda v: f"層 {v}", columns=lambda v: f"α = {v:g}")
-
-
-def best_by_layer(candidates: pd.DataFrame) -> pd.DataFrame:
-    """The largest specific effect over strengths; layers down, emotions across."""
-    best = candidates.groupby(["layer", "emotion"], sort=True)["effect"].max().unstack("emotion")
-    best = best[list(dict.fromkeys(candidates["emotion"]))]
-    return best.rename(index=lambda v: f"層 {v}", columns=emotion_name)

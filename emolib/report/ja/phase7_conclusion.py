@@ -49,7 +49,7 @@ def _found(model: str, rows: pd.DataFrame) -> str:
     if len(steering):
         held = emotions_with(overall(steering), SUPPORTED)
         parts.append(
-            f"生成したテキスト（Phase 5、二次的）の指標がすべて条件を満たす感情は、{emotion_names(held) if held else 'ない'}"
+            f"生成したテキスト（Phase 5、二次的）の指標がすべて条件を満たす感情は{emotion_names(held) if held else 'ない'}"
         )
     return f"{Name(model)}: {'。'.join(parts)}。"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from phase5_rows import clean, point_of
 
 from emolib.report.ja import phase5_choice as choosing
 from emolib.steering.candidates import layer_means
+from emolib.steering.operating_point import OperatingPoint
 
 ROW = {"part": "", "baseline": 0.7, "ceiling": 0.8, "kept": 8, "tried": 9, "broken": 0.2}
 
@@ -80,18 +83,24 @@ def test_layers_have_a_table_and_a_figure_of_every_kind_of_measure(kept, cell, m
     np.testing.assert_allclose(dotted, part["baseline"])
 
 
-def test_only_candidates_that_none_beats_are_listed(monkeypatch):
-    rows = [(10, 0.2, 0.1, 0.0), (14, 0.2, 0.5, 0.0), (14, 0.4, 0.9, 0.3), (18, 0.4, 0.8, 0.3), (18, 0.2, -0.001, 0.0)]
-    table = pd.DataFrame(rows, columns=["layer", "alpha", "effect", "broken"])
-    table = table.assign(emotion="anger", metric="target/anger")
-    shown = choosing.table_pareto(table)
-    clean(shown)
-    assert shown.index.tolist() == [("怒り", 14, 0.2), ("怒り", 14, 0.4)]
-    assert choosing.best_by_layer(table)["怒り"].to_dict() == {"層 10": 0.1, "層 14": 0.9, "層 18": 0.8}
-    drawn: list[str] = []
-    monkeypatch.setattr(choosing, "show", lambda run, fig, name: drawn.append(name))
-    choosing.figure_candidates(None, {"": point_of()}, table)
-    assert drawn == ["selection", "pareto", "layer_emotion"]
+def by_shift() -> OperatingPoint:
+    """A point chosen by S, which was not measured where texts break too often."""
+    point = point_of(kept=6)
+    table = point.table.assign(text_score=1.5, **{"shift/anger": -0.0001})
+    table.loc[~table["eligible"], ["score", "shift/anger"]] = np.nan
+    return dataclasses.replace(point, table=table)
+
+
+def test_the_criterion_by_s_stands_beside_that_of_the_texts_and_is_a_dash_where_s_was_not_measured(monkeypatch):
+    text = clean(choosing.table_candidates({"": by_shift()}, ceilings({"kept": 6})))
+    assert "S（怒り）" in text and "生成文による基準（参考）" in text
+    assert "| 10 | 0.2 | 3.00 | 0.20 | ○ | +0.000 | 1.50 | 0.00 |" in text
+    assert "| 18 | 0.4 | — | 0.20 | — | — | 1.50 | 0.00 |" in text
+    assert "S（" not in choosing.table_candidates({"": point_of()}, ceilings({})).data, "control: one emotion"
+    drawn: dict = {}
+    monkeypatch.setattr(choosing, "show", lambda run, fig, name: drawn.update({name: fig}))
+    choosing.figure_choice(None, {"": by_shift()})
+    assert list(drawn) == ["selection"]
 
 
 def test_the_reference_has_one_limit():

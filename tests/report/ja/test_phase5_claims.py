@@ -21,10 +21,10 @@ def test_the_check_for_unclean_numbers_finds_them():
 @pytest.mark.parametrize(
     ("given", "word"),
     [
-        ({}, "支持"),
-        (REFUSED | {"ci_low": -0.5, "ci_high": -0.1, "vs_others": -0.3}, "不支持"),
-        (REACHED, "不支持"),
-        (FLAT, "不支持（0 でない差が少ない）"),
+        ({}, "条件を満たす"),
+        (REFUSED | {"ci_low": -0.5, "ci_high": -0.1, "vs_others": -0.3}, "条件を満たさない"),
+        (REACHED, "条件を満たさない"),
+        (FLAT, "条件を満たさない（0 でない差が少ない）"),
         (WIDE | {"n": 24}, "検出力不足"),
     ],
 )
@@ -33,12 +33,18 @@ def test_the_word_of_a_measure(given, word):
 
 
 @pytest.mark.parametrize(
-    ("second", "word"), [({}, "支持"), (WIDE | {"n": 24}, "検出力不足"), (REACHED, "不支持"), (FLAT, "不支持")]
+    ("second", "word"),
+    [
+        ({}, "条件を満たす"),
+        (WIDE | {"n": 24}, "検出力不足"),
+        (REACHED, "条件を満たさない"),
+        (FLAT, "条件を満たさない"),
+    ],
 )
 def test_an_emotion_s_word_stands_over_all_of_its_measures(second, word):
     shown = told.table_claims(found(claim(n=24), claim(**{"n": 24, "metric": "target/gratitude", **second})))
     assert shown.loc["総合判定（感情ごと）"].tolist() == [word, word]
-    assert shown.loc["判定（指標ごと）", "感謝の語数"] == "支持"
+    assert shown.loc["判定（指標ごと）", "感謝の語数"] == "条件を満たす"
 
 
 def test_claims_are_listed_with_a_dash_for_what_is_not_defined():
@@ -55,7 +61,8 @@ def test_both_ways_of_counting_broken_texts_stand_one_below_the_other():
     table = found(claim(**REACHED, unfiltered_rank_p=1 / 60, unfiltered_supported=True))
     shown = told.unfiltered_rows(table)
     clean(shown)
-    assert shown.loc["判定（0）"].tolist() == ["不支持"] and shown.loc["判定（そのまま）"].tolist() == ["支持"]
+    assert shown.loc["判定（0）"].tolist() == ["条件を満たさない"]
+    assert shown.loc["判定（そのまま）"].tolist() == ["条件を満たす"]
     assert shown.loc["片側順位 p（最も厳しい対照群）（そのまま）"].tolist() == ["0.017"]
     assert shown.loc[f"{words.OWN}（そのまま）"].tolist() == ["0.900"]
     both = clean(told.table_unfiltered(table, pd.DataFrame({"keywords/anger": [-0.001]}, index=["anger"])))
@@ -81,7 +88,9 @@ def test_families_and_norms_are_named_and_strength_zero_is_counted():
 def test_each_scorer_alone_has_its_verdict():
     shown = told.scorer_rows(scorers(target_lexical=REACHED, target_encoder=FLAT | {"own": -0.0001}))
     clean(shown)
-    assert shown["これだけでの判定"].tolist() == ["不支持", "不支持（0 でない差が少ない）", "支持"]
+    assert shown["これだけでの判定"].tolist() == [
+        *("条件を満たさない", "条件を満たさない（0 でない差が少ない）", "条件を満たす"),
+    ]
     assert shown["95 % BCa 区間"].tolist() == ["[0.400, 1.100]", "区間なし", "[0.400, 1.100]"]
 
 

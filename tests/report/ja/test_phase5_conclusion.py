@@ -21,20 +21,21 @@ def lines(*rows: dict[str, Any], **given: Any) -> list[str]:
 def test_what_was_found_names_every_verdict_the_point_and_the_supported_changes():
     anger = claim(**REACHED, emotion="anger", metric="keywords/anger")
     first, *_ = lines(claim(), claim(metric="target/gratitude", own_effect=0.25), anger)
-    assert "総合判定が「支持」なのは感謝、「不支持」なのは怒りである（層 14・α = 0.3、α の単位は「" in first
+    assert "総合判定が「条件を満たす」のは感謝、「条件を満たさない」のは怒りである" in first
+    assert "（層 14・α = 0.3、α の単位は「" in first
     assert "感謝の語数 +0.80 語、感謝の確率 +0.250である" in first
     for unit, name in UNIT_NAMES.items():
         told, *_ = lines(claim(), changed={"unit": unit})
         assert f"（層 14・α = 0.3、α の単位は「{name}」、テスト 45 シナリオ）" in told
     nothing, *_ = lines(claim(**REACHED))
-    assert "二つの条件をともに満たした指標はない" in nothing and "支持された" not in nothing
+    assert "二つの条件をともに満たした指標はない" in nothing and "条件を満たした指標の" not in nothing
     several, *_ = lines(claim(), points={"fold0": point_of(), "fold1": point_of(18)})
     assert "fold0: 層 14・α = 0.3、fold1: 層 18" in several
 
 
 def test_what_the_claims_hang_on_is_told_and_that_they_hang_on_nothing():
     _, nothing, _ = lines(claim())
-    assert "いずれにも、支持は依らない" in nothing
+    assert "いずれにも、条件を満たすことは依らない" in nothing
     _, rule, _ = lines(
         claim(), claim(**REACHED, metric="target/gratitude", unfiltered_rank_p=1 / 60, unfiltered_supported=True)
     )
@@ -42,13 +43,13 @@ def test_what_the_claims_hang_on_is_told_and_that_they_hang_on_nothing():
     _, few, _ = lines(claim(median=0.001))
     assert "感謝の語数は、変化の中央値がほぼ 0 で" in few
     _, one, _ = lines(claim(), scorers=scorers(target_encoder=REACHED))
-    assert "感謝の確率は、分類器をエンコーダだけにすると支持にならない" in one
+    assert "感謝の確率は、分類器をエンコーダだけにすると条件を満たさない" in one
     _, stock, _ = lines(claim(), phrases=pd.DataFrame([phrase(own_share=0.75)]))
     assert "一つの定型句を含む（感謝 75%）" in stock
     _, style, _ = lines(claim(), other_style=found(claim(**REACHED)))
     assert "暗示表現の文（感情語を含まない）から作ったベクトルでは感謝の条件が満たされない" in style
     _, kept, _ = lines(claim(), other_style=found(claim()))
-    assert "支持は依らない" in kept
+    assert "条件を満たすことは依らない" in kept
 
 
 def test_where_nothing_is_supported_only_the_rule_on_broken_texts_is_told():

@@ -37,7 +37,7 @@ def sentence(**given: Any) -> str:
         (
             {},
             [
-                "感謝の語数: 支持。変化は平均 +0.80 語（プロンプトの中央値 +0.50 語）",
+                "感謝の語数: 条件を満たす。変化は平均 +0.80 語（プロンプトの中央値 +0.50 語）",
                 "95 % BCa 区間 +0.40 〜 +1.10",
                 "0.0167（基準 0.0167 以下）",
                 "12%（破綻もそのまま数えると 0%）",
@@ -45,8 +45,8 @@ def sentence(**given: Any) -> str:
             ],
             ["区間なし", "半数以下"],
         ),
-        (WIDE, ["不支持", "-0.20 〜 +0.40", "+0.10"], ["半数以下"]),
-        (FLAT, ["+0.00 語（区間なし）", "不支持（0 でない差が少ない）"], ["95 % BCa"]),
+        (WIDE, ["条件を満たさない", "-0.20 〜 +0.40", "+0.10"], ["半数以下"]),
+        (FLAT, ["+0.00 語（区間なし）", "条件を満たさない（0 でない差が少ない）"], ["95 % BCa"]),
         ({"median": 0.001}, ["中央値 +0.00 語", "半数以下のプロンプトによる"], []),
         (
             {"metric": "target/anger", "own_effect": -0.0004, "random_max": -0.0001},
@@ -63,18 +63,18 @@ def test_the_sentence_of_a_claim(given, says, says_not):
 def test_the_discussion_of_any_outcome_is_clean_and_has_every_part():
     rows = [claim(), claim(metric="target/gratitude"), claim(**FLAT, emotion="anger", metric="keywords/anger")]
     text = clean(closing.discussion(outcome_of(*rows)))
-    assert "- **感謝: 支持**" in text and "- **怒り: 不支持**" in text
+    assert "- **感謝: 条件を満たす**" in text and "- **怒り: 条件を満たさない**" in text
     for part in (
         "d_z ≈",
         "訓練シナリオが足りず",
-        "感謝の語数・感謝の確率は支持のまま",
+        "感謝の語数・感謝の確率はすべての条件を満たす",
         "破綻率は",
         "4 語の並び",
         "直接経路",
     ):
         assert part in text, part
     assert "感情価の変化は、感謝 +0.00、怒り +0.00（等方的なランダム方向の平均 +0.10）" in text
-    assert "どちらだけで測っても支持になる" in text and "ほとんど差がなく" in text
+    assert "どちらだけで測っても条件を満たす" in text and "ほとんど差がなく" in text
 
 
 # broken texts
@@ -82,14 +82,16 @@ def test_the_discussion_of_any_outcome_is_clean_and_has_every_part():
 
 def test_without_broken_texts_both_verdicts_are_one():
     (line,) = closing.unfiltered_lines(outcome_of(claim(), claim(metric="target/gratitude")))
-    assert "そのまま数えても、感謝の語数・感謝の確率は支持のまま" in line
+    assert "そのまま数えても、感謝の語数・感謝の確率はすべての条件を満たす" in line
 
 
 def test_a_verdict_that_hangs_on_the_rule_is_told_with_what_the_other_says():
     hangs = claim(**REACHED, unfiltered_rank_p=1 / 60, unfiltered_supported=True)
     lines = closing.unfiltered_lines(outcome_of(hangs, claim(emotion="anger", metric="keywords/anger")))
-    assert "感謝の語数の判定は破綻の数え方に依る" in lines[0] and "「不支持」、そのまま数えれば「支持」" in lines[0]
-    assert "感謝の総合判定は「支持」になる" in lines[1] and "怒りの語数は支持のまま" in lines[2]
+    assert "感謝の語数の判定は破綻の数え方に依る" in lines[0]
+    assert "「条件を満たさない」、そのまま数えれば「条件を満たす」" in lines[0]
+    assert "感謝の総合判定は「条件を満たす」になる" in lines[1]
+    assert "怒りの語数はすべての条件を満たす" in lines[2]
     assert "一つのプロンプト" not in lines[0]
     one = closing.unfiltered_lines(outcome_of({**hangs, "unfiltered_largest": 0.54}))
     assert "54% は一つのプロンプトによる" in one[0]
@@ -109,11 +111,11 @@ def test_broken_texts_on_test_are_held_against_the_unpatched_texts_there():
 
 def test_a_scorer_whose_verdict_is_another_is_told():
     (line,) = closing.scorer_lines(scorers(target_lexical=REACHED))
-    assert line.startswith("- 感謝の確率は、結合した値で「支持」だが、n-gramだけでは「不支持」である")
+    assert line.startswith("- 感謝の確率は、結合した値で「条件を満たす」だが、n-gramだけでは「条件を満たさない」である")
     (line,) = closing.scorer_lines(scorers(target=REACHED, target_lexical=REACHED))
-    assert "「不支持」だが、エンコーダだけでは「支持」" in line
+    assert "「条件を満たさない」だが、エンコーダだけでは「条件を満たす」" in line
     (line,) = closing.scorer_lines(scorers())
-    assert "感謝の確率は、二つの分類器のどちらだけで測っても支持になる" in line
+    assert "感謝の確率は、二つの分類器のどちらだけで測っても条件を満たす" in line
     refused = dict.fromkeys(("target", "target_lexical", "target_encoder"), REACHED)
     assert closing.scorer_lines(scorers(**refused)) == []
 
@@ -159,7 +161,7 @@ def test_the_direct_path_is_small_or_not_by_a_share_that_is_told():
     much = direct(claim(direct_path=0.31))
     assert "感謝の語数では選んだ層での変化の 1/3" in much and "無視できない" in much and "満たない" not in much
     none = direct(claim(**WIDE, direct_path=-0.004))
-    assert "支持された主張がない" in none and "1/3" not in none
+    assert "条件を満たす指標がない" in none and "1/3" not in none
 
 
 def test_a_direct_path_that_does_more_than_the_vector_is_named_like_with_like():
@@ -179,16 +181,16 @@ def test_a_direct_path_that_does_more_than_the_vector_is_named_like_with_like():
 @pytest.mark.parametrize(
     ("row", "changed", "where", "shares", "says", "says_not"),
     [
-        ({}, {}, (14, 0.3), ROOM, ["支持された感謝について", "vector_style=implicit"], ["端にある", "届かない"]),
+        ({}, {}, (14, 0.3), ROOM, ["条件を満たした感謝について", "vector_style=implicit"], ["端にある", "届かない"]),
         ({}, {"vector_style": "implicit"}, (14, 0.3), ROOM, [], ["確かめる", "端にある"]),
-        (WIDE, {}, (14, 0.3), ROOM, ["感謝は支持されなかった", "より強い α で"], ["implicit", "端にある"]),
+        (WIDE, {}, (14, 0.3), ROOM, ["感謝は条件を満たさなかった", "より強い α で"], ["implicit", "端にある"]),
         (WIDE, {}, (14, 0.3), {"gratitude": 0.3}, ["α は強めず"], ["より強い α で"]),
         ({}, {}, (18, 0.3), ROOM, ["層 18 は試した範囲の端"], ["α ="]),
         ({}, {}, (14, 0.2), ROOM, ["α = 0.2 は試した範囲の下端", "より弱い α"], ["層 14 は", "上端"]),
         ({}, {}, (14, 0.4), ROOM, ["α = 0.4 は試した範囲の上端", "より強い α も確かめる"], ["下端", "限って"]),
         ({}, {}, (14, 0.4), ROOM | {"anger": 0.3}, ["余裕があるのは感謝だけ"], ["より強い α も"]),
         ({}, {}, (14, 0.4), {"gratitude": 0.3}, ["α は広げない"], ["より強い α"]),
-        (WIDE, {"n_controls": 5}, (14, 0.3), ROOM, ["判定基準に届かない"], ["支持されなかった"]),
+        (WIDE, {"n_controls": 5}, (14, 0.3), ROOM, ["判定基準に届かない"], ["条件を満たさなかった"]),
     ],
 )
 def test_what_comes_next_follows_from_the_results(row, changed, where, shares, says, says_not):

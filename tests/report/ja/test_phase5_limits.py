@@ -12,6 +12,7 @@ from emolib.base.parameters import resolve
 from emolib.report.ja import phase5_limits as bounds
 from emolib.report.ja import phase5_regime
 from emolib.steering.regime import Regime
+from emolib.study.phase5_steering.shift_design import unmeasurable
 from emolib.study.phase5_steering.sweep_settings import regime
 
 SWEEP = pd.DataFrame({"kind": ["baseline"] * 4 + ["emotion"], "fluency/broken": [True, False, False, False, True]})
@@ -21,7 +22,9 @@ GREEDY, SAMPLED = Regime(0.0, 2, 24), Regime(0.7, 16, 24)
 
 def run_of(emotions: tuple[str, ...] = ("gratitude", "anger"), decided: Regime = GREEDY, **given: Any) -> Any:
     params = resolve("quick", "smollm2_135m", "phase5", given)
-    known = {(regime.__wrapped__, ()): decided} if params.temperature == "auto" else {}
+    known: dict[Any, Any] = {(unmeasurable.__wrapped__, ()): "one_emotion"}
+    if params.temperature == "auto":
+        known[regime.__wrapped__, ()] = decided
     return SimpleNamespace(
         params=params,
         emotions=emotions,

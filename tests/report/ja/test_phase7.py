@@ -43,8 +43,8 @@ def test_the_report_says_what_the_maximum_left_out_and_where_it_lies():
     run = open_run()
     text = discussed(run)
     assert "縮退した怒りの語数は最大から除き、残る 5 組でとった" in text and "最大を決めた対照は" in text
-    assert "支持された Phase 5 の主張 5 件すべてで 0.05 以下" in text
-    assert "除外（縮退）" in say.table_steering_claims(study.claims(run)).to_string()
+    assert "条件を満たした生成テキストの指標 5 件すべてで 0.05 以下" in text
+    assert "除外（縮退）" in say.table_steering_claims(study.claims(run)).data
     add_phase5(fluke(moves=True))
     run = open_run()
     text = discussed(run)
@@ -160,7 +160,8 @@ def test_the_report_counts_every_verdict_and_prints_no_nan():
     run = open_run()
     text = texts(run)
     assert "nan" not in text.lower() and "-0.00 " not in text and "None" not in text
-    assert "支持 2（感謝の語数・感謝の確率）、不支持 4（怒りの語数・怒りの確率・謝罪の語数・謝罪の確率）" in text
+    assert "条件を満たす 2（感謝の語数・感謝の確率）、条件を満たさない 4（" in text
+    assert "（怒りの語数・怒りの確率・謝罪の語数・謝罪の確率）" in text
     assert "bag of words を超える情報をもつ（全体） — 検出力不足 3（感謝・怒り・謝罪）" in text
     assert f"{len(study.claims(run))} 件の判定" not in text and "合計は示さない" in text
     assert "効果がないことの証明ではない" in text and "34 シナリオ" in text
@@ -170,11 +171,11 @@ def test_a_study_without_support_does_not_speak_of_any():
     add_phase5(sweep_table(seed=2))
     run = open_run()
     text = discussed(run)
-    assert "— 不支持 6（" in text and "支持されたものはない" in text and "大きめに出やすい" not in text
+    assert "— 条件を満たさない 6（" in text and "条件を満たしたものはない" in text and "大きめに出やすい" not in text
     add_phase5(sweep_table({"gratitude": 3.0}, seed=2))
     run = open_run()
     text = discussed(run)
-    assert "支持されたものはない" not in text and "大きめに出やすい" in text
+    assert "条件を満たしたものはない" not in text and "大きめに出やすい" in text
 
 
 def caveats(run: Run) -> dict[str, str]:
@@ -256,7 +257,8 @@ def test_the_conclusion_says_what_holds_on_what_it_hangs_and_what_could_not_be_t
     add_phase5(sweep_table({"gratitude": 3.0}))
     add_phase3()
     found, rests, unclear = concluded(open_run())
-    assert "ベクトルの主張（Phase 3）は、15 件すべてが支持された。操作の主張（Phase 5）は、感謝で支持された。" in found
+    assert "ベクトルの主張（Phase 3）は、15 件すべてが支持された。" in found
+    assert "生成したテキスト（Phase 5、二次的）の指標がすべて条件を満たす感情は感謝。" in found
     assert "補正しても残る" in rests and "bag of words を超える情報の主張（支持 6 件）" in rests
     assert "検出できない設計で得た" in rests and "検出力不足の主張はない" in unclear
     add_phase3(gap=0.0)
@@ -268,7 +270,7 @@ def test_the_conclusion_says_what_holds_on_what_it_hangs_and_what_could_not_be_t
 def test_the_conclusion_of_a_study_without_support_says_so():
     add_phase5(sweep_table(n=4, n_controls=5))
     found, rests, unclear = concluded(open_run())
-    assert "操作の主張（Phase 5）が支持された感情はない" in found and "ベクトルの主張" not in found
+    assert "すべて条件を満たす感情はない" in found and "ベクトルの主張" not in found
     assert (
         "支持された主張がない" in rests
         and "主張 6 件すべてが検出力不足である（理由: シナリオが 10 未満 6 件）" in unclear
