@@ -149,8 +149,8 @@ def _choice_lines(outcome: Outcome) -> list[str]:
     """Which measures hardly differ among the candidates, and what the rule on broken texts allowed."""
     lines = []
     if silent := silent_measures(outcome.points):
-        chosen = "" if outcome.shift is not None else "、動作点は他の指標で決まった"
-        lines.append(f"- {metric_names(silent)}は検証のどの候補でもほとんど差がない{chosen}。")
+        end = "ほとんど差がない" if outcome.shift is not None else "ほとんど差がなく、動作点は他の指標で決まった"
+        lines.append(f"- {metric_names(silent)}は検証のどの候補でも{end}。")
     for row in outcome.ceilings.to_dict("records"):
         start = f"- {row['part']}: " if row["part"] else "- "
         lines.append(

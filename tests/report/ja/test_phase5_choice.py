@@ -95,7 +95,7 @@ def test_the_criterion_by_s_stands_beside_that_of_the_texts_and_is_a_dash_where_
     text = clean(choosing.table_candidates({"": by_shift()}, ceilings({"kept": 6})))
     assert "S（怒り）" in text and "生成文による基準（参考）" in text
     assert "| 10 | 0.2 | 3.00 | 0.20 | ○ | +0.000 | 1.50 | 0.00 |" in text
-    assert "| 18 | 0.4 | — | 0.20 | — | — | 1.50 | 0.00 |" in text
+    assert "|  | 0.4 | — | 0.20 | — | — | 1.50 | 0.00 |" in text
     assert "S（" not in choosing.table_candidates({"": point_of()}, ceilings({})).data, "control: one emotion"
     drawn: dict = {}
     monkeypatch.setattr(choosing, "show", lambda run, fig, name: drawn.update({name: fig}))
