@@ -3,6 +3,7 @@ shown of them."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -16,7 +17,11 @@ from emolib.steering import comparisons
 from emolib.steering.findings import findings, overall
 from emolib.steering.operating_point import OperatingPoint
 from emolib.steering.robustness import BESIDE
+from emolib.steering.shift_claims import shift_claims, shift_conditions, shift_ranks
+from emolib.steering.shift_measures import MEASURES
+from emolib.steering.shift_tables import crossed_cells
 from emolib.study.phase5_steering import Outcome
+from emolib.study.phase5_steering.judging import JudgedInstruments, ShiftOutcome
 
 UNCLEAN = re.compile(r"(?<![\w.])[-−]0(\.0+)?(?![\d.])|\bnan\b|inf\b", re.IGNORECASE)
 REFUSED = {"supported": False, "beats_others": False}
@@ -126,3 +131,50 @@ def outcome_of(*rows: dict[str, Any], **given: Any) -> Outcome:
         broken_findings=comparisons.broken_findings(broken, margin=0.1),
         **{**parts, **given},
     )
+
+
+def shift_of(
+    *,
+    size: float = 0.3,
+    styles: tuple[str, ...] = ("explicit", "implicit"),
+    n_texts: int = 24,
+    n_controls: int = 59,
+    judged: bool = False,
+    failed: str = "",
+    idle: str = "",
+) -> ShiftOutcome:
+    """What the continuation shift of two emotions' claims comes to, of three emotions.
+
+    Args:
+        size: S of every emotion against every other, in nat per token.
+        judged: whether instruments were, of which that of the measure `failed` did not pass.
+        idle: an emotion whose own contrast is 0.
+    """
+    emotions, rng = ("gratitude", "anger", "apology"), np.random.default_rng(0)
+    cells, contrasts, doses = [], [], []
+    for style in styles:
+        design = crossed_cells([f"p{i}" for i in range(n_texts)], [f"{style} {i}" for i in range(n_texts)])
+        for one, other in itertools.permutations(emotions, 2):
+            pair = {"style": style, "emotion": one, "other": other}
+            for measure in MEASURES:
+                mean = 0.0 if measure == "own" and one == idle else size
+                values = mean + 0.1 * rng.standard_normal(len(design))
+                cells.append(design.assign(specific=values, measure=measure, **pair))
+            contrasts.append({**pair, "kind": "emotion", "contrast": size})
+            drawn = [(family, i) for family in FAMILIES for i in range(n_controls)]
+            contrasts += [{**pair, "kind": family, "contrast": 0.01 * rng.standard_normal()} for family, _ in drawn]
+        for emotion, alpha in itertools.product(emotions, (-0.3, 0.1, 0.3)):
+            row = {"style": style, "emotion": emotion, "alpha": alpha, "mean": size * alpha, "se": 0.01, "df": 23}
+            doses.append({**row, "kl": abs(alpha)})
+    conditions, ranks = shift_conditions(pd.concat(cells)), shift_ranks(pd.DataFrame(contrasts))
+    instruments = None
+    if judged:
+        keys = list(itertools.product(MEASURES, styles, emotions))
+        table = pd.DataFrame(keys, columns=["measure", "style", "emotion"]).assign(instrument="")
+        table = table.assign(passed=table["measure"] != failed)
+        verdicts = np.where(table["passed"], "admitted", "not_measurable")
+        gold = pd.DataFrame(list(itertools.product(styles, emotions)), columns=["style", "emotion"])
+        instruments = JudgedInstruments(table.assign(verdict=verdicts), gold.assign(estimate=0.2))
+    given = {} if instruments is None else {"instruments": instruments.admission, "gold": instruments.gold}
+    claims = shift_claims(conditions, ranks, **given)
+    return ShiftOutcome(conditions, ranks, claims, pd.DataFrame(doses), instruments, {"": point_of()})

@@ -13,14 +13,13 @@ from emolib.report.ja.names import emotion_name
 from emolib.report.ja.phase5_shift_words import (
     MEASURES,
     REASONS,
-    SCHEMATIC,
     WHY_NOT,
     measure_with_other,
     shift_verdict,
     text_style,
 )
 from emolib.report.ja.phase5_words import SHORT, share, together
-from emolib.report.markup import number, p_value, with_interval
+from emolib.report.markup import NOTHING, number, p_value, with_interval
 from emolib.steering.shift_claims import IDIOMATIC
 from emolib.steering.shift_findings import measures_above
 from emolib.study.phase5_steering import Outcome
@@ -96,13 +95,31 @@ def effect_rows(conditions: pd.DataFrame, ranks: pd.DataFrame, style: str) -> pd
         rank = placed.get((emotion, other), {})
         row |= {f"順位 p（{name}）": p_value(rank.get(f"p_{family}", float("nan"))) for family, name in SHORT.items()}
         rows.append(row)
-    return pd.DataFrame(rows).set_index(["感情", "相手"])
+    table = pd.DataFrame(rows)
+    return (
+        pd.concat([table, _mean_rows(mine)])
+        .fillna(NOTHING)
+        .set_index(["感情", "相手"])
+        .sort_index(
+            level=0,
+            sort_remaining=False,
+            kind="stable",
+            key=lambda names: [list(table["感情"]).index(n) for n in names],
+        )
+    )
+
+
+def _mean_rows(conditions: pd.DataFrame) -> pd.DataFrame:
+    """S of every emotion, mean over the other emotions."""
+    wide = measures_above(conditions).pivot(index="emotion", columns="measure", values="mean")
+    shown = {MEASURES[code]: [number(value, DIGITS, signed=True) for value in wide[code]] for code in wide}
+    return pd.DataFrame({"感情": [emotion_name(str(e)) for e in wide.index], "相手": "（平均）", **shown})
 
 
 def _estimate(row: Mapping[str, Any] | None) -> str:
     """Estimate ± standard error and the one-sided p."""
     if row is None:
-        return SCHEMATIC
+        return NOTHING
     return f"{number(row['mean'], DIGITS, signed=True)} ± {number(row['se'], DIGITS)}（p {p_value(row['p'])}）"
 
 

@@ -7,12 +7,10 @@ from typing import Any
 
 from emolib.base.escaping import Name
 from emolib.report.ja.names import emotion_name, style_name
-from emolib.report.markup import NOTHING
 from emolib.steering.claims import FEWEST_SCENARIOS
 from emolib.steering.findings import SUPPORTED
 from emolib.steering.shift_claims import INSTRUMENTS_MISSING
 
-SCHEMATIC = NOTHING
 MEASURES = {"raw": "S（未補正）", "adjusted": "S（補正後）", "contextual": "S（文脈部分）", "own": "自ベクトル対比"}
 VERDICTS = {
     "supported": "支持",
