@@ -79,7 +79,7 @@ def placebo_text_passes(
 
 
 def placebo_act_passes(
-    table: pd.DataFrame,
+    table: pd.DataFrame | Mapping[tuple[str, str], pd.DataFrame],
     placebos: Collection[str],
     others: Others,
     *,
@@ -94,7 +94,8 @@ def placebo_act_passes(
     the emotions' texts, style by style. Emotions take turns.
 
     Args:
-        table: as `shift_tables.shift_table` gives it, texts of all labels under the placebo acts.
+        table: as `shift_tables.shift_table` gives it, texts of all labels under the placebo acts; or one per pair of
+            an emotion and another label, where the measure is another for each pair.
         placebos: names of those acts.
         others: per emotion the labels that it is held against.
         n: how many placebos per style.
@@ -114,7 +115,8 @@ def placebo_act_passes(
     if len(names) < needed:
         raise UserError(f"expected at least {needed} placebo acts, one per label, got {len(names)}")
     pairs = {(emotion, other) for emotion, some in others.items() for other in some}
-    contrasts = {pair: _by_act(table, *pair, value) for pair in pairs}
+    tables = dict.fromkeys(pairs, table) if isinstance(table, pd.DataFrame) else table
+    contrasts = {pair: _by_act(tables[pair], *pair, value) for pair in pairs}
     emotions, parts = list(others), []
     for draw in range(n):
         emotion = emotions[draw % len(emotions)]

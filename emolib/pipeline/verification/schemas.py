@@ -97,6 +97,11 @@ _CLAIM = (
     "max_isotropic:float p_covariance:float max_covariance:float p_shuffled:float max_shuffled:float rank_p:float "
     "random_max:float bar:float beats_random:bool supported:bool direct_path:float direct_path_counted:float"
 )
+_LEXICON = "act:str layer:int alpha:float token_id:int lexical:float"
+_JUDGED = (
+    "measure:str style:str emotion:str instrument:str stand_in:str other:str n:int n_texts:float n_prompts:float "
+    "estimate:float sd:float se:float t:float df:float p:float upper:float"
+)
 _RESIDUAL = r"patching/residual/{model}_residual_sweep_"
 _VECTORS = r"emotion_vectors/{model}_"
 _EMPTY_TEXT = "fluency/nll fluency/perplexity"  # what an empty text does not have
@@ -128,6 +133,11 @@ def _geometry(name: str, columns: str, key: str, **more: object) -> Schema:
 def _statistics(name: str, columns: str, key: str, families: tuple[str, ...] = ()) -> Schema:
     more = {"blank": "*", "key": key, "empty": True, "families": families}
     return Schema(f"statistics {name}", "phase7", rf"statistics/{name}\.csv", "csv", columns, **more)  # type: ignore[arg-type]
+
+
+def _instruments(name: str, columns: str, key: str = "", **more: object) -> Schema:
+    place = rf"patching/instruments/{{model}}_{name}\.parquet"
+    return Schema(name.replace("_", " "), "phase5", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
 
 
 _POSITION = "(?P<position>last|mean|trigger)"
@@ -444,6 +454,51 @@ SCHEMAS: tuple[Schema, ...] = (
         r"patching/residual/{model}_decoding\.json",
         "json",
         fields="temperature:float broken:int n:int share:float rule:any scenarios:list",
+    ),
+    # instruments of phase 5
+    _instruments(
+        "instruments",
+        f"{_JUDGED} gold:float passed:bool verdict:str",
+        "measure style emotion instrument stand_in",
+        blank="*",
+    ),
+    _instruments(
+        "instruments_pairs", f"{_JUDGED} verdict:str", "measure style emotion other instrument stand_in", blank="*"
+    ),
+    _instruments(
+        "instruments_admission",
+        "measure:str style:str emotion:str instrument:str passed:bool verdict:str",
+        "measure style emotion",
+    ),
+    _instruments(
+        "instruments_placebos",
+        "measure:str style:str instrument:str emotion:str stand_in:str number:int passed:bool",
+        "measure style instrument number",
+        empty=True,
+    ),
+    _instruments("instrument_directions", "direction:str dimension:int value:float", "direction dimension", told=False),
+    _instruments(
+        r"instrument_gold_\d+_lexicon",
+        f"instrument:str stand_in:str {_LEXICON}",
+        "instrument stand_in act alpha token_id",
+        told=False,
+    ),
+    _instruments("instrument_placebo_.+_lexicon", _LEXICON, "act token_id", told=False),
+    _instruments(
+        "instrument_gold_scores",
+        "scenario:str emotion:str style:str text:str",
+        "scenario emotion",
+        families=SCORES,
+        told=False,
+    ),
+    _instruments(
+        "instrument_placebo_scores", "id:str pair:str kind:str role:str text:str", "id", families=SCORES, told=False
+    ),
+    _instruments(
+        "instrument_.+",
+        "row:int position:int token_id:int word:str logprob:float logprob_unpatched:float entropy:float",
+        "row position",
+        told=False,
     ),
     # phase 7
     _statistics(

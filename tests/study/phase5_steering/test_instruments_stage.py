@@ -1,0 +1,210 @@
+"""The instruments as a stage of a run: what stands before what, what is kept, what comes out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted_runs import steering_run, written
+
+from emolib.data.dataset import load_dataset
+from emolib.engine.continuation import continuation_shift
+from emolib.models.language_model import LanguageModel
+from emolib.pipeline.verification.schemas import SCHEMAS
+from emolib.steering.instruments import COLUMNS, FAILED, MUST_FAIL, NOT_JUDGED, PASSED
+from emolib.steering.third_scenarios import Wording
+from emolib.study.phase5_steering import instrument_gold, instruments, shift_sweeps
+from emolib.study.phase5_steering.instrument_design import (
+    context_table,
+    families,
+    first_part,
+    training_design,
+    validation_design,
+)
+from emolib.study.phase5_steering.instrument_directions import placebo_vectors
+from emolib.study.phase5_steering.instrument_gold import gold_cells
+from emolib.study.phase5_steering.instrument_placebos import act_placebos, placebo_cells, text_placebos
+from emolib.study.phase5_steering.instrument_texts import score_placebos, text_cells, word_placebos
+from emolib.study.run import Run
+
+SIZES = {"n_train": 24, "n_validation": 8, "n_test": 4, "layers": [1], "alphas": [0.3], "n_controls": 1}
+S = {"raw", "adjusted", "contextual", "own"}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(load_dataset(), tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def lm(tiny_models: dict[str, LanguageModel]) -> LanguageModel:
+    """One with positions enough for a prompt, a context and a text of the tiny tokenizer's short tokens."""
+    return next(lm for lm in tiny_models.values() if lm.limits.positions is None)
+
+
+def opened(lm: LanguageModel, saved: Path, **params: object) -> Run:
+    return steering_run(lm, saved, **{**SIZES, **params})
+
+
+@pytest.fixture(scope="module")
+def run(lm: LanguageModel, saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A finished stage."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOLIB_RESULTS", str(tmp_path_factory.mktemp("own")))
+        finished = opened(lm, saved)
+        instruments.save(finished)
+        yield finished
+
+
+# what is read
+
+
+@pytest.mark.filterwarnings("ignore:.*was trained on texts of up to")
+def test_contexts_share_no_wording_with_what_follows_and_come_from_validation(run: Run) -> None:
+    data = load_dataset()
+    split = data.drop_duplicates("scenario").set_index("scenario")["split"]
+    wording = {name: Wording.of(part["text"]) for name, part in data.groupby("scenario")}
+    own, *like = families(run)
+    assert own.labels == run.emotions and {family.name for family in like} == set(run.emotions)
+    for family in families(run):
+        rows = context_table(run, family)
+        assert set(rows["instrument"]) == (
+            {"gold_a", "gold_b", "denied", "mention"} if family == own else {"gold_like", "like_valent"}
+        )
+        validation = rows[rows["split"] == "validation"]
+        assert set(split[validation["text"]]) == {"validation"} and set(split[validation["prompt"]]) == {"train"}
+        assert set(split[rows.loc[rows["split"] == "training", "text"]]) == {"train"}
+        gold = rows[rows["instrument"].isin(["gold_a", "gold_like"]) & (rows["split"] == "validation")]
+        assert set(split[gold["third"]]) == {"validation"}
+        assert not any(
+            wording[third].meets(wording[text]) for third, text in zip(gold["third"], gold["text"], strict=True)
+        )
+
+
+def test_gold_is_what_a_plain_call_says(run: Run) -> None:
+    own = families(run)[0]
+    table = context_table(run, own)
+    rows = table[(table["instrument"] == "gold_a") & (table["split"] == "validation")]
+    rows = rows[(rows["text"] == rows["text"].iloc[0])].reset_index(drop=True)
+    after, before = (
+        continuation_shift(run.lm, rows[f"prompt_{name}"].tolist(), rows["words"].tolist())["logprob"]
+        for name in ("with", "without")
+    )
+    shift = rows.assign(shift=after - before).set_index(["act", "label"])["shift"]
+    e, o = run.emotions[:2]
+    wanted = (shift[e, e] - shift[e, o]) - (shift[o, e] - shift[o, o])
+    cells = gold_cells(run)
+    mine = cells[(cells["instrument"] == "gold_a") & (cells["measure"] == "raw") & (cells["text"] == rows["text"][0])]
+    found = mine[(mine["emotion"] == e) & (mine["other"] == o)]["specific"].item()
+    assert found == pytest.approx(wanted, abs=1e-4) and abs(wanted) > 1e-4
+
+
+def test_every_measure_is_judged_by_every_instrument(run: Run) -> None:
+    cells = gold_cells(run)
+    for instrument in ("gold_a", "denied", "mention", "gold_like", "like_valent"):
+        mine = cells[cells["instrument"] == instrument]
+        assert set(mine["measure"]) == S and set(mine["emotion"]) == set(run.emotions), instrument
+    assert set(cells.loc[cells["instrument"] == "gold_b", "measure"]) == {"raw", "own"}
+    assert set(cells.loc[cells["instrument"] == "like_valent", "stand_in"]) == {
+        *("joy", "admiration", "sadness", "fear", "embarrassment")
+    }
+    raw, contextual = (cells[cells["measure"] == name]["specific"] for name in ("raw", "contextual"))
+    assert not np.allclose(raw.mean(), contextual.mean())
+    assert cells["specific"].notna().all() and not cells.duplicated(instrument_gold.CELL_COLUMNS[:-1]).any()
+
+
+def test_directions_that_hold_no_emotion_have_the_norm_of_those_that_do(run: Run) -> None:
+    part, vecs = first_part(run), placebo_vectors(run)
+    point = shift_sweeps.shift_points(run)[part.name]
+    assert {"formality", "courtesy", "valence", *(f"lexical:{name}" for name in run.emotions)} <= set(vecs.emotions)
+    norms = [np.linalg.norm(vecs.values[name][point.layer]) for name in vecs]
+    np.testing.assert_allclose(norms, norms[0], rtol=1e-4)
+    assert norms[0] > 0
+    cells = placebo_cells(run)
+    assert len(cells) == len(vecs.emotions) and {cell.layer for cell in cells} == {point.layer}
+
+
+def test_there_are_placebos_of_every_kind(run: Run) -> None:
+    texts, acts, words, scores = text_placebos(run), act_placebos(run), word_placebos(run), score_placebos(run)
+    assert texts.groupby("measure").size().to_dict() == {"raw": 216, "adjusted": 216, "contextual": 216}
+    assert set(acts["style"]) == {"explicit", "implicit"} and set(acts["measure"]) == S - {"own"}
+    assert set(words["measure"]) == {"keywords"} and words["stand_in"].nunique() > 5
+    assert set(scores["measure"]) >= {"keywords", "target"} and (scores.groupby("measure").size() == 216).all()
+    assert not scores.loc[scores["measure"] == "keywords", "passed"].any(), "no emotion word stands in a placebo"
+
+
+# what comes out
+
+
+def test_gold_for_scores_sees_explicit_texts_and_words_no_implicit_ones(run: Run) -> None:
+    assert set(text_cells(run)["measure"]) >= {"keywords", "target"}
+    table = instruments.instruments(run)
+    words = table[(table["measure"] == "keywords") & (table["instrument"] == "gold_texts")]
+    by_style = words.groupby("style")["passed"]
+    assert by_style.all()["explicit"] and not by_style.any()["implicit"]
+
+
+def test_the_table_says_everything_and_the_admission_follows_from_it(run: Run) -> None:
+    table, admitted = instruments.instruments(run), instruments.admissions(run)
+    assert table.columns.tolist() == COLUMNS
+    assert {"gold_a", "gold_b", *MUST_FAIL, "gold_texts", "placebo_texts", "placebo_acts", "placebo_words"} <= set(
+        table["instrument"]
+    )
+    keys = ["measure", "style", "emotion"]
+    assert not admitted.duplicated(keys).any() and len(admitted) == (4 + admitted["measure"].nunique() - 4) * 2 * 3
+    for row in admitted.itertuples():
+        mine = table[(table[keys] == [row.measure, row.style, row.emotion]).all(axis=1)]
+        gold = mine[mine["instrument"].isin(["gold_a", "gold_texts"])]["verdict"].tolist()
+        assert row.passed == (row.verdict == "admitted") and (not row.passed or gold == [PASSED])
+        if gold == [FAILED]:
+            assert row.verdict in ("not_measurable", NOT_JUDGED)
+    own = admitted[admitted["measure"] == "own"]
+    assert set(own["verdict"]) == {NOT_JUDGED} and set(own["instrument"]) == {"placebos"}
+    assert (instruments.gold_estimates(run).groupby("measure").size() == 2 * 6).all()
+
+
+def test_a_small_model_with_random_weights_is_not_admitted_by_s(run: Run) -> None:
+    admitted = instruments.admissions(run)
+    assert not admitted.loc[admitted["measure"].isin(S) & (admitted["style"] == "implicit"), "passed"].any()
+
+
+def test_a_finished_stage_is_found_again(
+    run: Run, lm: LanguageModel, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run.paths.results, tmp_path / "copy")
+    monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "copy"))
+    again = opened(lm, saved)
+    instruments.save(again)
+    folder = again.paths.instruments().parent
+    assert not {path for path in again.artifacts.computed if path.parent == folder}
+    pd.testing.assert_frame_equal(instruments.instruments(again), instruments.instruments(run))
+
+
+def test_a_lost_part_is_made_again_with_the_same_bytes(
+    run: Run, lm: LanguageModel, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run.paths.results, tmp_path / "copy")
+    monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "copy"))
+    again = opened(lm, saved)
+    lost = again.paths.instruments("instrument_gold_0_tokens")
+    before = lost.read_bytes()
+    lost.unlink()
+    instruments.save(again)
+    assert lost.read_bytes() == before and lost in again.artifacts.computed
+
+
+def test_every_artifact_of_the_stage_has_its_schema(run: Run) -> None:
+    folder, root = run.paths.instruments().parent, run.paths.own
+    made = [path.relative_to(root).as_posix() for path in run.artifacts.made if path.parent == folder]
+    assert len(made) > 10
+    for place in made:
+        assert any(schema.match(place, run.paths.model) for schema in SCHEMAS), place
+
+
+def test_a_run_has_few_training_texts_apart_from_what_is_judged(run: Run) -> None:
+    trained = set(training_design(run).cells["text"])
+    assert 6 <= len(trained) <= 8 and not trained & set(validation_design(run).cells["text"])
