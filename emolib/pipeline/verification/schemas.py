@@ -102,6 +102,7 @@ _JUDGED = (
     "measure:str style:str emotion:str instrument:str stand_in:str other:str n:int n_texts:float n_prompts:float "
     "estimate:float sd:float se:float t:float df:float p:float upper:float"
 )
+_OF_INSTRUMENT = "measure style emotion instrument stand_in"
 _RESIDUAL = r"patching/residual/{model}_residual_sweep_"
 _VECTORS = r"emotion_vectors/{model}_"
 _EMPTY_TEXT = "fluency/nll fluency/perplexity"  # what an empty text does not have
@@ -135,9 +136,9 @@ def _statistics(name: str, columns: str, key: str, families: tuple[str, ...] = (
     return Schema(f"statistics {name}", "phase7", rf"statistics/{name}\.csv", "csv", columns, **more)  # type: ignore[arg-type]
 
 
-def _instruments(name: str, columns: str, key: str = "", **more: object) -> Schema:
-    place = rf"patching/instruments/{{model}}_{name}\.parquet"
-    return Schema(name.replace("_", " "), "phase5", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
+def _instruments(kind: str, name: str, columns: str, key: str = "", **more: object) -> Schema:
+    place = rf"patching/instruments/{{model}}_instrument{name}\.parquet"
+    return Schema(kind, "phase5", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
 
 
 _POSITION = "(?P<position>last|mean|trigger)"
@@ -456,46 +457,56 @@ SCHEMAS: tuple[Schema, ...] = (
         fields="temperature:float broken:int n:int share:float rule:any scenarios:list",
     ),
     # instruments of phase 5
+    _instruments("instruments", "s", f"{_JUDGED} gold:float passed:bool verdict:str", _OF_INSTRUMENT, blank="*"),
+    _instruments("instruments by pair", "s_pairs", f"{_JUDGED} verdict:str", f"{_OF_INSTRUMENT} other", blank="*"),
     _instruments(
-        "instruments",
-        f"{_JUDGED} gold:float passed:bool verdict:str",
-        "measure style emotion instrument stand_in",
-        blank="*",
-    ),
-    _instruments(
-        "instruments_pairs", f"{_JUDGED} verdict:str", "measure style emotion other instrument stand_in", blank="*"
-    ),
-    _instruments(
-        "instruments_admission",
+        "instruments, what counts",
+        "s_admission",
         "measure:str style:str emotion:str instrument:str passed:bool verdict:str",
         "measure style emotion",
     ),
     _instruments(
-        "instruments_placebos",
+        "placebos",
+        "s_placebos",
         "measure:str style:str instrument:str emotion:str stand_in:str number:int passed:bool",
         "measure style instrument number",
         empty=True,
     ),
-    _instruments("instrument_directions", "direction:str dimension:int value:float", "direction dimension", told=False),
     _instruments(
-        r"instrument_gold_\d+_lexicon",
-        f"instrument:str stand_in:str {_LEXICON}",
-        "instrument stand_in act alpha token_id",
+        "placebo directions",
+        "_directions",
+        "direction:str dimension:int value:float",
+        "direction dimension",
+        empty=True,
         told=False,
     ),
-    _instruments("instrument_placebo_.+_lexicon", _LEXICON, "act token_id", told=False),
     _instruments(
-        "instrument_gold_scores",
+        "lexical parts under contexts",
+        r"_gold_\d+_lexicon",
+        f"instrument:str stand_in:str {_LEXICON}",
+        "instrument stand_in act token_id",
+        told=False,
+    ),
+    _instruments("lexical parts", "_placebo_.+_lexicon", _LEXICON, "act token_id", told=False),
+    _instruments(
+        "scores of gold",
+        "_gold_scores",
         "scenario:str emotion:str style:str text:str",
         "scenario emotion",
         families=SCORES,
         told=False,
     ),
     _instruments(
-        "instrument_placebo_scores", "id:str pair:str kind:str role:str text:str", "id", families=SCORES, told=False
+        "scores of placebos",
+        "_placebo_scores",
+        "id:str pair:str kind:str role:str text:str",
+        "id",
+        families=SCORES,
+        told=False,
     ),
     _instruments(
-        "instrument_.+",
+        "tokens of instruments",
+        "_(gold|placebo)_.+",
         "row:int position:int token_id:int word:str logprob:float logprob_unpatched:float entropy:float",
         "row position",
         told=False,
