@@ -28,7 +28,8 @@ from emolib.study.run import Run, kept
 OWN = "own"  # name of the family of the emotions themselves
 GOLD_LIKE = "gold_like"  # gold (a) against labels of like valence
 NAME_OF_KIND = {"denied": "denied", "lexical": "mention"}  # kind of pairs → what its instrument is called
-MOST_TRAINING, FEWEST_TRAINING = 8, 6  # training scenarios that an adjustment under contexts is fitted on
+N_TRAINING = 6  # training scenarios that an adjustment under contexts is fitted on
+B_TEXTS = 6  # per style that are read for gold (b), which is only reported
 VALIDATION, TRAINING = "validation", "training"
 TABLE_COLUMNS = [*ROW_COLUMNS, "split", "instrument", "stand_in"]
 
@@ -79,8 +80,7 @@ def validation_design(run: Run) -> ShiftDesign:
 def training_design(run: Run) -> ShiftDesign:
     """Of Phase 5's training texts the first few: what a context does to other labels' texts is fitted on them."""
     found = shift_design(run, first_part(run), TRAINING)
-    count = min(MOST_TRAINING, max(FEWEST_TRAINING, validation_design(run).cells["text"].nunique()))
-    return ShiftDesign(found.cells.head(count), found.texts, found.prompts)
+    return ShiftDesign(found.cells.head(N_TRAINING), found.texts, found.prompts)
 
 
 @kept
@@ -97,18 +97,28 @@ def context_table(run: Run, family: Family) -> pd.DataFrame:
         cells = _with_thirds(run, family, design.cells)
         if cells.empty:
             return pd.DataFrame(columns=TABLE_COLUMNS)
-        labels = family.labels if split == VALIDATION else (*run.emotions, run.params.neutral)
         for instrument, stand_in, contexts in _contexts(run, family, cells):
-            places = ["a", "b"] if instrument == "gold_a" and split == VALIDATION else ["a"]
-            for place in places:
-                rows = context_rows(contexts, _texts(run), labels, positions=[place], neutral=run.params.neutral)
-                name = "gold_b" if place == "b" else instrument
-                found.append(rows.assign(split=split, instrument=name, stand_in=stand_in))
+            given = {"labels": _labels(run, family, split), "neutral": run.params.neutral}
+            rows = context_rows(contexts, _texts(run), positions=["a"], **given)
+            found.append(rows.assign(split=split, instrument=instrument, stand_in=stand_in))
+            if instrument == "gold_a" and split == VALIDATION:
+                few = cells[cells.groupby("style").cumcount() < B_TEXTS]
+                some = contexts[contexts["text"].isin(set(few["text"]))]
+                rows = context_rows(some, _texts(run), positions=["b"], **given)
+                found.append(rows.assign(split=split, instrument="gold_b", stand_in=""))
     table = pd.concat(found, ignore_index=True)
     template = template_of(run)
     for column in ("prompt_with", "prompt_without"):
         table[column] = [template.replace("{text}", prompt) for prompt in table[column]]
     return table[TABLE_COLUMNS]
+
+
+def _labels(run: Run, family: Family, split: str) -> tuple[str, ...]:
+    """Whose texts are read: those that are compared, or those that predictions may be fitted on."""
+    if split == VALIDATION:
+        return family.labels
+    compared = () if family.name == OWN else family.labels  # of the emotions every pair leaves others
+    return (*(emotion for emotion in run.emotions if emotion not in compared), run.params.neutral)
 
 
 def left_out(run: Run, family: Family) -> float:
