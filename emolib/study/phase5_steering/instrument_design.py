@@ -17,6 +17,7 @@ from emolib.base.labels import spelled
 from emolib.data.companions import companions_of
 from emolib.data.pairs import load_lexical
 from emolib.steering.gold import ROW_COLUMNS, context_rows, gold_contexts
+from emolib.steering.instruments import GOLD_LIKE
 from emolib.steering.shift_claims import IDIOMATIC
 from emolib.steering.stand_ins import LIKE_VALENT, like_valent_contexts, pair_contexts
 from emolib.steering.third_scenarios import third_scenarios
@@ -26,7 +27,6 @@ from emolib.study.phase5_steering.sweep_settings import template_of
 from emolib.study.run import Run, kept
 
 OWN = "own"  # name of the family of the emotions themselves
-GOLD_LIKE = "gold_like"  # gold (a) against labels of like valence
 NAME_OF_KIND = {"denied": "denied", "lexical": "mention"}  # kind of pairs → what its instrument is called
 N_TRAINING = 6  # training scenarios that an adjustment under contexts is fitted on
 B_TEXTS = 6  # per style that are read for gold (b), which is only reported

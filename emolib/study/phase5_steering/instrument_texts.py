@@ -76,7 +76,8 @@ def word_placebos(run: Run) -> pd.DataFrame:
 
 @kept
 def score_placebos(run: Run) -> pd.DataFrame:
-    """Whether pairs of texts that differ in no emotion pass by the scores, as gold has to.
+    """Whether pairs of texts that differ in no emotion pass by the scores, as gold has to. In none of them stands a
+    word that is counted, so that counts have none of these placebos.
 
     A placebo is an emotion, a kind of difference, one of its directions and one half of the kind's pairs. One text of
     a pair stands for the own text and the other for the neutral one; for the other labels' texts stand those of pairs
@@ -119,7 +120,7 @@ def _stood_in(
             drawn = beside.iloc[list(islice(cycle(generator.permutation(len(beside))), len(parts[0])))]
             parts.append(drawn.assign(emotion=other, pair=parts[0]["pair"].to_numpy()))
         scores = pd.concat(parts, ignore_index=True).rename(columns={"pair": "scenario"}).assign(style=EVERY)
-        wanted = {emotion: _measures(run, scores)[emotion]}
+        wanted = {emotion: [name for name in _measures(run, scores)[emotion] if not name.startswith(WORDS)]}
         found.append(text_score_cells(scores, wanted, neutral=run.params.neutral, others={emotion: some}))
     return pd.concat(found, ignore_index=True)
 
