@@ -28,8 +28,9 @@ from emolib.study.run import Run, kept
 
 OWN = "own"  # name of the family of the emotions themselves
 NAME_OF_KIND = {"denied": "denied", "lexical": "mention"}  # kind of pairs → what its instrument is called
-N_TRAINING = 6  # training scenarios that an adjustment under contexts is fitted on
-B_TEXTS = 6  # per style that are read for gold (b), which is only reported
+FEW_TEXTS = 6  # per style, that are read for what must fail, against labels of like valence, and for gold (b)
+LIKE_STAND_INS = 1  # labels of like valence that stand in for an emotion
+N_LEXICON = 4  # neutral training texts at whose places a context's effect on a token is taken
 VALIDATION, TRAINING = "validation", "training"
 TABLE_COLUMNS = [*ROW_COLUMNS, "split", "instrument", "stand_in"]
 
@@ -77,10 +78,17 @@ def validation_design(run: Run) -> ShiftDesign:
     return ShiftDesign(found.cells[found.cells["style"] != IDIOMATIC], found.texts, found.prompts)
 
 
-def training_design(run: Run) -> ShiftDesign:
-    """Of Phase 5's training texts the first few: what a context does to other labels' texts is fitted on them."""
+def few(cells: pd.DataFrame) -> pd.DataFrame:
+    """The first texts of each style."""
+    texts = cells.drop_duplicates("text")
+    kept_texts = texts.loc[texts.groupby("style").cumcount() < FEW_TEXTS, "text"]
+    return cells[cells["text"].isin(set(kept_texts))]
+
+
+def lexicon_design(run: Run) -> ShiftDesign:
+    """The first of Phase 5's training texts: the neutral ones are where a token's lexical part is taken."""
     found = shift_design(run, first_part(run), TRAINING)
-    return ShiftDesign(found.cells.head(N_TRAINING), found.texts, found.prompts)
+    return ShiftDesign(found.cells.head(N_LEXICON), found.texts, found.prompts)
 
 
 @kept
@@ -89,21 +97,20 @@ def context_table(run: Run, family: Family) -> pd.DataFrame:
 
     Returns:
         `TABLE_COLUMNS`: those of `emolib.steering.gold.context_rows` with the prompts in the run's format, the split
-        of the continuation (`validation`, `training`), the instrument and what stands in; empty where no validation
-        scenario has texts of all labels.
+        of the continuation (`validation`; `training`: neutral texts), the instrument and what stands in; empty where
+        no validation scenario has texts of all labels.
     """
     found = []
-    for split, design in ((VALIDATION, validation_design(run)), (TRAINING, training_design(run))):
+    for split, design in ((VALIDATION, validation_design(run)), (TRAINING, lexicon_design(run))):
         cells = _with_thirds(run, family, design.cells)
         if cells.empty:
             return pd.DataFrame(columns=TABLE_COLUMNS)
+        given = {"labels": _labels(run, family, split), "neutral": run.params.neutral}
         for instrument, stand_in, contexts in _contexts(run, family, cells):
-            given = {"labels": _labels(run, family, split), "neutral": run.params.neutral}
             rows = context_rows(contexts, _texts(run), positions=["a"], **given)
             found.append(rows.assign(split=split, instrument=instrument, stand_in=stand_in))
             if instrument == "gold_a" and split == VALIDATION:
-                few = cells[cells.groupby("style").cumcount() < B_TEXTS]
-                some = contexts[contexts["text"].isin(set(few["text"]))]
+                some = contexts[contexts["text"].isin(set(few(cells)["text"]))]
                 rows = context_rows(some, _texts(run), positions=["b"], **given)
                 found.append(rows.assign(split=split, instrument="gold_b", stand_in=""))
     table = pd.concat(found, ignore_index=True)
@@ -114,11 +121,10 @@ def context_table(run: Run, family: Family) -> pd.DataFrame:
 
 
 def _labels(run: Run, family: Family, split: str) -> tuple[str, ...]:
-    """Whose texts are read: those that are compared, or those that predictions may be fitted on."""
-    if split == VALIDATION:
-        return family.labels
-    compared = () if family.name == OWN else family.labels  # of the emotions every pair leaves others
-    return (*(emotion for emotion in run.emotions if emotion not in compared), run.params.neutral)
+    """Whose texts are read: those that are compared, and a third label's, from which shifts are predicted."""
+    if split == TRAINING:
+        return (run.params.neutral,)
+    return family.labels if len(family.labels) > 2 else (*family.labels, run.params.neutral)
 
 
 def left_out(run: Run, family: Family) -> float:
@@ -130,21 +136,21 @@ def left_out(run: Run, family: Family) -> float:
 def _contexts(run: Run, family: Family, cells: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     """Instrument, what stands in, and the contexts."""
     data, given = _texts(run), {"neutral": run.params.neutral}
-    gold = gold_contexts(cells, data, family.labels, **given)
+    part = few(cells)
     if family.name != OWN:
         emotion, *like = family.labels
         pool, seeds = _pool(run), {"seed": run.params.seed + 1}
-        found = [(GOLD_LIKE, "", gold)]
-        for one in like:
-            instead = like_valent_contexts(cells, data, family.labels, emotion, one, pool=pool, **given, **seeds)
+        found = [(GOLD_LIKE, "", gold_contexts(part, data, family.labels, **given))]
+        for one in like[:LIKE_STAND_INS]:
+            instead = like_valent_contexts(part, data, family.labels, emotion, one, pool=pool, **given, **seeds)
             found.append(("like_valent", one, instead.contexts))
         return found
-    found = [("gold_a", "", gold)]
+    found = [("gold_a", "", gold_contexts(cells, data, family.labels, **given))]
     pairs = _pairs(run)
     for kind, name in NAME_OF_KIND.items():
         labels = [label for label in family.labels if ((pairs["emotion"] == label) & (pairs["kind"] == kind)).any()]
         if len(labels) > 1:
-            held = pair_contexts(cells, data, pairs, labels, kind=kind, seed=run.params.seed, **given)
+            held = pair_contexts(part, data, pairs, labels, kind=kind, seed=run.params.seed, **given)
             found.append((name, "", held.contexts))
     return found
 

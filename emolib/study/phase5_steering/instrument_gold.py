@@ -15,10 +15,12 @@ from emolib.base import store
 from emolib.engine.continuation import context_logprobs
 from emolib.engine.continuation_means import means_of_tokens
 from emolib.engine.continuation_tokens import continuations
+from emolib.steering.cross_fitted import can_cross_fit, cross_fitted_shifts
 from emolib.steering.gold import context_shifts
 from emolib.steering.shift_measures import measured_cells
 from emolib.steering.shift_parts import lexicon, token_table
 from emolib.steering.shift_tables import shift_table
+from emolib.steering.specific_shift import specific_shift
 from emolib.study.batch_size import generation_batch
 from emolib.study.phase5_steering.design import prompts
 from emolib.study.phase5_steering.instrument_design import (
@@ -42,8 +44,8 @@ def gold_cells(run: Run) -> pd.DataFrame:
     """S of every validation cell, by measure, pair of labels and instrument.
 
     Returns:
-        `CELL_COLUMNS`, as `emolib.steering.instruments.judged_pairs` takes them. `gold_b` has no training texts, hence
-        the measures `raw` and `own` alone.
+        `CELL_COLUMNS`, as `emolib.steering.instruments.judged_pairs` takes them. For `gold_b`, which is reported
+        alone, no lexical part is read: it has the measures `raw` and `own`.
     """
     found = [_cells(run, family) for family in families(run)]
     return pd.concat(found, ignore_index=True)[CELL_COLUMNS]
@@ -57,20 +59,27 @@ def _cells(run: Run, family: Family) -> pd.DataFrame:
     corpus = counted_texts(run, first_part(run))
     found = []
     for kind, rows in table.groupby(KIND, sort=False):
-        splits = {split: _of_rows(part, tokens) for split, part in rows.groupby("split", sort=False)}
-        mine, read = splits[VALIDATION]
+        mine, read = _of_rows(rows[rows["split"] == VALIDATION], tokens)
         shifts = shift_table(mine, means_of_tokens(run.lm, mine["words"].tolist(), read))
-        given: dict[str, Any] = {}
-        if TRAINING in splits:
-            here = (lexical[KIND] == list(kind)).all(axis=1)
-            given = {"tokens": token_table(mine, read, corpus), "training": token_table(*splits[TRAINING], corpus)}
-            given["lexical"] = lexical[here].drop(columns=KIND)
-        pairs, acts = family.among(set(mine["act"])), mine["act"].nunique()
-        cells = measured_cells(shifts, pairs=pairs, own=acts > 2, **given)
+        told, here = token_table(mine, read, corpus), (lexical[KIND] == list(kind)).all(axis=1)
+        given = {"tokens": told, "lexical": lexical[here].drop(columns=KIND)} if here.any() else {}
+        pairs = family.among(set(mine["act"]))
+        shifts = shifts[shifts["label"].isin(family.labels)]
+        cells = measured_cells(shifts, pairs=pairs, own=mine["act"].nunique() > 2, **given)
+        if here.any():
+            cells = pd.concat([cells, *(_adjusted(told, pair) for pair in pairs)], ignore_index=True)
         thirds = mine[["prompt", "text", "third"]].drop_duplicates()
         cells = cells.merge(thirds, on=["prompt", "text"], validate="many_to_one")
         found.append(cells.assign(**dict(zip(KIND, kind, strict=True))))
     return pd.concat(found, ignore_index=True)
+
+
+def _adjusted(tokens: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:
+    """Adjusted S of a pair of labels; nothing where too few tokens of a third label are there to predict from."""
+    both = tokens[tokens["act"].isin(pair)]
+    if not can_cross_fit(both, pair):
+        return pd.DataFrame()
+    return specific_shift(cross_fitted_shifts(both, pair), pairs=[pair]).assign(measure="adjusted")
 
 
 def _of_rows(rows: pd.DataFrame, tokens: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -85,8 +94,12 @@ def _of_rows(rows: pd.DataFrame, tokens: pd.DataFrame) -> tuple[pd.DataFrame, pd
 
 @kept
 def family_tokens(run: Run, family: Family) -> pd.DataFrame:
-    """The tokens of every row of `context_table`, as `emolib.engine.continuation.token_shifts` gives them."""
+    """The tokens of the validation rows of `context_table`, as `emolib.engine.continuation.token_shifts` gives them.
+
+    These rows come first in the table: their numbers are the same in both.
+    """
     table = context_table(run, family)
+    table = table[table["split"] == VALIDATION]
 
     def compute() -> pd.DataFrame:
         return context_shifts(run.lm, table, batch_size=instrument_batch(run))[1]
@@ -103,7 +116,7 @@ def family_lexicon(run: Run, family: Family) -> pd.DataFrame:
         instrument, stand_in, then the columns of `emolib.steering.shift_parts.lexicon`.
     """
     table = context_table(run, family)
-    rows = table[(table["split"] == TRAINING) & (table["label"] == run.params.neutral)].reset_index(drop=True)
+    rows = table[table["split"] == TRAINING].reset_index(drop=True)
     words = table.loc[table["split"] == VALIDATION, "words"].unique().tolist()
     token_ids = sorted({token for text in continuations(run.lm, words) for token in text.ids[1:]})
 

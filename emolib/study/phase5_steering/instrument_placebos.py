@@ -17,10 +17,11 @@ from emolib.data.styles import EVERY
 from emolib.engine.continuation import context_shift
 from emolib.engine.continuation_tokens import continuations
 from emolib.steering.cells import Cell, steer_cell
+from emolib.steering.cross_fitted import can_cross_fit, cross_fitted_shifts
 from emolib.steering.placebos import placebo_act_passes, placebo_text_passes, placebo_text_rows
 from emolib.steering.shift_parts import adjusted_shifts, lexical_and_contextual, lexicon, token_table
 from emolib.steering.shift_tables import crossed_cells
-from emolib.study.phase5_steering.instrument_design import english, first_part, training_design, validation_design
+from emolib.study.phase5_steering.instrument_design import english, few, first_part, lexicon_design, validation_design
 from emolib.study.phase5_steering.instrument_directions import placebo_vectors
 from emolib.study.phase5_steering.instrument_gold import kept_shard
 from emolib.study.phase5_steering.shift_design import ShiftDesign, balanced_shape, counted_texts
@@ -28,8 +29,8 @@ from emolib.study.phase5_steering.shift_sweeps import ShiftShard, emotion_shard,
 from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run, kept
 
-MOST_PAIRS, FEWEST_PAIRS = 34, 6  # of each kind
-ENOUGH_TEXTS = 24  # validation scenarios from which on all pairs are read; of fewer, as many fewer pairs
+MOST_PAIRS, FEWEST_PAIRS = 16, 6  # of each kind that are read
+ENOUGH_TEXTS = 24  # validation scenarios from which on that many pairs are read; of fewer, as many fewer pairs
 N_ACTS = 72  # placebo acts per style
 PLACEBO = "placebo"  # kind of their cells
 PLACEBO_COLUMNS = ["measure", "style", "instrument", "emotion", "stand_in", "number", "passed"]
@@ -75,9 +76,7 @@ def text_placebos(run: Run) -> pd.DataFrame:
     part = first_part(run)
     own = emotion_shard(run, part, "training")
     shard = InstrumentShard(run, part, "placebo_texts", placebo_design(run), ("a", "b"), own.cells)
-    neutral = InstrumentShard(
-        run, part, "placebo_texts_lexicon", training_design(run), (run.params.neutral,), own.cells
-    )
+    neutral = InstrumentShard(run, part, "placebo_texts_lexicon", lexicon_design(run), (run.params.neutral,), own.cells)
     read, corpus = shard.tokens(), counted_texts(run, part)
     tokens = token_table(shard.rows, read, corpus)
     training = token_table(own.rows, emotion_tokens(run, "training")[part.name], corpus)
@@ -126,24 +125,21 @@ def act_placebos(run: Run) -> pd.DataFrame:
         return pd.DataFrame(columns=PLACEBO_COLUMNS)
     part, neutral = first_part(run), run.params.neutral
     given = {"cells": tuple(cells)}
-    shard = InstrumentShard(run, part, "placebo_acts", validation_design(run), run.emotions, **given)
-    around = InstrumentShard(
-        run, part, "placebo_acts_training", training_design(run), (*run.emotions, neutral), **given
-    )
-    plain = InstrumentShard(run, part, "placebo_acts_lexicon", training_design(run), (neutral,), **given)
+    whole = validation_design(run)
+    some = replace(whole, cells=few(whole.cells))
+    labels = run.emotions if len(run.emotions) > 2 else (*run.emotions, neutral)
+    shard = InstrumentShard(run, part, "placebo_acts", some, labels, **given)
+    plain = InstrumentShard(run, part, "placebo_acts_lexicon", lexicon_design(run), (neutral,), **given)
     read, corpus = shard.tokens(), counted_texts(run, part)
-    tokens, training = (token_table(one.rows, one.tokens(), corpus) for one in (shard, around))
+    tokens = token_table(shard.rows, read, corpus)
     parts = lexical_and_contextual(tokens, plain.lexical(shard.rows["words"].unique().tolist()))
     pairs = list(permutations(run.emotions, 2))
-    adjusted = {
-        pair: adjusted_shifts(tokens[tokens["label"].isin(pair)].reset_index(drop=True), training, pair)
-        for pair in pairs
-    }
     tables = {
         "raw": dict.fromkeys(pairs, shard.shifts_of(read)),
-        "adjusted": adjusted,
         "contextual": dict.fromkeys(pairs, parts.assign(shift=parts["contextual"])),
     }
+    if all(can_cross_fit(tokens, pair) for pair in pairs):
+        tables["adjusted"] = {pair: cross_fitted_shifts(tokens, pair) for pair in pairs}
     acts, found = shard.rows["act"].unique().tolist(), []
     for measure, by_pair in tables.items():
         flags = placebo_act_passes(by_pair, acts, others(run), n=N_ACTS, seed=run.params.seed)

@@ -24,7 +24,7 @@ from emolib.study.phase5_steering.instrument_design import (
     context_table,
     families,
     first_part,
-    training_design,
+    lexicon_design,
     validation_design,
 )
 from emolib.study.phase5_steering.instrument_directions import placebo_vectors
@@ -80,6 +80,7 @@ def test_contexts_share_no_wording_with_what_follows_and_come_from_validation(ru
         validation = rows[rows["split"] == "validation"]
         assert set(split[validation["text"]]) == {"validation"} and set(split[validation["prompt"]]) == {"train"}
         assert set(split[rows.loc[rows["split"] == "training", "text"]]) == {"train"}
+        assert set(rows.loc[rows["split"] == "training", "label"]) == {"neutral"}
         gold = rows[rows["instrument"].isin(["gold_a", "gold_like"]) & (rows["split"] == "validation")]
         assert set(split[gold["third"]]) == {"validation"}
         assert not any(
@@ -111,9 +112,7 @@ def test_every_measure_is_judged_by_every_instrument(run: Run) -> None:
         mine = cells[cells["instrument"] == instrument]
         assert set(mine["measure"]) == S and set(mine["emotion"]) == set(run.emotions), instrument
     assert set(cells.loc[cells["instrument"] == "gold_b", "measure"]) == {"raw", "own"}
-    assert set(cells.loc[cells["instrument"] == "like_valent", "stand_in"]) == {
-        *("joy", "admiration", "sadness", "fear", "embarrassment")
-    }
+    assert set(cells.loc[cells["instrument"] == "like_valent", "stand_in"]) == {"joy", "sadness"}
     raw, contextual = (cells[cells["measure"] == name]["specific"] for name in ("raw", "contextual"))
     assert not np.allclose(raw.mean(), contextual.mean())
     assert cells["specific"].notna().all() and not cells.duplicated(instrument_gold.CELL_COLUMNS[:-1]).any()
@@ -209,6 +208,6 @@ def test_every_artifact_of_the_stage_has_its_schema(run: Run) -> None:
         assert any(schema.match(place, run.paths.model) for schema in SCHEMAS), place
 
 
-def test_a_run_has_few_training_texts_apart_from_what_is_judged(run: Run) -> None:
-    trained = set(training_design(run).cells["text"])
-    assert len(trained) == 6 and not trained & set(validation_design(run).cells["text"])
+def test_lexical_parts_are_taken_at_texts_that_are_not_judged(run: Run) -> None:
+    read = set(lexicon_design(run).cells["text"])
+    assert len(read) == 4 and not read & set(validation_design(run).cells["text"])
