@@ -66,16 +66,16 @@ def placebo_text_passes(
     generator = np.random.default_rng(seed)
     parts = []
     for kind, part in contrast.groupby("style", sort=False):
-        names = np.array(sorted(part.index.unique("text")))
+        cells = _differences(part, {}, others)
+        names = np.array(sorted(cells["text"].unique()))
         for halving in range(n_halvings):
             first = set(generator.permutation(names)[: len(names) // 2])
-            inside = part.index.get_level_values("text").isin(first)
-            for half, some in enumerate((part[inside], part[~inside])):
+            inside = cells["text"].isin(first)
+            for half, some in enumerate((cells[inside], cells[~inside])):
                 for direction, sign in (("a_for_b", 1.0), ("b_for_a", -1.0)):
                     key = {"kind": kind, "direction": direction, "halving": halving, "half": half}
-                    parts.append(_differences(some * sign, {}, others).assign(**key))
-    cells = pd.concat(parts, ignore_index=True)
-    return _judged(cells, ["emotion", "kind", "direction", "halving", "half"])
+                    parts.append(some.assign(specific=some["specific"] * sign, **key))
+    return _judged(pd.concat(parts, ignore_index=True), ["emotion", "kind", "direction", "halving", "half"])
 
 
 def placebo_act_passes(
