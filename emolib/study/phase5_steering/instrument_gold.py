@@ -47,11 +47,12 @@ def gold_cells(run: Run) -> pd.DataFrame:
         `CELL_COLUMNS`, as `emolib.steering.instruments.judged_pairs` takes them. For `gold_b`, which is reported
         alone, no lexical part is read: it has the measures `raw` and `own`.
     """
-    found = [_cells(run, family) for family in families(run)]
+    found = [family_cells(run, family) for family in families(run)]
     return pd.concat(found, ignore_index=True)[CELL_COLUMNS]
 
 
-def _cells(run: Run, family: Family) -> pd.DataFrame:
+def family_cells(run: Run, family: Family) -> pd.DataFrame:
+    """The cells of one family's labels; none where no validation scenario has texts of all of them."""
     table = context_table(run, family)
     if table.empty:
         return pd.DataFrame(columns=CELL_COLUMNS)

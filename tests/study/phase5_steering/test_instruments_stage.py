@@ -20,7 +20,7 @@ from emolib.models.language_model import LanguageModel
 from emolib.pipeline.verification.schemas import SCHEMAS
 from emolib.steering.instruments import COLUMNS, FAILED, MUST_FAIL, NOT_JUDGED, PASSED
 from emolib.steering.third_scenarios import Wording
-from emolib.study.phase5_steering import instrument_gold, instruments, shift_sweeps
+from emolib.study.phase5_steering import instrument_design, instrument_gold, instruments, shift_sweeps
 from emolib.study.phase5_steering.instrument_design import (
     context_table,
     families,
@@ -155,7 +155,7 @@ def test_gold_for_word_counts_is_there_in_explicit_texts_alone(run: Run) -> None
     assert set(text_cells(run)["measure"]) >= {"keywords", "target"}
     table = instruments.instruments(run)
     words = table[(table["measure"] == "keywords") & (table["instrument"] == "gold_texts")]
-    assert (words.loc[words["style"] == "explicit", "estimate"] > 0.9).all(), "of four scenarios each"
+    assert (words.loc[words["style"] == "explicit", "estimate"] > 0.5).all(), "of four scenarios each"
     assert (words.loc[words["style"] == "implicit", "estimate"] == 0).all() and not words["passed"].any()
 
 
@@ -219,3 +219,17 @@ def test_every_artifact_of_the_stage_has_its_schema(run: Run) -> None:
 def test_lexical_parts_are_taken_at_texts_that_are_not_judged(run: Run) -> None:
     read = set(lexicon_design(run).cells["text"])
     assert len(read) == 4 and not read & set(validation_design(run).cells["text"])
+
+
+def test_the_bundled_model_s_s_sees_the_feeling_before_the_text(
+    bundled: LanguageModel, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path))
+    monkeypatch.setattr(instrument_design, "FEW_TEXTS", 1)
+    monkeypatch.setattr(instrument_design, "N_LEXICON", 1)
+    own = opened(bundled, saved, n_validation=4)
+    cells = instrument_gold.family_cells(own, families(own)[0])
+    raw = cells[(cells["measure"] == "raw") & (cells["style"] == "explicit")]
+    found = raw.groupby("instrument")["specific"].mean()
+    print(cells.groupby(["measure", "style", "instrument"])["specific"].mean().unstack())
+    assert found["gold_a"] > 0.05 and found["gold_a"] > found["mention"]
