@@ -66,7 +66,7 @@ def placebo_text_passes(
     generator = np.random.default_rng(seed)
     parts = []
     for kind, part in contrast.groupby("style", sort=False):
-        cells = _differences(part, {}, others)
+        cells = _differences(part, others)
         names = np.array(sorted(cells["text"].unique()))
         for halving in range(n_halvings):
             first = set(generator.permutation(names)[: len(names) // 2])
@@ -117,15 +117,17 @@ def placebo_act_passes(
     pairs = {(emotion, other) for emotion, some in others.items() for other in some}
     tables = dict.fromkeys(pairs, table) if isinstance(table, pd.DataFrame) else table
     contrasts = {pair: _by_act(tables[pair], *pair, value) for pair in pairs}
+    frames = {pair: contrast.index.to_frame(index=False) for pair, contrast in contrasts.items()}
     emotions, parts = list(others), []
     for draw in range(n):
         emotion = emotions[draw % len(emotions)]
         drawn = [str(name) for name in generator.permutation(names)]
         acts = dict(zip((emotion, *([] if keep_others else others[emotion])), drawn, strict=False))
         for other in others[emotion]:
-            some = {emotion: [other]}
-            cells = _differences(contrasts[emotion, other], acts, some)
-            parts.append(cells.assign(draw=draw))
+            pair = emotion, other
+            values = _difference(contrasts[pair], *(acts.get(label, label) for label in pair))
+            named = {"specific": values.to_numpy(), "emotion": emotion, "other": other, "draw": draw}
+            parts.append(frames[pair].assign(**named))
     return _judged(pd.concat(parts, ignore_index=True), ["style", "emotion", "draw"])
 
 
@@ -175,18 +177,22 @@ def _by_act(table: pd.DataFrame, one: str, other: str, value: str) -> pd.DataFra
     return contrast.set_index([*_CELLS, "act"])["contrast"].unstack("act")
 
 
-def _differences(contrast: pd.DataFrame, acts: Mapping[str, str], others: Others) -> pd.DataFrame:
-    """S of every emotion against the others, with these acts in place of the labels' own."""
+def _differences(contrast: pd.DataFrame, others: Others) -> pd.DataFrame:
+    """S of every emotion against the others."""
     parts = []
     for emotion, some in others.items():
         for other in some:
-            own, beside = (acts.get(label, label) for label in (emotion, other))
-            for act in (own, beside):
-                if act not in contrast or contrast[act].isna().any():
-                    raise UserError(f"expected the act {shown(act)} in every cell, it is missing in some")
-            cells = (contrast[own] - contrast[beside]).rename("specific").reset_index()
+            cells = _difference(contrast, emotion, other).rename("specific").reset_index()
             parts.append(cells.assign(emotion=emotion, other=other))
     return pd.concat(parts, ignore_index=True)
+
+
+def _difference(contrast: pd.DataFrame, own: str, beside: str) -> pd.Series:
+    """S of every cell, with these two acts."""
+    for act in (own, beside):
+        if act not in contrast or contrast[act].isna().any():
+            raise UserError(f"expected the act {shown(act)} in every cell, it is missing in some")
+    return contrast[own] - contrast[beside]
 
 
 def _judged(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:
