@@ -36,7 +36,7 @@ def placebo_vectors(run: Run) -> EmotionVectors:
     part, vecs = first_part(run), vectors(run, first_part(run))
     layer = shift_points(run)[part.name].layer
     topics = _topics(run, layer)
-    texts = _further_texts(run)
+    texts = further_texts(run)
 
     def compute() -> pd.DataFrame:
         found = {**topics, **_fitted(run, texts, layer)}
@@ -91,7 +91,7 @@ def _topics(run: Run, layer: int) -> dict[str, np.ndarray]:
 
 
 @kept
-def _further_texts(run: Run) -> pd.DataFrame:
+def further_texts(run: Run) -> pd.DataFrame:
     """The pairs and the companions, with the columns that tell them apart; `kind` of companions is empty."""
     columns = ["scenario", "emotion", "kind", "role", "text"]
     tables = []
