@@ -392,6 +392,10 @@ class ResultPaths:
         """A table of continuation shifts, or a shard of one."""
         return self._of("phase5", "patching", "shift", f"{self.model}_shift_{name}.parquet")
 
+    def instruments(self, name: str = "instruments") -> Path:
+        """What instruments were judged to see, what counts by them, or a part of what was read for it."""
+        return self._of("phase5", "patching", "instruments", f"{self.model}_{name}.parquet")
+
     def fluency_reference(self, prefix: str = "") -> Path:
         return self._of("phase5", "patching", "residual", f"{self.model}_{prefix}fluency_reference.parquet")
 

@@ -25,7 +25,8 @@ LEVEL = 0.05  # one-sided
 SMALLEST = 0.4  # of the texts' standard deviation: the smallest effect that a sealed set is sized for
 ROUNDING = 1e-9  # nat, or points of a score: what arithmetic alone makes of two equal numbers
 PLACEBO_BAR, FEWEST_PLACEBOS = 0.08, 200
-GOLD, GOLD_REPORTED = ("gold_a", "gold_texts"), ("gold_b",)
+GOLD, GOLD_LIKE = ("gold_a", "gold_texts"), "gold_like"
+GOLD_REPORTED = ("gold_b", GOLD_LIKE)  # before the prompt; against labels of like valence
 MUST_FAIL = ("denied", "mention", "like_valent")
 PLACEBOS = ("placebo_texts", "placebo_acts", "placebo_words")
 NEEDED = ("gold_a", *MUST_FAIL)
@@ -125,7 +126,7 @@ def instrument_table(pairs: pd.DataFrame) -> pd.DataFrame:
         UserError: missing columns.
     """
     check_columns(pairs, PAIR_COLUMNS, "pairs")
-    is_gold = pairs["instrument"].isin(GOLD)
+    is_gold = pairs["instrument"].isin([*GOLD, GOLD_LIKE])
     keys = ["measure", "style", "emotion", "other"]
     gold = pairs[is_gold].drop_duplicates(keys).set_index(keys)["estimate"].to_dict()
     rows = []

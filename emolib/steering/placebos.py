@@ -66,20 +66,20 @@ def placebo_text_passes(
     generator = np.random.default_rng(seed)
     parts = []
     for kind, part in contrast.groupby("style", sort=False):
-        names = np.array(sorted(part.index.unique("text")))
+        cells = _differences(part, others)
+        names = np.array(sorted(cells["text"].unique()))
         for halving in range(n_halvings):
             first = set(generator.permutation(names)[: len(names) // 2])
-            inside = part.index.get_level_values("text").isin(first)
-            for half, some in enumerate((part[inside], part[~inside])):
+            inside = cells["text"].isin(first)
+            for half, some in enumerate((cells[inside], cells[~inside])):
                 for direction, sign in (("a_for_b", 1.0), ("b_for_a", -1.0)):
                     key = {"kind": kind, "direction": direction, "halving": halving, "half": half}
-                    parts.append(_differences(some * sign, {}, others).assign(**key))
-    cells = pd.concat(parts, ignore_index=True)
-    return _judged(cells, ["emotion", "kind", "direction", "halving", "half"])
+                    parts.append(some.assign(specific=some["specific"] * sign, **key))
+    return _judged(pd.concat(parts, ignore_index=True), ["emotion", "kind", "direction", "halving", "half"])
 
 
 def placebo_act_passes(
-    table: pd.DataFrame,
+    table: pd.DataFrame | Mapping[tuple[str, str], pd.DataFrame],
     placebos: Collection[str],
     others: Others,
     *,
@@ -94,7 +94,8 @@ def placebo_act_passes(
     the emotions' texts, style by style. Emotions take turns.
 
     Args:
-        table: as `shift_tables.shift_table` gives it, texts of all labels under the placebo acts.
+        table: as `shift_tables.shift_table` gives it, texts of all labels under the placebo acts; or one per pair of
+            an emotion and another label, where the measure is another for each pair.
         placebos: names of those acts.
         others: per emotion the labels that it is held against.
         n: how many placebos per style.
@@ -114,16 +115,19 @@ def placebo_act_passes(
     if len(names) < needed:
         raise UserError(f"expected at least {needed} placebo acts, one per label, got {len(names)}")
     pairs = {(emotion, other) for emotion, some in others.items() for other in some}
-    contrasts = {pair: _by_act(table, *pair, value) for pair in pairs}
+    tables = dict.fromkeys(pairs, table) if isinstance(table, pd.DataFrame) else table
+    contrasts = {pair: _by_act(tables[pair], *pair, value) for pair in pairs}
+    frames = {pair: contrast.index.to_frame(index=False) for pair, contrast in contrasts.items()}
     emotions, parts = list(others), []
     for draw in range(n):
         emotion = emotions[draw % len(emotions)]
         drawn = [str(name) for name in generator.permutation(names)]
         acts = dict(zip((emotion, *([] if keep_others else others[emotion])), drawn, strict=False))
         for other in others[emotion]:
-            some = {emotion: [other]}
-            cells = _differences(contrasts[emotion, other], acts, some)
-            parts.append(cells.assign(draw=draw))
+            pair = emotion, other
+            values = _difference(contrasts[pair], *(acts.get(label, label) for label in pair))
+            named = {"specific": values.to_numpy(), "emotion": emotion, "other": other, "draw": draw}
+            parts.append(frames[pair].assign(**named))
     return _judged(pd.concat(parts, ignore_index=True), ["style", "emotion", "draw"])
 
 
@@ -173,18 +177,22 @@ def _by_act(table: pd.DataFrame, one: str, other: str, value: str) -> pd.DataFra
     return contrast.set_index([*_CELLS, "act"])["contrast"].unstack("act")
 
 
-def _differences(contrast: pd.DataFrame, acts: Mapping[str, str], others: Others) -> pd.DataFrame:
-    """S of every emotion against the others, with these acts in place of the labels' own."""
+def _differences(contrast: pd.DataFrame, others: Others) -> pd.DataFrame:
+    """S of every emotion against the others."""
     parts = []
     for emotion, some in others.items():
         for other in some:
-            own, beside = (acts.get(label, label) for label in (emotion, other))
-            for act in (own, beside):
-                if act not in contrast or contrast[act].isna().any():
-                    raise UserError(f"expected the act {shown(act)} in every cell, it is missing in some")
-            cells = (contrast[own] - contrast[beside]).rename("specific").reset_index()
+            cells = _difference(contrast, emotion, other).rename("specific").reset_index()
             parts.append(cells.assign(emotion=emotion, other=other))
     return pd.concat(parts, ignore_index=True)
+
+
+def _difference(contrast: pd.DataFrame, own: str, beside: str) -> pd.Series:
+    """S of every cell, with these two acts."""
+    for act in (own, beside):
+        if act not in contrast or contrast[act].isna().any():
+            raise UserError(f"expected the act {shown(act)} in every cell, it is missing in some")
+    return contrast[own] - contrast[beside]
 
 
 def _judged(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -223,6 +223,18 @@ def test_the_worst_pair_speaks_for_the_emotion() -> None:
     assert passes(pairs[pairs["other"] == "anger"], ["emotion"])["passed"].tolist() == [True]
 
 
+def test_labels_of_like_valence_have_a_gold_of_their_own() -> None:
+    own, like = made_pairs(GOOD), made_pairs({"like_valent": {"t": 1.0}}).assign(other="joy")
+    rest = own[own["instrument"] != "like_valent"]
+    for t, wanted in ((5.0, "failed"), (1.0, "underpowered")):
+        gold = made_pairs({"gold_like": {"t": t}}).assign(other="joy")
+        table = instrument_table(pd.concat([rest, like, gold])).set_index("instrument")
+        assert table["verdict"]["like_valent"] == wanted and table["gold"]["like_valent"] == pytest.approx(t * 0.1)
+        assert admission(table.reset_index(), made_placebos(0))["instrument"].tolist() == (
+            ["like_valent"] if wanted == "underpowered" else [""]
+        )
+
+
 def test_the_bound_of_a_share_is_clopper_and_pearsons() -> None:
     for n_passed, n in ((0, 36), (9, 200), (40, 200)):
         bound = share_bound(n_passed, n)

@@ -97,6 +97,12 @@ _CLAIM = (
     "max_isotropic:float p_covariance:float max_covariance:float p_shuffled:float max_shuffled:float rank_p:float "
     "random_max:float bar:float beats_random:bool supported:bool direct_path:float direct_path_counted:float"
 )
+_LEXICON = "act:str layer:int alpha:float token_id:int lexical:float"
+_JUDGED = (
+    "measure:str style:str emotion:str instrument:str stand_in:str other:str n:int n_texts:float n_prompts:float "
+    "estimate:float sd:float se:float t:float df:float p:float upper:float"
+)
+_OF_INSTRUMENT = "measure style emotion instrument stand_in"
 _RESIDUAL = r"patching/residual/{model}_residual_sweep_"
 _SHIFT = r"patching/shift/{model}_shift_((?P<shift_part>fold\d+)_)?"
 _SHIFTED = r"validation_layer\d{3}|test_zero|test_dose|test_(isotropic|covariance|shuffled)_\d{4}"
@@ -135,6 +141,11 @@ def _geometry(name: str, columns: str, key: str, **more: object) -> Schema:
 def _statistics(name: str, columns: str, key: str, families: tuple[str, ...] = ()) -> Schema:
     more = {"blank": "*", "key": key, "empty": True, "families": families}
     return Schema(f"statistics {name}", "phase7", rf"statistics/{name}\.csv", "csv", columns, **more)  # type: ignore[arg-type]
+
+
+def _instruments(kind: str, name: str, columns: str, key: str = "", **more: object) -> Schema:
+    place = rf"patching/instruments/{{model}}_instrument{name}\.parquet"
+    return Schema(kind, "phase5", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
 
 
 _POSITION = "(?P<position>last|mean|trigger)"
@@ -529,6 +540,61 @@ SCHEMAS: tuple[Schema, ...] = (
         "by_numbers:str by_numbers_reason:str verdict:str reason:str",
         blank="share_of_gold",
         key="style emotion",
+    ),
+    # instruments of phase 5
+    _instruments("instruments", "s", f"{_JUDGED} gold:float passed:bool verdict:str", _OF_INSTRUMENT, blank="*"),
+    _instruments("instruments by pair", "s_pairs", f"{_JUDGED} verdict:str", f"{_OF_INSTRUMENT} other", blank="*"),
+    _instruments(
+        "instruments, what counts",
+        "s_admission",
+        "measure:str style:str emotion:str instrument:str passed:bool verdict:str",
+        "measure style emotion",
+    ),
+    _instruments(
+        "placebos",
+        "s_placebos",
+        "measure:str style:str instrument:str emotion:str stand_in:str number:int passed:bool",
+        "measure style instrument number",
+        empty=True,
+    ),
+    _instruments(
+        "placebo directions",
+        "_directions",
+        "direction:str dimension:int value:float",
+        "direction dimension",
+        empty=True,
+        told=False,
+    ),
+    _instruments(
+        "lexical parts under contexts",
+        r"_gold_\d+_lexicon",
+        f"instrument:str stand_in:str {_LEXICON}",
+        "instrument stand_in act token_id",
+        told=False,
+    ),
+    _instruments("lexical parts", "_placebo_.+_lexicon", _LEXICON, "act token_id", told=False),
+    _instruments(
+        "scores of gold",
+        "_gold_scores",
+        "scenario:str emotion:str style:str text:str",
+        "scenario emotion",
+        families=SCORES,
+        told=False,
+    ),
+    _instruments(
+        "scores of placebos",
+        "_placebo_scores",
+        "id:str pair:str kind:str role:str text:str",
+        "id",
+        families=SCORES,
+        told=False,
+    ),
+    _instruments(
+        "tokens of instruments",
+        "_(gold|placebo)_.+",
+        "row:int position:int token_id:int word:str logprob:float logprob_unpatched:float entropy:float",
+        "row position",
+        told=False,
     ),
     # phase 7
     _statistics(
