@@ -29,6 +29,7 @@ from emolib.report.ja.phase5_effects import (
     table_labels,
     table_specificity,
 )
+from emolib.report.ja.phase5_instruments import table_instruments
 from emolib.report.ja.phase5_limits import criteria, limits
 from emolib.report.ja.phase5_next import next_actions
 from emolib.report.ja.phase5_other_style import table_other_style
@@ -65,6 +66,7 @@ __all__ = [
     "table_controls",
     "table_damage",
     "table_doses",
+    "table_instruments",
     "table_labels",
     "table_layers",
     "table_leads",

@@ -8,6 +8,7 @@ from IPython.display import Markdown
 from emolib.base.escaping import Name
 from emolib.data.styles import EVERY
 from emolib.report.ja.names import companion_name, emotion_name, emotion_names, style_name
+from emolib.report.ja.phase5_shift_words import MEASURES as SHIFT_MEASURES
 from emolib.report.ja.phase5_words import share, together
 from emolib.report.markup import number, p_value
 from emolib.steering.instruments import (
@@ -24,19 +25,16 @@ from emolib.steering.instruments import (
 )
 
 MEASURES = {
-    "raw": "S",
-    "adjusted": "S（調整後）",
-    "contextual": "S（文脈分）",
-    "own": "当該対比",
+    **SHIFT_MEASURES,
     "keywords": "語数",
     "target": "GoEmotions の確率",
     "expressed": "書き手の表明",
 }
 INSTRUMENTS = {
-    "gold_a": "金標準（直前の文）",
-    "gold_b": "金標準（プロンプトの前の文、参考）",
-    "gold_like": "金標準（似た感情価のラベルに対して、参考）",
-    "gold_texts": "金標準（データセットのテキスト）",
+    "gold_a": "正例（直前の文）",
+    "gold_b": "正例（プロンプトの前の文、参考）",
+    "gold_like": "正例（似た感情価のラベルに対して、参考）",
+    "gold_texts": "正例（データセットのテキスト）",
     "denied": "否定された感情",
     "mention": "感じていない言及",
     "like_valent": "似た感情価の別の感情",
@@ -52,17 +50,17 @@ VERDICTS = {
     NOT_JUDGED: "判定不能",
 }
 OUTCOMES = {PASSED: "通った", FAILED: "通らなかった", UNDERPOWERED: "検出力不足"}
-SHIFTS = ("raw", "adjusted", "contextual", "own")
+SHIFTS = tuple(SHIFT_MEASURES)
 
 
 def table_instruments(instruments: pd.DataFrame, admissions: pd.DataFrame) -> Markdown:
     """計器の表: gold and what must fail by its worst pair, the placebos with their limit, and what counts for what.
 
     Args:
-        instruments, admissions: see `emolib.study.phase5_steering.instruments`.
+        instruments, admissions: see `emolib.study.phase5_steering.instrument_stage`.
     """
     parts: list[tuple[str, pd.DataFrame]] = []
-    for names, caption in ((SHIFTS, "続きの対数確率による測度（nat／トークン）"), (None, "テキストの得点による測度")):
+    for names, caption in ((SHIFTS, "続きの対数確率による指標（nat／トークン）"), (None, "テキストの得点による指標")):
         of_shift = instruments["measure"].isin(SHIFTS)
         some = instruments[of_shift if names else ~of_shift]
         rows = instrument_rows(some[~some["instrument"].isin(PLACEBOS)])
@@ -71,7 +69,7 @@ def table_instruments(instruments: pd.DataFrame, admissions: pd.DataFrame) -> Ma
     placebos = placebo_table(instruments)
     if len(placebos):
         parts.append((f"プラセボ: 通った割合と片側 95 % 上限（基準 {share(PLACEBO_BAR)} 以下）", placebos))
-    parts.append(("測度ごとの判定（括弧内は判定が懸かった計器）", admission_rows(admissions)))
+    parts.append(("指標ごとの判定（括弧内は判定が懸かった計器）", admission_rows(admissions)))
     return together(*parts, sentence_instruments(instruments, admissions))
 
 
@@ -88,7 +86,7 @@ def instrument_rows(instruments: pd.DataFrame) -> pd.DataFrame:
         ]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=[INSTRUMENTS[name] for name in named])
     if len(table):
-        table.index = pd.MultiIndex.from_tuples(list(rows), names=["測度", "表現", "感情"])
+        table.index = pd.MultiIndex.from_tuples(list(rows), names=["指標", "表現", "感情"])
     return table
 
 
@@ -121,7 +119,7 @@ def placebo_table(instruments: pd.DataFrame) -> pd.DataFrame:
         ]
         for row in some.to_dict("records")
     ]
-    columns = ["測度", "表現", "種類", "個数", "通った数", "割合", "上限", "判定"]
+    columns = ["指標", "表現", "種類", "個数", "通った数", "割合", "上限", "判定"]
     return pd.DataFrame(rows, columns=columns).set_index(columns[:3])
 
 
@@ -141,7 +139,7 @@ def admission_rows(admissions: pd.DataFrame) -> pd.DataFrame:
     rows = [[told.get((*key, emotion), "—") for emotion in emotions] for key in keys]
     table = pd.DataFrame(rows, columns=[emotion_name(emotion) for emotion in emotions])
     table.index = pd.MultiIndex.from_tuples(
-        [(MEASURES.get(measure, measure), style_name(style)) for measure, style in keys], names=["測度", "表現"]
+        [(MEASURES.get(measure, measure), style_name(style)) for measure, style in keys], names=["指標", "表現"]
     )
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emolib.study.phase5_steering.instrument_stage import admissions, instruments
 from emolib.study.phase5_steering.outcomes import Outcome, outcome
 from emolib.study.phase5_steering.own_sweeps import dose_sweep, operating_points, test_sweep
 from emolib.study.phase5_steering.pair_effects import minimal_pair_effects
@@ -33,6 +34,7 @@ from emolib.study.phase5_steering.validation_sweeps import validation_sweep
 
 __all__ = [
     "Outcome",
+    "admissions",
     "alternatives_sweep",
     "broken_shares",
     "claims",
@@ -43,6 +45,7 @@ __all__ = [
     "equal_strength",
     "examples",
     "family_ranks",
+    "instruments",
     "kl_lengths",
     "label_changes",
     "layer_means",

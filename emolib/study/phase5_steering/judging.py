@@ -8,7 +8,7 @@ import pandas as pd
 
 from emolib.base import store
 from emolib.steering.operating_point import OperatingPoint
-from emolib.study.phase5_steering import shift_results
+from emolib.study.phase5_steering import instrument_stage, shift_results
 from emolib.study.phase5_steering.own_sweeps import operating_points
 from emolib.study.phase5_steering.shift_sweeps import measurable
 from emolib.study.run import Run, kept
@@ -29,8 +29,10 @@ class JudgedInstruments:
 
 
 def judged_instruments(run: Run) -> JudgedInstruments | None:
-    """The judged instruments of a run; None where none were judged, so that nothing is claimed."""
-    return None
+    """The judged instruments of a run; None where S cannot be measured, so that there is nothing to judge."""
+    if not measurable(run):
+        return None
+    return JudgedInstruments(instrument_stage.admissions(run), instrument_stage.gold_estimates(run))
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def save(run: Run) -> None:
     """The stage's tables and its claims as artifacts; nothing where S cannot be measured."""
     if not measurable(run):
         return
+    instrument_stage.save(run)
     shift_results.save(run)
     found, table = judged_instruments(run), claims(run)
     judged = None if found is None else store.digest([part.to_dict("list") for part in (found.admission, found.gold)])
