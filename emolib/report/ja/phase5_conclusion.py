@@ -142,7 +142,7 @@ def _unmeasured(outcome: Outcome) -> str:
                 f"{text_style(r['style'])}の{emotion_name(r['emotion'])}" for r in part.to_dict("records")
             )
             which = "どの主張も" if len(part) == len(claims) else f"{listed}は"
-            parts.append(f"{which}{REASONS[str(reason)]}ため判断できない")
+            parts.append(f"{which}「{REASONS[str(reason)]}」という理由で判断できない")
     if claims["exploratory"].any():
         fewest = int(claims["n_controls"].min())
         parts.append(f"対照方向が各群 {fewest} 本であり（主張には {FEWEST_CONTROLS} 本以上）、結果はすべて探索である")

@@ -23,8 +23,8 @@ from emolib.steering.text_gold import text_score_cells
 from emolib.study.phase5_steering.instrument_design import english, first_part, validation_design
 from emolib.study.phase5_steering.instrument_gold import CELL_COLUMNS, kept_shard
 from emolib.study.phase5_steering.instrument_placebos import PLACEBO_COLUMNS, others, placebo_design
-from emolib.study.phase5_steering.own_sweeps import validation_sweep
 from emolib.study.phase5_steering.shift_sweeps import shift_points
+from emolib.study.phase5_steering.validation_sweeps import validation_sweep
 from emolib.study.run import Run, kept
 
 GOLD_TEXTS, WORDS = "gold_texts", "keywords"
