@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from emolib.study.phase5_steering.instrument_design import (
+    FEWEST_TEXTS,
     TRAINING,
     VALIDATION,
     context_table,
@@ -57,7 +58,7 @@ def instrument_work(run: Run, *, lengths: Lengths | None = None, layer: int | No
     if english(run):
         rows.append(["placebo_texts", *count.of_acts(placebo_design(run), ("a", "b"), len(run.emotions), depth, first)])
     whole = validation_design(run)
-    some = ShiftDesign(few(whole.cells), whole.texts, whole.prompts)
+    some = ShiftDesign(few(run, whole.cells, fewest=FEWEST_TEXTS), whole.texts, whole.prompts)
     n_acts = len(placebo_vectors(run).emotions)
     rows.append(["placebo_acts", *count.of_acts(some, run.emotions, n_acts, depth, first)])
     plain = lexicon_design(run)

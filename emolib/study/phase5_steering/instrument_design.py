@@ -8,6 +8,7 @@ many as there are in the others.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -28,7 +29,9 @@ from emolib.study.run import Run, kept
 
 OWN = "own"  # name of the family of the emotions themselves
 NAME_OF_KIND = {"denied": "denied", "lexical": "mention"}  # kind of pairs → what its instrument is called
+ENOUGH_TEXTS = 24  # validation scenarios from which on the following numbers hold; with fewer they shrink alike
 FEW_TEXTS = 6  # per style, that are read for what must fail, against labels of like valence, and for gold (b)
+FEWEST_TEXTS = 2  # of a style, without which nothing of it can be judged
 LIKE_STAND_INS = 1  # labels of like valence that stand in for an emotion
 N_LEXICON = 4  # neutral training texts at whose places a context's effect on a token is taken
 VALIDATION, TRAINING = "validation", "training"
@@ -78,17 +81,24 @@ def validation_design(run: Run) -> ShiftDesign:
     return ShiftDesign(found.cells[found.cells["style"] != IDIOMATIC], found.texts, found.prompts)
 
 
-def few(cells: pd.DataFrame) -> pd.DataFrame:
-    """The first texts of each style."""
+def shrunk(run: Run, number: int, fewest: int) -> int:
+    """A number of texts, smaller where the profile has few validation texts; at least so many."""
+    share = min(1.0, validation_design(run).cells["text"].nunique() / ENOUGH_TEXTS)
+    return max(fewest, round(number * share))
+
+
+def few(run: Run, cells: pd.DataFrame, *, fewest: int = 0) -> pd.DataFrame:
+    """The first texts of each style; none where they would be too few to judge by."""
+    count = shrunk(run, FEW_TEXTS, fewest)
     texts = cells.drop_duplicates("text")
-    kept_texts = texts.loc[texts.groupby("style").cumcount() < FEW_TEXTS, "text"]
-    return cells[cells["text"].isin(set(kept_texts))]
+    first = texts.loc[texts.groupby("style").cumcount() < (0 if count < FEWEST_TEXTS else count), "text"]
+    return cells[cells["text"].isin(set(first))]
 
 
 def lexicon_design(run: Run) -> ShiftDesign:
     """The first of Phase 5's training texts: the neutral ones are where a token's lexical part is taken."""
     found = shift_design(run, first_part(run), TRAINING)
-    return ShiftDesign(found.cells.head(N_LEXICON), found.texts, found.prompts)
+    return ShiftDesign(found.cells.head(shrunk(run, N_LEXICON, 1)), found.texts, found.prompts)
 
 
 @kept
@@ -102,29 +112,22 @@ def context_table(run: Run, family: Family) -> pd.DataFrame:
     """
     found = []
     for split, design in ((VALIDATION, validation_design(run)), (TRAINING, lexicon_design(run))):
+        labels = family.labels if split == VALIDATION else (run.params.neutral,)
+        if split == VALIDATION and len(labels) < 3:
+            labels = (*labels, run.params.neutral)  # a third one, from which shifts are predicted
         cells = _with_thirds(run, family, design.cells)
-        if cells.empty:
-            return pd.DataFrame(columns=TABLE_COLUMNS)
-        given = {"labels": _labels(run, family, split), "neutral": run.params.neutral}
-        for instrument, stand_in, contexts in _contexts(run, family, cells):
-            rows = context_rows(contexts, _texts(run), positions=["a"], **given)
-            found.append(rows.assign(split=split, instrument=instrument, stand_in=stand_in))
-            if instrument == "gold_a" and split == VALIDATION:
-                some = contexts[contexts["text"].isin(set(few(cells)["text"]))]
-                rows = context_rows(some, _texts(run), positions=["b"], **given)
-                found.append(rows.assign(split=split, instrument="gold_b", stand_in=""))
+        some = few(run, cells) if split == VALIDATION else cells
+        for instrument, stand_in, place, contexts in _contexts(run, family, cells, some):
+            if len(contexts) and (place == "a" or split == VALIDATION):
+                rows = context_rows(contexts, _texts(run), labels, positions=[place], neutral=run.params.neutral)
+                found.append(rows.assign(split=split, instrument=instrument, stand_in=stand_in))
+    if not any((rows["split"] == VALIDATION).any() for rows in found):
+        return pd.DataFrame(columns=TABLE_COLUMNS)
     table = pd.concat(found, ignore_index=True)
     template = template_of(run)
     for column in ("prompt_with", "prompt_without"):
         table[column] = [template.replace("{text}", prompt) for prompt in table[column]]
     return table[TABLE_COLUMNS]
-
-
-def _labels(run: Run, family: Family, split: str) -> tuple[str, ...]:
-    """Whose texts are read: those that are compared, and a third label's, from which shifts are predicted."""
-    if split == TRAINING:
-        return (run.params.neutral,)
-    return family.labels if len(family.labels) > 2 else (*family.labels, run.params.neutral)
 
 
 def left_out(run: Run, family: Family) -> float:
@@ -133,26 +136,28 @@ def left_out(run: Run, family: Family) -> float:
     return 1 - len(_with_thirds(run, family, cells)) / len(cells) if len(cells) else float("nan")
 
 
-def _contexts(run: Run, family: Family, cells: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """Instrument, what stands in, and the contexts."""
+def _contexts(
+    run: Run, family: Family, cells: pd.DataFrame, some: pd.DataFrame
+) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
+    """Instrument, what stands in, the contexts' place, and the contexts: gold for all cells, the rest for some."""
     data, given = _texts(run), {"neutral": run.params.neutral}
-    part = few(cells)
-    if family.name != OWN:
-        emotion, *like = family.labels
-        pool, seeds = _pool(run), {"seed": run.params.seed + 1}
-        found = [(GOLD_LIKE, "", gold_contexts(part, data, family.labels, **given))]
-        for one in like[:LIKE_STAND_INS]:
-            instead = like_valent_contexts(part, data, family.labels, emotion, one, pool=pool, **given, **seeds)
-            found.append(("like_valent", one, instead.contexts))
-        return found
-    found = [("gold_a", "", gold_contexts(cells, data, family.labels, **given))]
-    pairs = _pairs(run)
-    for kind, name in NAME_OF_KIND.items():
-        labels = [label for label in family.labels if ((pairs["emotion"] == label) & (pairs["kind"] == kind)).any()]
-        if len(labels) > 1:
-            held = pair_contexts(part, data, pairs, labels, kind=kind, seed=run.params.seed, **given)
-            found.append((name, "", held.contexts))
-    return found
+    if family.name == OWN:
+        yield "gold_a", "", "a", gold_contexts(cells, data, family.labels, **given)
+        yield "gold_b", "", "b", gold_contexts(some, data, family.labels, **given)
+        pairs = _pairs(run)
+        for kind, name in NAME_OF_KIND.items():
+            held = set(pairs.loc[pairs["kind"] == kind, "emotion"])
+            labels = [label for label in family.labels if label in held]
+            if len(labels) > 1 and len(some):
+                found = pair_contexts(some, data, pairs, labels, kind=kind, seed=run.params.seed, **given)
+                yield name, "", "a", found.contexts
+        return
+    yield GOLD_LIKE, "", "a", gold_contexts(some, data, family.labels, **given)
+    emotion, *like = family.labels
+    for one in like[:LIKE_STAND_INS] if len(some) else ():
+        fourth = {"pool": _pool(run), "seed": run.params.seed + 1}
+        found = like_valent_contexts(some, data, family.labels, emotion, one, **fourth, **given)
+        yield "like_valent", one, "a", found.contexts
 
 
 # the texts

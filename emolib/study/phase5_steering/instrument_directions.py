@@ -16,14 +16,15 @@ from emolib.directions.vectors import EmotionVectors
 from emolib.engine.extraction import extract_activations
 from emolib.steering.placebo_acts import FEWEST_TEXTS, FORMALITY, pair_vectors, topic_vectors, valence_vector
 from emolib.study.phase5_steering import design
-from emolib.study.phase5_steering.instrument_design import english, first_part
+from emolib.study.phase5_steering.instrument_design import english, first_part, shrunk
 from emolib.study.phase5_steering.instrument_gold import kept_shard
 from emolib.study.phase5_steering.shift_sweeps import shift_points
 from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.run import Run, kept
 
 MOST_TOPICS = 8  # those with the most texts
-VALENCE_SCENARIOS = 20  # training scenarios on which the vector of valence is fitted
+N_PAIRS = 16  # of each kind and emotion that a direction is fitted on
+VALENCE_SCENARIOS = 12  # training scenarios on which the vector of valence is fitted
 
 
 @kept
@@ -97,16 +98,26 @@ def further_texts(run: Run) -> pd.DataFrame:
     tables = []
     if english(run):
         lexical, placebo = load_lexical(), load_placebo()
-        tables = [lexical[lexical["kind"] == "lexical"], placebo[placebo["kind"].isin(FORMALITY)]]
+        kinds = lexical[lexical["kind"] == "lexical"], placebo[placebo["kind"].isin(FORMALITY)]
+        by = ["emotion", "kind"], ["kind"]
+        count = shrunk(run, N_PAIRS, FEWEST_TEXTS)
+        tables = [_first_pairs(table, keys, count) for table, keys in zip(kinds, by, strict=True)]
     companions = companions_of(run.data)
     if companions is not None:
         part = first_part(run)
         train = companions["scenario"].isin(part.train) if part.name else companions["split"] == "train"
         five = companions[train & (companions["set"] == "five")]
-        tables.append(five[five["scenario"].isin(five["scenario"].unique()[:VALENCE_SCENARIOS])])
+        first = five["scenario"].unique()[: shrunk(run, VALENCE_SCENARIOS, FEWEST_TEXTS)]
+        tables.append(five[five["scenario"].isin(set(first))])
     if not tables:
         return pd.DataFrame(columns=columns)
     return pd.concat(tables, ignore_index=True).reindex(columns=columns).fillna("")
+
+
+def _first_pairs(table: pd.DataFrame, by: list[str], count: int) -> pd.DataFrame:
+    """So many pairs of each kind."""
+    pairs = table.drop_duplicates("pair")
+    return table[table["pair"].isin(set(pairs.loc[pairs.groupby(by).cumcount() < count, "pair"]))]
 
 
 def _fitted(run: Run, texts: pd.DataFrame, layer: int) -> dict[str, np.ndarray]:

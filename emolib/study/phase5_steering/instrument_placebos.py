@@ -21,7 +21,15 @@ from emolib.steering.cross_fitted import can_cross_fit, cross_fitted_shifts
 from emolib.steering.placebos import placebo_act_passes, placebo_text_passes, placebo_text_rows
 from emolib.steering.shift_parts import adjusted_shifts, lexical_and_contextual, lexicon, token_table
 from emolib.steering.shift_tables import crossed_cells
-from emolib.study.phase5_steering.instrument_design import english, few, first_part, lexicon_design, validation_design
+from emolib.study.phase5_steering.instrument_design import (
+    FEWEST_TEXTS,
+    english,
+    few,
+    first_part,
+    lexicon_design,
+    shrunk,
+    validation_design,
+)
 from emolib.study.phase5_steering.instrument_directions import placebo_vectors
 from emolib.study.phase5_steering.instrument_gold import kept_shard
 from emolib.study.phase5_steering.shift_design import ShiftDesign, balanced_shape, counted_texts
@@ -29,8 +37,7 @@ from emolib.study.phase5_steering.shift_sweeps import ShiftShard, emotion_shard,
 from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run, kept
 
-MOST_PAIRS, FEWEST_PAIRS = 16, 6  # of each kind that are read
-ENOUGH_TEXTS = 24  # validation scenarios from which on that many pairs are read; of fewer, as many fewer pairs
+N_PAIRS, FEWEST_PAIRS = 16, 4  # of each kind that are read: two in each half
 N_ACTS = 72  # placebo acts per style
 PLACEBO = "placebo"  # kind of their cells
 PLACEBO_COLUMNS = ["measure", "style", "instrument", "emotion", "stand_in", "number", "passed"]
@@ -99,10 +106,9 @@ def placebo_design(run: Run) -> ShiftDesign:
     """Every kind's pairs after one prompt each, as the validation texts stand; the kind is the style."""
     texts, found = placebo_text_rows(load_placebo()), validation_design(run)
     pool = list(found.prompts)
-    share = min(1.0, found.cells["text"].nunique() / ENOUGH_TEXTS)
     cells = []
     for number, (kind, names) in enumerate(texts.groupby("style", sort=False)["scenario"]):
-        pairs = names.unique().tolist()[: max(FEWEST_PAIRS, round(MOST_PAIRS * share))]
+        pairs = names.unique().tolist()[: shrunk(run, N_PAIRS, FEWEST_PAIRS)]
         per_text, per_prompt = balanced_shape([len(pairs)], [len(pool)], 1)
         pairs = pairs[: len(pairs) - len(pairs) % max(1, per_prompt // per_text)]
         before, seed = pool[: len(pairs) * per_text // per_prompt], run.params.seed + number
@@ -126,7 +132,7 @@ def act_placebos(run: Run) -> pd.DataFrame:
     part, neutral = first_part(run), run.params.neutral
     given = {"cells": tuple(cells)}
     whole = validation_design(run)
-    some = replace(whole, cells=few(whole.cells))
+    some = replace(whole, cells=few(run, whole.cells, fewest=FEWEST_TEXTS))
     labels = run.emotions if len(run.emotions) > 2 else (*run.emotions, neutral)
     shard = InstrumentShard(run, part, "placebo_acts", some, labels, **given)
     plain = InstrumentShard(run, part, "placebo_acts_lexicon", lexicon_design(run), (neutral,), **given)

@@ -17,13 +17,12 @@ from emolib.steering.instruments import (
     placebo_rows,
 )
 from emolib.steering.shift_measures import MEASURES
+from emolib.study.phase5_steering.instrument_design import FEWEST_TEXTS
 from emolib.study.phase5_steering.instrument_gold import gold_cells
 from emolib.study.phase5_steering.instrument_placebos import PLACEBO_COLUMNS, act_placebos, text_placebos
 from emolib.study.phase5_steering.instrument_texts import GOLD_TEXTS, score_placebos, text_cells, word_placebos
 from emolib.study.phase5_steering.shift_sweeps import measurable
 from emolib.study.run import Run, kept
-
-FEWEST_TEXTS = 2  # of a style, without which there is no variance
 
 
 @kept

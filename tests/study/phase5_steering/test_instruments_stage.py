@@ -219,7 +219,7 @@ def test_every_artifact_of_the_stage_has_its_schema(run: Run) -> None:
 
 def test_lexical_parts_are_taken_at_texts_that_are_not_judged(run: Run) -> None:
     read = set(lexicon_design(run).cells["text"])
-    assert len(read) == 4 and not read & set(validation_design(run).cells["text"])
+    assert len(read) == 1 and not read & set(validation_design(run).cells["text"])
 
 
 def test_the_rows_that_are_counted_are_those_that_are_read(run: Run) -> None:
@@ -241,8 +241,7 @@ def test_the_bundled_model_s_s_sees_the_feeling_before_the_text(
     bundled: LanguageModel, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path))
-    monkeypatch.setattr(instrument_design, "FEW_TEXTS", 1)
-    monkeypatch.setattr(instrument_design, "N_LEXICON", 1)
+    monkeypatch.setattr(instrument_design, "FEW_TEXTS", 12)  # two of each style in so small a run
     own = opened(bundled, saved, n_validation=4)
     cells = instrument_gold.family_cells(own, families(own)[0])
     raw = cells[(cells["measure"] == "raw") & (cells["style"] == "explicit")]
