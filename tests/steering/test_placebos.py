@@ -124,3 +124,8 @@ def test_bad_tables_are_told(act_rows: pd.DataFrame, text_rows: pd.DataFrame) ->
         with pytest.raises(UserError, match=said) as told:
             call()
         assert "\n" not in str(told.value)
+
+
+def test_a_text_that_is_empty_has_no_words():
+    assert placebo_words(["", "So the bus"], 2) == ["bus", "so"]
+    assert word_counts(["", "so late, so dark"], ["so"]).values.tolist() == [[0], [2]]
