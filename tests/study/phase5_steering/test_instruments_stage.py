@@ -36,6 +36,7 @@ from emolib.study.phase5_steering.instrument_texts import score_placebos, text_c
 from emolib.study.phase5_steering.instruments import admissions, gold_estimates, instruments, save_instruments
 from emolib.study.run import Run
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*was trained on texts of up to")
 SIZES = {
     "n_train": 24,
     "n_validation": 8,
