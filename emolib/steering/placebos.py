@@ -42,7 +42,13 @@ def placebo_text_rows(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def placebo_text_passes(
-    table: pd.DataFrame, others: Others, *, n_halvings: int = 3, seed: int = 0, value: str = "shift"
+    table: pd.DataFrame,
+    others: Others,
+    *,
+    n_halvings: int = 3,
+    own: bool = False,
+    seed: int = 0,
+    value: str = "shift",
 ) -> pd.DataFrame:
     """Whether an emotion's act passes the whole rule on texts that differ in something else.
 
@@ -53,6 +59,7 @@ def placebo_text_passes(
         table: as `shift_tables.shift_table` gives it for the rows of `placebo_text_rows` under the emotions' acts.
         others: per emotion the labels whose acts it is held against.
         n_halvings: six kinds, three emotions and three halvings are 216 placebos.
+        own: by the own contrast (`own_shift`) instead of S; it needs a third label's act.
         seed: of the halvings.
         value: the column of the shift.
 
@@ -66,7 +73,7 @@ def placebo_text_passes(
     generator = np.random.default_rng(seed)
     parts = []
     for kind, part in contrast.groupby("style", sort=False):
-        cells = _differences(part, others)
+        cells = _differences(part, others, own)
         names = np.array(sorted(cells["text"].unique()))
         for halving in range(n_halvings):
             first = set(generator.permutation(names)[: len(names) // 2])
@@ -85,6 +92,7 @@ def placebo_act_passes(
     *,
     n: int = 200,
     keep_others: bool = False,
+    own: bool = False,
     seed: int = 0,
     value: str = "shift",
 ) -> pd.DataFrame:
@@ -101,6 +109,8 @@ def placebo_act_passes(
         n: how many placebos per style.
         keep_others: leave the others' own acts in place, and put one direction for the emotion's alone. S is symmetric,
             so it credits such a direction with what the others' acts do: this shows how often.
+        own: by the own contrast (`own_shift`) instead of S: against what stands in for the labels that the emotion is
+            not held against.
         seed: of the draws.
         value: the column of the shift.
 
@@ -125,7 +135,9 @@ def placebo_act_passes(
         acts = dict(zip((emotion, *([] if keep_others else others[emotion])), drawn, strict=False))
         for other in others[emotion]:
             pair = emotion, other
-            values = _difference(contrasts[pair], *(acts.get(label, label) for label in pair))
+            thirds = [acts.get(label, label) for label in others[emotion] if label != other]
+            beside = thirds if own else [acts.get(other, other)]
+            values = _difference(contrasts[pair], acts[emotion], beside)
             named = {"specific": values.to_numpy(), "emotion": emotion, "other": other, "draw": draw}
             parts.append(frames[pair].assign(**named))
     return _judged(pd.concat(parts, ignore_index=True), ["style", "emotion", "draw"])
@@ -177,22 +189,25 @@ def _by_act(table: pd.DataFrame, one: str, other: str, value: str) -> pd.DataFra
     return contrast.set_index([*_CELLS, "act"])["contrast"].unstack("act")
 
 
-def _differences(contrast: pd.DataFrame, others: Others) -> pd.DataFrame:
-    """S of every emotion against the others."""
+def _differences(contrast: pd.DataFrame, others: Others, own: bool) -> pd.DataFrame:
+    """S, or the own contrast, of every emotion against the others."""
     parts = []
     for emotion, some in others.items():
         for other in some:
-            cells = _difference(contrast, emotion, other).rename("specific").reset_index()
+            thirds = [act for act in contrast if act not in (emotion, other)]
+            cells = _difference(contrast, emotion, thirds if own else [other]).rename("specific").reset_index()
             parts.append(cells.assign(emotion=emotion, other=other))
     return pd.concat(parts, ignore_index=True)
 
 
-def _difference(contrast: pd.DataFrame, own: str, beside: str) -> pd.Series:
-    """S of every cell, with these two acts."""
-    for act in (own, beside):
-        if act not in contrast or contrast[act].isna().any():
-            raise UserError(f"expected the act {shown(act)} in every cell, it is missing in some")
-    return contrast[own] - contrast[beside]
+def _difference(contrast: pd.DataFrame, act: str, beside: Sequence[str]) -> pd.Series:
+    """The contrast of every cell under an act minus its mean under others."""
+    if not beside:
+        raise UserError(f"expected an act of a third label beside {shown(act)}, there is none")
+    for name in (act, *beside):
+        if name not in contrast or contrast[name].isna().any():
+            raise UserError(f"expected the act {shown(name)} in every cell, it is missing in some")
+    return contrast[act] - contrast[list(beside)].mean(axis=1)
 
 
 def _judged(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:

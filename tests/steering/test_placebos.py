@@ -76,6 +76,23 @@ def test_directions_of_topics_pass_seldom(act_rows: pd.DataFrame) -> None:
     assert beside["passed"].mean() > 0.9, "S is owed to the others' acts where these stay in place"
 
 
+def test_placebos_of_the_own_contrast_stand_against_a_third_act(
+    text_rows: pd.DataFrame, act_rows: pd.DataFrame
+) -> None:
+    courteous = (text_rows["style"] == "courtesy") & (text_rows["label"] == "b")
+    noise = noisy(text_rows, 1)
+    by_anger = text_rows.assign(shift=noise + 0.4 * (courteous & (text_rows["act"] == "anger")))
+    found = {own: placebo_text_passes(by_anger, {"gratitude": ("anger",)}, own=own) for own in (False, True)}
+    hit = found[False]["kind"].eq("courtesy") & found[False]["direction"].eq("a_for_b")
+    assert found[False].loc[hit, "passed"].all(), "S credits gratitude with what anger's act does"
+    assert found[True].loc[hit, "passed"].mean() < 0.5, "the third act is apology's, which does nothing"
+    placebos = [act for act in act_rows["act"].unique() if act.startswith("topic")]
+    table = act_rows.assign(shift=noisy(act_rows, 0) + 0.3 * own_texts(act_rows))
+    assert placebo_act_passes(table, placebos, THREE, n=60, own=True)["passed"].mean() <= 0.08
+    with pytest.raises(UserError, match="third label"):
+        placebo_act_passes(table, placebos, {"gratitude": ("anger",)}, n=1, own=True)
+
+
 def test_a_direction_that_is_an_emotion_is_seen_among_the_acts(act_rows: pd.DataFrame) -> None:
     placebos = [act for act in act_rows["act"].unique() if act.startswith("topic")]
     hidden = dict(zip(placebos[:3], OWN, strict=True))

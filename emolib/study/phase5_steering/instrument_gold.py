@@ -65,6 +65,8 @@ def family_cells(run: Run, family: Family) -> pd.DataFrame:
         told, here = token_table(mine, read, corpus), (lexical[KIND] == list(kind)).all(axis=1)
         given = {"tokens": told, "lexical": lexical[here].drop(columns=KIND)} if here.any() else {}
         pairs = family.among(set(mine["act"]))
+        if not pairs:  # so few third scenarios that no pair of labels has a context for both
+            continue
         shifts = shifts[shifts["label"].isin(family.labels)]
         cells = measured_cells(shifts, pairs=pairs, own=mine["act"].nunique() > 2, **given)
         if here.any():
@@ -72,7 +74,7 @@ def family_cells(run: Run, family: Family) -> pd.DataFrame:
         thirds = mine[["prompt", "text", "third"]].drop_duplicates()
         cells = cells.merge(thirds, on=["prompt", "text"], validate="many_to_one")
         found.append(cells.assign(**dict(zip(KIND, kind, strict=True))))
-    return pd.concat(found, ignore_index=True)
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=CELL_COLUMNS)
 
 
 def _adjusted(tokens: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:

@@ -93,9 +93,11 @@ def text_placebos(run: Run) -> pd.DataFrame:
         "adjusted": adjusted_shifts(tokens, training, ("a", "b")),
         "contextual": parts.assign(shift=parts["contextual"]),
     }
+    if len(run.emotions) > 2:
+        tables["own"] = tables["raw"]
     found = []
     for measure, table in tables.items():
-        flags = placebo_text_passes(table, others(run), seed=run.params.seed)
+        flags = placebo_text_passes(table, others(run), own=measure == "own", seed=run.params.seed)
         flags = flags.assign(stand_in=flags["kind"] + " " + flags["direction"])
         found.append(flags.assign(measure=measure, style=EVERY, instrument="placebo_texts", number=range(len(flags))))
     return pd.concat(found, ignore_index=True)[PLACEBO_COLUMNS]
@@ -146,9 +148,11 @@ def act_placebos(run: Run) -> pd.DataFrame:
     }
     if all(can_cross_fit(tokens, pair) for pair in pairs):
         tables["adjusted"] = {pair: cross_fitted_shifts(tokens, pair) for pair in pairs}
+    if len(run.emotions) > 2:
+        tables["own"] = tables["raw"]
     acts, found = shard.rows["act"].unique().tolist(), []
     for measure, by_pair in tables.items():
-        flags = placebo_act_passes(by_pair, acts, others(run), n=N_ACTS, seed=run.params.seed)
+        flags = placebo_act_passes(by_pair, acts, others(run), n=N_ACTS, own=measure == "own", seed=run.params.seed)
         flags = flags.assign(measure=measure, instrument="placebo_acts", stand_in="")
         found.append(flags.rename(columns={"draw": "number"}))
     return pd.concat(found, ignore_index=True)[PLACEBO_COLUMNS]

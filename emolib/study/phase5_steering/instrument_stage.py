@@ -95,7 +95,7 @@ def gold_estimates(run: Run) -> pd.DataFrame:
     return pairs.loc[pairs["instrument"] == "gold_a", ["measure", "style", "emotion", "other", "estimate"]]
 
 
-def save(run: Run) -> None:
+def save_instruments(run: Run) -> None:
     """The tables as artifacts."""
     tables = {"instruments": instruments(run), "instruments_admission": admissions(run)}
     tables |= {"instruments_pairs": gold_pairs(run), "instruments_placebos": placebos(run)}

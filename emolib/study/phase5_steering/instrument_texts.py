@@ -19,10 +19,12 @@ from emolib.scoring import version_of
 from emolib.scoring.measures import expressed_columns, measures, with_targets
 from emolib.steering.instruments import judged_pairs, passes
 from emolib.steering.placebos import placebo_words, word_counts
+from emolib.steering.shift_claims import IDIOMATIC
 from emolib.steering.text_gold import text_score_cells
-from emolib.study.phase5_steering.instrument_design import english, first_part, validation_design
+from emolib.study.phase5_steering.instrument_design import english, first_part
 from emolib.study.phase5_steering.instrument_gold import CELL_COLUMNS, kept_shard
 from emolib.study.phase5_steering.instrument_placebos import PLACEBO_COLUMNS, others, placebo_design
+from emolib.study.phase5_steering.shift_design import counted_styles
 from emolib.study.phase5_steering.shift_sweeps import shift_points
 from emolib.study.phase5_steering.validation_sweeps import validation_sweep
 from emolib.study.run import Run, kept
@@ -40,9 +42,11 @@ def text_cells(run: Run) -> pd.DataFrame:
         The columns of `instrument_gold.CELL_COLUMNS`; the measure is the score's family (`keywords`, `target`,
         `expressed`), the scenario stands in `text`, prompt and third are empty.
     """
-    design = validation_design(run)
-    texts = design.texts[design.texts["scenario"].isin(set(design.cells["text"]))]
-    table = texts.rename(columns={"label": "emotion", "words": "text"}).reset_index(drop=True)
+    columns = ["scenario", "emotion", "style", "text"]
+    data = run.data.assign(style=run.data["scenario"].map(counted_styles(run.data)))[columns]
+    whole = data.groupby("scenario")["emotion"].transform("nunique") == data["emotion"].nunique()
+    counted = whole & data["scenario"].isin(first_part(run).validation) & (data["style"] != IDIOMATIC)
+    table = data[counted].reset_index(drop=True)
     scores = _scored(run, "gold_scores", table)
     cells = text_score_cells(scores, _measures(run, scores), neutral=run.params.neutral)
     cells = cells.assign(measure=_families(cells["measure"]), instrument=GOLD_TEXTS, stand_in="")

@@ -82,7 +82,7 @@ def save(run: Run) -> None:
     """The stage's tables and its claims as artifacts; nothing where S cannot be measured."""
     if not measurable(run):
         return
-    instrument_stage.save(run)
+    instrument_stage.save_instruments(run)
     shift_results.save(run)
     found, table = judged_instruments(run), claims(run)
     judged = None if found is None else store.digest([part.to_dict("list") for part in (found.admission, found.gold)])

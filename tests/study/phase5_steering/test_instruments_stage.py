@@ -20,7 +20,7 @@ from emolib.models.language_model import LanguageModel
 from emolib.pipeline.verification.schemas import SCHEMAS
 from emolib.steering.instruments import COLUMNS, FAILED, MUST_FAIL, NOT_JUDGED, PASSED
 from emolib.steering.third_scenarios import Wording
-from emolib.study.phase5_steering import instrument_design, instrument_gold, instruments, shift_sweeps
+from emolib.study.phase5_steering import instrument_design, instrument_gold, shift_sweeps
 from emolib.study.phase5_steering.instrument_cost import instrument_work
 from emolib.study.phase5_steering.instrument_design import (
     context_table,
@@ -33,8 +33,10 @@ from emolib.study.phase5_steering.instrument_directions import placebo_vectors
 from emolib.study.phase5_steering.instrument_gold import gold_cells
 from emolib.study.phase5_steering.instrument_placebos import act_placebos, placebo_cells, text_placebos
 from emolib.study.phase5_steering.instrument_texts import score_placebos, text_cells, word_placebos
+from emolib.study.phase5_steering.instruments import admissions, gold_estimates, instruments, save_instruments
 from emolib.study.run import Run
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*was trained on texts of up to")
 SIZES = {
     "n_train": 24,
     "n_validation": 8,
@@ -68,7 +70,7 @@ def run(lm: LanguageModel, saved: Path, tmp_path_factory: pytest.TempPathFactory
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOLIB_RESULTS", str(tmp_path_factory.mktemp("own")))
         finished = opened(lm, saved)
-        instruments.save(finished)
+        save_instruments(finished)
         yield finished
 
 
@@ -140,8 +142,8 @@ def test_directions_that_hold_no_emotion_have_the_norm_of_those_that_do(run: Run
 
 def test_there_are_placebos_of_every_kind(run: Run) -> None:
     texts, acts, words, scores = text_placebos(run), act_placebos(run), word_placebos(run), score_placebos(run)
-    assert texts.groupby("measure").size().to_dict() == {"raw": 216, "adjusted": 216, "contextual": 216}
-    assert set(acts["style"]) == {"explicit", "implicit"} and set(acts["measure"]) == S - {"own"}
+    assert texts.groupby("measure").size().to_dict() == dict.fromkeys(S, 216)
+    assert set(acts["style"]) == {"explicit", "implicit"} and set(acts["measure"]) == S
     assert set(words["measure"]) == {"keywords"} and words["stand_in"].nunique() > 5
     assert "target" in set(scores["measure"]) and (scores.groupby("measure").size() == 216).all()
     lists = load_keywords()
@@ -154,14 +156,14 @@ def test_there_are_placebos_of_every_kind(run: Run) -> None:
 
 def test_gold_for_word_counts_is_there_in_explicit_texts_alone(run: Run) -> None:
     assert set(text_cells(run)["measure"]) >= {"keywords", "target"}
-    table = instruments.instruments(run)
+    table = instruments(run)
     words = table[(table["measure"] == "keywords") & (table["instrument"] == "gold_texts")]
     assert (words.loc[words["style"] == "explicit", "estimate"] > 0.5).all(), "of four scenarios each"
     assert (words.loc[words["style"] == "implicit", "estimate"] == 0).all() and not words["passed"].any()
 
 
 def test_the_table_says_everything_and_the_admission_follows_from_it(run: Run) -> None:
-    table, admitted = instruments.instruments(run), instruments.admissions(run)
+    table, admitted = instruments(run), admissions(run)
     assert table.columns.tolist() == COLUMNS
     assert {"gold_a", "gold_b", *MUST_FAIL, "gold_texts", "placebo_texts", "placebo_acts", "placebo_words"} <= set(
         table["instrument"]
@@ -174,13 +176,11 @@ def test_the_table_says_everything_and_the_admission_follows_from_it(run: Run) -
         assert row.passed == (row.verdict == "admitted") and (not row.passed or gold == [PASSED])
         if gold == [FAILED]:
             assert row.verdict in ("not_measurable", NOT_JUDGED)
-    own = admitted[admitted["measure"] == "own"]
-    assert set(own["verdict"]) == {NOT_JUDGED} and set(own["instrument"]) == {"placebos"}
-    assert (instruments.gold_estimates(run).groupby("measure").size() == 2 * 6).all()
+    assert (gold_estimates(run).groupby("measure").size() == 2 * 6).all()
 
 
 def test_a_small_model_with_random_weights_is_not_admitted_by_s(run: Run) -> None:
-    admitted = instruments.admissions(run)
+    admitted = admissions(run)
     assert not admitted.loc[admitted["measure"].isin(S) & (admitted["style"] == "implicit"), "passed"].any()
 
 
@@ -190,10 +190,10 @@ def test_a_finished_stage_is_found_again(
     shutil.copytree(run.paths.results, tmp_path / "copy")
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "copy"))
     again = opened(lm, saved)
-    instruments.save(again)
+    save_instruments(again)
     folder = again.paths.instruments().parent
     assert not {path for path in again.artifacts.computed if path.parent == folder}
-    pd.testing.assert_frame_equal(instruments.instruments(again), instruments.instruments(run))
+    pd.testing.assert_frame_equal(instruments(again), instruments(run))
 
 
 def test_a_lost_part_is_made_again_with_the_same_bytes(
@@ -205,7 +205,7 @@ def test_a_lost_part_is_made_again_with_the_same_bytes(
     lost = again.paths.instruments("instrument_gold_0_tokens")
     before = lost.read_bytes()
     lost.unlink()
-    instruments.save(again)
+    save_instruments(again)
     assert lost.read_bytes() == before and lost in again.artifacts.computed
 
 
