@@ -159,7 +159,7 @@ def placebo_words(texts: Sequence[str], n: int, *, labels: Collection[str] = (),
     ['so', 'bus', 'late']
     """
     n = arguments.whole_number("n", n, least=1)
-    counts = Counter(word for text in arguments.texts(texts) for word in words(text))
+    counts = Counter(word for text in arguments.texts(texts, empty=True) for word in words(text))
     lists = [load_keywords(language), load_cues(language)]
     ordered = sorted(counts, key=lambda word: (-counts[word], word))
     named = set(labels) | set(human_valence(ordered))
@@ -179,7 +179,7 @@ def word_counts(texts: Sequence[str], chosen: Sequence[str]) -> pd.DataFrame:
     >>> word_counts(["So late, so dark"], ["so", "bus"]).values.tolist()
     [[2, 0]]
     """
-    rows = [Counter(words(text)) for text in arguments.texts(texts)]
+    rows = [Counter(words(text)) for text in arguments.texts(texts, empty=True)]
     return pd.DataFrame([[row[word] for word in chosen] for row in rows], columns=list(chosen))
 
 
