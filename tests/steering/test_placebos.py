@@ -76,6 +76,11 @@ def test_directions_of_topics_pass_seldom(act_rows: pd.DataFrame) -> None:
     assert beside["passed"].mean() > 0.9, "S is owed to the others' acts where these stay in place"
 
 
+def test_a_text_without_a_word_counts_none() -> None:
+    assert placebo_words(["", "so late"], 2) == ["late", "so"]
+    assert word_counts(["", "so late, so"], ["so"])["so"].tolist() == [0, 2]
+
+
 def test_placebos_of_the_own_contrast_stand_against_a_third_act(
     text_rows: pd.DataFrame, act_rows: pd.DataFrame
 ) -> None:

@@ -29,7 +29,7 @@ from emolib.study.run import Run, kept
 
 OWN = "own"  # name of the family of the emotions themselves
 NAME_OF_KIND = {"denied": "denied", "lexical": "mention"}  # kind of pairs → what its instrument is called
-ENOUGH_TEXTS = 24  # validation scenarios from which on the following numbers hold; with fewer they shrink alike
+USUAL_TEXTS = 24  # validation scenarios with which the following numbers hold; with others they scale alike
 FEW_TEXTS = 6  # per style, that are read for what must fail, against labels of like valence, and for gold (b)
 FEWEST_TEXTS = 2  # of a style, without which nothing of it can be judged
 LIKE_STAND_INS = 1  # labels of like valence that stand in for an emotion
@@ -81,15 +81,15 @@ def validation_design(run: Run) -> ShiftDesign:
     return ShiftDesign(found.cells[found.cells["style"] != IDIOMATIC], found.texts, found.prompts)
 
 
-def shrunk(run: Run, number: int, fewest: int) -> int:
-    """A number of texts, smaller where the profile has few validation texts; at least so many."""
-    share = min(1.0, validation_design(run).cells["text"].nunique() / ENOUGH_TEXTS)
+def scaled(run: Run, number: int, fewest: int) -> int:
+    """A number of texts, in proportion to the profile's validation texts; at least so many."""
+    share = validation_design(run).cells["text"].nunique() / USUAL_TEXTS
     return max(fewest, round(number * share))
 
 
 def few(run: Run, cells: pd.DataFrame, *, fewest: int = 0) -> pd.DataFrame:
     """The first texts of each style; none where they would be too few to judge by."""
-    count = shrunk(run, FEW_TEXTS, fewest)
+    count = scaled(run, FEW_TEXTS, fewest)
     texts = cells.drop_duplicates("text")
     first = texts.loc[texts.groupby("style").cumcount() < (0 if count < FEWEST_TEXTS else count), "text"]
     return cells[cells["text"].isin(set(first))]
@@ -98,7 +98,7 @@ def few(run: Run, cells: pd.DataFrame, *, fewest: int = 0) -> pd.DataFrame:
 def lexicon_design(run: Run) -> ShiftDesign:
     """The first of Phase 5's training texts: the neutral ones are where a token's lexical part is taken."""
     found = shift_design(run, first_part(run), TRAINING)
-    return ShiftDesign(found.cells.head(shrunk(run, N_LEXICON, 1)), found.texts, found.prompts)
+    return ShiftDesign(found.cells.head(scaled(run, N_LEXICON, 1)), found.texts, found.prompts)
 
 
 @kept

@@ -16,7 +16,7 @@ from emolib.directions.vectors import EmotionVectors
 from emolib.engine.extraction import extract_activations
 from emolib.steering.placebo_acts import FEWEST_TEXTS, FORMALITY, pair_vectors, topic_vectors, valence_vector
 from emolib.study.phase5_steering import design
-from emolib.study.phase5_steering.instrument_design import english, first_part, shrunk
+from emolib.study.phase5_steering.instrument_design import english, first_part, scaled
 from emolib.study.phase5_steering.instrument_gold import kept_shard
 from emolib.study.phase5_steering.shift_sweeps import shift_points
 from emolib.study.phase5_steering.strengths import vectors
@@ -100,14 +100,14 @@ def further_texts(run: Run) -> pd.DataFrame:
         lexical, placebo = load_lexical(), load_placebo()
         kinds = lexical[lexical["kind"] == "lexical"], placebo[placebo["kind"].isin(FORMALITY)]
         by = ["emotion", "kind"], ["kind"]
-        count = shrunk(run, N_PAIRS, FEWEST_TEXTS)
+        count = scaled(run, N_PAIRS, FEWEST_TEXTS)
         tables = [_first_pairs(table, keys, count) for table, keys in zip(kinds, by, strict=True)]
     companions = companions_of(run.data)
     if companions is not None:
         part = first_part(run)
         train = companions["scenario"].isin(part.train) if part.name else companions["split"] == "train"
         five = companions[train & (companions["set"] == "five")]
-        first = five["scenario"].unique()[: shrunk(run, VALENCE_SCENARIOS, FEWEST_TEXTS)]
+        first = five["scenario"].unique()[: scaled(run, VALENCE_SCENARIOS, FEWEST_TEXTS)]
         tables.append(five[five["scenario"].isin(set(first))])
     if not tables:
         return pd.DataFrame(columns=columns)

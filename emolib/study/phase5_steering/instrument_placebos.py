@@ -27,7 +27,7 @@ from emolib.study.phase5_steering.instrument_design import (
     few,
     first_part,
     lexicon_design,
-    shrunk,
+    scaled,
     validation_design,
 )
 from emolib.study.phase5_steering.instrument_directions import placebo_vectors
@@ -110,7 +110,7 @@ def placebo_design(run: Run) -> ShiftDesign:
     pool = list(found.prompts)
     cells = []
     for number, (kind, names) in enumerate(texts.groupby("style", sort=False)["scenario"]):
-        pairs = names.unique().tolist()[: shrunk(run, N_PAIRS, FEWEST_PAIRS)]
+        pairs = names.unique().tolist()[: scaled(run, N_PAIRS, FEWEST_PAIRS)]
         per_text, per_prompt = balanced_shape([len(pairs)], [len(pool)], 1)
         pairs = pairs[: len(pairs) - len(pairs) % max(1, per_prompt // per_text)]
         before, seed = pool[: len(pairs) * per_text // per_prompt], run.params.seed + number
