@@ -59,7 +59,7 @@ def _found(outcome: Outcome) -> str:
         parts.append(f"{start}。他の感情に対する S の平均は {listed} nat/トークン")
     if not parts:
         return f"主張できる文がない（{operating_points(outcome)}）。"
-    start = "計器の判定がないため「支持」は述べず、数値は探索である。" if _unjudged(claims) else ""
+    start = "計器が判定できないため「支持」は述べず、数値は探索である。" if _unjudged(claims) else ""
     return f"{start}{'。'.join(parts)}（{operating_points(outcome)}、テストの文は {_counts(claims)} シナリオ）。"
 
 
@@ -135,7 +135,9 @@ def _unmeasured(outcome: Outcome) -> str:
     assert outcome.shift is not None
     claims, parts = _claims(outcome), []
     if _unjudged(claims):
-        parts.append("S がこのモデルで感情を捉えるか（正例）、感情のない操作を取り違えないか（プラセボ）は調べていない")
+        parts.append(
+            "S がこのモデルで感情を捉えるか（正例）、感情のない操作を取り違えないか（プラセボ）は、この設計では判定できない"
+        )
     for reason, part in claims.groupby("by_numbers_reason", sort=False):
         if reason in ("few_scenarios", "few_controls", "instrument_underpowered"):
             listed = "・".join(

@@ -20,7 +20,7 @@ from emolib.report.ja.phase5_shift_words import (
 )
 from emolib.report.ja.phase5_words import SHORT, share, together
 from emolib.report.markup import NOTHING, number, p_value, with_interval
-from emolib.steering.shift_claims import IDIOMATIC
+from emolib.steering.shift_claims import IDIOMATIC, INSTRUMENTS_MISSING
 from emolib.steering.shift_findings import measures_above
 from emolib.study.phase5_steering import Outcome
 
@@ -44,7 +44,7 @@ def _claim_row(row: Mapping[str, Any]) -> dict[str, str]:
         "判定": shift_verdict(row),
         "数値の上での理由": REASONS[row["by_numbers_reason"]],
         "最も弱い条件": measure_with_other(row["weakest_measure"], row["weakest_other"]),
-        "その S [95 % 区間]": with_interval(row["mean"], row["low"], row["high"], digits=DIGITS, signed=True),
+        "その値 [95 % 区間]": with_interval(row["mean"], row["low"], row["high"], digits=DIGITS, signed=True),
         "片側 p": p_value(row["p"]),
         "Holm 補正後": p_value(row["p_holm"]),
         "最も厳しい順位 p（基準）": f"{p_value(row['rank_p'])}（{number(row['bar'], 4)}）",
@@ -56,11 +56,11 @@ def _claim_row(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _instruments_sentence(outcome: Outcome) -> str:
     """Whether instruments were judged; without them nothing is claimed."""
-    if outcome.shift is None or outcome.shift.instruments is not None:
+    if outcome.shift is None or not (outcome.shift.claims["verdict"] == INSTRUMENTS_MISSING).any():
         return "計器の判定は、主張を見る前に検証シナリオで行った。"
     return (
-        "**計器の判定なし**: 感情のある文脈を S が捉えるか（正例）、感情のない操作を S が感情と取り違えないか（プラセボ）を"
-        "この実行では調べていない。したがって「支持」も「不支持」も述べず、数値は探索として示す。"
+        "**計器の判定なし**: 感情のある文脈を S が捉えるか（正例）、感情のない操作を S が感情と取り違えないか（プラセボ）の一部を、"
+        "この設計では調べられない。そこでは「支持」も「不支持」も述べず、数値は探索として示す。"
     )
 
 
