@@ -84,7 +84,8 @@ def _verdicts(claims: pd.DataFrame) -> str:
     told: dict[str, list[str]] = {}
     for row in claims.to_dict("records"):
         told.setdefault(_word(row), []).append(row["emotion"])
-    return "、".join(f"{emotion_names(emotions)}は{word}" for word, emotions in told.items())
+    named = [(emotion_names(emotions), word) for word, emotions in told.items()]
+    return "、".join(f"{names}{'で' if word.startswith('数値は') else 'は'}{word}" for names, word in named)
 
 
 def _word(row: dict[str, Any]) -> str:
