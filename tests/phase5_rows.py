@@ -112,9 +112,6 @@ def outcome_of(*rows: dict[str, Any], **given: Any) -> Outcome:
         "scorers": scorers(),
         "other_style": None,
         "ceilings": pd.DataFrame([{**ceiling, "narrows": True, "allows_most": False}]),
-        "pareto": pd.DataFrame(
-            {"emotion": emotions, "layer": 14, "alpha": 0.3, "metric": "target/anger", "effect": 0.2, "broken": 0.1}
-        ),
         "specificity": pd.DataFrame({"valence": -0.0001, "politeness/score": 0.2}, index=emotions),
         "phrases": pd.DataFrame([phrase()]),
         "other_labels": pd.DataFrame(columns=["emotion", "label", "change", "own_label", "own_change"]),

@@ -67,17 +67,33 @@ def content_of(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def add_phase5(
-    sweep: pd.DataFrame, model: str = MODEL, alternatives: pd.DataFrame | None = None, **params: object
+    sweep: pd.DataFrame,
+    model: str = MODEL,
+    alternatives: pd.DataFrame | None = None,
+    shift: pd.DataFrame | None = None,
+    **params: object,
 ) -> ResultPaths:
-    """What a finished Phase 5 leaves: the sweeps, its claims and its record."""
+    """What a finished Phase 5 leaves: the sweeps, its claims (those of the continuation shift, too) and its record."""
     where = ResultPaths("quick", model)
     families = [name for name in ("isotropic", "shuffled") if (sweep["kind"] == name).any()]
     claims = claims_table(sweep, measures(sweep, EMOTIONS), families=families, n_resamples=400)
     tables = {"test": sweep, "claims": claims} | ({} if alternatives is None else {"alternatives": alternatives})
     files = {where.sweep(name): store.table_bytes(table) for name, table in tables.items()}
+    if shift is not None:
+        files[where.shift("claims")] = store.table_bytes(shift)
     if params.get("temperature", "auto") == "auto":
         files[where.decoding()] = store.json_bytes({"temperature": 0.7, "broken": 16, "n": 24})
     return add_record(model, "phase5", files, **params)
+
+
+def shift_table(verdict: str = "supported", *, p: float = 0.001, n_controls: int = 199) -> pd.DataFrame:
+    """The claims of the continuation shift that a Phase 5 leaves, all alike."""
+    row = {"n_texts": 24, "weakest_other": "joy", "weakest_measure": "own", "p": p, "mean": 0.1, "low": 0.05}
+    row |= {"high": 0.15, "rank_p": 0.005, "n_controls": n_controls, "share_of_gold": np.nan, "p_holm": 3 * p}
+    row |= {"bar": 1 / 60, "exploratory": n_controls < 199, "by_numbers": "supported", "verdict": verdict}
+    row |= {"by_numbers_reason": "bar_reached", "reason": "bar_reached" if verdict == "supported" else "not_judged"}
+    styles = ("explicit", "implicit")
+    return pd.DataFrame([{"style": style, "emotion": emotion, **row} for style in styles for emotion in EMOTIONS])
 
 
 def add_phase3(

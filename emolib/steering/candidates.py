@@ -88,12 +88,3 @@ def silent_measures(points: Mapping[str, OperatingPoint]) -> list[str]:
     tables = pd.concat([point.table for point in points.values()])
     largest = tables[[column for column in tables if column.startswith("difference/")]].abs().max()
     return [name.removeprefix("difference/") for name in largest.index[largest < NO_DIFFERENCE]]
-
-
-def best_candidates(candidates: pd.DataFrame) -> pd.DataFrame:
-    """The candidate of every emotion with the largest specific effect on validation: the most of many, so too large.
-
-    Args:
-        candidates: see `emolib.steering.summaries.pareto`.
-    """
-    return candidates.loc[candidates.groupby("emotion", sort=False)["effect"].idxmax()]

@@ -91,17 +91,6 @@ def asking(asked: pd.Series, steered: pd.Series) -> str:
     return "undecided"
 
 
-def pareto_front(table: pd.DataFrame) -> pd.DataFrame:
-    """The candidates of every emotion that none beats: more effect and fewer broken texts, by their broken share."""
-    rows = []
-    for _, part in table.groupby("emotion", sort=False):
-        for _, row in part.sort_values("broken", kind="stable").iterrows():
-            better = part[(part["effect"] >= row["effect"]) & (part["broken"] <= row["broken"])]
-            if not ((better["effect"] > row["effect"]) | (better["broken"] < row["broken"])).any():
-                rows.append(row.name)
-    return table.loc[rows]
-
-
 # strengths
 
 

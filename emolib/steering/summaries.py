@@ -11,7 +11,7 @@ from emolib.directions.controls import FAMILIES
 from emolib.scoring import goemotions
 from emolib.scoring.measures import agreement, expressed_columns, measures
 from emolib.statistics import intervals
-from emolib.steering.effects import control_effects, effects, specific_difference, success, value_of
+from emolib.steering.effects import control_effects, effects, success, value_of
 
 NO_EMOTION = ("valence", "politeness/score")
 
@@ -90,21 +90,6 @@ def prompt_effects(sweep: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame
         table = pd.DataFrame({"effect": counted, "unfiltered": unfiltered}).reset_index()
         parts.append(table.assign(emotion=emotion, metric=metric))
     return pd.concat(parts, ignore_index=True)[["emotion", "metric", "scenario", "effect", "unfiltered"]]
-
-
-def prompt_shares(table: pd.DataFrame) -> pd.DataFrame:
-    """Of `prompt_effects`, the shares of prompts that move up, not at all and down, and the median effect.
-
-    Returns:
-        emotion, metric, up, same, down, down_unfiltered (every text as it is), median.
-    """
-    rows = []
-    for (emotion, metric), part in table.groupby(["emotion", "metric"], sort=False):
-        values = part["effect"]
-        row = {"emotion": emotion, "metric": metric, "up": (values > 0).mean(), "same": (values == 0).mean()}
-        row |= {"down": (values < 0).mean(), "down_unfiltered": (part["unfiltered"] < 0).mean()}
-        rows.append({**row, "median": values.median()})
-    return pd.DataFrame(rows)
 
 
 def beside_controls(sweep: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
@@ -234,20 +219,3 @@ def _changes(part: pd.DataFrame, base: pd.DataFrame, metric: str, *, counted: bo
         value_of(table, metric, counted=counted).groupby(table["scenario"]).mean() for table in (part, base)
     )
     return (values - zero).dropna()
-
-
-def pareto(validation: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
-    """Success and broken share of every candidate on validation.
-
-    Returns:
-        emotion, layer, alpha, metric, effect (the specific one), broken.
-    """
-    steered = validation[validation["kind"] == "emotion"]
-    rows = []
-    for (layer, alpha), cell in steered.groupby(["layer", "alpha"]):
-        for emotion, names in measures(validation, emotions).items():
-            broken = float(cell.loc[cell["emotion"] == emotion, "fluency/broken"].mean())
-            effect = float(specific_difference(cell, emotion, names[-1], emotions).mean())
-            row = {"emotion": emotion, "layer": int(layer), "alpha": float(alpha), "metric": names[-1]}
-            rows.append({**row, "effect": effect, "broken": broken})
-    return pd.DataFrame(rows)

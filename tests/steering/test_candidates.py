@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emolib.steering.candidates import best_candidates, ceilings, edges, layer_means, pooled, silent_measures
+from emolib.steering.candidates import ceilings, edges, layer_means, pooled, silent_measures
 from emolib.steering.operating_point import OperatingPoint
 
 GRID = [(layer, alpha) for layer in (10, 14, 18) for alpha in (0.2, 0.3, 0.4)]
@@ -86,8 +86,3 @@ def test_a_measure_that_differs_nowhere_had_no_say_in_the_choice():
     point = point_of()
     told = point.table.assign(**{"difference/target/anger": np.linspace(0, 0.1, len(GRID))})
     assert silent_measures({"": dataclasses.replace(point, table=told)}) == ["keywords/anger"]
-
-
-def test_the_best_candidate_is_the_one_with_the_largest_effect_of_its_emotion():
-    table = pd.DataFrame({"emotion": ["a", "a", "b"], "effect": [0.1, 0.3, -0.2], "layer": [1, 2, 1]})
-    assert best_candidates(table)["layer"].tolist() == [2, 1]

@@ -72,12 +72,6 @@ def test_asking_is_compared_unless_the_format_alone_says_it(asked: dict, vector:
     assert table["larger"].tolist() == ["not_compared", code]
 
 
-def test_a_candidate_is_on_the_front_where_none_beats_it():
-    rows = [(10, 0.1, 0.0), (14, 0.5, 0.0), (14, 0.9, 0.3), (18, 0.8, 0.3), (18, 0.0, 0.0)]
-    table = pd.DataFrame(rows, columns=["layer", "effect", "broken"]).assign(emotion="anger")
-    assert comparisons.pareto_front(table).index.tolist() == [1, 2]
-
-
 @pytest.mark.parametrize(
     ("effects", "broken", "course"),
     [

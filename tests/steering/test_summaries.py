@@ -37,9 +37,6 @@ def test_effects_prompt_by_prompt_count_broken_texts_in_both_ways():
     own = table[table["metric"] == "keywords/gratitude"].set_index("scenario")
     assert own["effect"].to_dict() == {"s0": 1, "s1": 0, "s2": -1, "s3": -1}
     assert own["unfiltered"].to_dict() == {"s0": 1, "s1": 0, "s2": -1, "s3": 3}
-    row = summaries.prompt_shares(table).set_index("metric").loc["target/gratitude"]
-    assert row[["up", "same", "down", "down_unfiltered"]].tolist() == [0.25, 0.25, 0.5, 0.25]
-    assert row["median"] == -0.5
 
 
 def test_every_control_direction_stands_beside_the_emotion_s_own_effect():

@@ -146,10 +146,14 @@ def _sweep_problems(run: RunFiles, artifact: Artifact) -> Iterator[str]:
             if store.digest(texts) != artifact.matched.get("test"):
                 yield "stale: it was made from other texts than the test sweep holds"
     if "shards" in artifact.matched:
-        here = {a.sha256 for a in run.artifacts if "_sweep_" in a.path.name}
+        here = {a.sha256 for a in run.artifacts if "_sweep_" in a.path.name or "_shift_" in a.path.name}
         gone = [sha for sha in artifact.matched["shards"] if sha not in here]
         if gone:
             yield f"stale: {len(gone)} of the {len(artifact.matched['shards'])} shards it was made from are not here"
+    if artifact.schema.kind == "shift claims":
+        for name in ("conditions", "ranks"):
+            if artifact.matched.get(name) not in {a.sha256 for a in run.of_kind(f"shift {name}")}:
+                yield f"stale: it was made from other {name} than lie here"
 
 
 def _statistics_problems(run: RunFiles, artifact: Artifact) -> Iterator[str]:

@@ -10,7 +10,6 @@ from emolib.plots import figures
 from emolib.report.ja.names import emotion_name, metric_name
 from emolib.report.ja.phase5_words import KINDS, families_of, of_family
 from emolib.report.markup import NOTHING, markdown_table, show, tidy
-from emolib.steering.summaries import prompt_shares
 from emolib.study.run import Run
 
 OWN_MEASURE = {
@@ -117,24 +116,3 @@ def figure_labels(run: Run, changes: pd.DataFrame) -> None:
 
 
 # prompt by prompt
-
-
-def table_prompts(effects: pd.DataFrame) -> pd.DataFrame:
-    """Share of the prompts that move as meant, not at all, and the wrong way.
-
-    Args:
-        effects: see `emolib.steering.summaries.prompt_effects`.
-    """
-    shares = prompt_shares(effects)
-    named = shares.assign(emotion=shares["emotion"].map(emotion_name), metric=shares["metric"].map(metric_name))
-    names = {"emotion": "感情", "metric": "指標", "up": "値が上がった", "same": "変わらない", "down": "値が下がった"}
-    names |= {"down_unfiltered": "値が下がった（破綻もそのまま数える）", "median": "中央値"}
-    return tidy(named, digits=2, names=names).set_index(["感情", "指標"])
-
-
-def figure_prompts(run: Run, effects: pd.DataFrame) -> None:
-    """How the effect on the probability (on words, where that is all there is) is spread over the prompts."""
-    family = families_of(effects)[-1]
-    _, unit, _ = OWN_MEASURE[family]
-    axes = figures.Axes(f"プロンプトごとの{unit}の変化", x=f"Δ{unit}", y="プロンプト数")
-    show(run, figures.histogram(of_family(effects, family), "effect", "emotion", axes), "prompt_effects")

@@ -42,7 +42,7 @@ def _claim_line(row: dict[str, Any], above: dict[str, dict[str, Any]]) -> str:
     weakest = measure_with_other(row["weakest_measure"], row["weakest_other"])
     text = (
         f"- **{text_style(row['style'])}・{emotion_name(row['emotion'])}: {shift_verdict(row)}**。他の感情に対する平均は {sizes} "
-        f"nat/トークン。最も弱い条件は {weakest}で {number(row['mean'], DIGITS, signed=True)}（片側 p {p_value(row['p'])}、"
+        f"nat/トークン。最も弱い条件は{weakest}で {number(row['mean'], DIGITS, signed=True)}（片側 p {p_value(row['p'])}、"
         f"Holm 補正後 {p_value(row['p_holm'])}）、最も厳しい対照群の順位 p は {p_value(row['rank_p'])}"
         f"（基準 {number(row['bar'], 4)} 以下）。数値の上での理由は「{REASONS[row['by_numbers_reason']]}」である。"
     )
@@ -74,7 +74,7 @@ def _dose_lines(outcome: Outcome) -> list[str]:
     assert outcome.shift is not None
     lines = []
     for style, part in dose_courses(outcome.shift.doses).groupby("style", sort=False):
-        told = "、".join(f"{emotion_name(r['emotion'])}は{COURSES[r['course']]}" for r in part.to_dict("records"))
+        told = "、".join(f"{emotion_name(r['emotion'])}は {COURSES[r['course']]}" for r in part.to_dict("records"))
         lines.append(f"- 強さに対する S（{text_style(str(style))}、テスト。選択には用いない）: {told}。")
     return lines
 

@@ -48,7 +48,7 @@ def course_sentences(doses: pd.DataFrame) -> str:
         told = []
         for row in part.to_dict("records"):
             text = (
-                f"{emotion_name(row['emotion'])}は{COURSES[row['course']]}（α = {row['last_alpha']:g} で "
+                f"{emotion_name(row['emotion'])}は {COURSES[row['course']]}（α = {row['last_alpha']:g} で "
                 f"{number(row['last_mean'], DIGITS, signed=True)}）"
             )
             if row["opposite"] in OPPOSITE:

@@ -32,7 +32,7 @@ REASONS = {
     "controls_reach_it": "対照の中に同じかそれ以上動かす方向があり、順位 p が基準を超える",
     "bar_missed": "基準を満たさない",
 }
-SHIFT_REASONS = {**REASONS, **OF_SHIFT}
+SHIFT_REASONS = {**OF_SHIFT, **REASONS}
 FAMILY_NAMES = {"implicit": "主要（暗示表現）", "explicit": "感情の語（明示表現）", "exploration": "探索"}
 SHIFT = "shift/"  # beginning of the measure of a claim of the continuation shift; its style follows
 CLAIMS = {

@@ -34,7 +34,7 @@ class Outcome:
         verdicts, unfiltered_verdicts: the verdict per emotion, with broken texts as 0 and with every text as it is.
         scorers: the same findings by each GoEmotions model alone.
         other_style: those of the vectors of the other style; None without such vectors.
-        ceilings, pareto: see `emolib.steering.candidates.ceilings` and `emolib.steering.summaries.pareto`.
+        ceilings: see `emolib.steering.candidates.ceilings`.
         specificity, labels, broken, phrases: the tables of those names in `emolib.steering`.
         broken_findings: see `emolib.steering.comparisons.broken_findings`.
         other_labels: see `emolib.steering.comparisons.other_labels`.
@@ -53,7 +53,6 @@ class Outcome:
     scorers: pd.DataFrame
     other_style: pd.DataFrame | None
     ceilings: pd.DataFrame
-    pareto: pd.DataFrame
     specificity: pd.DataFrame
     broken: pd.DataFrame
     broken_findings: pd.DataFrame
@@ -83,7 +82,6 @@ def outcome(run: Run) -> Outcome:
         scorers=findings(results.scorer_effects(run), sweep, smallest_d=params.smallest_d),
         other_style=None if other is None else findings(other, sweep, smallest_d=params.smallest_d),
         ceilings=candidates.ceilings(points, validation_sweep(run), params.broken_margin),
-        pareto=results.pareto(run),
         specificity=results.specificity(run),
         broken=broken,
         broken_findings=comparisons.broken_findings(broken, margin=params.broken_margin),

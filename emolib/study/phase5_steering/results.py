@@ -35,12 +35,6 @@ def layer_means(run: Run) -> pd.DataFrame:
     return candidates.layer_means(sweep, measures(sweep, run.emotions))
 
 
-@kept
-def pareto(run: Run) -> pd.DataFrame:
-    """See `emolib.steering.summaries.pareto`."""
-    return summaries.pareto(validation_sweep(run), run.emotions)
-
-
 # test
 
 

@@ -15,6 +15,7 @@ from stored_phases import (
     fluke,
     open_run,
     overlap_table,
+    shift_table,
     sweep_table,
 )
 
@@ -49,6 +50,25 @@ def test_the_report_says_what_the_maximum_left_out_and_where_it_lies():
     run = open_run()
     text = discussed(run)
     assert "縮退した組はなく、6 組すべてでとった" in text and "最大から除き" not in text
+
+
+def test_claims_of_the_continuation_shift_stand_before_those_of_the_texts():
+    add_phase5(sweep_table(), shift=shift_table(n_controls=59))
+    run = open_run()
+    table = say.table_steering_claims(study.claims(run)).data
+    assert (
+        table.index("継続シフトによる主張")
+        < table.index("支持（探索）")
+        < table.index("生成したテキストによる主張（二次的、探索）")
+    )
+    assert "主要（暗示表現）" in table and "感情の語（明示表現）" in table and "None" not in table
+    text = texts(run)
+    assert "暗示表現の文で感謝・怒り・謝罪は「支持」" in text and "nan" not in text.lower()
+    assert "検定の族「主要（暗示表現）」は 3 件" in text
+    add_phase5(sweep_table(), shift=shift_table("instruments_missing"))
+    text = texts(open_run())
+    assert "計器の判定なし（探索: 数値は条件を満たす）" in text and "感謝・怒り・謝罪は「計器の判定なし」" in text
+    assert "「支持」" not in text and "| 支持" not in text.replace("| 支持（二次的な主張では", "")
 
 
 def test_phase_3_alone_gives_its_claims_and_k_and_every_other_section_one_line():

@@ -589,7 +589,8 @@ def test_the_report_of_a_run_has_no_undefined_numbers_and_no_negative_zero(which
         say.table_scorers(outcome.scorers, study.scorer_agreement(one)),
         say.table_labels(study.label_changes(one)),
         say.table_controls(study.family_ranks(one), study.realised_norms(one), sweep),
-        *(say.table_prompts(study.prompt_effects(one)), say.table_pareto(outcome.pareto)),
+        *(say.table_shift_claims(outcome), say.table_shift_effects(outcome), say.table_shift_doses(outcome)),
+        say.sentence_texts(outcome),
         say.table_rival_strengths(rivals, study.equal_strength(one)),
         *(say.table_phrases(outcome.phrases), say.limits(one, sweep), say.next_actions(outcome), discussion),
     ]
@@ -610,8 +611,8 @@ def test_every_figure_of_a_run_is_drawn_and_kept(run, monkeypatch):
     say.figure_specificity(run, outcome.specificity)
     say.figure_doses(run, study.doses(run))
     say.figure_labels(run, study.label_changes(run))
-    say.figure_prompts(run, study.prompt_effects(run))
-    say.figure_candidates(run, points, outcome.pareto)
+    say.figure_choice(run, points)
+    say.figure_shift_doses(run, outcome)
     names = "null null_targets layers layers_targets changes probabilities matrix matrix_targets dose labels"
-    for name in (*names.split(), "prompt_effects", "selection", "pareto", "layer_emotion"):
+    for name in (*names.split(), "selection", "shift_dose", "shift_dose_kl"):
         assert run.paths.plot(name, "html").is_file(), name

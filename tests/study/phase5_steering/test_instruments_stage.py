@@ -32,8 +32,8 @@ from emolib.study.phase5_steering.instrument_design import (
 from emolib.study.phase5_steering.instrument_directions import placebo_vectors
 from emolib.study.phase5_steering.instrument_gold import gold_cells
 from emolib.study.phase5_steering.instrument_placebos import act_placebos, placebo_cells, text_placebos
-from emolib.study.phase5_steering.instrument_texts import score_placebos, text_cells, word_placebos
 from emolib.study.phase5_steering.instrument_stage import admissions, gold_estimates, instruments, save_instruments
+from emolib.study.phase5_steering.instrument_texts import score_placebos, text_cells, word_placebos
 from emolib.study.run import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was trained on texts of up to")

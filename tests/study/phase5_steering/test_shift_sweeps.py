@@ -11,12 +11,22 @@ import pandas as pd
 import pytest
 from planted_runs import in_two_styles, steering_run, written
 
+from emolib.base.errors import UserError
 from emolib.engine.continuation import continuation_shift
 from emolib.selftest.planted import Planted, plant, planted_scenarios
 from emolib.steering.cells import control_cells, steer_cell
 from emolib.steering.shift_claims import INSTRUMENTS_MISSING, MEASURES
 from emolib.steering.shift_tables import KEYS
-from emolib.study.phase5_steering import design, own_sweeps, shift_cost, shift_design, shift_results, shift_sweeps
+from emolib.study.phase5_steering import (
+    design,
+    judging,
+    own_sweeps,
+    shift_cost,
+    shift_design,
+    shift_results,
+    shift_sweeps,
+    validation_sweeps,
+)
 from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run
@@ -109,10 +119,50 @@ def test_every_style_is_balanced_over_all_parts(which: str, request: pytest.Fixt
             assert counts.nunique() == style["prompt"].value_counts().nunique() == 1
             assert counts.iloc[0] == per_text or which == "folded"  # a fold of six scenarios has few of a style
     for part in design.parts(run):
-        once, whole_design = shift_design.control_design(run, part), shift_design.shift_design(run, part, "test")
-        once, cells = once.cells, whole_design.cells
+        cells = shift_design.shift_design(run, part, "test").cells
+        once, few = shift_design.dose_design(run, part).cells, shift_design.control_design(run, part).cells
         assert once["text"].is_unique and len(once.merge(cells)) == len(once) == cells["text"].nunique()
-        assert all(style["prompt"].value_counts().nunique() == 1 for _, style in once.groupby("style"))
+        assert few["text"].is_unique and len(few.merge(cells)) == len(few)
+        assert few["style"].value_counts().max() <= shift_design.CONTROL_TEXTS
+        for design_ in (once, few):
+            assert all(style["prompt"].value_counts().nunique() == 1 for _, style in design_.groupby("style"))
+
+
+def test_two_emotions_have_every_text_under_the_directions_that_their_own_contrast_stands_against(
+    planted: Planted, data: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "results"))
+    run = opened(planted, written(data[data["emotion"] != "apology"], tmp_path))
+    (part,) = design.parts(run)
+    assert set(shift_design.control_design(run, part).cells["text"]) == part.test
+    found = shift_results.conditions(run).set_index(["style", "emotion", "measure"])
+    assert len(found) == 2 * 2 * 4
+    table = shift_sweeps.test_shifts(run)
+    wide = table[table["style"] == "implicit"].pivot_table(
+        index=["text", "prompt"], columns=["act", "label"], values="shift"
+    )
+    drawn = sorted({act for act, _ in wide.columns} - {"gratitude", "anger", "zero"})
+    held = wide[[(act, label) for act in [*drawn, "anger"] for label in ("anger", "gratitude")]].dropna()
+    contrast = {act: held[act, "anger"] - held[act, "gratitude"] for act in [*drawn, "anger"]}
+    mine = contrast["anger"] - pd.concat([contrast[act] for act in drawn], axis=1).mean(axis=1)
+    assert len(drawn) == 3 * CONTROLS and found.loc[("implicit", "anger", "own"), "mean"] == pytest.approx(mine.mean())
+
+
+def test_what_has_no_s_says_why_and_its_texts_choose(
+    planted: Planted, data: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "results"))
+    lone = data[~((data["split"] == "test") & (data["emotion"] == "anger"))]
+    cases = {"one_emotion": data[data["emotion"].isin(["anger", "neutral"])], "few_scenarios": lone}
+    for why, texts in cases.items():
+        (tmp_path / why).mkdir()
+        run = opened(planted, written(texts, tmp_path / why))
+        assert shift_design.unmeasurable(run) == why and judging.shift_outcome(run) is None
+        with pytest.raises(UserError, match="expected"):
+            shift_sweeps.validation_shifts(run)
+    run = opened(planted, tmp_path / "one_emotion" / "texts.jsonl")
+    point, by_texts = own_sweeps.operating_point(run), validation_sweeps.text_points(run)[""]
+    assert (point.layer, point.alpha, point.score) == (by_texts.layer, by_texts.alpha, by_texts.score)
 
 
 @pytest.mark.parametrize("per_text", [1, 4])
@@ -190,6 +240,16 @@ def test_strength_zero_shifts_nothing_at_all(run: Run) -> None:
     zero = table[table["kind"] == "zero"]
     assert len(zero) and (zero[["shift", "shift_sum", "shift_per_character"]] == 0).all(axis=None)
     assert (table.loc[table["kind"] != "zero", "shift"] != 0).mean() > 0.9, "control"
+
+
+def test_texts_are_generated_at_the_point_that_s_chose_and_the_texts_criterion_stands_beside(run: Run) -> None:
+    (chosen,), (point,) = shift_sweeps.shift_points(run).values(), own_sweeps.operating_points(run).values()
+    assert (point.layer, point.alpha, point.score) == (chosen.layer, chosen.alpha, chosen.score)
+    test = own_sweeps.test_sweep(run)
+    steered = test[test["kind"].isin(["emotion", "isotropic"])]
+    assert set(zip(steered["layer"], steered["alpha"], strict=True)) == {(chosen.layer, chosen.alpha)}
+    by_texts = validation_sweeps.text_points(run)[""].table
+    assert point.table["text_score"].tolist() == by_texts["score"].tolist()
 
 
 def test_the_point_is_one_that_was_tried_and_keeps_the_fluency_rule(run: Run) -> None:

@@ -13,6 +13,7 @@ from stored_phases import (
     add_phase3,
     add_phase5,
     open_run,
+    shift_table,
     sweep_table,
 )
 
@@ -57,6 +58,38 @@ def test_a_row_has_one_verdict_whatever_level_the_tests_of_this_phase_have():
             .set_index("measure")["verdict"]
             .equals(phase5["verdict"].rename_axis("measure"))
         )
+
+
+@pytest.mark.parametrize("verdict", ["supported", "instruments_missing", "not_measurable", "underpowered"])
+def test_a_claim_of_the_continuation_shift_has_phase_5_s_verdict(verdict: str):
+    shift = shift_table(verdict)
+    add_phase5(sweep_table(), shift=shift)
+    rows = study.claims(open_run())
+    found = rows[rows["claim"] == "shift"].set_index(["measure", "emotion"])
+    held = shift.assign(measure="shift/" + shift["style"]).set_index(["measure", "emotion"])
+    for name, other in {
+        "verdict": "verdict",
+        "reason": "reason",
+        "value": "mean",
+        "p": "p",
+        "rank_p": "rank_p",
+    }.items():
+        assert found[name].tolist() == held.loc[found.index, other].tolist(), name
+    assert (rows.loc[rows["claim"] == "steering", "family"] == "exploration").all() and len(found) == 6
+    assert "supported" not in set(found["verdict"]) or verdict == "supported"
+
+
+def test_the_families_are_over_emotions_and_real_models_each_style_its_own():
+    add_phase5(sweep_table(), shift=shift_table(p=0.01))
+    add_phase5(sweep_table(seed=1), "other", shift=shift_table(p=0.04))
+    add_phase5(sweep_table(seed=2), "random", shift=shift_table(p=0.0001), random_weights=True)
+    rows = study.claims(open_run())
+    found = rows[rows["claim"] == "shift"].set_index(["model", "family"])
+    for family in ("implicit", "explicit"):
+        assert found.loc[(MODEL, family), "p_holm"].tolist() == pytest.approx([6 * 0.01] * 3)
+        assert found.loc[("other", family), "p_holm"].tolist() == pytest.approx([3 * 0.04] * 3)
+    assert found.loc["random"].index.unique().tolist() == ["exploration"]
+    assert found.loc["random", "p_holm"].isna().all() and rows.loc[rows["claim"] != "shift", "p_holm"].isna().all()
 
 
 def test_with_more_scenarios_a_null_is_no_longer_underpowered():
