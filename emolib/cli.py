@@ -252,6 +252,8 @@ def models() -> None:
             here = carriers.is_installed(spec)
             notes.append("installed, no network needed" if here else f"run `emolib fetch {spec.name}`")
             notes += [f"terms: {spec.bundled.terms}"] if spec.bundled.terms else []
+        elif spec.rotation:
+            notes.append(f"made of {spec.rotation.of} in other coordinates when it is loaded")
         elif spec.bundled:
             notes.append("bundled, no network needed")
         else:
