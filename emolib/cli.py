@@ -64,6 +64,13 @@ def run(
     model: Model = "smollm2_135m",
     phase: Annotated[list[str] | None, typer.Option(help="Only this phase; may be repeated.")] = None,
     layers: Annotated[str | None, typer.Option(help="Such as 0-17, 8,12,16 or all.")] = None,
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Two models: what is about both, and before it what either lacks."),
+    ] = None,
+    anchor_texts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Further neutral texts for maps between models (phase4).")
+    ] = None,
     param: Settings = None,
     force: Annotated[bool, typer.Option("--force", help="Compute everything again.")] = False,
 ) -> None:
@@ -72,9 +79,17 @@ def run(
     from emolib.base.paths import display
 
     load_profile(profile)  # a wrong name is told before a library is loaded
+    from emolib.pipeline.pairs import run_pair
     from emolib.pipeline.phases import run_phases
 
-    for report in run_phases(profile, model, phases=phase, parameters=_parsed(param, layers), force=force):
+    given = _parsed(param, layers)
+    if anchor_texts is not None:
+        given["anchor_texts"] = anchor_texts
+    if pair is None:
+        reports = run_phases(profile, model, phases=phase, parameters=given, force=force)
+    else:
+        reports = run_pair(profile, *pair, phases=phase, parameters=given, force=force)
+    for report in reports:
         say(display(report))
 
 
