@@ -6,7 +6,7 @@ from emolib.study.phase4_alignment.comparisons import agreement_table, method_ta
 from emolib.study.phase4_alignment.judged import margin_table, null_table, rivals, verdicts
 from emolib.study.phase4_alignment.layers import anchor_counts, chosen, chosen_map, curve, layer_table
 from emolib.study.phase4_alignment.random_models import random_margins
-from emolib.study.phase4_alignment.sides import pair
+from emolib.study.phase4_alignment.sides import label_texts, pair
 
 __all__ = [
     "agreement_table",
@@ -14,6 +14,7 @@ __all__ = [
     "chosen",
     "chosen_map",
     "curve",
+    "label_texts",
     "layer_table",
     "margin_table",
     "method_table",
