@@ -204,6 +204,10 @@ PHASE_PARAMETERS: dict[str, type[Parameters | StatisticsParameters]] = {
 }
 
 
+# those that are about two models, and run for a pair alone
+OF_PAIRS = tuple(phase for phase, schema in PHASE_PARAMETERS.items() if issubclass(schema, AlignmentParameters))
+
+
 def place_of(params: Parameters | StatisticsParameters) -> str:
     """The name of the places of what a phase makes: the model's, or that of the pair of models."""
     if isinstance(params, AlignmentParameters):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emolib.base.parameters import OF_PAIRS
 from emolib.study.run import Run, open_run
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -13,7 +14,5 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "phase7": ("phase5",),
 }
 MEASURED = ("phase5",)  # need a measure of every label; the others do without, and Phase 7 reads what they left
-
-OF_PAIRS = ("phase4",)  # are about two models, and run for a pair alone
 
 __all__ = ["MEASURED", "NEEDS", "OF_PAIRS", "Run", "open_run"]

@@ -87,13 +87,14 @@ def _raw_line(raw: pd.DataFrame, emotions: Sequence[str]) -> str:
 
 
 def _null_line(table: pd.DataFrame, nulls: pd.DataFrame, emotions: Sequence[str]) -> str:
-    whole = table[(table["style"] == ALL) & table["label"].isin(list(emotions))]
+    margins = table.loc[(table["style"] == ALL) & table["label"].isin(list(emotions)), "margin"].astype(float)
     own = nulls[(nulls["style"] == ALL) & nulls["label"].isin(list(emotions))]
-    means = own.groupby("null", sort=False)["null_mean"].mean()
-    listed = "、".join(f"{NULLS[str(name)]} {number(value)}" for name, value in means.items())
+    largest = own.groupby("null", sort=False)["null_95"].max()
+    listed = "、".join(f"{NULLS[str(name)]} {number(value)}" for name, value in largest.items())
     return (
-        f"一致 − 不一致は、感情の平均で {number(float(whole['margin'].mean()))} であった。"
-        f"帰無の平均は、{listed} である。語だけの帰無を超えない分は、感情の表現ではなく語の対応で説明できる。"
+        f"一致 − 不一致は、データの感情で {number(margins.min())} から {number(margins.max())} であった。"
+        f"帰無の 95 % 点は、最大の感情でも {listed} である。"
+        "埋め込みどうしの値を超えない分は、感情の表現ではなく語の対応で説明できる。"
     )
 
 
