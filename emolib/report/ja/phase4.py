@@ -29,6 +29,7 @@ from emolib.report.ja.phase4_maps import (
     table_methods,
     table_raw,
 )
+from emolib.report.ja.phase4_transfer import sentence_transfer, table_lengths, table_transfer
 
 __all__ = [
     "conclusion",
@@ -40,6 +41,7 @@ __all__ = [
     "figure_overlaps",
     "next_actions",
     "sentence_chosen",
+    "sentence_transfer",
     "settings",
     "summary",
     "table_agreement",
@@ -47,6 +49,7 @@ __all__ = [
     "table_curve",
     "table_layers",
     "table_layers_cka",
+    "table_lengths",
     "table_methods",
     "table_nulls",
     "table_other_verdicts",
@@ -54,6 +57,7 @@ __all__ = [
     "table_raw",
     "table_retrieval",
     "table_rivals",
+    "table_transfer",
     "table_untrained",
     "table_verdict_counts",
     "table_verdicts",

@@ -7,6 +7,7 @@ from emolib.study.phase4_alignment.judged import margin_table, null_table, rival
 from emolib.study.phase4_alignment.layers import anchor_counts, chosen, chosen_map, curve, layer_table
 from emolib.study.phase4_alignment.random_models import random_margins
 from emolib.study.phase4_alignment.sides import label_texts, pair
+from emolib.study.phase4_alignment.transfer import length_table, transfer_table
 
 __all__ = [
     "agreement_table",
@@ -15,6 +16,7 @@ __all__ = [
     "chosen_map",
     "curve",
     "label_texts",
+    "length_table",
     "layer_table",
     "margin_table",
     "method_table",
@@ -24,5 +26,6 @@ __all__ = [
     "random_margins",
     "raw_table",
     "rivals",
+    "transfer_table",
     "verdicts",
 ]
