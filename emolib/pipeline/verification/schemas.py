@@ -540,6 +540,19 @@ SCHEMAS: tuple[Schema, ...] = (
         blank="correlation p ceiling same_texts",
         empty=True,
     ),
+    _alignment(
+        "lengths",
+        "kind:str act:str owner:str length:float kl:float",
+        "kind act",
+        blank="length kl",
+    ),
+    _alignment(
+        "shifts",
+        "prompt:str text:str label:str style:str act:str layer:int alpha:float n_tokens:int shift:float "
+        "shift_sum:float shift_per_character:float kind:str owner:str",
+        "prompt text label kind act",
+        told=False,
+    ),
     # phase 7
     _statistics(
         "effect_sizes",

@@ -134,7 +134,7 @@ def next_actions(table: pd.DataFrame, params: AlignmentParameters) -> Markdown:
         lines.append("- 測定不能のラベルは、モデル自身のベクトルが再現しない。先に Phase 3 の安定性を確かめる。")
     if (table["verdict"] == COMMON).any():
         lines.append(
-            "- 共通とされたベクトルが B の出力を動かすかは、B に写したベクトルを加えて確かめる（操作の転移）。"
+            "- 共通とされたベクトルの操作の転移を、`n_transfer_texts` と `n_transfer_maps` を増やして確かめる。"
         )
     lines.append("- 逆向き（B から A）と、ほかのモデルの組でも同じかを確かめる。")
     return Markdown("\n".join(lines))
