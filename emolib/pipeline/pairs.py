@@ -8,7 +8,7 @@ from typing import Any
 
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import check_known, parameter_names
-from emolib.pipeline.phases import run_phases
+from emolib.pipeline.phases import check_data, open_runs, run_phases
 from emolib.study import NEEDS, OF_PAIRS
 
 
@@ -51,6 +51,7 @@ def run_pair(
                 f"expected a phase about two models with --pair, got {shown(phase)}: {nearest(phase, OF_PAIRS)}"
             )
     check_known(given, wanted)
+    check_data(open_runs(profile, a, wanted, {**given, "other": b}))  # before the first of the models' own phases
     before = phases_before(wanted)
     own = {name for phase in before for name in parameter_names(phase)}
     for model in dict.fromkeys((a, b)):

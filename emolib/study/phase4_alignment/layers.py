@@ -153,7 +153,6 @@ def _permuted(run: Run, pairs: dict[int, int]) -> pd.DataFrame:
     rows = []
     for layer_a, layer_b in pairs.items():
         acts_a, acts_b = at_layers(run, layer_a, layer_b)
-        amap = None
         for space in SPACES:
             amap = fit_alignment(
                 acts_a,

@@ -6,7 +6,7 @@ import pandas as pd
 
 from emolib.directions.alignment import fit_alignment
 from emolib.directions.disjoint_margins import half_means, margins, scenario_halves
-from emolib.engine.anchors import AnchorBlocks
+from emolib.engine.anchors import anchors_of
 from emolib.engine.extraction import extract_activations
 from emolib.models.language_model import LanguageModel
 from emolib.models.random_copy import random_copy
@@ -15,7 +15,6 @@ from emolib.study.phase4_alignment.layers import chosen, chosen_anchors, scale_o
 from emolib.study.phase4_alignment.sides import (
     anchors,
     inputs,
-    joined,
     label_texts,
     labels,
     labels_of,
@@ -57,10 +56,7 @@ def _random_margins(run: Run) -> pd.DataFrame:
 def _of_copy(run: Run, copy: LanguageModel, seed: int) -> pd.DataFrame:
     params, at, layer = run.params, chosen(run), depth(run)
     acts_a, _ = chosen_anchors(run)
-    words = anchors(run).assign(token_a=lambda found: found["token_b"]).drop(columns="source")
-    texts = anchor_texts(run)["text"].tolist()
-    # the copy reads what B reads: the same tokens at the same places
-    acts_b = joined([second for _, second in AnchorBlocks(copy, copy, texts, words, [layer], [layer])])
+    acts_b = anchors_of(copy, anchor_texts(run)["text"].tolist(), anchors(run), "token_b", [layer])
     given = {"layer_a": at.layer_a, "layer_b": layer, "method": params.method, "space": params.space}
     amap = fit_alignment(acts_a, acts_b, **given)
     read = extract_activations(copy, label_texts(pair(run).b), sites=("resid_pre",), positions="mean", layers=[layer])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from emolib.base import store
 from emolib.base.parameters import parameter_names
 from emolib.data.activations import Activations
 from emolib.directions.vectors import scenario_cube
-from emolib.engine.anchors import AnchorBlocks, find_anchors
+from emolib.engine.anchors import AnchorBlocks, find_anchors, joined
 from emolib.study import phase2_activations
 from emolib.study.phase3_vectors import companions, fitting
 from emolib.study.phase4_alignment.anchor_texts import anchor_texts
@@ -119,20 +119,6 @@ def one_layer(acts: Activations, layer: int) -> Activations:
     values = {"resid_pre": acts.values["resid_pre"][place]}
     bulk = None if acts.bulk_norms is None else acts.bulk_norms[place]
     return replace(acts, values=values, token_norms=acts.token_norms[place], bulk_norms=bulk, layers=(layer,))
-
-
-def joined(parts: Sequence[Activations]) -> Activations:
-    """Blocks of anchors, one after the other."""
-    table = pd.concat([part.texts for part in parts], ignore_index=True)
-    bulk = [part.bulk_norms for part in parts if part.bulk_norms is not None]
-    return replace(
-        parts[0],
-        values={"resid_pre": np.concatenate([part.values["resid_pre"] for part in parts], axis=1)},
-        texts=table,
-        token_norms=np.concatenate([part.token_norms for part in parts], axis=1),
-        offsets=np.arange(len(table) + 1),
-        bulk_norms=np.concatenate(bulk, axis=1) if len(bulk) == len(parts) else None,
-    )
 
 
 # labels

@@ -156,6 +156,8 @@ def transfer_table(run: Run) -> pd.DataFrame:
         vector's text contrast among those of maps from anchors paired at random, same texts), topic_p (among mapped
         topics), n_permuted, n_topics, n_texts.
     """
+    if len(run.emotions) < 2:
+        return pd.DataFrame()
     shifts, rows = shift_rows_table(run), list[dict[str, object]]()
     own, mapped = (specific_shift(_unnamed(shifts[shifts["kind"] == kind])) for kind in (OWN, MAPPED))
     joined = own.merge(mapped, on=[*CELLS, "emotion", "other"], suffixes=("_own", "_mapped"), validate="one_to_one")
