@@ -541,6 +541,13 @@ SCHEMAS: tuple[Schema, ...] = (
         empty=True,
     ),
     _alignment(
+        "monitoring",
+        "style:str emotion:str n_texts:int mapped:float mapped_low:float mapped_high:float own:float own_low:float "
+        "own_high:float permuted_95:float words:float",
+        "style emotion",
+        blank="words",
+    ),
+    _alignment(
         "lengths",
         "kind:str act:str owner:str length:float kl:float",
         "kind act",

@@ -29,7 +29,7 @@ from emolib.report.ja.phase4_maps import (
     table_methods,
     table_raw,
 )
-from emolib.report.ja.phase4_transfer import sentence_transfer, table_lengths, table_transfer
+from emolib.report.ja.phase4_transfer import sentence_transfer, table_lengths, table_monitoring, table_transfer
 
 __all__ = [
     "conclusion",
@@ -51,6 +51,7 @@ __all__ = [
     "table_layers_cka",
     "table_lengths",
     "table_methods",
+    "table_monitoring",
     "table_nulls",
     "table_other_verdicts",
     "table_overlaps",

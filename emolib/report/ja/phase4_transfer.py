@@ -60,6 +60,20 @@ def _ranks(table: pd.DataFrame, name: str) -> list[str]:
     return [f"{p_value(p)}（{n} 個）" if n else NOTHING for p, n in values]
 
 
+def table_monitoring(table: pd.DataFrame) -> pd.DataFrame:
+    """AUC on B's test texts of A's mapped and of B's own vector, beside permuted maps and word lists."""
+    rows = {
+        "感情": table["emotion"].map(emotion_name),
+        "文": table["style"].map(style_words),
+        "写した A [95 %]": [with_interval(*cell) for cell in _cells(table, "mapped")],
+        "B 自身 [95 %]": [with_interval(*cell) for cell in _cells(table, "own")],
+        "入れ替えの 95 % 点": [number(value) for value in table["permuted_95"]],
+        "感情語の数": [number(value) for value in table["words"]],
+        "文の数": table["n_texts"],
+    }
+    return pd.DataFrame(rows).set_index(["感情", "文"])
+
+
 def sentence_transfer(table: pd.DataFrame) -> Markdown:
     """What the ratios say, in one breath."""
     if table.empty:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from emolib.study.phase4_alignment.comparisons import agreement_table, method_table, overlap_table, raw_table
 from emolib.study.phase4_alignment.judged import margin_table, null_table, rivals, verdicts
 from emolib.study.phase4_alignment.layers import anchor_counts, chosen, chosen_map, curve, layer_table
+from emolib.study.phase4_alignment.monitoring import monitoring_table
 from emolib.study.phase4_alignment.random_models import random_margins
 from emolib.study.phase4_alignment.sides import label_texts, pair
 from emolib.study.phase4_alignment.transfer import length_table, transfer_table
@@ -20,6 +21,7 @@ __all__ = [
     "length_table",
     "margin_table",
     "method_table",
+    "monitoring_table",
     "null_table",
     "overlap_table",
     "pair",
