@@ -11,7 +11,7 @@ from tiny import byte_tokenizer
 
 from emolib.base.errors import UserError
 from emolib.models.loading import load_model
-from emolib.models.rotated import rotated_copy
+from emolib.models.rotated import rotated_network
 from emolib.study import phase2_activations
 from emolib.study.phase4_alignment import anchor_texts as texts_of_anchors
 from emolib.study.phase4_alignment import judged, layers, sides
@@ -26,8 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("pairs")
     save_model(place / "first", "llama")
     save_model(place / "other", "gpt2")
-    copy = rotated_copy(load_model(str(place / "first"), device="cpu"), d_model=64)
-    copy.network.save_pretrained(place / "turned")
+    rotated_network(load_model(str(place / "first"), device="cpu"), d_model=64).save_pretrained(place / "turned")
     byte_tokenizer().save_pretrained(place / "turned")
     return place
 
