@@ -8,7 +8,7 @@ from typing import Any
 
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.parameters import check_known, parameter_names
-from emolib.pipeline.phases import check_data, open_runs, run_phases
+from emolib.pipeline.phases import PhaseStatus, check_data, open_runs, run_phases, status
 from emolib.study import NEEDS, OF_PAIRS
 
 
@@ -57,3 +57,17 @@ def run_pair(
     for model in dict.fromkeys((a, b)):
         run_phases(profile, model, phases=before, parameters={k: v for k, v in given.items() if k in own})
     return run_phases(profile, a, phases=wanted, parameters={**given, "other": b}, force=force)
+
+
+def pair_status(profile: str, a: str, b: str, given: Mapping[str, Any] | None = None) -> list[PhaseStatus]:
+    """The state of the phases of either model that a pair needs, and of its own.
+
+    Raises:
+        UserError: an unknown name, or parameters of no such phase.
+    """
+    values = dict(given or {})
+    check_known(values, OF_PAIRS)
+    before = phases_before(OF_PAIRS)
+    own = {name for phase in before for name in parameter_names(phase)}
+    models = [status(profile, model, {k: v for k, v in values.items() if k in own}, phases=before) for model in (a, b)]
+    return [*models[0], *models[1], *status(profile, a, {**values, "other": b}, phases=OF_PAIRS)]

@@ -117,15 +117,23 @@ def runs_of_variant(profile: str, model: str, variant: Variant) -> list[Run]:
 
 
 def status(
-    profile: str, model: str, given: Mapping[str, Any] | None = None, *, variant: str | None = None
+    profile: str,
+    model: str,
+    given: Mapping[str, Any] | None = None,
+    *,
+    variant: str | None = None,
+    phases: Sequence[str] | None = None,
 ) -> list[PhaseStatus]:
     """Whether each phase is done, stale or missing, with the profile's values, with those given or of a variant.
+
+    Args:
+        phases: by default all that are about one model.
 
     Raises:
         UserError: an unknown name, or values and a variant at once.
     """
     if variant is None:
-        runs = open_runs(profile, model, phases_in_order(), given or {})
+        runs = open_runs(profile, model, phases_in_order(phases), given or {})
     elif given:
         raise UserError(f"expected --variant or -p, got both: {variant} says by itself what differs")
     else:

@@ -23,7 +23,7 @@ from emolib.study.phase4_alignment.sides import (
 )
 from emolib.study.run import Run
 
-DEPTH = 4  # blocks of an untrained copy that are run at most: more mix the words further and cost as much again
+DEPTH = 1  # blocks of an untrained copy that are run at most: more only mix the words further
 
 
 def depth(run: Run) -> int:
