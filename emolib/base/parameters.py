@@ -116,7 +116,7 @@ class AlignmentParameters(VectorParameters):
     rank: Count = Field(128, ge=2, description="principal axes that the maps of all pairs of layers share")
     n_maps: Count = Field(200, ge=19, description="maps from anchors paired at random, and random maps")
     n_random_models: Count = Field(20, ge=1, description="randomly initialised copies of B")
-    n_splits: Count = Field(10, ge=1, description="random halves of the scenarios, A's vectors from one, B's from one")
+    n_splits: Count = Field(5, ge=1, description="random halves of the scenarios, A's vectors from one, B's from one")
     n_transfer_maps: Count = Field(19, ge=1, description="maps from anchors paired at random that steer B, too")
     n_transfer_texts: Count = Field(
         12, ge=2, description="test scenarios whose texts steered B is asked about, at most"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 
@@ -11,11 +9,10 @@ from emolib.directions.alignment import AlignmentMap, fit_alignment
 from emolib.directions.disjoint_margins import (
     disjoint_margins,
     half_means,
-    margins,
     scenario_halves,
     upper_limit,
 )
-from emolib.directions.map_judgement import match_cosines, native_ranks
+from emolib.directions.map_judgement import match_cosines, matched_minus_mismatched, native_ranks
 from emolib.directions.map_nulls import permuted_images, random_images
 from emolib.steering.alignment_verdicts import alignment_verdicts
 from emolib.steering.stand_ins import LIKE_VALENT
@@ -124,15 +121,14 @@ def null_table(run: Run) -> pd.DataFrame:
 
 
 def _null_table(run: Run) -> pd.DataFrame:
-    (of_a, of_b), params = chosen_labels(run), run.params
+    of_b = chosen_labels(run)[1]
     observed = margin_table(run).set_index(["style", "label"])["margin"]
     untrained, embedded = random_margins(run), embedding_margins(run)
     rows = []
-    for style, kept_ones in style_choices(of_b).items():
-        cube_a, cube_b = of_a.cube[kept_ones], of_b.cube[kept_ones]
-        halves = scenario_halves(len(cube_a), n_splits=params.n_splits, seed=params.seed)
-        means_a, means_b = half_means(cube_a, halves), half_means(cube_b, ~halves)
-        nulls = {PERMUTED: permuted_margins(run, means_a, means_b), RANDOM: random_map_margins(run, means_a, means_b)}
+    for style in style_choices(of_b):
+        nulls = {
+            name: matched_minus_mismatched(null_cosines(run, name, style)).mean(axis=1) for name in (PERMUTED, RANDOM)
+        }
         of_style = untrained[untrained["style"] == style].pivot(index="seed", columns="label", values="margin")
         nulls[UNTRAINED] = of_style[list(of_b.names)].to_numpy()
         for name, values in nulls.items():
@@ -147,33 +143,25 @@ def _null_table(run: Run) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def permuted_margins(run: Run, means_a: np.ndarray, means_b: np.ndarray) -> np.ndarray:
-    """`[map, label]` of maps fitted on anchors that were paired at random."""
-    params = run.params
+@kept
+def null_cosines(run: Run, null: str, style: str) -> np.ndarray:
+    """`[map, half, label, label]`: cosines of B's labels with A's under each map of a null.
 
-    def images(vectors: np.ndarray) -> np.ndarray:
-        return permuted_images(*chosen_anchors(run), chosen_map(run), vectors, n_maps=params.n_maps, seed=params.seed)
-
-    return _null_margins(run, images, means_a, means_b)
-
-
-def random_map_margins(run: Run, means_a: np.ndarray, means_b: np.ndarray) -> np.ndarray:
-    """`[map, label]` of the map after random turns of A's axes."""
-    params = run.params
-
-    def images(vectors: np.ndarray) -> np.ndarray:
-        return random_images(chosen_map(run), vectors, n_maps=params.n_maps, seed=params.seed)
-
-    return _null_margins(run, images, means_a, means_b)
-
-
-def _null_margins(
-    run: Run, images: Callable[[np.ndarray], np.ndarray], means_a: np.ndarray, means_b: np.ndarray
-) -> np.ndarray:
-    n_halves, n_labels, width = means_a.shape
-    found = images(means_a.reshape(-1, width))
-    scale = scale_of(chosen_map(run))
-    return np.stack([margins(of_map.reshape(n_halves, n_labels, -1), means_b, scale) for of_map in found])
+    Args:
+        null: `permuted` or `random`.
+    """
+    (of_a, of_b), amap, params = chosen_labels(run), chosen_map(run), run.params
+    chosen_ones = style_choices(of_b)[style]
+    cube_a, cube_b = of_a.cube[chosen_ones], of_b.cube[chosen_ones]
+    halves = scenario_halves(len(cube_a), n_splits=params.n_splits, seed=params.seed)
+    means_a, means_b = half_means(cube_a, halves), half_means(cube_b, ~halves)
+    vectors, given = means_a.reshape(-1, means_a.shape[-1]), {"n_maps": params.n_maps, "seed": params.seed}
+    if null == PERMUTED:
+        images = permuted_images(*chosen_anchors(run), amap, vectors, **given)
+    else:
+        images = random_images(amap, vectors, **given)
+    shape = (*means_a.shape[:2], -1)
+    return np.stack([match_cosines(of_map.reshape(shape), means_b, scale=scale_of(amap)) for of_map in images])
 
 
 @kept
@@ -243,14 +231,7 @@ def _rivals(run: Run) -> pd.DataFrame:
         cube_a, cube_b = of_a.cube[kept_ones], of_b.cube[kept_ones]
         halves = scenario_halves(len(cube_a), n_splits=params.n_splits, seed=params.seed)
         found = disjoint_margins(amap.map(cube_a), cube_b, halves, scale=scale_of(amap), statistic=gaps)
-        means_a, means_b = half_means(cube_a, halves), half_means(cube_b, ~halves)
-        images = permuted_images(
-            *chosen_anchors(run), amap, means_a.reshape(-1, means_a.shape[-1]), n_maps=params.n_maps, seed=params.seed
-        )
-        shape = (*means_a.shape[:2], -1)
-        null = np.stack(
-            [gaps(match_cosines(x.reshape(shape), means_b, scale=scale_of(amap))).mean(axis=0) for x in images]
-        )
+        null = gaps(null_cosines(run, PERMUTED, style)).mean(axis=1)
         table = pd.DataFrame({"style": style, "label": [e for e, _ in pairs], "rival": [o for _, o in pairs]})
         table = table.assign(margin=found[:, 0], low=found[:, 1], high=found[:, 2])
         rows.append(table.assign(permuted_95=np.quantile(null, 0.95, axis=0)))

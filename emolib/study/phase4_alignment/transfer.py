@@ -130,21 +130,28 @@ def _shifts(run: Run) -> pd.DataFrame:
     cells, texts, prompts = _design(run)
     known = length_table(run).dropna(subset=["length"]).set_index(["kind", "act"])["length"]
     once = cells.drop_duplicates("text")
-    parts = []
     acts = [act for act in _acts(run) if (act.kind, act.name) in known.index]
     run.progress.begin("transfer", len(acts))
+    parts = []
     for kinds, used in (((OWN, MAPPED), cells), ((TOPIC, PERMUTED), once)):
-        some = [act for act in acts if act.kind in kinds]
-        for act in some:
-            length = float(known[act.kind, act.name])
-            steer = Steer(layer, act.vector / np.linalg.norm(act.vector), length, unit="vector", window=WINDOW)
-            named = pd.DataFrame({"act": [act.name], "layer": [layer], "alpha": [length]})
-            rows = shift_rows(used, texts, named)
-            given = [prompts[name] for name in rows["prompt"]]
-            found = continuation_shift(b.lm, given, rows["words"].tolist(), [steer] * len(rows))
-            parts.append(shift_table(rows, found).assign(kind=act.kind, owner=act.owner))
-            run.progress.advance(1)
+        some = {f"{act.kind} {act.name}": act for act in acts if act.kind in kinds}  # in one pass, names of their own
+        lengths = {name: float(known[act.kind, act.name]) for name, act in some.items()}
+        steers = {name: _steer(act.vector, layer, lengths[name]) for name, act in some.items()}
+        named = pd.DataFrame({"act": list(some), "layer": layer, "alpha": list(lengths.values())})
+        rows = shift_rows(used, texts, named)
+        given = [prompts[name] for name in rows["prompt"]]
+        found = continuation_shift(b.lm, given, rows["words"].tolist(), [steers[name] for name in rows["act"]])
+        table = shift_table(rows, found)
+        table = table.assign(
+            kind=[some[name].kind for name in table["act"]], owner=[some[name].owner for name in table["act"]]
+        )
+        parts.append(table.assign(act=[some[name].name for name in table["act"]]))
+        run.progress.advance(len(some))
     return pd.concat(parts, ignore_index=True)
+
+
+def _steer(vector: np.ndarray, layer: int, length: float) -> Steer:
+    return Steer(layer, vector / np.linalg.norm(vector), length, unit="vector", window=WINDOW)
 
 
 def transfer_table(run: Run) -> pd.DataFrame:
