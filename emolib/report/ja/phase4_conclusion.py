@@ -93,7 +93,7 @@ def _null_line(table: pd.DataFrame, nulls: pd.DataFrame, emotions: Sequence[str]
     listed = "、".join(f"{NULLS[str(name)]} {number(value)}" for name, value in largest.items())
     return (
         f"一致 − 不一致は、データの感情で {number(margins.min())} から {number(margins.max())} であった。"
-        f"帰無の 95 % 点は、最大の感情でも {listed} である。"
+        f"帰無の 95 % 点は、最も大きい感情で、{listed} である。"
         "埋め込みどうしの値を超えない分は、感情の表現ではなく語の対応で説明できる。"
     )
 
