@@ -331,7 +331,9 @@ def test_a_small_run_gives_hours_for_every_model(
     monkeypatch.setattr(sys, "argv", ["study_cost.py", *small, str(path)])
     benchmark.main()
     outcome, printed = json.loads(path.read_text()), capsys.readouterr().out
-    assert {"date", "device", "versions", "settings"} <= set(outcome) and set(outcome["models"]) == set(benchmark.studied())
+    assert {"date", "device", "versions", "settings"} <= set(outcome) and set(outcome["models"]) == set(
+        benchmark.studied()
+    )
     assert {name for name, one in outcome["models"].items() if one["how"] == "measured"} == {"smollm2_135m"}
     own = outcome["models"]["smollm2_135m"]
     assert own["ran"] == {"rows": 4, "new_tokens": 8, "texts": 4} and own["weights"] == "pretrained"
