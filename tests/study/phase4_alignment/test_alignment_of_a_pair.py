@@ -56,7 +56,9 @@ def test_a_rotated_copy_is_unlike_in_raw_coordinates_and_the_same_once_it_is_map
     raw = turned.study.raw_table(turned)
     assert raw["raw"].abs().mean() < 0.25 and raw["mapped"].min() > 0.99
     table = turned.study.method_table(turned).set_index(["space", "method"])
-    assert (table["r2_held_out"] > 0.99).all() and (table["kept"] > 0.999).all()
+    turn = ("standardised", "procrustes")  # once every dimension has been divided by its sd, it is no rotation any more
+    assert (table["r2_held_out"].drop(turn) > 0.99).all() and table["r2_held_out"][turn] > 0.9
+    assert (table["kept"] > 0.999).all()
     margins = turned.study.margin_table(turned)
     np.testing.assert_allclose(margins["margin"], margins["ceiling"], atol=0.05)
 
