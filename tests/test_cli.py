@@ -144,7 +144,7 @@ def test_a_good_file_is_converted(monkeypatch, capsys, tmp_path):
 
 def test_models_and_status_are_listed(monkeypatch, capsys):
     code, out, _ = emolib(monkeypatch, capsys, "models")
-    assert code == 0 and "smollm2_135m" in out and "bundled" in out and len(out.splitlines()) == 8
+    assert code == 0 and "smollm2_135m" in out and "bundled" in out and len(out.splitlines()) == 9
     code, out, _ = emolib(monkeypatch, capsys, "status", "--profile", "baseline_smoke")
     assert code == 0 and out.count("missing") == len(out.splitlines())
 

@@ -123,7 +123,7 @@ Several = Annotated[tuple[T, ...], AfterValidator(_different), Field(min_length=
 Ascending = Annotated[tuple[T, ...], AfterValidator(_different), AfterValidator(_ascending), Field(min_length=1)]
 
 DataFile = Annotated[Text, Place("file", "a data set", "give a .csv, .tsv, .jsonl or .json file")]
-AnchorFile = Annotated[Text, Place("file", "neutral texts", "give a .txt file, one text per line, or .jsonl")]
+AnchorFile = Annotated[Text | None, Place("file", "neutral texts", "give a .txt file, one text per line, or .jsonl")]
 CorpusFolder = Annotated[Text, Place("folder", "a corpus", "give the folder of GoEmotions' TSV files")]
 
 Layers = Annotated[

@@ -108,7 +108,7 @@ class AlignmentParameters(VectorParameters):
     """Phase 4, with all that says which Phase 3 of either model it goes on from; `model` is A, `other` is B."""
 
     other: Text = Field("rotated", description="model B, whose coordinates A's vectors are mapped into")
-    anchor_texts: AnchorFile | None = Field(None, description="file of further neutral texts that maps are fitted on")
+    anchor_texts: AnchorFile = Field(None, description="file of further neutral texts that maps are fitted on")
     n_anchor_texts: Count = Field(500, ge=20, description="neutral texts that maps are fitted on, at most")
     most_per_word: Count = Field(20, ge=1, description="occurrences of a word that become anchors, at most")
     method: Literal["ridge", "procrustes", "cca"] = Field("ridge", description="of the map that verdicts are about")
