@@ -31,7 +31,9 @@ from emolib.study.run import Run, kept
 
 OWN, MAPPED, TOPIC, PERMUTED = "own", "mapped", "topic", "permuted"
 PER_TEXT = 2  # prompts per text under the emotions' vectors; one under the controls
-N_PROMPTS, N_TOKENS = 8, 12  # neutral texts that strengths are measured on, tokens of each continuation
+N_PROMPTS, N_TOKENS = 4, 8  # neutral texts that strengths are measured on, tokens of each continuation
+CONTROL_TEXTS = 6  # under the controls, which are many
+MOST_TOPICS = 5
 WINDOW = 3
 CELLS = ["prompt", "text", "style"]
 
@@ -60,7 +62,7 @@ def _acts(run: Run) -> tuple[_Act, ...]:
     from_a = np.stack([of_a.values[name][amap.layer_a].astype(np.float64) for name in emotions])
     acts = [_Act(OWN, name, name, of_b.values[name][amap.layer_b]) for name in emotions]
     acts += [_Act(MAPPED, name, name, vector) for name, vector in zip(emotions, amap.map(from_a), strict=True)]
-    named = topics(a, amap.layer_a)
+    named = dict(list(topics(a, amap.layer_a).items())[:MOST_TOPICS])
     acts += [_Act(TOPIC, f"topic {name}", "", amap.map(vector)) for name, vector in named.items()]
     images = permuted_images(*chosen_anchors(run), amap, from_a, n_maps=params.n_transfer_maps, seed=params.seed)
     acts += [
@@ -129,7 +131,7 @@ def _shifts(run: Run) -> pd.DataFrame:
     b, layer = pair(run).b, chosen(run).layer_b
     cells, texts, prompts = _design(run)
     known = length_table(run).dropna(subset=["length"]).set_index(["kind", "act"])["length"]
-    once = cells.drop_duplicates("text")
+    once = cells.drop_duplicates("text").head(CONTROL_TEXTS)
     acts = [act for act in _acts(run) if (act.kind, act.name) in known.index]
     run.progress.begin("transfer", len(acts))
     parts = []
