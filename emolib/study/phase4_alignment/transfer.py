@@ -204,6 +204,8 @@ def _ratio(cells: pd.DataFrame) -> dict[str, float]:
 def _ranks(shifts: pd.DataFrame, emotion: str, other: str, style: str) -> dict[str, float]:
     part = shifts if style == ALL else shifts[shifts["style"] == style]
     controls = part[part["kind"].isin((TOPIC, PERMUTED)) & part["owner"].isin(("", emotion))]
+    if controls.empty:
+        return {"permuted_p": float("nan"), "n_permuted": 0, "topic_p": float("nan"), "n_topic": 0}
     held = set(map(tuple, controls[["prompt", "text"]].drop_duplicates().to_numpy()))
     mine = part[(part["kind"] == MAPPED) & (part["act"] == emotion)]
     mine = mine[[pair_of in held for pair_of in map(tuple, mine[["prompt", "text"]].to_numpy())]]
