@@ -13,7 +13,6 @@ from emolib.directions.alignment import AlignmentMap, fit_alignment
 from emolib.directions.anchor_moments import SPACES
 from emolib.directions.disjoint_margins import half_means, margins, scenario_halves
 from emolib.directions.layer_alignments import LayerAlignments, align_layers
-from emolib.directions.map_fits import METHODS
 from emolib.study.phase4_alignment.sides import anchors, at_layers, blocks, inputs, pair, validation_labels
 from emolib.study.run import Run, kept
 
@@ -64,18 +63,14 @@ def _validation_margins(run: Run, found: LayerAlignments) -> pd.Series:
     for layer_a, mean_a in means_a.items():
         for layer_b, mean_b in means_b.items():
             amap = found.map(layer_a, layer_b, method=params.method, space=params.space)
-            known[layer_a, layer_b] = float(margins(amap.map(mean_a), mean_b, _scale(amap))[1:].mean())
+            known[layer_a, layer_b] = float(margins(amap.map(mean_a), mean_b, scale_of(amap))[1:].mean())
     rows = zip(found.table["layer_a"], found.table["layer_b"], strict=True)
     return pd.Series([known[int(a), int(b)] for a, b in rows], index=found.table.index)
 
 
-def _scale(amap: AlignmentMap) -> np.ndarray | None:
-    return amap.frame_b.scale if amap.space == "standardised" else None
-
-
 def scale_of(amap: AlignmentMap) -> np.ndarray | None:
     """What B's dimensions are divided by where cosines are taken: as the map was fitted."""
-    return _scale(amap)
+    return amap.frame_b.scale if amap.space == "standardised" else None
 
 
 @kept
@@ -185,6 +180,3 @@ def permuted(acts: Activations, seed: int) -> Activations:
         acts.layers,
         acts.bulk_norms,
     )
-
-
-__all__ = ["METHODS", "Chosen", "anchor_counts", "chosen", "chosen_anchors", "chosen_map", "curve", "layer_table"]
