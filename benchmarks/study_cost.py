@@ -165,7 +165,7 @@ def spec_named(model: str) -> ModelSpec:
     """The table's entry; a model outside it has no place among the design's."""
     spec = find_model(model)
     if spec is None:
-        raise UserError(f"unknown model {model!r}: {nearest(model, model_table())}")
+        raise UserError(f"unknown model {model!r}: {nearest(model, studied())}")
     return spec
 
 
@@ -221,6 +221,11 @@ class Size:
 
     weight_bytes: int
     flops_per_token: int
+
+
+def studied() -> dict[str, ModelSpec]:
+    """The models of the table that have weights of their own, by name."""
+    return {name: spec for name, spec in model_table().items() if spec.rotation is None}
 
 
 def size_of(spec: ModelSpec) -> Size:
@@ -341,7 +346,7 @@ def measure_model(spec: ModelSpec, size: Size, device: torch.device, arguments: 
 def extrapolated(model: str, sizes: Mapping[str, Size], measured: Mapping[str, Speeds]) -> tuple[str, Speeds]:
     """The measured model that is nearest, of the same dtype if there is one, and its speeds by the operations."""
     factors = {name: sizes[name].flops_per_token / sizes[model].flops_per_token for name in measured}
-    dtypes = {name: spec.dtype for name, spec in model_table().items()}
+    dtypes = {name: spec.dtype for name, spec in studied().items()}
     source = min(measured, key=lambda name: (dtypes[name] != dtypes[model], abs(math.log(factors[name]))))
     return source, measured[source].scaled(factors[source])
 
@@ -387,14 +392,14 @@ def _speeds_in(outcome: Mapping[str, Any]) -> dict[str, Speeds]:
 
 def costs(chosen: Sequence[ModelSpec], device: torch.device, arguments: argparse.Namespace) -> dict[str, Any]:
     """By model of the table, small ones first: its rows, its speeds and where they come from, and its hours."""
-    sizes = {name: size_of(spec) for name, spec in model_table().items()}
+    sizes = {name: size_of(spec) for name, spec in studied().items()}
     names = sorted(sizes, key=lambda name: sizes[name].flops_per_token)
     results = [Path(path) for path in arguments.from_json or sorted(RESULTS.glob("*h200*.json"))]
     gpu = gpu_speeds(results, strict=bool(arguments.from_json))
     found = {}
-    for name in (name for name in names if model_table()[name] in chosen):
+    for name in (name for name in names if studied()[name] in chosen):
         print(f"{name} …", file=sys.stderr, flush=True)
-        found[name] = measure_model(model_table()[name], sizes[name], device, arguments)
+        found[name] = measure_model(studied()[name], sizes[name], device, arguments)
         gc.collect()  # before the next is loaded: the bridge's modules refer to one another
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -416,7 +421,7 @@ def cost_of(name: str, speeds: Speeds, gpu: Speeds | None) -> dict[str, Any]:
     """The design's rows for a model and the hours at its speeds, at a GPU's, and at the first study's."""
     rows, first = design_rows(PROFILE, name), first_study_speed(name)
     return {
-        "dtype": model_table()[name].dtype,
+        "dtype": studied()[name].dtype,
         "rows": {**asdict(rows), "generated": rows.generated, "scored": rows.scored},
         "speeds": asdict(speeds),
         "hours": hours(rows, speeds),
@@ -454,7 +459,7 @@ def checked(arguments: argparse.Namespace) -> list[ModelSpec]:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise UserError(f"expected --{name.replace('_', '-')} of at least {least}, got {value}")
-    names = arguments.models.split(",") if arguments.models else list(model_table())
+    names = arguments.models.split(",") if arguments.models else list(studied())
     return list({spec.name: spec for spec in map(spec_named, names)}.values())
 
 

@@ -37,6 +37,10 @@ NUMBER: dict[str, Any] = {"parser": decimal, "metavar": "INTEGER"}
 
 Profile = Annotated[str, typer.Option(help="A name in params/profiles/.")]
 Model = Annotated[str, typer.Option(help="A name in params/models/, a hub id, a local folder or a .gguf file.")]
+Pair = Annotated[
+    tuple[str, str] | None,
+    typer.Option(metavar="A B", help="Two models: what is about both, and before it what either lacks."),
+]
 VariantName = Annotated[str | None, typer.Option(help="A name that `emolib variants` lists, in place of the profile.")]
 Settings = Annotated[list[str] | None, typer.Option("-p", "--param", help="key=value (lists: 1,2); repeatable.")]
 
@@ -64,6 +68,10 @@ def run(
     model: Model = "smollm2_135m",
     phase: Annotated[list[str] | None, typer.Option(help="Only this phase; may be repeated.")] = None,
     layers: Annotated[str | None, typer.Option(help="Such as 0-17, 8,12,16 or all.")] = None,
+    pair: Pair = None,
+    anchor_texts: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Further neutral texts for maps between models (phase4).")
+    ] = None,
     param: Settings = None,
     force: Annotated[bool, typer.Option("--force", help="Compute everything again.")] = False,
 ) -> None:
@@ -72,24 +80,39 @@ def run(
     from emolib.base.paths import display
 
     load_profile(profile)  # a wrong name is told before a library is loaded
+    from emolib.pipeline.pairs import run_pair
     from emolib.pipeline.phases import run_phases
 
-    for report in run_phases(profile, model, phases=phase, parameters=_parsed(param, layers), force=force):
+    given = _parsed(param, layers)
+    if anchor_texts is not None:
+        given["anchor_texts"] = anchor_texts
+    if pair is None:
+        reports = run_phases(profile, model, phases=phase, parameters=given, force=force)
+    else:
+        reports = run_pair(profile, *pair, phases=phase, parameters=given, force=force)
+    for report in reports:
         say(display(report))
 
 
 @app.command(cls=StrictCommand)
 def status(
-    profile: Profile = "quick", model: Model = "smollm2_135m", param: Settings = None, variant: VariantName = None
+    profile: Profile = "quick",
+    model: Model = "smollm2_135m",
+    pair: Pair = None,
+    param: Settings = None,
+    variant: VariantName = None,
 ) -> None:
-    """Show which phases are done, stale or missing."""
+    """Show which phases are done, stale or missing; those about two models where a pair is given."""
     from emolib.base.config import load_profile
     from emolib.base.paths import display
 
     load_profile(profile)
+    from emolib.pipeline.pairs import pair_status
     from emolib.pipeline.phases import status as phase_status
 
-    for row in phase_status(profile, model, _parsed(param), variant=variant):
+    given = _parsed(param)
+    found = phase_status(profile, model, given, variant=variant) if pair is None else pair_status(profile, *pair, given)
+    for row in found:
         report = display(row.report) if row.report.exists() else ""
         say(f"{row.phase}  {row.state:8}{report}{f'  {row.note}' if row.note else ''}".rstrip())
 
@@ -252,6 +275,8 @@ def models() -> None:
             here = carriers.is_installed(spec)
             notes.append("installed, no network needed" if here else f"run `emolib fetch {spec.name}`")
             notes += [f"terms: {spec.bundled.terms}"] if spec.bundled.terms else []
+        elif spec.rotation:
+            notes.append(f"made of {spec.rotation.of} in other coordinates when it is loaded")
         elif spec.bundled:
             notes.append("bundled, no network needed")
         else:

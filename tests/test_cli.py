@@ -56,6 +56,14 @@ def own_folders(tmp_path, monkeypatch):
         (["run", "--layers", "12-40"], ["layer 31 is out of range", "0-29"]),
         (["run", "-p", "dataset=nowhere.jsonl"], ["expected a data set at 'nowhere.jsonl'"]),
         (["run", "-p", "n_train=0"], ["n_train"]),
+        (["run", "--phase", "phase4"], ["expected two models for phase4", "--pair A B"]),
+        (["run", "--phase", "phase5", "--pair", "smollm2_135m", "rotated"], ["about two models", "phase4"]),
+        (["run", "--pair", "smollm2_135m", "rotatd"], ["unknown model 'rotatd'", "'rotated'"]),
+        (["run", "--pair", "smollm2_135m", "rotated", "-p", "n_map=3"], ["unknown parameter 'n_map'", "'n_maps'"]),
+        (
+            ["run", "--pair", "smollm2_135m", "rotated", "--anchor-texts", "nowhere.txt"],
+            ["neutral texts", "nowhere.txt"],
+        ),
         (["status", "--profile", "slow"], ["unknown profile 'slow'"]),
         (["site", "--profile", "baseline"], ["baseline"]),
         (["site", "--variant", "abcdefgh"], ["unknown variant 'abcdefgh'"]),
@@ -136,7 +144,7 @@ def test_a_good_file_is_converted(monkeypatch, capsys, tmp_path):
 
 def test_models_and_status_are_listed(monkeypatch, capsys):
     code, out, _ = emolib(monkeypatch, capsys, "models")
-    assert code == 0 and "smollm2_135m" in out and "bundled" in out and len(out.splitlines()) == 8
+    assert code == 0 and "smollm2_135m" in out and "bundled" in out and len(out.splitlines()) == 9
     code, out, _ = emolib(monkeypatch, capsys, "status", "--profile", "baseline_smoke")
     assert code == 0 and out.count("missing") == len(out.splitlines())
 

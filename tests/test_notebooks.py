@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from emolib.base import paths
-from emolib.base.parameters import PHASE_PARAMETERS
+from emolib.base.parameters import OF_PAIRS, PHASE_PARAMETERS
 from emolib.pipeline.notebook_parameters import assigned_names
 from emolib.readout import leak_search
 from emolib.study import phase1_dataset
@@ -33,7 +33,8 @@ def source(phase: str) -> nbformat.NotebookNode:
 
 
 def committed(phase: str):
-    return paths.repository_root() / "executed" / "baseline_smoke" / "smollm2_135m" / paths.NOTEBOOKS[phase]
+    model = "smollm2_135m_vs_rotated" if phase in OF_PAIRS else "smollm2_135m"
+    return paths.repository_root() / "executed" / "baseline_smoke" / model / paths.NOTEBOOKS[phase]
 
 
 def code_of(notebook: nbformat.NotebookNode) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from emolib.base import paths
 from emolib.base.errors import UserError, nearest, shown
 from emolib.base.model_entries import checked_table
-from emolib.base.parameter_types import MOST_LAYERS
+from emolib.base.parameter_types import LARGEST_SEED, MOST_LAYERS
 from emolib.base.reading import field_type, read_as
 from emolib.base.yaml_files import read_mapping
 
@@ -68,11 +68,24 @@ class Bundled(Frozen):
     checked: bool = True
 
 
+class Rotation(Frozen):
+    """A model that is made of another of the table when it is loaded: the same one in other coordinates.
+
+    Attributes:
+        of: the entry that it is made of, which has no rotation itself.
+        seed: of the isometry (`emolib.models.rotated.rotated_copy`), whose width is the entry's `d_model`.
+    """
+
+    of: str
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
+
+
 class ModelSpec(Frozen):
     """One entry of `params/models/`: what to load and what the official configuration says about its size.
 
     Attributes:
         chat: whether it was tuned for chats; of a model outside the table, whether its tokenizer has a chat format.
+        rotation: of what it is made when it is loaded; None for a model with weights of its own.
     """
 
     name: str
@@ -84,6 +97,7 @@ class ModelSpec(Frozen):
     gated: bool = False
     chat: bool = False
     bundled: Bundled | None = None
+    rotation: Rotation | None = None
     n_layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)]
     d_model: Width
     n_heads: Width

@@ -33,8 +33,14 @@ def checked_table(entries: Mapping[Path, ModelSpec]) -> dict[str, ModelSpec]:
             that the model's width or its key and value heads do not divide.
     """
     claimed: dict[str, Path] = {}
+    of_its_own = {spec.name for spec in entries.values() if spec.rotation is None}
     for path, spec in entries.items():
         _check_entry(path, spec)
+        if spec.rotation is not None and spec.rotation.of not in of_its_own:
+            raise UserError(
+                f"rotation.of in {paths.display(path)}: expected the name of an entry with weights of its own, got "
+                f"{shown(spec.rotation.of)}; name one"
+            )
         for name in {_folded(name) for name in (spec.name, *spec.aliases)}:
             if name in claimed:
                 raise UserError(

@@ -1,7 +1,7 @@
 """The types of the phases' parameters: what a value may be, and within which limits.
 
 Every number has both limits, so that nothing is expanded or allocated before it was checked; every list is of values
-that differ. What names a file or a folder says so by its type: `DataFile` and `CorpusFolder` are all there are.
+that differ. What names a file or a folder says so by its type: `DataFile`, `AnchorFile` and `CorpusFolder`.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ Several = Annotated[tuple[T, ...], AfterValidator(_different), Field(min_length=
 Ascending = Annotated[tuple[T, ...], AfterValidator(_different), AfterValidator(_ascending), Field(min_length=1)]
 
 DataFile = Annotated[Text, Place("file", "a data set", "give a .csv, .tsv, .jsonl or .json file")]
+AnchorFile = Annotated[Text | None, Place("file", "neutral texts", "give a .txt file, one text per line, or .jsonl")]
 CorpusFolder = Annotated[Text, Place("folder", "a corpus", "give the folder of GoEmotions' TSV files")]
 
 Layers = Annotated[

@@ -16,6 +16,7 @@ from emolib.base.errors import UserError, nearest, shown
 from emolib.base.given_paths import Place
 from emolib.base.parameter_types import (
     Alphas,
+    AnchorFile,
     Ascending,
     CorpusFolder,
     Count,
@@ -36,7 +37,7 @@ from emolib.base.parameter_types import (
     Tokens,
     VectorPosition,
 )
-from emolib.base.paths import model_name
+from emolib.base.paths import file_name, model_name, pair_name
 from emolib.base.reading import as_given, field_type, is_nothing, read_as
 from emolib.base.strength import STUDY_UNIT, Unit
 
@@ -101,6 +102,25 @@ class VectorParameters(ActivationParameters):
         "data/goemotions", description="folder of GoEmotions' TSV files; dev is read if at hand"
     )
     n_corpus: Count = Field(1500, ge=100, description="texts drawn from the corpus")
+
+
+class AlignmentParameters(VectorParameters):
+    """Phase 4, with all that says which Phase 3 of either model it goes on from; `model` is A, `other` is B."""
+
+    other: Text = Field("rotated", description="model B, whose coordinates A's vectors are mapped into")
+    anchor_texts: AnchorFile = Field(None, description="file of further neutral texts that maps are fitted on")
+    n_anchor_texts: Count = Field(500, ge=20, description="neutral texts that maps are fitted on, at most")
+    most_per_word: Count = Field(20, ge=1, description="occurrences of a word that become anchors, at most")
+    method: Literal["ridge", "procrustes", "cca"] = Field("ridge", description="of the map that verdicts are about")
+    space: Literal["standardised", "raw"] = Field("standardised", description="in which that map is fitted and judged")
+    rank: Count = Field(128, ge=2, description="principal axes that the maps of all pairs of layers share")
+    n_maps: Count = Field(200, ge=19, description="maps from anchors paired at random, and random maps")
+    n_random_models: Count = Field(20, ge=1, description="randomly initialised copies of B")
+    n_splits: Count = Field(5, ge=1, description="random halves of the scenarios, A's vectors from one, B's from one")
+    n_transfer_maps: Count = Field(19, ge=1, description="maps from anchors paired at random that steer B, too")
+    n_transfer_texts: Count = Field(
+        12, ge=2, description="test scenarios whose texts steered B is asked about, at most"
+    )
 
 
 class PatchingParameters(ActivationParameters):
@@ -182,9 +202,21 @@ PHASE_PARAMETERS: dict[str, type[Parameters | StatisticsParameters]] = {
     "phase1": DatasetParameters,
     "phase2": ExtractionParameters,
     "phase3": VectorParameters,
+    "phase4": AlignmentParameters,
     "phase5": PatchingParameters,
     "phase7": StatisticsParameters,
 }
+
+
+# those that are about two models, and run for a pair alone
+OF_PAIRS = tuple(phase for phase, schema in PHASE_PARAMETERS.items() if issubclass(schema, AlignmentParameters))
+
+
+def place_of(params: Parameters | StatisticsParameters) -> str:
+    """The name of the places of what a phase makes: the model's, or that of the pair of models."""
+    if isinstance(params, AlignmentParameters):
+        return pair_name(file_name(params.model), file_name(params.other))
+    return file_name(params.model)
 
 
 def _checked_profile(name: str) -> dict[str, Any]:
@@ -319,10 +351,16 @@ def _resolved(profile: str, model: str, phase: str, given: Mapping[str, Any]) ->
             own = settings.get(name, {})
             inherited.update({key: value for key, value in own.items() if key in shared.model_fields})
     inherited.update(settings.get(phase, {}))
-    spec = find_model(model)
-    values = {**common, **inherited, **given, "profile": profile, "phase": phase}
-    values["model"] = spec.name if spec else model_name(model)
+    values = {**common, **inherited, **given, "profile": profile, "phase": phase, "model": _named(model)}
+    if "other" in schema.model_fields:
+        values["other"] = _named(given.get("other", schema.model_fields["other"].default))
     return validated(schema, values, "parameter")
+
+
+def _named(model: str) -> str:
+    """A model by the table's name for it, a folder or file by its whole path, a hub id as it is."""
+    spec = find_model(model)
+    return spec.name if spec else model_name(model)
 
 
 def check_layers(layers: tuple[int, ...], n_layers: int) -> None:

@@ -22,6 +22,7 @@ NOTEBOOKS = {
     "phase1": "phase1_dataset.ipynb",
     "phase2": "phase2_activations.ipynb",
     "phase3": "phase3_vectors.ipynb",
+    "phase4": "phase4_alignment.ipynb",
     "phase5": "phase5_residual_patching.ipynb",
     "phase7": "phase7_statistics.ipynb",
 }
@@ -30,6 +31,7 @@ MOVED = ("EMOLIB_ROOT", "EMOLIB_RESULTS", "EMOLIB_EXECUTED", "EMOLIB_CACHE")  # 
 
 VARIANTS = "variants"
 VARIANT_FILE = "variant.json"
+BETWEEN = "_vs_"  # of the names of two models' places, in that of the pair
 VECTORS_OF_A_MODEL = "_vectors_mean.safetensors"
 PLACE_DIGITS = 12  # of the hash in the name of a local model's places
 LABEL_BYTES = 60
@@ -213,6 +215,15 @@ def file_name(model: str) -> str:
     return model.replace("/", "--")
 
 
+def pair_name(a: str, b: str) -> str:
+    """The name of the places of two models, A before B, from those of each.
+
+    >>> pair_name("smollm2_135m", "EleutherAI--pythia-70m")
+    'smollm2_135m_vs_EleutherAI--pythia-70m'
+    """
+    return f"{a}{BETWEEN}{b}"
+
+
 def folder_label(folder: str) -> str:
     """The last part of a folder's path, short and with nothing in it that a file name or a text minds."""
     words = unicodedata.normalize("NFC", Path(folder).name)
@@ -381,6 +392,14 @@ class ResultPaths:
 
     def vector_table(self, name: str) -> Path:
         return self._of("phase3", "emotion_vectors", f"{self.model}_{name}.parquet")
+
+    def alignment(self, name: str) -> Path:
+        """A table about a pair of models, whose name is the model's here."""
+        return self._of("phase4", "alignment", f"{self.model}_{name}.parquet")
+
+    def alignment_map(self) -> Path:
+        """The map of the chosen pair of layers."""
+        return self._of("phase4", "alignment", f"{self.model}_map.safetensors")
 
     def sweep(self, name: str) -> Path:
         return self._of("phase5", "patching", "residual", f"{self.model}_residual_sweep_{name}.parquet")

@@ -31,7 +31,7 @@ from emolib.base.shell import command
 from emolib.base.writing import writing
 
 # where and how a phase runs, and what else it draws; not what it finds
-NOT_COUNTED = {"device", "generation_batch", "png", "variant", *RESERVED}
+NOT_COUNTED = {"device", "generation_batch", "png", "variant", "other", *RESERVED}
 # a part of the layers makes the same files as all of them
 NOT_COUNTED_OF = {"phase2": {"layers"}}
 READERS = tuple(phase for phase, schema in PHASE_PARAMETERS.items() if issubclass(schema, StatisticsParameters))

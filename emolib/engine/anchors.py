@@ -94,6 +94,32 @@ class AnchorBlocks:
             yield first, second
 
 
+def anchors_of(
+    lm: LanguageModel,
+    texts: Sequence[str],
+    anchors: pd.DataFrame,
+    column: str,
+    layers: Collection[int] | None = None,
+    *,
+    n_texts: int = 64,
+) -> Activations:
+    """One model's residual stream at anchors that are known.
+
+    Args:
+        anchors: as `find_anchors` gives them.
+        column: `token_a` or `token_b`, whichever tokenizer is the model's.
+        layers: layers that are kept; None keeps all.
+        n_texts: texts that are run at once.
+    """
+    arguments.one_of("column", column, ("token_a", "token_b"))
+    used, parts = np.unique(anchors["text"].to_numpy()), []
+    for chosen in np.split(used, np.arange(n_texts, len(used), n_texts)):
+        own = anchors[anchors["text"].isin(set(chosen.tolist()))]
+        some = [texts[place] for place in chosen]
+        parts.append(_at_anchors(lm, some, np.searchsorted(chosen, own["text"]), own, column, layers))
+    return joined(parts)
+
+
 def extract_anchors(
     lm_a: LanguageModel,
     lm_b: LanguageModel,
@@ -123,7 +149,7 @@ def extract_anchors(
     anchors = find_anchors(lm_a, lm_b, texts, most_per_word=most_per_word, seed=seed)
     blocks = list(AnchorBlocks(lm_a, lm_b, list(texts), anchors, layers_a, layers_b))
     first, second = zip(*blocks, strict=True)
-    return _joined(first), _joined(second)
+    return joined(first), joined(second)
 
 
 def _at_anchors(
@@ -158,7 +184,8 @@ def _at_anchors(
     )
 
 
-def _joined(parts: Sequence[Activations]) -> Activations:
+def joined(parts: Sequence[Activations]) -> Activations:
+    """Blocks of one model's anchors, one after the other."""
     first = parts[0]
     bulk = [part.bulk_norms for part in parts if part.bulk_norms is not None]
     table = pd.concat([part.texts for part in parts], ignore_index=True)

@@ -24,6 +24,7 @@ from emolib.models.folder import ModelFolder, load_tokenizer, load_weights, read
 from emolib.models.gguf import gguf_folder, look_at
 from emolib.models.language_model import LanguageModel, wrap
 from emolib.models.model_names import holds_model, is_hub_id, local_alternative, local_folder, local_gguf
+from emolib.models.rotated import rotated_copy
 from emolib.models.silence import quiet
 from emolib.models.sources import OTHERWISE, WANTED, ModelSource, random_revision, source_of
 from emolib.models.supported import check_kind, check_layers
@@ -84,6 +85,10 @@ def load_known(
     source = _looked_up(name, random_weights=random_weights)
     place = torch.device(pick_device(device))
     spec = source.spec
+    if spec is not None and spec.rotation is not None:
+        base = load_known(spec.rotation.of, device=place, dtype=dtype, random_weights=random_weights, seed=seed)
+        turned = rotated_copy(base, d_model=spec.d_model, seed=spec.rotation.seed)
+        return replace(turned, spec=spec.model_copy(update={"random_weights": base.spec.random_weights}))
     if source.kind == "random" and spec is not None:
         return _random_model(spec, place, dtype, seed)
     refuse_int8(spec)

@@ -54,8 +54,8 @@ class Outlook:
     @cached_property
     def positions(self) -> int | None:
         """See `emolib.models.limits.Limits`; None, too, where only the weights tell."""
-        if self.source.spec is not None:
-            return _positions(self.source.spec)
+        if self._made_of is not None:
+            return _positions(self._made_of)
         return self._folder.positions
 
     @cached_property
@@ -69,6 +69,14 @@ class Outlook:
     def in_chat_format(self, content: str) -> str:
         """See `emolib.models.chat.in_chat_format`."""
         return in_chat_format(self.tokenizer, self.name, content)
+
+    @property
+    def _made_of(self) -> ModelSpec | None:
+        """The entry whose files and sizes count: its own, or that of the model which a rotated copy is made of."""
+        spec = self.source.spec
+        if spec is not None and self.source.kind == "random":
+            return spec.model_copy(update={"bundled": None})
+        return spec if spec is None or spec.rotation is None else model_table()[spec.rotation.of]
 
     @cached_property
     def _folder(self) -> ModelFolder:
@@ -84,7 +92,8 @@ class Outlook:
             path, _ = hub.snapshot(source.place, source.repository_revision, SMALL, otherwise=OTHERWISE)
             with quiet():
                 return ModelFolder(path, source.place, AutoConfig.from_pretrained(path), Stored({}, {}, {}))
-        path, _ = bundled_folder(source.spec if source.kind == "bundled" and source.spec else model_table()[BUNDLED])
+        made_of = self._made_of
+        path, _ = bundled_folder(made_of if made_of is not None and made_of.bundled else model_table()[BUNDLED])
         return read_folder(path, source.name, verified=True, converted=True)
 
 

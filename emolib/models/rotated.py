@@ -24,6 +24,7 @@ from emolib.models.blueprint import Blueprint, Norm
 from emolib.models.language_model import LanguageModel, checked_model, wrap
 
 NAME = "rotated"
+CHANGED = ("head_dim", "tie_word_embeddings", "rms_norm_eps")  # settings that the copy has otherwise, beside its width
 
 
 def isometry(d_wide: int, d_model: int, seed: int = 0) -> Float[np.ndarray, "d_wide d_model"]:
@@ -31,6 +32,32 @@ def isometry(d_wide: int, d_model: int, seed: int = 0) -> Float[np.ndarray, "d_w
     q, upper = np.linalg.qr(np.random.default_rng(seed).standard_normal((d_wide, d_model)))
     found: np.ndarray = q * np.sign(np.diag(upper))
     return found
+
+
+def rotated_network(lm: LanguageModel, *, d_model: int = 640, seed: int = 0) -> nn.Module:
+    """The network of `rotated_copy`, not wrapped: as transformers saves it.
+
+    Raises:
+        UserError: as `rotated_copy`.
+    """
+    checked_model(lm)
+    d_model = arguments.whole_number("d_model", d_model, least=lm.d_model)
+    seed = arguments.whole_number("seed", seed, least=0)
+    config = lm.network.config
+    if config.model_type != "llama" or getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
+        raise UserError(
+            f"expected a model of the Llama form without biases to rotate, {shown(lm.spec.name)} is a "
+            f"{config.model_type}; take smollm2_135m"
+        )
+    if lm.dtype != torch.float32:
+        raise UserError(f"expected a model in float32 to rotate, {shown(lm.spec.name)} is in {lm.dtype}; load it so")
+    q = torch.from_numpy(isometry(d_model, lm.d_model, seed))
+    changed = {"hidden_size": d_model, "head_dim": lm.d_head, "tie_word_embeddings": False}
+    changed |= {"rms_norm_eps": config.rms_norm_eps * lm.d_model / d_model}
+    other = copy.deepcopy(config)
+    for name, value in changed.items():  # one by one: made at once, heads that do not divide the width are refused
+        setattr(other, name, value)
+    return _filled(lm.native, other, q)
 
 
 def rotated_copy(
@@ -56,24 +83,8 @@ def rotated_copy(
     >>> rotated_copy(emolib.load_model("smollm2_135m", device="cpu")).d_model
     640
     """
-    checked_model(lm)
-    d_model = arguments.whole_number("d_model", d_model, least=lm.d_model)
-    seed = arguments.whole_number("seed", seed, least=0)
-    config = lm.network.config
-    if config.model_type != "llama" or getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
-        raise UserError(
-            f"expected a model of the Llama form without biases to rotate, {shown(lm.spec.name)} is a "
-            f"{config.model_type}; take smollm2_135m"
-        )
-    if lm.dtype != torch.float32:
-        raise UserError(f"expected a model in float32 to rotate, {shown(lm.spec.name)} is in {lm.dtype}; load it so")
-    q = torch.from_numpy(isometry(d_model, lm.d_model, seed))
-    changed = {"hidden_size": d_model, "head_dim": lm.d_head, "tie_word_embeddings": False}
-    changed |= {"rms_norm_eps": config.rms_norm_eps * lm.d_model / d_model}
-    other = copy.deepcopy(config)
-    for name, value in changed.items():  # one by one: made at once, heads that do not divide the width are refused
-        setattr(other, name, value)
-    network = _filled(lm.native, other, q)
+    network = rotated_network(lm, d_model=d_model, seed=seed)
+    changed = {"hidden_size": d_model, **{name: getattr(network.config, name) for name in CHANGED}}
     named = {"name": NAME, "hub_id": NAME, "aliases": (), "bundled": None, "d_model": d_model}
     spec = lm.spec.model_copy(update={**named, "config": {**lm.spec.config, **changed}})
     revision = f"{lm.revision}-rotated{d_model}-seed{seed}"

@@ -30,7 +30,7 @@ class ModelSource:
         spec: the table's entry, where there is one.
     """
 
-    kind: Literal["random", "bundled", "folder", "gguf", "hub"]
+    kind: Literal["random", "bundled", "rotated", "folder", "gguf", "hub"]
     name: str
     place: str = ""
     spec: ModelSpec | None = None
@@ -48,6 +48,8 @@ def source_of(name: str, *, random_weights: bool = False) -> ModelSource:
         UserError: the name is none of these.
     """
     spec = find_model(name)
+    if spec is not None and spec.rotation is not None:  # of random weights, too, it is made of the other's
+        return ModelSource("rotated", spec.name, spec=spec)
     if random_weights or (spec is not None and spec.random_weights):
         found = spec or _without_entry(name)
         return ModelSource("random", found.name, spec=found)
@@ -87,7 +89,7 @@ def model_identity(
     spec = source.spec
     return {
         "model": source.name,
-        "revision": _revision(source, seed),
+        "revision": _revision(source, seed, random_weights),
         "dtype": dtype or (spec.dtype if spec else "float32"),
         "quantization": spec.quantization if spec and source.kind != "random" else "none",
     }
@@ -115,7 +117,16 @@ def unknown_model(name: str) -> NoReturn:
     )
 
 
-def _revision(source: ModelSource, seed: int) -> str:
+def rotated_revision(source: ModelSource, base: str) -> str:
+    """What decides a rotated copy: what decides the model that it is made of, the width and the seed."""
+    assert source.spec is not None and source.spec.rotation is not None
+    return f"{base}-rotated{source.spec.d_model}-seed{source.spec.rotation.seed}"
+
+
+def _revision(source: ModelSource, seed: int, random_weights: bool) -> str:
+    if source.spec is not None and source.spec.rotation is not None:
+        base = source_of(source.spec.rotation.of, random_weights=random_weights)
+        return rotated_revision(source, _revision(base, seed, random_weights))
     if source.kind == "folder":
         return content_hash(Path(source.place))
     if source.kind == "gguf":

@@ -31,7 +31,7 @@ from emolib.pipeline.execution import check_notebook, execute
 from emolib.pipeline.notebook_files import is_complete
 from emolib.pipeline.seals import seal
 from emolib.scoring.measures import require_measures
-from emolib.study import MEASURED, NEEDS, Run
+from emolib.study import MEASURED, NEEDS, OF_PAIRS, Run
 from emolib.study.decided import read_regime
 from emolib.study.identity import ModelContents
 from emolib.study.run import prepared
@@ -55,12 +55,12 @@ class PhaseStatus:
 
 
 def phases_in_order(wanted: Sequence[str] | None = None) -> list[str]:
-    """The wanted phases (all by default), each after what it needs."""
+    """The wanted phases (by default all that are about one model), each after what it needs."""
     for phase in wanted or ():
         if phase not in NEEDS:
             raise UserError(f"unknown phase {shown(phase)}: {nearest(phase, NEEDS)}")
     order = list(TopologicalSorter(NEEDS).static_order())
-    return [phase for phase in order if not wanted or phase in wanted]
+    return [phase for phase in order if (phase in wanted if wanted else phase not in OF_PAIRS)]
 
 
 def overrides_for(phase: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,15 +117,23 @@ def runs_of_variant(profile: str, model: str, variant: Variant) -> list[Run]:
 
 
 def status(
-    profile: str, model: str, given: Mapping[str, Any] | None = None, *, variant: str | None = None
+    profile: str,
+    model: str,
+    given: Mapping[str, Any] | None = None,
+    *,
+    variant: str | None = None,
+    phases: Sequence[str] | None = None,
 ) -> list[PhaseStatus]:
     """Whether each phase is done, stale or missing, with the profile's values, with those given or of a variant.
+
+    Args:
+        phases: by default all that are about one model.
 
     Raises:
         UserError: an unknown name, or values and a variant at once.
     """
     if variant is None:
-        runs = open_runs(profile, model, phases_in_order(), given or {})
+        runs = open_runs(profile, model, phases_in_order(phases), given or {})
     elif given:
         raise UserError(f"expected --variant or -p, got both: {variant} says by itself what differs")
     else:
@@ -177,6 +185,8 @@ def run_phases(
     """
     given = dict(parameters or {})
     order = phases_in_order(phases)
+    if set(order) & set(OF_PAIRS) and "other" not in given:
+        raise UserError(f"expected two models for {' and '.join(OF_PAIRS)}, got one; give --pair A B")
     runs = open_runs(profile, model, order, given)
     check_data(runs)
     pick_device(getattr(runs[0].params, "device", "auto"))  # one that is not there is told before any kernel, too

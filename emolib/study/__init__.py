@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from emolib.base.parameters import OF_PAIRS
 from emolib.study.run import Run, open_run
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "phase1": (),
     "phase2": ("phase1",),
     "phase3": ("phase2",),
+    "phase4": ("phase3",),
     "phase5": ("phase3",),
     "phase7": ("phase5",),
 }
 MEASURED = ("phase5",)  # need a measure of every label; the others do without, and Phase 7 reads what they left
 
-__all__ = ["MEASURED", "NEEDS", "Run", "open_run"]
+__all__ = ["MEASURED", "NEEDS", "OF_PAIRS", "Run", "open_run"]

@@ -13,6 +13,7 @@ import pandas as pd
 from emolib.base.errors import UserError
 from emolib.base.parameters import (
     ActivationParameters,
+    AlignmentParameters,
     ExtractionParameters,
     PatchingParameters,
     StatisticsParameters,
@@ -22,6 +23,7 @@ from emolib.base.parameters import (
 from emolib.data.dataset import SPLITS
 from emolib.engine.triggers import trigger_tokens
 from emolib.models.limits import check_positions
+from emolib.models.loading import check_name
 from emolib.models.outlook import Outlook, outlook_of
 from emolib.plots.plot_files import require_png
 from emolib.readout.leaks import scenario_folds
@@ -31,12 +33,13 @@ from emolib.steering.cells import SweepSettings
 from emolib.steering.regime import SAMPLING_TEMPERATURE
 from emolib.study import phase2_activations
 from emolib.study.identity import READ_BY_PHASE7
+from emolib.study.phase4_alignment.anchor_texts import anchor_texts
 from emolib.study.phase5_steering.design import parts, prompts
 from emolib.study.phase5_steering.sweep_settings import template_of
 from emolib.study.phase7_claims.sources import finished_phases
 from emolib.study.run import Run
 
-SPLIT = ("phase2", "phase3", "phase5")  # read so many scenarios of each split as their parameters say
+SPLIT = ("phase2", "phase3", "phase4", "phase5")  # read so many scenarios of each split as their parameters say
 
 
 def check_run(run: Run, *, before: Collection[str] = ()) -> None:
@@ -58,6 +61,8 @@ def check_run(run: Run, *, before: Collection[str] = ()) -> None:
         return
     for check in (_check_data, _check_parameters, _check_scorers, _check_model):
         check(run)
+    if isinstance(run.params, AlignmentParameters):
+        _check_other(run, run.params)
 
 
 def _check_data(run: Run) -> None:
@@ -116,6 +121,16 @@ def _check_model(run: Run) -> None:
         if outlook.positions is not None:
             held = pd.concat([prompts(run, part, split) for part in parts(run) for split in list(SPLITS)[1:]])["text"]
             _check_lengths(outlook, held.map(lambda text: template.replace("{text}", text)), params.max_new_tokens)
+
+
+def _check_other(run: Run, params: AlignmentParameters) -> None:
+    """The second model of a pair, as `_check_model` looks at the first; and the file of further texts."""
+    check_name(params.other)
+    outlook = outlook_of(params.other, random_weights=params.random_weights)
+    run.model_content({**params.model_dump(mode="json"), "model": params.other})
+    if outlook.positions is not None:
+        _check_lengths(outlook, phase2_activations.texts(run)["text"], 0)
+    anchor_texts(run)
 
 
 def _refuse_final_residual(outlook: Outlook, layers: Sequence[int]) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 from emolib.base import store
 from emolib.base.config import find_model
 from emolib.base.errors import UserError
+from emolib.base.given_paths import located
 from emolib.base.parameters import (
+    AlignmentParameters,
     DatasetParameters,
     ExtractionParameters,
     Parameters,
@@ -22,13 +24,14 @@ from emolib.base.parameters import (
     StatisticsParameters,
     VectorParameters,
 )
-from emolib.base.paths import ResultPaths, params_folder, prompting_file
+from emolib.base.paths import ResultPaths, data_file, params_folder, prompting_file
 from emolib.models.sources import model_identity
 from emolib.scoring import version_of
 from emolib.scoring.corpora import CORPUS, corpus_folder
 from emolib.study.artifacts import STEP
 
 NOT_MATCHED = ("device", "generation_batch")
+PLAIN_TEXTS = "expressed.jsonl"  # whose texts without emotion maps between models are fitted on
 READ_BY_PHASE7 = ("phase3", "phase5")
 
 ModelContent = dict[str, str]
@@ -82,6 +85,8 @@ def identity(
     found["dataset"] = dataset()
     if isinstance(params, StatisticsParameters):
         return {**found, "read": _records(paths, model)}
+    if isinstance(params, AlignmentParameters):
+        found["other"] = model({**values, "model": params.other})
     return {**found, "model": model(values), **_files(params, languages)}
 
 
@@ -127,6 +132,9 @@ def _files(params: Parameters, languages: Callable[[], Sequence[str]]) -> dict[s
     if isinstance(params, VectorParameters):
         folder = corpus_folder(params.corpus)
         files["corpus"] = folder / CORPUS if folder else None
+    if isinstance(params, AlignmentParameters):
+        given = located(params.anchor_texts) if params.anchor_texts else None
+        files |= {"plain texts": data_file(PLAIN_TEXTS), "anchor texts": given}
     found: dict[str, Any] = {}
     if isinstance(params, PatchingParameters):
         files["prompting"] = prompting_file()

@@ -17,8 +17,17 @@ import pandas as pd
 from emolib.base import arguments, language, store, variants
 from emolib.base.errors import UserError, shown
 from emolib.base.given_paths import located
-from emolib.base.parameters import Parameters, StatisticsParameters, as_overrides, check_layers, read_overrides, resolve
-from emolib.base.paths import file_name, score_cache
+from emolib.base.parameters import (
+    AlignmentParameters,
+    Parameters,
+    StatisticsParameters,
+    as_overrides,
+    check_layers,
+    place_of,
+    read_overrides,
+    resolve,
+)
+from emolib.base.paths import score_cache
 from emolib.base.progress import Progress
 from emolib.base.reading import as_text
 from emolib.base.shell import command
@@ -105,7 +114,7 @@ class Run:
         self.params = params
         self.overrides = dict(overrides or {})
         self.variant = variant
-        self.paths = result_paths(params.profile, file_name(params.model), params.phase, variant)
+        self.paths = result_paths(params.profile, place_of(params), params.phase, variant)
         self.artifacts = Artifacts(self.paths, lambda: self.lm, begun=self._note_variant, force=force, png=params.png)
         self.contents = contents or ModelContents()
         self.record = Record(
@@ -206,8 +215,11 @@ class Run:
     def command(self) -> str:
         """The command that reproduces this phase."""
         params = self.params
-        words = ["emolib", "run", "--profile", params.profile, "--model", params.model, "--phase", params.phase]
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in self.overrides.items()}
+        pair = isinstance(params, AlignmentParameters)
+        which = ["--pair", params.model, params.other] if pair else ["--model", params.model]
+        words = ["emolib", "run", "--profile", params.profile, *which, "--phase", params.phase]
+        given = {key: value for key, value in self.overrides.items() if key != "other" or not pair}
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
         for key, value in sorted(as_overrides(params.phase, plain).items()):
             words += ["-p", f"{key}={as_text(value)}"]
         return command(words)

@@ -4,16 +4,22 @@ from emolib.base import config
 
 MODELS = {
     *("smollm2_135m", "gemma3_270m", "gpt2_small", "pythia-160m"),
-    *("gpt-neo-125m", "llama3_8b", "gemma3_12b", "qwen3_8b"),
+    *("gpt-neo-125m", "llama3_8b", "gemma3_12b", "qwen3_8b", "rotated"),
 }
 
 
-def test_the_table_holds_the_eight_models_with_dimensions_that_agree_with_their_configuration():
+def test_the_table_holds_its_models_with_dimensions_that_agree_with_their_configuration():
     from transformers import AutoConfig
 
     table = config.model_table()
     assert set(table) == MODELS
     for spec in table.values():
+        if spec.rotation is not None:  # of the size of what it is made of, but for the width
+            base = table[spec.rotation.of]
+            for name in ("n_layers", "n_heads", "n_kv_heads", "d_vocab", "chat", "dtype"):
+                assert getattr(spec, name) == getattr(base, name), name
+            assert spec.d_model > base.d_model
+            continue
         settings = dict(spec.config)
         official = AutoConfig.for_model(settings.pop("model_type"), **settings)
         kv = getattr(official, "num_key_value_heads", None) or official.num_attention_heads

@@ -183,7 +183,7 @@ def test_a_part_of_unknown_speed_is_left_out_of_the_total(benchmark: ModuleType)
 
 
 def test_the_first_studys_speed_follows_from_its_logs(benchmark: ModuleType) -> None:
-    speeds = {name: benchmark.first_study_speed(name) for name in model_table()}
+    speeds = {name: benchmark.first_study_speed(name) for name in benchmark.studied()}
     assert {name for name, speed in speeds.items() if speed} == {"gpt2_small", "llama3_8b", "qwen3_8b"}
     assert [round(speeds[name]) for name in ("gpt2_small", "llama3_8b", "qwen3_8b")] == [432, 7, 14]
 
@@ -331,7 +331,9 @@ def test_a_small_run_gives_hours_for_every_model(
     monkeypatch.setattr(sys, "argv", ["study_cost.py", *small, str(path)])
     benchmark.main()
     outcome, printed = json.loads(path.read_text()), capsys.readouterr().out
-    assert {"date", "device", "versions", "settings"} <= set(outcome) and set(outcome["models"]) == set(model_table())
+    assert {"date", "device", "versions", "settings"} <= set(outcome) and set(outcome["models"]) == set(
+        benchmark.studied()
+    )
     assert {name for name, one in outcome["models"].items() if one["how"] == "measured"} == {"smollm2_135m"}
     own = outcome["models"]["smollm2_135m"]
     assert own["ran"] == {"rows": 4, "new_tokens": 8, "texts": 4} and own["weights"] == "pretrained"

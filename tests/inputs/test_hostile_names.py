@@ -19,6 +19,7 @@ from told_notebooks import Told, told_by
 
 from emolib.base import language, paths
 from emolib.base.escaping import Name, cell, code_span, escape, figure_text, visible
+from emolib.base.parameters import OF_PAIRS
 from emolib.plots import plot_files
 from emolib.report.markup import markdown_table
 
@@ -187,7 +188,7 @@ def told(smoke: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> d
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOLIB_RESULTS", str(folder))
         patch.setattr(language, "names", lambda *kinds: {k: SHOWN.get(k, v) for k, v in known(*kinds).items()})
-        return {phase: told_by(phase, patch) for phase in paths.NOTEBOOKS}
+        return {phase: told_by(phase, patch) for phase in paths.NOTEBOOKS if phase not in OF_PAIRS}
 
 
 def test_no_sentence_or_table_of_any_report_obeys_a_label(told: dict[str, Told]) -> None:

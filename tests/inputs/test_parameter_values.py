@@ -249,8 +249,8 @@ def test_the_free_texts_are_these_and_what_names_a_file_says_so() -> None:
         for at, kind in kinds.items()
     }
     texts = {name for (phase, name), kind in kinds.items() if str in _members(kind)[0] and not marks[phase, name]}
-    assert {name for (_, name), found in marks.items() if found} == {"dataset", "corpus"}
-    assert texts == {"neutral", "device", "backend", "variant"}
+    assert {name for (_, name), found in marks.items() if found} == {"dataset", "corpus", "anchor_texts"}
+    assert texts == {"neutral", "device", "backend", "variant", "other"}
 
 
 @pytest.mark.parametrize(("phase", "key", "given", "expected"), READ)

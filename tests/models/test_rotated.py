@@ -10,15 +10,31 @@ from emolib.base.errors import UserError
 from emolib.engine.extraction import extract_activations
 from emolib.engine.generation import generate
 from emolib.models.language_model import LanguageModel
+from emolib.models.loading import load_model
+from emolib.models.outlook import outlook_of
 from emolib.models.rotated import isometry, rotated_copy
+from emolib.models.sources import model_identity
 from emolib.models.tokens import encode
 
 TEXTS = ["Thank you so much for your help. I am", "The lamp near the window was switched on at seven."]
 
 
 @pytest.fixture(scope="module")
-def rotated(bundled: LanguageModel) -> LanguageModel:
-    return rotated_copy(bundled)
+def rotated() -> LanguageModel:
+    return load_model("rotated", device="cpu")
+
+
+def test_its_identity_and_sizes_are_known_before_it_is_made(rotated: LanguageModel, bundled: LanguageModel) -> None:
+    assert model_identity("rotated") == rotated.identity
+    assert rotated.revision == rotated_copy(bundled).revision == f"{bundled.revision}-rotated640-seed0"
+    outlook = outlook_of("rotated")
+    assert (outlook.n_layers, outlook.positions) == (30, None)
+    assert outlook.tokenizer("A lamp.").input_ids == rotated.tokenizer("A lamp.").input_ids
+
+
+def test_of_random_weights_it_is_a_copy_of_the_random_model() -> None:
+    random = model_identity("smollm2_135m", random_weights=True, seed=3)["revision"]
+    assert model_identity("rotated", random_weights=True, seed=3)["revision"] == f"{random}-rotated640-seed0"
 
 
 def test_it_is_the_default_model_at_another_width(bundled: LanguageModel, rotated: LanguageModel) -> None:

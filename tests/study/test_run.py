@@ -26,7 +26,7 @@ def test_the_study_of_a_run_is_the_room_of_its_phase(phase: str) -> None:
     assert opened(phase).study.__name__.startswith(f"emolib.study.{phase}_")
 
 
-@pytest.mark.parametrize("phase", ["phase3", "phase5", "phase7"])
+@pytest.mark.parametrize("phase", ["phase3", "phase4", "phase5", "phase7"])
 def test_the_face_of_a_phase_gives_every_name_it_promises(phase: str) -> None:
     study = opened(phase).study
     assert study.__all__ and all(callable(getattr(study, name)) for name in study.__all__)

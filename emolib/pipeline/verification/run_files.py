@@ -15,7 +15,7 @@ from safetensors import safe_open
 from emolib.base import files, paths, store
 from emolib.base.config import find_model
 from emolib.base.errors import UserError, nearest, shown
-from emolib.base.parameters import PHASE_PARAMETERS
+from emolib.base.parameters import OF_PAIRS, PHASE_PARAMETERS
 from emolib.base.paths import ResultPaths
 from emolib.base.variants import PROFILE, READERS, Variant, find
 from emolib.base.writing import PARTIAL
@@ -126,8 +126,10 @@ class RunFiles:
         return any(schema_of(place, model) is not None for model in self.others)
 
     def _read_here(self, folder: Path, schema: Schema, said: Mapping[str, str | None]) -> bool:
-        """Whether the run finds this kind of artifact in that folder."""
+        """Whether the run finds this kind of artifact in that folder; of two models it is what is about both."""
         phase = schema.phase or said.get("phase") or ""
+        if schema.phase and (schema.phase in OF_PAIRS) != (paths.BETWEEN in self.model):
+            return False
         return folder == (self.paths.folder(phase) if phase else self.paths.own)
 
     @property

@@ -148,6 +148,11 @@ def _instruments(kind: str, name: str, columns: str, key: str = "", **more: obje
     return Schema(kind, "phase5", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
 
 
+def _alignment(name: str, columns: str, key: str, **more: object) -> Schema:
+    place = rf"alignment/{{model}}_{name}\.parquet"
+    return Schema(f"alignment {name}", "phase4", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
+
+
 _POSITION = "(?P<position>last|mean|trigger)"
 _ACTIVATIONS = {"values": (-1, _FLOATS), "offsets": (1, ("I64",)), "token_norms": (1, _FLOATS)}
 _ACTIVATIONS |= {"bulk_norms": (1, _FLOATS)}
@@ -594,6 +599,116 @@ SCHEMAS: tuple[Schema, ...] = (
         "_(gold|placebo)_.+",
         "row:int position:int token_id:int word:str logprob:float logprob_unpatched:float entropy:float",
         "row position",
+        told=False,
+    ),
+    # phase 4, of a pair of models
+    Schema(
+        "alignment map",
+        "phase4",
+        r"alignment/{model}_map\.safetensors",
+        "tensors",
+        tensors={"matrix": (2, _FLOATS), "(mean|scale)_[ab]": (1, _FLOATS)},
+        told=False,
+    ),
+    _alignment(
+        "anchors",
+        "text:int start:int stop:int word:str token_a:int token_b:int split:str source:str",
+        "text start",
+        told=False,
+    ),
+    _alignment(
+        "layers",
+        "space:str method:str layer_a:int layer_b:int rank:int penalty:float n_canonical:any r2_in_sample:float "
+        "r2_validation:float r2_held_out:float cka:float validation_margin:float",
+        "space method layer_a layer_b",
+        blank="penalty n_canonical cka validation_margin",
+        crossed=True,
+    ),
+    _alignment(
+        "curve",
+        "space:str layer_a:int layer_b:int r2_in_sample:float r2_held_out:float permuted_in_sample:float "
+        "permuted_held_out:float",
+        "space layer_a",
+        crossed=True,
+    ),
+    _alignment(
+        "methods",
+        "space:str method:str rank:int penalty:float n_canonical:float r2_in_sample:float r2_held_out:float cka:float "
+        "kept:float margin:float cosine:float cosine_others:float",
+        "space method",
+        blank="penalty n_canonical cka",
+        crossed=True,
+    ),
+    _alignment(
+        "margins",
+        "style:str label:str margin:float low:float high:float matched:float mismatched:float rank:float "
+        "n_candidates:int nearest_other:str ceiling_a:float ceiling_b:float ceiling:float ceiling_low:float "
+        "n_scenarios:int",
+        "style label",
+        blank="low high ceiling_low",
+        crossed=True,
+    ),
+    _alignment(
+        "untrained",
+        "seed:int style:str label:str margin:float r2_held_out:float r2_in_sample:float layer_b:int",
+        "seed style label",
+        crossed=True,
+    ),
+    _alignment(
+        "nulls",
+        "style:str label:str null:str null_mean:float null_95:float p:float n_maps:int",
+        "style label null",
+        blank="null_95 p",
+        crossed=True,
+    ),
+    _alignment(
+        "verdicts",
+        "style:str label:str margin:float low:float high:float ceiling:float ceiling_low:float n_scenarios:int "
+        "hardest_null:str bar:float verdict:str reason:str",
+        "style label",
+        blank="low high ceiling_low",
+        crossed=True,
+    ),
+    _alignment(
+        "rivals",
+        "style:str label:str rival:str margin:float low:float high:float permuted_95:float",
+        "style label rival",
+        blank="low high",
+        empty=True,
+    ),
+    _alignment(
+        "overlaps",
+        "emotion:str k:int before:float after:float permuted_mean:float permuted_95:float random_95:float "
+        "ceiling:float",
+        "emotion k",
+        blank="before",
+        crossed=True,
+    ),
+    _alignment(
+        "agreement",
+        "compared:str given:str correlation:float p:float ceiling:float same_texts:float n_labels:int n_scenarios:int",
+        "compared given",
+        blank="correlation p ceiling same_texts",
+        empty=True,
+    ),
+    _alignment(
+        "monitoring",
+        "style:str emotion:str n_texts:int mapped:float mapped_low:float mapped_high:float own:float own_low:float "
+        "own_high:float permuted_95:float words:float",
+        "style emotion",
+        blank="words",
+    ),
+    _alignment(
+        "lengths",
+        "kind:str act:str owner:str length:float kl:float",
+        "kind act",
+        blank="length kl",
+    ),
+    _alignment(
+        "shifts",
+        "prompt:str text:str label:str style:str act:str layer:int alpha:float n_tokens:int shift:float "
+        "shift_sum:float shift_per_character:float kind:str owner:str",
+        "prompt text label kind act",
         told=False,
     ),
     # phase 7
