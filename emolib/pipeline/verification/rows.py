@@ -14,7 +14,36 @@ from emolib.base.errors import UserError, one_line
 from emolib.base.paths import display
 
 Status = Literal["pass", "fail", "skip"]
-COLUMNS = ("check", "file", "status", "compared", "told")
+COLUMNS = ("check", "file", "status", "compared", "told", "of", "deviation", "tolerance")
+NAN = float("nan")
+MOST = 5  # rows of a file that are told
+
+
+@dataclass
+class Measured:
+    """What a recomputation found in a file.
+
+    Attributes:
+        of: how many rows the drawn ones stand for.
+        tolerance: the largest deviation that passes, in the deviation's own unit.
+        compared: rows that were worked out again.
+        deviation: the largest one.
+        problems: what is wrong.
+    """
+
+    of: int
+    tolerance: float
+    compared: int = 0
+    deviation: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, deviation: float, told: str) -> None:
+        """One row's deviation, and what to say where it is too large; one that is no number is."""
+        self.compared += 1
+        if not deviation <= self.deviation:
+            self.deviation = deviation
+        if not deviation <= self.tolerance and len(self.problems) < MOST:
+            self.problems.append(f"{told}: off by {deviation:.3g}, at most {self.tolerance:g} is expected")
 
 
 @dataclass
@@ -26,7 +55,7 @@ class Rows:
     """
 
     check: str = ""
-    found: list[tuple[str, str, Status, int, str]] = field(default_factory=list)
+    found: list[tuple[str, str, Status, int, str, float, float, float]] = field(default_factory=list)
 
     def passed(self, file: Path | str, compared: int = 1) -> None:
         """`compared` values or rows were held against what they have to be."""
@@ -47,12 +76,32 @@ class Rows:
         if not problems:
             self.passed(file, compared)
 
-    def _add(self, file: Path | str, status: Status, compared: int, told: str) -> None:
+    def measured(self, file: Path | str, found: Measured, note: str = "") -> None:
+        """Passed or failed by what a recomputation found.
+
+        Args:
+            note: what is told of a file that passed.
+        """
+        numbers = (float(found.of), found.deviation, found.tolerance)
+        for told in found.problems:
+            self._add(file, "fail", found.compared, told, numbers)
+        if not found.problems:
+            self._add(file, "pass", found.compared, note, numbers)
+
+    def _add(
+        self,
+        file: Path | str,
+        status: Status,
+        compared: int,
+        told: str,
+        numbers: tuple[float, float, float] = (NAN, NAN, NAN),
+    ) -> None:
         name = display(file) if isinstance(file, Path) else file
-        self.found.append((self.check, name, status, int(compared), one_line(told)))
+        self.found.append((self.check, name, status, int(compared), one_line(told), *numbers))
 
     def table(self) -> pd.DataFrame:
-        """check, file, status (`pass`, `fail`, `skip`), compared (values or rows), told (what is wrong, or why not)."""
+        """check, file, status (`pass`, `fail`, `skip`), compared (values or rows), told (what is wrong, or why not);
+        of a recomputation also `of` (from how many rows those were drawn), the largest deviation and the tolerance."""
         return pd.DataFrame(self.found, columns=list(COLUMNS))
 
 
