@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -64,9 +65,9 @@ def check_activations(material: Material, rows: Rows) -> None:
             for position, found in places.items():
                 if layer in found:
                     _compare(material, found[layer], position, number, values, row, measured)
-    for path, found in measured.items():
-        if found.compared:
-            rows.measured(path, found)
+    for path, one in measured.items():
+        if one.compared:
+            rows.measured(path, one)
         else:
             rows.skipped(path, "none of the drawn texts has a trigger")
     others = sorted({str(a.said["site"]) for a in material.run.of_kind("activations")} - {"resid_pre"})
@@ -79,7 +80,7 @@ def _drawn_texts(material: Material, texts: pd.DataFrame) -> list[int]:
     found: list[int] = []
     for key, part in texts.groupby(["split", "emotion", "style"], sort=True):
         drawn = material.drawn(f"activations {' '.join(map(str, key))}", len(part))
-        found += [int(texts.index.get_loc(name)) for name in part.index[drawn]]
+        found += texts.index.get_indexer(part.index[drawn]).tolist()
     return sorted(found)
 
 
@@ -90,7 +91,7 @@ def _compare(
     number: int,
     values: np.ndarray,
     row: pd.Series,
-    measured: Mapping[object, Measured],
+    measured: Mapping[Path, Measured],
 ) -> None:
     """One text at one layer and position against what is stored of it."""
     held = material.tensors(artifact)
@@ -119,4 +120,4 @@ def _reduced(values: np.ndarray, position: str, trigger: int) -> np.ndarray | No
 
 def _relative(held: np.ndarray, wanted: np.ndarray) -> float:
     """‖held − wanted‖ / ‖wanted‖."""
-    return float(np.linalg.norm(held.astype(np.float64) - wanted) / max(np.linalg.norm(wanted), 1e-12))
+    return float(np.linalg.norm(held.astype(np.float64) - wanted)) / max(float(np.linalg.norm(wanted)), 1e-12)

@@ -14,8 +14,8 @@ import pandas as pd
 from emolib.base.errors import UserError
 from emolib.data.dataset import select_scenarios
 from emolib.data.styles import of_style
-from emolib.pipeline.verification.record_checks import dataset_of
 from emolib.pipeline.verification.recompute.plain_model import PlainModel
+from emolib.pipeline.verification.record_checks import dataset_of
 from emolib.pipeline.verification.run_files import Artifact, RunFiles, read_tensors
 
 OTHER_STYLE = {"implicit": "explicit"}  # of any other style: implicit
@@ -92,7 +92,7 @@ class Material:
         data = self.data[of_style(self.data, style)]
         return select_scenarios(data, split, int(self.parameters[f"n_{split}"]))
 
-    def trained_on(self, held_out: set[str], style: str) -> pd.Series:
+    def trained_on(self, held_out: frozenset[str], style: str) -> pd.Series:
         """Which rows of `texts` vectors of a style were fitted on.
 
         Args:
@@ -122,7 +122,7 @@ class Material:
     def _universe(self) -> set[str]:
         return set().union(*(self.chosen(split)["scenario"] for split in SPLITS))
 
-    def training_scenarios(self, held_out: set[str]) -> set[str]:
+    def training_scenarios(self, held_out: frozenset[str]) -> set[str]:
         """The scenarios that a part trains on."""
         return self._universe - held_out if held_out else set(self.chosen("train")["scenario"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ class PlainModel:
     def stop_ids(self) -> set[int]:
         """Token ids that end a text."""
         named = self.network.generation_config.eos_token_id
-        found = named if isinstance(named, list) else [named, self.tokenizer.eos_token_id]
+        found: list[int | None] = named if isinstance(named, list) else [named, self.tokenizer.eos_token_id]
         return {token for token in found if token is not None}
 
     def prompt_ids(self, text: str) -> list[int]:
@@ -116,7 +116,7 @@ class PlainModel:
             found = self.network(input_ids=torch.tensor([ids]), use_cache=False, logits_to_keep=len(text) + 1)
         return found.logits[0].float().numpy(), np.concatenate([*ratios, np.zeros(0)])
 
-    def steps(self, prompt: Sequence[int], act: PlainAct | None = None) -> Iterator[np.ndarray]:
+    def steps(self, prompt: Sequence[int], act: PlainAct | None = None) -> Generator[np.ndarray, int, None]:
         """Next-token logits `[vocabulary]` step by step with a cache; send the token that was chosen."""
         ids, done, cache = list(prompt), 0, None
         while True:

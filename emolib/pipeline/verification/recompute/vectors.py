@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -35,21 +36,33 @@ def _vectors(material: Material, artifact: Artifact, position: str, style: str) 
     found = Measured(of=len(emotions) * len(layers), tolerance=TOLERANCE)
     for layer in layers:
         for emotion in emotions:
-            wanted = mean_difference(material, position, layer, emotion, style, neutral)
+            wanted = mean_difference(material, Fit(position, style, neutral), layer, emotion)
             size = max(float(np.linalg.norm(wanted)), 1e-6 * float(held["neutral_norms"][layer]))
             off = float(np.linalg.norm(held[f"vector/{emotion}"][layer] - wanted)) / size
             found.add(off, f"the vector of {emotion} at layer {layer}")
     return found
 
 
-def mean_difference(
-    material: Material, position: str, layer: int, emotion: str, style: str, neutral: str, held_out: set[str] | None = None
-) -> np.ndarray:
+@dataclass(frozen=True)
+class Fit:
+    """What vectors are fitted on.
+
+    Attributes:
+        held_out: scenarios that a part of a cross-fitted design keeps out; empty for the data set's own split.
+    """
+
+    position: str
+    style: str
+    neutral: str
+    held_out: frozenset[str] = frozenset()
+
+
+def mean_difference(material: Material, fit: Fit, layer: int, emotion: str) -> np.ndarray:
     """`[d_model]` in float64; at the trigger the neutral mean is that of the emotion's scenarios at position mean."""
-    trained = material.trained_on(held_out or set(), style).to_numpy()
+    trained, neutral = material.trained_on(fit.held_out, fit.style).to_numpy(), fit.neutral
     labels, scenarios = (material.texts[name].to_numpy() for name in ("emotion", "scenario"))
-    if position != "trigger":
-        values = material.activations(position, layer).astype(np.float64)
+    if fit.position != "trigger":
+        values = material.activations(fit.position, layer).astype(np.float64)
         return np.asarray(
             values[trained & (labels == emotion)].mean(axis=0) - values[trained & (labels == neutral)].mean(axis=0)
         )
