@@ -43,7 +43,7 @@ class PartActs:
             UserError: a kind that is not known here, or something that it was made from is not stored.
         """
         kind, emotion, layer, alpha, index, seed = cell[:6]
-        timing = {"window": int(settings["window"]), "schedule": _schedule(settings["schedule"])}
+        timing = {"window": int(settings["window"]), "schedule": plain_schedule(settings["schedule"])}
         if kind in UNPATCHED or (kind == "zero" and not alpha):
             return None
         if kind == "subspace":
@@ -179,5 +179,6 @@ def sweep_of(artifact: Artifact) -> str:
     return found["what"] if found else artifact.path.stem
 
 
-def _schedule(value: Any) -> Any:
+def plain_schedule(value: Any) -> Any:
+    """A schedule as manifests and records hold it: a word, a rate, or factors."""
     return value if isinstance(value, str | float) else [float(factor) for factor in value]

@@ -3,7 +3,8 @@
 A greedy text follows from its prompt and its act. The text's tokens are fed in one pass under the act; where each of
 them has the highest logit at its step, and the text ends where it has to, no other text could have come out. Where that
 is not so (or where the text does not say how it was split into tokens), the text is written anew, token by token with a
-cache. Of sampled texts the row's random numbers are drawn again: every token has to be the one that its number meets.
+cache. Of sampled texts the row's random numbers are drawn again, and every token has to be the one that its number
+meets. A text that parts from the stored one passes only where another token was nearer than the tolerance at that step.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ from emolib.pipeline.verification.recompute.acts import PlainAct
 from emolib.pipeline.verification.recompute.material import Material
 from emolib.pipeline.verification.recompute.plain_model import PlainModel
 from emolib.pipeline.verification.recompute.shard_acts import PartActs, part_of, parts_of, sweep_of
+from emolib.pipeline.verification.recompute.writing import Choice, Sampled, Stored, greedy, log_softmax, parts_at
 from emolib.pipeline.verification.rows import BROKEN, Measured, Rows
 from emolib.pipeline.verification.run_files import Artifact
 
-NEAR_TIE = {True: 1e-3, False: 0.25}  # logits, by whether the model is one of float32
-DRAWS = {True: 1e-3, False: 0.05}  # of a probability, by which a drawn number may lie beside its token
+PARTS = {True: 1e-3, False: 0.25}  # logits (or a share of probability), by whether the model is one of float32
 LIKELIHOOD = {True: 1e-3, False: 0.05}  # nat per token
-HALF_A_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 RATIO = {True: 1e-3, False: 0.03}  # of ‖Δh‖/‖h‖, relative
 
 
@@ -105,7 +105,7 @@ def check_texts(material: Material, rows: Rows) -> None:
     whole = strata(material)
     exact = material.is_float32
     tolerances = {
-        "recomputed texts": (DRAWS if _sampled(material) else NEAR_TIE)[exact],
+        "recomputed texts": PARTS[exact],
         "recomputed likelihoods": LIKELIHOOD[exact],
         "recomputed strengths": RATIO[exact],
     }
@@ -123,116 +123,40 @@ def check_texts(material: Material, rows: Rows) -> None:
                 rows.measured(name, measured[place], "; ".join(ties[name]) if not place else "")
 
 
-def _sampled(material: Material) -> bool:
-    settings = [a.matched["settings"] for a in material.run.of_kind("shard") if a.manifest]
-    return any(float(given["temperature"]) > 0 for given in settings)
-
-
 def _judge(model: PlainModel, drawn: Drawn, found: list[Measured], ties: list[str]) -> None:
     """One row: its text, its likelihood without the act, and how far the act moved the prompt."""
     text, likelihood, strength = found
-    prompt, ids = model.prompt_ids(drawn.prompt), model.text_ids(str(drawn.row["text"]))
+    row, given = drawn.row, drawn.settings
+    prompt, ids = model.prompt_ids(drawn.prompt), model.text_ids(str(row["text"]))
     logits, ratios = model.forced(prompt, ids, drawn.act)
-    if float(drawn.settings["temperature"]) > 0:
-        off = _sampled_off(model, drawn, ids, logits)
-    else:
-        forced = _greedy_off(model, drawn, ids, logits)
-        off = _written_anew(model, drawn, prompt) if forced is None else forced
+    stored = Stored(str(row["text"]), int(given["max_new_tokens"]), int(row["n_tokens"]), str(row["finish_reason"]))
+    off = parts_at(model, prompt, stored, drawn.act, _choice(drawn), logits)
     if 0 < off <= text.tolerance:
-        ties.append(f"{drawn.told} parts at a step whose two best logits lie {off:.1g} apart")
+        ties.append(f"{drawn.told} parts at a step where another token was {off:.1g} away")
     text.add(off, f"the text of {drawn.told}")
     if drawn.act is not None:
-        held, wanted = float(drawn.row["delta_ratio"]), float(ratios.mean())
+        held, wanted = float(row["delta_ratio"]), float(ratios.mean())
         strength.add(abs(held / wanted - 1) if wanted else abs(held), f"the realised strength of {drawn.told}")
-    if ids and not pd.isna(drawn.row.get("fluency/nll", np.nan)):
+    if ids and not pd.isna(row.get("fluency/nll", np.nan)):
         plain = logits if drawn.act is None else model.forced(prompt, ids)[0]
-        nll = float(-log_softmax(plain[:-1])[np.arange(len(ids)), ids].mean())
-        likelihood.add(abs(nll - float(drawn.row["fluency/nll"])), f"the likelihood of {drawn.told}")
+        likelihood.add(abs(mean_nll(plain, ids) - float(row["fluency/nll"])), f"the likelihood of {drawn.told}")
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log-probabilities `[…, vocabulary]` in float64."""
-    wide = logits.astype(np.float64)
-    top = wide.max(axis=-1, keepdims=True)
-    return np.asarray(wide - top - np.log(np.exp(wide - top).sum(axis=-1, keepdims=True)))
+def mean_nll(logits: np.ndarray, ids: list[int]) -> float:
+    """Mean negative log-likelihood of a text's tokens, in nats; `logits` are `[1 + text, vocabulary]`."""
+    return float(-log_softmax(logits[:-1])[np.arange(len(ids)), ids].mean())
 
 
-# greedy texts
-
-
-def _greedy_off(model: PlainModel, drawn: Drawn, ids: list[int], logits: np.ndarray) -> float | None:
-    """0 where the tokens are those of the highest logits and the text ends as it says; None where that is not told."""
-    if len(ids) != drawn.row["n_tokens"] or model.tokenizer.decode(ids, skip_special_tokens=True) != drawn.row["text"]:
-        return None
-    best = logits.argmax(axis=-1)
-    ended = drawn.row["finish_reason"] == "stop"
-    as_long = len(ids) == drawn.settings["max_new_tokens"]
-    ends = int(best[-1]) in model.stop_ids if ended else as_long
-    return 0.0 if (best[:-1] == ids).all() and ends and not set(ids) & model.stop_ids else None
-
-
-def _written_anew(model: PlainModel, drawn: Drawn, prompt: list[int]) -> float:
-    """0 where writing gives the stored text; else how far the two best logits are apart where the texts part."""
-    held, most = str(drawn.row["text"]), int(drawn.settings["max_new_tokens"])
-    ids: list[int] = []
-    steps = model.steps(prompt, drawn.act)
-    logits = next(steps)
-    for _ in range(most):
-        first, second = np.argpartition(-logits, 1)[:2]
-        first, second = (first, second) if logits[first] >= logits[second] else (second, first)
-        gap = float(logits[first] - logits[second])
-        if int(first) in model.stop_ids:
-            done = model.tokenizer.decode(ids, skip_special_tokens=True) == held
-            return 0.0 if done and drawn.row["finish_reason"] == "stop" else gap
-        ids.append(int(first))
-        written = model.tokenizer.decode(ids, skip_special_tokens=True).rstrip(HALF_A_CHARACTER)
-        if not held.startswith(written):
-            return gap
-        if len(ids) < most:
-            logits = steps.send(int(first))
-    same = model.tokenizer.decode(ids, skip_special_tokens=True) == held and drawn.row["finish_reason"] == "length"
-    return 0.0 if same else gap
-
-
-# sampled texts
-
-
-def _sampled_off(model: PlainModel, drawn: Drawn, ids: list[int], logits: np.ndarray) -> float:
-    """How far beside its token's share of the probabilities the farthest of the row's random numbers lies."""
+def _choice(drawn: Drawn) -> Choice:
     given = drawn.settings
-    ended = drawn.row["finish_reason"] == "stop"
-    draws = _random_numbers(drawn, int(given["max_new_tokens"]))
-    off = 0.0
-    for step, token in enumerate(ids):
-        off = max(off, _beside(logits[step], {token}, draws[step], float(given["temperature"]), float(given["top_p"])))
-    if ended:
-        last = (logits[len(ids)], model.stop_ids, draws[len(ids)])
-        off = max(off, _beside(*last, float(given["temperature"]), float(given["top_p"])))
-    return off
-
-
-def _random_numbers(drawn: Drawn, count: int) -> np.ndarray:
-    """Those of the row: of its prompt and its sample, whatever its act is."""
+    if not float(given["temperature"]):
+        return greedy
     sample = int(drawn.row["sample"])
-    key = [int(drawn.settings["seed"]), 2, drawn.number, *([sample] if sample else [])]
+    key = [int(given["seed"]), 2, drawn.number, *([sample] if sample else [])]  # of prompt and sample, whatever the act
+    draws = random_numbers(key, int(given["max_new_tokens"]))
+    return Sampled(draws, float(given["temperature"]), float(given["top_p"]))
+
+
+def random_numbers(key: list[int], count: int) -> np.ndarray:
+    """Those that a row's tokens are drawn with, one per step."""
     return np.random.default_rng(int(np.random.SeedSequence(key).generate_state(1)[0])).random(count)
-
-
-def _beside(logits: np.ndarray, tokens: set[int], draw: float, temperature: float, top_p: float) -> float:
-    """How far a number lies from the nearest of the tokens' intervals, when probabilities stand by falling size.
-
-    Tokens whose logits lie a thousandth apart may stand in either order: their intervals count as one.
-    """
-    shares = np.exp(log_softmax(logits / temperature))
-    order = np.lexsort((np.arange(len(shares)), -logits))
-    ends = shares[order].cumsum()
-    nucleus = ends - shares[order] < top_p
-    ends = ends / ends[nucleus][-1]
-    starts = np.concatenate([[0.0], ends[:-1]])
-    beside = 1.0
-    for token in tokens:
-        alike = nucleus & (np.abs(logits[order] - logits[token]) <= NEAR_TIE[True])
-        if alike.any():
-            low, high = starts[alike].min(), ends[alike].max()
-            beside = min(beside, max(0.0, float(low - draw), float(draw - high)))
-    return beside
