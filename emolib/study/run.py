@@ -17,7 +17,7 @@ import pandas as pd
 from emolib.base import arguments, language, store, variants
 from emolib.base.errors import UserError, shown
 from emolib.base.given_paths import located
-from emolib.base.parameters import Parameters, StatisticsParameters, as_overrides, check_layers, read_overrides, resolve
+from emolib.base.parameters import Parameters, ReaderParameters, as_overrides, check_layers, read_overrides, resolve
 from emolib.base.paths import file_name, score_cache
 from emolib.base.progress import Progress
 from emolib.base.reading import as_text
@@ -87,7 +87,7 @@ class Run:
 
     def __init__(
         self,
-        params: Parameters | StatisticsParameters,
+        params: Parameters | ReaderParameters,
         *,
         overrides: Mapping[str, Any] | None = None,
         force: bool = False,

@@ -16,6 +16,7 @@ from emolib.base.paths import display
 Status = Literal["pass", "fail", "skip"]
 COLUMNS = ("check", "file", "status", "compared", "told", "of", "deviation", "tolerance")
 NAN = float("nan")
+LONGEST = 160  # characters of a reason that are printed
 MOST = 5  # rows of a file that are told
 
 
@@ -121,17 +122,41 @@ def failures(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["status"] == "fail"].reset_index(drop=True)
 
 
-def lines(table: pd.DataFrame) -> Iterator[str]:
-    """The table in words: every failure, then what every check came to, then the sum."""
+def lines(table: pd.DataFrame, *, recomputed: bool = True) -> Iterator[str]:
+    """The table in words: every failure, what was not looked at, what every check came to, then the sum.
+
+    Args:
+        recomputed: whether that was asked for; if not, it is told how to.
+    """
     for row in failures(table).to_dict("records"):
         yield f"FAIL  {row['check']}: {row['file']}: {row['told']}"
-    for row in table[table["status"] == "skip"].to_dict("records"):
-        yield f"skip  {row['check']}: {row['file']}: {row['told']}"
-    for check, part in table.groupby("check", sort=False):
+    left_out = table[table["status"] == "skip"]
+    for _, part in left_out.groupby(["check", "told"], sort=False):
+        check, file, told = (part[name].iloc[0] for name in ("check", "file", "told"))
+        more = f" and {len(part) - 1} more files" if len(part) > 1 else ""
+        yield f"skip  {check}: {file}{more}: {_short(told)}"
+    for check in dict.fromkeys(table["check"]):
+        part = table[table["check"] == check]
         counts = Counter(part["status"])
-        yield (
-            f"{'FAIL' if counts['fail'] else 'pass' if counts['pass'] else 'skip'}  {check}: {counts['pass']} passed, "
-            f"{counts['fail']} failed, {counts['skip']} skipped, {part['compared'].sum()} compared"
-        )
+        state = "FAIL" if counts["fail"] else "pass" if counts["pass"] else "skip"
+        counted = f"{counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped"
+        yield f"{state}  {check}: {counted}, {part['compared'].sum()} compared{_drawn(part)}"
     counts = Counter(table["status"])
-    yield f"{counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped"
+    named = ", ".join(f"{check} {count}" for check, count in left_out["check"].value_counts(sort=False).items())
+    beyond = "" if recomputed else "; nothing was recomputed (--recompute does)"
+    counted = f"{counts['pass']} passed, {counts['fail']} failed, {counts['skip']} skipped"
+    yield f"{counted}{f' ({named})' if named else ''}{beyond}"
+
+
+def _drawn(part: pd.DataFrame) -> str:
+    """Of a recomputation: from how many rows, and the largest deviation beside its tolerance."""
+    known = part[part["tolerance"].notna()].drop_duplicates("file")
+    if known.empty:
+        return ""
+    worst = known.iloc[int((known["deviation"] - known["tolerance"]).to_numpy().argmax())]
+    at = f"largest deviation {worst['deviation']:.2g} of {worst['tolerance']:g} allowed"
+    return f" of {known['of'].sum():.0f}, {at}"
+
+
+def _short(told: str) -> str:
+    return told if len(told) <= LONGEST else f"{told[: LONGEST - 1]}…"

@@ -139,6 +139,10 @@ class Material:
             self._tensors[artifact.path] = read_tensors(artifact.path)[2]
         return self._tensors[artifact.path]
 
+    def put(self, artifact: Artifact, tensors: dict[str, np.ndarray]) -> None:
+        """Lets the file's tensors be read as these; the file stays as it is."""
+        self._tensors[artifact.path] = tensors
+
     def activations(self, position: str, layer: int) -> np.ndarray:
         """`resid_pre` of every text at a position that every text has, `[text, d_model]`.
 
