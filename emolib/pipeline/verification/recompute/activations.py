@@ -97,16 +97,15 @@ def _compare(
     held = material.tensors(artifact)
     start, stop = held["offsets"][number : number + 2]
     wanted = _reduced(values, position, int(row.get("trigger", NO_TRIGGER)))
-    told = f"text {row['id']}"
     if (wanted is None) != (start == stop):
-        measured[artifact.path].add(np.inf, f"{told} has a trigger here or there alone")
+        measured[artifact.path].add(np.inf, f"text {row['id']} has a trigger here or there alone")
     elif wanted is not None:
-        measured[artifact.path].add(_relative(held["values"][start], wanted), told)
-    if "token_norms" in held:
-        first = int(material.texts["n_tokens"].iloc[:number].sum())
-        norms = np.linalg.norm(values, axis=1)
-        off = np.abs(held["token_norms"][first : first + len(norms)] / norms - 1).max()
-        measured[artifact.path].add(float(off), f"the tokens' norms of {told}")
+        off = _relative(held["values"][start], wanted)
+        if "token_norms" in held:
+            first = int(material.texts["n_tokens"].iloc[:number].sum())
+            norms = np.linalg.norm(values, axis=1)
+            off = max(off, float(np.abs(held["token_norms"][first : first + len(norms)] / norms - 1).max()))
+        measured[artifact.path].add(off, f"text {row['id']}")
 
 
 def _reduced(values: np.ndarray, position: str, trigger: int) -> np.ndarray | None:

@@ -65,12 +65,12 @@ def check_lengths(material: Material, rows: Rows) -> None:
         along = reference[reference["emotion"] == parts[name].neutral].head(N_PROMPTS)
         for place in material.drawn(f"KL lengths {name}", len(held)):
             row = held.iloc[place]
+            of_layer = held.loc[held["layer"] == row["layer"], "length"].dropna()
+            off = abs(row["unit"] / np.exp(np.log(of_layer).mean()) - 1)
             if not np.isnan(row["length"]):
                 wanted = _mean_kl(material, parts[name], along, int(row["layer"]), row["emotion"], row["length"])
-                found.add(abs(row["kl"] / wanted - 1), f"the KL of {row['emotion']} at layer {row['layer']}")
-        for layer, part in held.groupby("layer"):
-            mean = np.exp(np.log(part["length"].dropna()).mean())
-            found.add(float((part["unit"] / mean - 1).abs().max()), f"the unit of layer {layer}")
+                off = max(off, abs(row["kl"] / wanted - 1))
+            found.add(float(off), f"the length of {row['emotion']} at layer {row['layer']}")
         rows.measured(artifact.path, found)
 
 
