@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Material:
     least: int = 2
     seed: int = 0
     _tensors: dict[Path, dict[str, np.ndarray]] = field(default_factory=dict)
+    _trained: dict[tuple[frozenset[str], str], pd.Series] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> PlainModel:
@@ -92,6 +93,10 @@ class Material:
         data = self.data[of_style(self.data, style)]
         return select_scenarios(data, split, int(self.parameters[f"n_{split}"]))
 
+    def altered(self) -> Material:
+        """The same material of a run that can be altered in memory; what was read is shared."""
+        return replace(self, run=self.run.copied(), _tensors=dict(self._tensors), _trained={})
+
     def trained_on(self, held_out: frozenset[str], style: str) -> pd.Series:
         """Which rows of `texts` vectors of a style were fitted on.
 
@@ -99,6 +104,12 @@ class Material:
             held_out: scenarios that a part of a cross-fitted design validates and tests on; empty for the data set's
                 own split.
         """
+        key = (held_out, style)
+        if key not in self._trained:
+            self._trained[key] = self._fitted(held_out, style)
+        return self._trained[key]
+
+    def _fitted(self, held_out: frozenset[str], style: str) -> pd.Series:
         if held_out:
             inside = self.texts["scenario"].isin(self._universe - held_out)
             return inside & of_style(self.texts, style)

@@ -62,7 +62,7 @@ class PlainModel:
                 network = AutoModelForCausalLM.from_pretrained(folder, **given)
             tokenizer = AutoTokenizer.from_pretrained(folder)
         network.eval()
-        return cls(network, tokenizer, _layers(network))
+        return cls(network, tokenizer, layers_of(network))
 
     @property
     def n_layers(self) -> int:
@@ -180,7 +180,7 @@ def _folder(source: ModelSource) -> Path:
             return Path(source.place)
 
 
-def _layers(network: nn.Module) -> list[nn.Module]:
+def layers_of(network: nn.Module) -> list[nn.Module]:
     """The list of blocks and the final norm beside it.
 
     Raises:
