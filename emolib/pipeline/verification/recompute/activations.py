@@ -34,9 +34,9 @@ def check_tokens(material: Material, rows: Rows) -> None:
 def _lengths(material: Material, artifact: Artifact) -> Measured:
     """The mean number of tokens per label in Phase 1."""
     held = material.run.table(artifact)
-    part = held[held["unit"].str.contains("token|トークン", case=False)]
+    part = held[held["unit"] != "characters"]
     found = Measured(of=len(part), tolerance=1e-9)
-    counts = material.data.assign(n=[len(material.model.prompt_ids(text)) for text in material.data["text"]])
+    counts = material.data.assign(n=[len(material.model.text_ids(text)) for text in material.data["text"]])
     for row in part.to_dict("records"):
         own = counts.loc[counts["emotion"] == row["emotion"], "n"]
         found.add(abs(own.mean() - row["mean"]), f"tokens of {row['emotion']}")
@@ -76,9 +76,9 @@ def check_activations(material: Material, rows: Rows) -> None:
 
 
 def _drawn_texts(material: Material, texts: pd.DataFrame) -> list[int]:
-    """Texts of every split, label and style."""
+    """Texts of every split and label."""
     found: list[int] = []
-    for key, part in texts.groupby(["split", "emotion", "style"], sort=True):
+    for key, part in texts.groupby(["split", "emotion"], sort=True):
         drawn = material.drawn(f"activations {' '.join(map(str, key))}", len(part))
         found += texts.index.get_indexer(part.index[drawn]).tolist()
     return sorted(found)
