@@ -143,7 +143,7 @@ def test_dropping_broken_texts_turns_a_verdict() -> None:
     drawn = sweep[sweep["kind"] == "shuffled"].assign(kind="covariance")
     whole = pd.concat([sweep, drawn], ignore_index=True)
     steered = whole["kind"] == "emotion"
-    few = whole.groupby(["kind", "emotion"]).cumcount() % 8 == 0
+    few = whole.groupby(["kind", "emotion"]).cumcount() % 3 == 0
     broken = whole.assign(**{"fluency/broken": steered & ~few})
     counted = claims(broken, n_resamples=500, seed=0)
     dropped = claims(broken[~broken["fluency/broken"]], n_resamples=500, seed=0)
