@@ -28,7 +28,14 @@ DECIDING = ("model", "data", "scorers", "version", "parameters")  # where they d
 ORDER = ("run", *DECIDING, "decoding", "operating point", "verdicts", "libraries", "artifacts")
 WIDEST = 40
 _CHOSEN = re.compile(r"(layer|k =) -?\d+")
-NOT_COMPARED = ("record", "seal", "batch size", "figure")  # follow from the rest, or from the machine
+NOT_COMPARED = (
+    "record",
+    "seal",
+    "batch size",
+    "figure",
+    "verification",
+    "alterations",
+)  # follow from the rest, or from the machine
 
 
 def runs_of(name: str) -> dict[str, RunFiles]:

@@ -32,7 +32,7 @@ def _counted(checks: pd.DataFrame) -> Markdown:
         [check_name(row["check"]), CHECKS.get(row["check"], ("", NOTHING))[1], row["files"], *(row[s] for s in STATES)]
         for row in table.to_dict("records")
     ]
-    rows.append(["**計**", "", "", *(int(table[state].sum()) for state in STATES)])
+    rows.append([f"**計**（{len(table)} 種）", "", "", *(int(table[state].sum()) for state in STATES)])
     return Markdown(markdown_table(rows, ["検査", "成り立つべきこと", "ファイル", *STATES.values()]))
 
 
@@ -57,6 +57,7 @@ def table_skipped(checks: pd.DataFrame) -> Markdown:
         [check_name(str(check)), len(part), code_span(part["file"].iloc[0]), Name(str(told))]
         for (check, told), part in skipped.groupby(["check", "told"], sort=False)
     ]
+    rows.append(["**計**", len(skipped), "", ""])
     return Markdown(markdown_table(rows, ["検査", "件数", "ファイル（その一つ）", "見ていない理由"]))
 
 
@@ -75,6 +76,8 @@ def table_recomputed(checks: pd.DataFrame) -> Markdown:
         rows.append(
             [check_name(name), CHECKS[name][1], row["rows"], share, UNITS.get(name, NOTHING), limit, worst, *state]
         )
+    total = [int(table[name].sum()) for name in ("rows", "fail", "skip")]
+    rows.append(["**計**", "", total[0], "", "", "", "", *total[1:]])
     header = ["何を", "別の経路", "行", "割合", "偏差の単位", "許容差", "最大の偏差／許容差", "不合格", "見ていない"]
     return Markdown(markdown_table(rows, header))
 
@@ -101,7 +104,8 @@ def table_negative(alterations: pd.DataFrame) -> Markdown:
         ]
         for row in _group(alterations, found.NEGATIVE)
     ]
-    return _altered(rows, ["何をしたか", "量", "元の値", "変えた後", "気づいた検査", "結果"])
+    header = ["何をしたか", "量", "元の値", "変えた後", "気づいた検査", "結果"]
+    return _altered(rows, header, found.rate(alterations, found.NEGATIVE))
 
 
 def table_faults(alterations: pd.DataFrame) -> Markdown:
@@ -110,15 +114,19 @@ def table_faults(alterations: pd.DataFrame) -> Markdown:
         [ALTERATIONS[row["name"]], code_span(row["file"]), check_name(row["check"]) or NOTHING, _noticed(row["status"])]
         for row in _group(alterations, found.FAULT)
     ]
-    return _altered(rows, ["何をしたか", "ファイル", "検査", "結果"])
+    return _altered(rows, ["何をしたか", "ファイル", "検査", "結果"], found.rate(alterations, found.FAULT))
 
 
 def _group(alterations: pd.DataFrame, group: str) -> list[dict[str, object]]:
     return [] if alterations.empty else alterations[alterations["group"] == group].to_dict("records")  # type: ignore[return-value]
 
 
-def _altered(rows: list[list[object]], header: list[str]) -> Markdown:
-    return Markdown(markdown_table(rows, header) if rows else "改変はしていない（`alterations=False`）。")
+def _altered(rows: list[list[object]], header: list[str], rate: tuple[int, int]) -> Markdown:
+    if not rows:
+        return Markdown("改変はしていない（`alterations=False`）。")
+    noticed, made = rate
+    total = ["**計**", *[""] * (len(header) - 2), f"{made} 件のうち {noticed} 件"]
+    return Markdown(markdown_table([*rows, total], header))
 
 
 def _noticed(status: object) -> str:

@@ -36,7 +36,7 @@ def recompute(run: RunFiles, rows: Rows, sampling: Sampling) -> None:
         _ = material.model
     except UserError as error:
         rows.check = "recomputed"
-        rows.skipped(run.model, f"its model is out of reach: {error}")
+        rows.skipped(run.model, f"nothing can be worked out again with this model here: {error}")
         return
     for check in RECOMPUTATIONS:
         try:
