@@ -304,11 +304,17 @@ def verify(
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     variant: VariantName = None,
     json: Annotated[str | None, typer.Option(help="Also write the table to this file.")] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Also work drawn rows out again by another route (loads the model).")
+    ] = False,
+    share: Annotated[float, typer.Option(help="Of the rows of every kind and table, with --recompute.")] = 0.05,
 ) -> None:
     """Check what a run left against its manifests, records, tables and reports; exit code 1 where anything fails."""
+    from emolib.pipeline.verification.recompute.sampling import Sampling
     from emolib.pipeline.verification.verify import print_verification
 
-    if not print_verification(profile, model, variant=variant, json_file=json):
+    sampling = Sampling(share) if recompute else None
+    if not print_verification(profile, model, variant=variant, json_file=json, recompute=sampling):
         raise typer.Exit(1)
 
 

@@ -167,10 +167,10 @@ class PatchingParameters(ActivationParameters):
         return self.layers or tuple(range(n_layers))
 
 
-class StatisticsParameters(Frozen):
-    """Phase 7, which reads stored tables: the data, seeds and settings behind them are in those phases' records."""
+class ReaderParameters(Frozen):
+    """A phase that reads what others have stored: data, seeds and settings behind it are in those phases' records."""
 
-    # what a run's identity and its data set ask of every phase's parameters; nothing of Phase 7 depends on them
+    # what a run's identity and its data set ask of every phase's parameters; nothing of a reader depends on them
     dataset: ClassVar[str] = "data/emotion_dataset.jsonl"
     neutral: ClassVar[str] = "neutral"
     backend: ClassVar[str] = "bundled"
@@ -180,6 +180,17 @@ class StatisticsParameters(Frozen):
     phase: str
     png: bool = Field(False, description="write every figure as PNG too; needs the extra `png` and a Chrome")
     variant: Text | None = Field(None, description="variant of the profile whose tables are read (`emolib variants`)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_profiles_share(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """A profile's common parameters (scenarios per split, device, …) do nothing here; the caller's are refused."""
+        return {key: value for key, value in values.items() if key in cls.model_fields or key not in SHARED}
+
+
+class StatisticsParameters(ReaderParameters):
+    """Phase 7."""
+
     modes: Several[Mode] = Field(("effect", "power", "k"), description="which of its tables are written")
     n_bootstrap: Annotated[Count, Field(ge=50)] | None = Field(
         None, description="resamples of scenarios for the intervals; None: as many as the model's Phase 5 took"
@@ -189,22 +200,27 @@ class StatisticsParameters(Frozen):
     significance: float = Field(0.05, gt=0, lt=1, description="level of the two-sided tests")
     smallest_d: Size = Field(0.5, gt=0, description="smallest d_z of interest; what a design must be able to detect")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_what_profiles_share(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """A profile's common parameters (scenarios per split, device, …) do nothing here; the caller's are refused."""
-        return {key: value for key, value in values.items() if key in cls.model_fields or key not in SHARED}
+
+class VerificationParameters(ReaderParameters):
+    """Phase 9."""
+
+    recompute: bool = Field(True, description="work drawn rows out again by another route; needs the model")
+    share: float = Field(0.05, gt=0, le=1, description="of the rows of every kind and table that are worked out again")
+    least: Count = Field(2, ge=1, description="rows of every kind and table at least, as far as there are so many")
+    alterations: bool = Field(True, description="alter what the run holds, in memory, and see that it is noticed")
+    seed: Seed = Field(0, ge=0, description="of the draws")
 
 
 RESERVED = ("profile", "model", "phase")
 SHARED = frozenset(Parameters.model_fields)
-PHASE_PARAMETERS: dict[str, type[Parameters | StatisticsParameters]] = {
+PHASE_PARAMETERS: dict[str, type[Parameters | ReaderParameters]] = {
     "phase1": DatasetParameters,
     "phase2": ExtractionParameters,
     "phase3": VectorParameters,
     "phase4": AlignmentParameters,
     "phase5": PatchingParameters,
     "phase7": StatisticsParameters,
+    "phase9": VerificationParameters,
 }
 
 
@@ -247,7 +263,7 @@ def _unknown_key(key: str, profile: str, valid: list[str]) -> UserError:
 
 def resolve(
     profile: str, model: str, phase: str, overrides: Mapping[str, Any] | None = None
-) -> Parameters | StatisticsParameters:
+) -> Parameters | ReaderParameters:
     """The parameters of one phase: caller over profile over defaults; every key checked.
 
     Args:
@@ -335,12 +351,12 @@ def known_elsewhere(key: str, valid: Iterable[str]) -> str:
     return f"{' and '.join(others)} {have} it, not what is run here; leave it out, or run {these}"
 
 
-def usual(params: Parameters | StatisticsParameters) -> Parameters | StatisticsParameters:
+def usual(params: Parameters | ReaderParameters) -> Parameters | ReaderParameters:
     """What the profile alone gives for the same phase and model; its layers may be too deep for the model."""
     return _resolved(params.profile, params.model, params.phase, {})
 
 
-def _resolved(profile: str, model: str, phase: str, given: Mapping[str, Any]) -> Parameters | StatisticsParameters:
+def _resolved(profile: str, model: str, phase: str, given: Mapping[str, Any]) -> Parameters | ReaderParameters:
     settings = _checked_profile(profile)
     schema = PHASE_PARAMETERS[phase]
     common = {key: value for key, value in settings.items() if key not in PHASE_PARAMETERS}

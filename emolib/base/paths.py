@@ -25,6 +25,7 @@ NOTEBOOKS = {
     "phase4": "phase4_alignment.ipynb",
     "phase5": "phase5_residual_patching.ipynb",
     "phase7": "phase7_statistics.ipynb",
+    "phase9": "phase9_verification.ipynb",
 }
 
 MOVED = ("EMOLIB_ROOT", "EMOLIB_RESULTS", "EMOLIB_EXECUTED", "EMOLIB_CACHE")  # every variable that names a folder
@@ -429,6 +430,10 @@ class ResultPaths:
     def statistics(self, name: str) -> Path:
         """Statistics of all models of the profile."""
         return self._of("phase7", "statistics", name)
+
+    def verification(self, name: str) -> Path:
+        """What verification found in this model's run."""
+        return self._of("phase9", "verification", f"{self.model}_{name}.parquet")
 
     def record(self, phase: str) -> Path:
         """What the finished phase of this model leaves behind."""

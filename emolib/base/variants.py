@@ -23,7 +23,7 @@ from emolib.base.parameters import (
     PHASE_PARAMETERS,
     RESERVED,
     Parameters,
-    StatisticsParameters,
+    ReaderParameters,
     as_overrides,
     usual,
 )
@@ -34,7 +34,7 @@ from emolib.base.writing import writing
 NOT_COUNTED = {"device", "generation_batch", "png", "variant", "other", *RESERVED}
 # a part of the layers makes the same files as all of them
 NOT_COUNTED_OF = {"phase2": {"layers"}}
-READERS = tuple(phase for phase, schema in PHASE_PARAMETERS.items() if issubclass(schema, StatisticsParameters))
+READERS = tuple(phase for phase, schema in PHASE_PARAMETERS.items() if issubclass(schema, ReaderParameters))
 _LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")  # a name is never read as a number
 
 
@@ -97,7 +97,7 @@ def counted(phase: str) -> frozenset[str]:
     return frozenset(PHASE_PARAMETERS[phase].model_fields) - NOT_COUNTED - NOT_COUNTED_OF.get(phase, set())
 
 
-def variant_of(params: Parameters | StatisticsParameters, *, read: Variant | None = None) -> Variant:
+def variant_of(params: Parameters | ReaderParameters, *, read: Variant | None = None) -> Variant:
     """What differs between these parameters and the profile's own.
 
     Args:
@@ -108,7 +108,7 @@ def variant_of(params: Parameters | StatisticsParameters, *, read: Variant | Non
     """
     mine, theirs = params.model_dump(mode="json"), usual(params).model_dump(mode="json")
     differs = {key: mine[key] for key in sorted(counted(params.phase)) if mine[key] != theirs[key]}
-    if not isinstance(params, StatisticsParameters):
+    if not isinstance(params, ReaderParameters):
         return Variant(differs)
     if read is None:
         read = find(params.profile, params.variant).read_by(params.phase) if params.variant else PROFILE
@@ -118,6 +118,8 @@ def variant_of(params: Parameters | StatisticsParameters, *, read: Variant | Non
 def result_paths(profile: str, model: str, phase: str, variant: Variant) -> paths.ResultPaths:
     """Where a phase of a variant keeps its artifacts, and where it finds those of the other phases."""
     places = {other: variant.of_phase(other).name for other in PHASE_PARAMETERS if other not in (phase, *READERS)}
+    if phase in READERS:  # one that reads another reader's tables reads those of the same variant
+        places |= {other: variant.read_by(phase).name for other in READERS if other != phase}
     return paths.ResultPaths(profile, model, variant=variant.name, sources=places)
 
 

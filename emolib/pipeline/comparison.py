@@ -24,9 +24,18 @@ from emolib.pipeline.verification.run_files import Artifact, RunFiles, models_of
 COLUMNS = ("what", "where", "name", "a", "b")
 NAMES = ("profile", "model", "phase")  # which run it is, told at the top
 ABSENT = "—"
+DECIDING = ("model", "data", "scorers", "version", "parameters")  # where they differ, nearly all artifacts do
+ORDER = ("run", *DECIDING, "decoding", "operating point", "verdicts", "libraries", "artifacts")
 WIDEST = 40
 _CHOSEN = re.compile(r"(layer|k =) -?\d+")
-NOT_COMPARED = ("record", "seal", "batch size", "figure")  # follow from the rest, or from the machine
+NOT_COMPARED = (
+    "record",
+    "seal",
+    "batch size",
+    "figure",
+    "verification",
+    "alterations",
+)  # follow from the rest, or from the machine
 
 
 def runs_of(name: str) -> dict[str, RunFiles]:
@@ -39,7 +48,7 @@ def runs_of(name: str) -> dict[str, RunFiles]:
     Raises:
         UserError: no such profile, variant, model or folder, or no results.
     """
-    if name.startswith(("/", ".", "~")) or Path(name).is_dir():
+    if _is_folder(name):
         return _runs_of_folder(name)
     whole, _, model = name.partition("/")
     profile, at, variant = whole.partition("@")
@@ -223,17 +232,38 @@ def _place(artifact: Artifact, run: RunFiles) -> str:
 
 
 def print_comparison(a: str, b: str) -> bool:
-    """Prints what differs between two runs, and says whether nothing does."""
+    """Prints what differs between two runs, what decides the rest first, and says whether nothing does.
+
+    Where the model, the data, the scorers or parameters differ, so do nearly all artifacts: then their number is told,
+    not each kind.
+    """
     table = compare(a, b)
+    if not all(map(_is_folder, (a, b))):
+        say(f"results in {paths.results_root()}")
     if table.empty:
         say("no difference")
         return True
-    widths = {name: max(len(name), *map(len, table[name])) for name in COLUMNS}
-    say("  ".join(name.ljust(widths[name]) for name in COLUMNS).rstrip())
-    for row in table.itertuples(index=False):
-        say("  ".join(str(cell).ljust(widths[name]) for name, cell in zip(COLUMNS, row, strict=True)).rstrip())
+    counts = {what: int((table["what"] == what).sum()) for what in ORDER if (table["what"] == what).any()}
+    say(f"differ: {', '.join(f'{what} {count}' for what, count in counts.items())}")
+    follow = table["what"].eq("artifacts") & bool(counts.keys() & set(DECIDING))
+    shown_rows = table[~follow].sort_values("what", key=lambda held: held.map(ORDER.index), kind="stable")
+    for line in _lines(shown_rows):
+        say(line)
+    if follow.any():
+        named = ", ".join(what for what in DECIDING if what in counts)
+        say(f"{int(follow.sum())} kinds of artifacts have other bytes, as other {named} make them")
     say(f"{len(table)} differences ({_place_of(a)}, {_place_of(b)})")
     return False
+
+
+def _lines(table: pd.DataFrame) -> Iterator[str]:
+    widths = {name: max(len(name), *map(len, table[name]), 0) for name in COLUMNS}
+    for row in [COLUMNS, *table.itertuples(index=False)]:
+        yield "  ".join(str(cell).ljust(widths[name]) for name, cell in zip(COLUMNS, row, strict=True)).rstrip()
+
+
+def _is_folder(name: str) -> bool:
+    return name.startswith(("/", ".", "~")) or Path(name).is_dir()
 
 
 def _place_of(name: str) -> str:

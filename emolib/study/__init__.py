@@ -12,6 +12,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "phase4": ("phase3",),
     "phase5": ("phase3",),
     "phase7": ("phase5",),
+    "phase9": ("phase7",),
 }
 MEASURED = ("phase5",)  # need a measure of every label; the others do without, and Phase 7 reads what they left
 

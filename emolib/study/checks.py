@@ -10,16 +10,18 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.base.parameters import (
     ActivationParameters,
     AlignmentParameters,
     ExtractionParameters,
     PatchingParameters,
-    StatisticsParameters,
+    ReaderParameters,
     VectorParameters,
+    VerificationParameters,
     check_layers,
 )
+from emolib.base.shell import command
 from emolib.data.dataset import SPLITS
 from emolib.engine.triggers import trigger_tokens
 from emolib.models.limits import check_positions
@@ -32,7 +34,7 @@ from emolib.scoring.corpora import CORPUS, corpus_folder, read_goemotions
 from emolib.steering.cells import SweepSettings
 from emolib.steering.regime import SAMPLING_TEMPERATURE
 from emolib.study import phase2_activations
-from emolib.study.identity import READ_BY_PHASE7
+from emolib.study.identity import READ_BY_PHASE7, READ_BY_PHASE9, finished
 from emolib.study.phase4_alignment.anchor_texts import anchor_texts
 from emolib.study.phase5_steering.design import parts, prompts
 from emolib.study.phase5_steering.sweep_settings import template_of
@@ -51,18 +53,29 @@ def check_run(run: Run, *, before: Collection[str] = ()) -> None:
     Raises:
         UserError: the data set is broken, has fewer scenarios or other styles than the parameters ask for; the model
             has no such layers, no chat format, too few positions or cannot be had; a scorer's files cannot be had;
-            there is nothing that Phase 7 could read; PNG images that cannot be drawn here.
+            there is nothing that Phase 7 could read or Phase 9 verify; PNG images that cannot be drawn here.
     """
     if run.params.png:
         require_png()
-    if isinstance(run.params, StatisticsParameters):
-        if not set(before) & set(READ_BY_PHASE7):
-            finished_phases(run)
+    if isinstance(run.params, ReaderParameters):
+        _check_read(run, before)
         return
     for check in (_check_data, _check_parameters, _check_scorers, _check_model):
         check(run)
     if isinstance(run.params, AlignmentParameters):
         _check_other(run, run.params)
+
+
+def _check_read(run: Run, before: Collection[str]) -> None:
+    """There is something to read, or will be."""
+    if isinstance(run.params, VerificationParameters):
+        if not set(before) & set(READ_BY_PHASE9) and not finished(run.params, run.paths):
+            raise UserError(
+                f"expected a finished phase of {shown(run.params.model)} to verify, found none; run it first: "
+                f"`{command(['emolib', 'run', '--profile', run.params.profile, '--model', run.params.model])}`"
+            )
+    elif not set(before) & set(READ_BY_PHASE7):
+        finished_phases(run)
 
 
 def _check_data(run: Run) -> None:

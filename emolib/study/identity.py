@@ -21,8 +21,9 @@ from emolib.base.parameters import (
     ExtractionParameters,
     Parameters,
     PatchingParameters,
-    StatisticsParameters,
+    ReaderParameters,
     VectorParameters,
+    VerificationParameters,
 )
 from emolib.base.paths import ResultPaths, data_file, params_folder, prompting_file
 from emolib.models.sources import model_identity
@@ -33,6 +34,7 @@ from emolib.study.artifacts import STEP
 NOT_MATCHED = ("device", "generation_batch")
 PLAIN_TEXTS = "expressed.jsonl"  # whose texts without emotion maps between models are fitted on
 READ_BY_PHASE7 = ("phase3", "phase5")
+READ_BY_PHASE9 = ("phase1", "phase2", "phase3", "phase5", "phase7")
 
 ModelContent = dict[str, str]
 
@@ -66,7 +68,7 @@ class ModelContents:
 
 
 def identity(
-    params: Parameters | StatisticsParameters,
+    params: Parameters | ReaderParameters,
     paths: ResultPaths,
     *,
     dataset: Callable[[], str],
@@ -83,31 +85,36 @@ def identity(
     values = {key: value for key, value in parameters(params, paths).items() if key not in NOT_MATCHED}
     found: dict[str, Any] = {"step": STEP, "parameters": values, "scorers": version_of(params.backend)}
     found["dataset"] = dataset()
-    if isinstance(params, StatisticsParameters):
-        return {**found, "read": _records(paths, model)}
+    if isinstance(params, ReaderParameters):
+        return {**found, "read": _records(params, paths, model)}
     if isinstance(params, AlignmentParameters):
         found["other"] = model({**values, "model": params.other})
     return {**found, "model": model(values), **_files(params, languages)}
 
 
-def parameters(params: Parameters | StatisticsParameters, paths: ResultPaths) -> dict[str, Any]:
+def parameters(params: Parameters | ReaderParameters, paths: ResultPaths) -> dict[str, Any]:
     """Every resolved parameter; of a phase that reads others' tables also `records`, the finished phases that it
     finds: with a new one it is stale."""
     values = params.model_dump(mode="json")
-    if isinstance(params, StatisticsParameters):
-        values["records"] = [f"{model}_{phase}" for phase, model in _finished(paths)]
+    if isinstance(params, ReaderParameters):
+        values["records"] = [f"{model}_{phase}" for phase, model in finished(params, paths)]
     return values
 
 
-def _finished(paths: ResultPaths) -> list[tuple[str, str]]:
+def finished(params: ReaderParameters, paths: ResultPaths) -> list[tuple[str, str]]:
+    """The finished phases that a reader reads, with their models: Phase 7 every model's, Phase 9 its own model's."""
+    if isinstance(params, VerificationParameters):
+        return [(phase, paths.model) for phase in READ_BY_PHASE9 if paths.model in paths.finished_models(phase)]
     return [(phase, model) for phase in READ_BY_PHASE7 for model in paths.finished_models(phase)]
 
 
-def _records(paths: ResultPaths, content: Callable[[Mapping[str, Any]], ModelContent]) -> dict[str, str]:
+def _records(
+    params: ReaderParameters, paths: ResultPaths, content: Callable[[Mapping[str, Any]], ModelContent]
+) -> dict[str, str]:
     """What the phases whose tables are read stood on when they finished, as a digest of each; of the own model also
     whether it still holds that."""
     found = {}
-    for phase, model in _finished(paths):
+    for phase, model in finished(params, paths):
         manifest = store.read_manifest(paths.of_model(model).record(phase)) or {}
         matched = manifest.get("matched")
         current = model != paths.model or _still_holds(matched, content)

@@ -9,7 +9,7 @@ from typing import Any
 
 from emolib.base import store
 from emolib.base.errors import shown
-from emolib.base.parameters import Parameters, StatisticsParameters
+from emolib.base.parameters import Parameters, ReaderParameters
 from emolib.base.paths import ResultPaths, display
 from emolib.study.identity import ModelContent, identity, parameters
 
@@ -23,7 +23,7 @@ class Record:
 
     def __init__(
         self,
-        params: Parameters | StatisticsParameters,
+        params: Parameters | ReaderParameters,
         paths: ResultPaths,
         *,
         dataset: Callable[[], str],

@@ -20,7 +20,7 @@ from emolib.base.given_paths import located
 from emolib.base.parameters import (
     AlignmentParameters,
     Parameters,
-    StatisticsParameters,
+    ReaderParameters,
     as_overrides,
     check_layers,
     place_of,
@@ -96,7 +96,7 @@ class Run:
 
     def __init__(
         self,
-        params: Parameters | StatisticsParameters,
+        params: Parameters | ReaderParameters,
         *,
         overrides: Mapping[str, Any] | None = None,
         force: bool = False,

@@ -13,7 +13,7 @@ from emolib.base.parameters import PHASE_PARAMETERS, resolve, spread_layers
 def test_every_profile_resolves_for_every_phase(profile, phase):
     params = resolve(profile, "smollm2_135m", phase)
     assert params.profile == profile
-    if phase == "phase7":  # it reads tables: how many scenarios they are of is not its to say
+    if phase in ("phase7", "phase9"):  # it reads tables: how many scenarios they are of is not its to say
         assert "n_train" not in type(params).model_fields
     else:
         assert params.n_train >= 5

@@ -134,6 +134,7 @@ CASES += [
     Refusal("quantised weights", [*asked("phase1"), "--model", "gemma3_12b"], ["int8", "quantization: none"]),
     Refusal("random weights of a folder", of_mine("phase1", "random_weights=true"), ["random weights"], mine()),
     Refusal("nothing for phase 7", asked("phase7"), ["Phase 3 or Phase 5", "emolib run --profile quick"]),
+    Refusal("nothing for phase 9", asked("phase9"), ["a finished phase", "verify", "emolib run --profile quick"]),
     Refusal("greedy samples", asked("phase5", "n_samples=3", "temperature=0"), ["n_samples=3", "temperature"]),
     Refusal("samples of auto", asked("phase5", "n_samples=3"), ["n_samples=3", "temperature=auto", "such as 0.7"]),
     Refusal("more folds of phase 3", asked("phase3", OWN, "n_folds=500"), ["500", "n_folds"], MANY),

@@ -53,9 +53,23 @@ def test_every_kind_of_difference_is_told(pair: tuple[LaidRun, LaidRun]) -> None
 
     done = emolib_here(ours.folder, "compare", "baseline_smoke", str(theirs.root))
     assert done.returncode == 1
-    lines = done.stdout.splitlines()
-    assert lines[0].split() == ["what", "where", "name", "a", "b"] and lines[-1].startswith(f"{len(table)} differences")
-    assert len(lines) == len(table) + 2
+    place, first, header, *lines, follow, last = done.stdout.splitlines()
+    assert place == f"results in {ours.folder / 'results'}"
+    assert first.startswith("differ: model 1, data 1, scorers 1, parameters 2") and "verdicts" in first
+    assert header.split() == ["what", "where", "name", "a", "b"] and last.startswith(f"{len(table)} differences")
+    kinds = [line.split()[0] for line in lines]
+    assert kinds[:5] == ["model", "data", "scorers", "parameters", "parameters"] and "artifacts" not in kinds
+    assert follow == "2 kinds of artifacts have other bytes, as other model, data, scorers, parameters make them"
+    assert len(lines) == len(table) - 2
+
+
+def test_artifacts_are_told_by_kind_where_nothing_decides_them(pair: tuple[LaidRun, LaidRun]) -> None:
+    ours, theirs = pair
+    theirs.table("dataset/leaks.parquet", lambda table: table.assign(auc=0.5))
+    done = emolib_here(ours.folder, "compare", str(ours.root), str(theirs.root))
+    first, _, line, last = done.stdout.splitlines()
+    assert first == "differ: artifacts 1" and line.split()[:4] == ["artifacts", MODEL, "dataset", "leaks"]
+    assert last == "1 differences (baseline_smoke, baseline_smoke)"
 
 
 def test_a_phase_that_one_run_lacks_is_told(pair: tuple[LaidRun, LaidRun]) -> None:

@@ -29,14 +29,16 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     assert everything(tmp_path, variants=False) == profile
     (name,) = [path.name for path in (tmp_path / "executed/baseline_smoke/variants").iterdir()]
     reports = tmp_path / "executed/baseline_smoke/variants" / name / MODEL
-    assert sorted(p.name for p in reports.glob("*.ipynb")) == [paths.NOTEBOOKS[p] for p in ("phase5", "phase7")]
+    assert sorted(p.name for p in reports.glob("*.ipynb")) == [
+        paths.NOTEBOOKS[p] for p in ("phase5", "phase7", "phase9")
+    ]
 
     listed = emolib_here(tmp_path, "variants", "--profile", "baseline_smoke").stdout
-    assert listed.startswith(name) and "alphas=[0.25]" in listed and f"{MODEL}: phase5 phase7" in listed
+    assert listed.startswith(name) and "alphas=[0.25]" in listed and f"{MODEL}: phase5 phase7 phase9" in listed
     again = emolib_here(tmp_path, *run)
-    assert again.stdout.count("done already") == 5
-    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 5
-    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 5
+    assert again.stdout.count("done already") == 6
+    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 6
+    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 6
     for more in ([], ["--variant", name]):
         verified = emolib_here(tmp_path, "verify", "--profile", "baseline_smoke", *more)
         assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -26,7 +26,7 @@ def check_current(run: RunFiles, rows: Rows) -> None:
         try:
             content, scorers = _content(given), _scorers(str(record.parameters.get("backend")))
         except UserError as error:
-            rows.skipped(record.path, str(error))
+            rows.skipped(record.path, f"{given[0]} or its scorers are out of reach now: {error}")
             continue
         problems = [] if content == record.matched.get("model") else ["stale: the model is another now"]
         if scorers != record.matched.get("scorers"):

@@ -18,7 +18,7 @@ from emolib.base.paths import data_file, params_folder, prompting_file
 from emolib.base.variants import READERS
 from emolib.data.dataset import read_dataset
 from emolib.pipeline.verification.rows import Rows
-from emolib.pipeline.verification.run_files import PHASES, PhaseRecord, RunFiles, manifest_sha256
+from emolib.pipeline.verification.run_files import PhaseRecord, RunFiles, manifest_sha256
 
 ELSEWHERE = ("profile", "model", "phase", "device", "png")  # do not decide what a phase finds, or name its place
 NOT_MATCHED = ("device", "generation_batch")
@@ -29,7 +29,7 @@ CONTENT = ("model", "dataset", "scorers", "step")  # of every record, the same i
 def check_records(run: RunFiles, rows: Rows) -> None:
     """Every phase that left something has a record, and what it stands on is there, unchanged since."""
     rows.check = "record"
-    for phase in PHASES:
+    for phase in run.phases:
         record = run.records.get(phase)
         if record is not None:
             _check_artifacts(run, record, rows)
@@ -74,7 +74,7 @@ def _of_others(run: RunFiles, phase: str) -> dict[tuple[Path, str | None], str]:
 def check_leftovers(run: RunFiles, rows: Rows) -> None:
     """Every artifact of a finished phase is named by some record of the profile."""
     rows.check = "stands on"
-    unfinished = [phase for phase in PHASES if phase not in run.records and run.of_phase(phase)]
+    unfinished = [phase for phase in run.phases if phase not in run.records and run.of_phase(phase)]
     if unfinished:  # its artifacts may be what nothing else stands on
         rows.skipped(run.paths.record(unfinished[0]), f"{unfinished[0]} has not finished")
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,7 @@ class RunFiles:
         variant: what differs from the profile.
         others: the other models of the profile, whose files are not this run's.
         results: where the results lie, if elsewhere than usual.
+        phases: those that are looked at.
     """
 
     profile: str
@@ -81,6 +82,7 @@ class RunFiles:
     variant: Variant = PROFILE
     others: tuple[str, ...] = ()
     results: Path | None = None
+    phases: tuple[str, ...] = PHASES
     _tables: dict[Path, pd.DataFrame] = field(default_factory=dict)
 
     @cached_property
@@ -111,7 +113,8 @@ class RunFiles:
                     continue
                 found = schema_of(place, self.model)
                 if found is not None:
-                    if self._read_here(folder, found[0], found[1]):
+                    phase = found[0].phase or found[1].get("phase") or PHASES[0]
+                    if phase in self.phases and self._read_here(folder, found[0], found[1]):
                         known.append(Artifact(path, place, *found, _manifest(path)))
                 elif folder == self.paths.own and not self._of_another(_whole(place)):
                     half = place != _whole(place)
@@ -155,7 +158,7 @@ class RunFiles:
     def records(self) -> dict[str, PhaseRecord]:
         """The finished phases, those whose record can be read."""
         found = {}
-        for phase in PHASES:
+        for phase in self.phases:
             path = self.paths.record(phase)
             manifest = _manifest(path) if path.is_file() else None
             try:
@@ -182,6 +185,24 @@ class RunFiles:
         if artifact.path not in self._tables:
             self._tables[artifact.path] = read_table(artifact)
         return self._tables[artifact.path]
+
+    # what differs in memory from what lies on disk
+
+    def copied(self) -> RunFiles:
+        """The same run, which can be altered in memory without this one; tables that were read are shared."""
+        other = replace(self, _tables=dict(self._tables))
+        known, unknown, alone = self._sorted
+        other.__dict__["_sorted"] = (list(known), unknown, alone)
+        return other
+
+    def put(self, artifact: Artifact, table: pd.DataFrame) -> None:
+        """Lets the artifact's table be read as this one; the file stays as it is."""
+        self._tables[artifact.path] = table
+
+    def put_manifest(self, artifact: Artifact, manifest: Mapping[str, Any]) -> None:
+        """Lets the artifact's manifest be read as this one."""
+        known = self._sorted[0]
+        known[known.index(artifact)] = replace(artifact, manifest=manifest)
 
     @cached_property
     def emotions(self) -> list[str]:

@@ -750,6 +750,23 @@ SCHEMAS: tuple[Schema, ...] = (
         "json",
         fields="test:str alpha:float designs:list observed:list post_hoc_power_descriptive:str",
     ),
+    # phase 9
+    Schema(
+        "verification",
+        "phase9",
+        r"verification/{model}_checks\.parquet",
+        columns="model:str check:str file:str status:str compared:int told:str of:float deviation:float "
+        "tolerance:float",
+        blank="of deviation tolerance",
+    ),
+    Schema(
+        "alterations",
+        "phase9",
+        r"verification/{model}_alterations\.parquet",
+        columns="name:str group:str file:str status:str check:str told:str measure:str before:float after:float",
+        blank="before after",
+        key="name",
+    ),
     # of every phase
     Schema("figure", "", r"plots/{model}/[^/]+\.html", "html", told=False),
     Schema("figure", "", r"plots/{model}/[^/]+\.png", "png", told=False),

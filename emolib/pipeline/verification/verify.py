@@ -1,12 +1,17 @@
-"""`emolib verify`: every check of a run, in order, as one table."""
+"""`emolib verify`: every check of a run, in order, as one table.
+
+What is recomputed (`emolib.pipeline.verification.recompute`) needs the model and takes minutes; it is asked for.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
+from emolib.base import paths
 from emolib.base.characters import say
 from emolib.base.config import load_profile
 from emolib.base.errors import UserError, shown
@@ -22,6 +27,7 @@ from emolib.pipeline.verification import (
     shift_checks,
     sweep_checks,
 )
+from emolib.pipeline.verification.recompute.sampling import Sampling
 from emolib.pipeline.verification.rows import BROKEN, Rows, failures, lines
 from emolib.pipeline.verification.run_files import RunFiles, opened
 
@@ -62,17 +68,22 @@ def run_check(check: Check, run: RunFiles, rows: Rows) -> None:
         rows.failed(run.model, f"the check came to no end: {type(error).__name__}: {error}")
 
 
-def verify(profile: str = "quick", model: str | None = None, *, variant: str | None = None) -> pd.DataFrame:
-    """Holds everything that a run left against everything else that it left; no weights are loaded, nothing is written.
+def verify(
+    profile: str = "quick", model: str | None = None, *, variant: str | None = None, recompute: Sampling | None = None
+) -> pd.DataFrame:
+    """Holds everything that a run left against everything else that it left; nothing is written.
 
     Args:
         profile: a name in `params/profiles/`.
         model: a name in `params/models/`, a hub id, a folder or a GGUF file; None: every model with results.
         variant: a name that `emolib variants` lists, in place of the profile.
+        recompute: also works drawn rows out again by another route (`emolib.pipeline.verification.recompute`); None
+            loads no weights.
 
     Returns:
         One row per check and file: model, check, file, status (`pass`, `fail` or `skip`), compared (values or rows that
-        were looked at), told (what is wrong, or why it was not looked at).
+        were looked at), told (what is wrong, or why it was not looked at); of a recomputation also of (from how many
+        rows those were drawn), deviation (the largest one) and tolerance.
 
     Raises:
         UserError: an unknown profile, variant or model, or one without results.
@@ -84,17 +95,27 @@ def verify(profile: str = "quick", model: str | None = None, *, variant: str | N
         emolib.base.errors.UserError: unknown profile 'no-such-profile': ...
     """
     load_profile(profile)
-    parts = []
-    for run in opened(profile, model, variant):
-        found = Rows()
-        for check in CHECKS:
+    return pd.concat([checked(run, recompute) for run in opened(profile, model, variant)], ignore_index=True)
+
+
+def checked(run: RunFiles, recompute: Sampling | None = None, without: Sequence[Check] = ()) -> pd.DataFrame:
+    """What every check finds in one run; see `verify`."""
+    found = Rows()
+    for check in CHECKS:
+        if check not in without:
             run_check(check, run, found)
-        parts.append(found.table().assign(model=run.model))
-    table = pd.concat(parts, ignore_index=True)
-    return table[["model", *(name for name in table if name != "model")]]
+    if recompute is not None:
+        from emolib.pipeline.verification.recompute import checks  # brings torch and transformers
+
+        checks.recompute(run, found, recompute)
+    table = found.table()
+    table.insert(0, "model", run.model)
+    return table
 
 
-def print_verification(profile: str, model: str | None, *, variant: str | None, json_file: str | None) -> bool:
+def print_verification(
+    profile: str, model: str | None, *, variant: str | None, json_file: str | None, recompute: Sampling | None = None
+) -> bool:
     """Prints what `verify` finds, writes it to the JSON file if one is named, and says whether nothing failed.
 
     Raises:
@@ -103,10 +124,16 @@ def print_verification(profile: str, model: str | None, *, variant: str | None, 
     file = None if json_file is None else file_to_write(json_file)
     if file is not None and not file.parent.is_dir():
         raise UserError(f"expected --json in a folder that exists, got {shown(json_file)}; make the folder first")
-    table = verify(profile, model, variant=variant)
-    for line in lines(table):
+    table = verify(profile, model, variant=variant, recompute=recompute)
+    say(f"results in {paths.results_root()}, reports in {paths.executed_root()}")
+    for line in lines(table, recomputed=recompute is not None):
         say(line)
     if file is not None:
-        found = {"profile": profile, "variant": variant, "rows": table.to_dict("records")}
-        write_atomically(file, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+        rows = [{name: None if value != value else value for name, value in row.items()} for row in _records(table)]
+        found = {"profile": profile, "variant": variant, "rows": rows}
+        write_atomically(file, (json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
     return failures(table).empty
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
