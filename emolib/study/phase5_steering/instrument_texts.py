@@ -133,7 +133,7 @@ def _scored(run: Run, name: str, texts: pd.DataFrame) -> pd.DataFrame:
     """The texts beside their scores, found or computed."""
     matched = {
         "texts": store.digest(texts.to_dict("list")),
-        "scorers": [run.params.backend, version_of(run.params.backend)],
+        "scorers": version_of(run.params.backend),
     }
     table = kept_shard(run, name, matched, lambda: run.scored(texts), len(texts))
     return with_targets(table, run.emotions)
