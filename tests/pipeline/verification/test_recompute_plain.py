@@ -44,7 +44,8 @@ def test_residuals_are_the_engines(case: Case) -> None:
         stream = model.residuals(model.prompt_ids(prompt))
         assert stream.shape[0] == case.lm.n_layers + 1
         wanted = stream[:, -1]
-        assert np.linalg.norm(held[:, place] - wanted, axis=1) == pytest.approx(0, abs=2e-3 * np.linalg.norm(wanted))
+        off = np.linalg.norm(held[:, place] - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
+        assert off.max() < 1e-4
 
 
 @pytest.mark.parametrize("schedule", ["constant", 0.5, (1.0, 0.0, 2.0)])
