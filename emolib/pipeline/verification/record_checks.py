@@ -13,8 +13,8 @@ import pandas as pd
 from emolib.base import files, store
 from emolib.base.errors import UserError, shown
 from emolib.base.given_paths import located
-from emolib.base.parameters import PHASE_PARAMETERS, resolve
-from emolib.base.paths import data_file, params_folder, prompting_file
+from emolib.base.parameters import OF_PAIRS, PHASE_PARAMETERS, resolve
+from emolib.base.paths import BETWEEN, data_file, params_folder, prompting_file
 from emolib.base.variants import READERS
 from emolib.data.dataset import read_dataset
 from emolib.pipeline.verification.rows import Rows
@@ -30,6 +30,8 @@ def check_records(run: RunFiles, rows: Rows) -> None:
     """Every phase that left something has a record, and what it stands on is there, unchanged since."""
     rows.check = "record"
     for phase in run.phases:
+        if (phase in OF_PAIRS) != (BETWEEN in run.model):  # a pair of models has a record of its own
+            continue
         record = run.records.get(phase)
         if record is not None:
             _check_artifacts(run, record, rows)
