@@ -29,7 +29,7 @@ from emolib.report.ja.phase5_effects import (
     table_labels,
     table_specificity,
 )
-from emolib.report.ja.phase5_instruments import table_instruments
+from emolib.report.ja.phase5_instruments import table_admissions, table_instruments
 from emolib.report.ja.phase5_limits import criteria, limits
 from emolib.report.ja.phase5_next import next_actions
 from emolib.report.ja.phase5_other_style import table_other_style
@@ -59,6 +59,7 @@ __all__ = [
     "sentence_texts",
     "settings",
     "summary",
+    "table_admissions",
     "table_broken",
     "table_candidates",
     "table_changes",

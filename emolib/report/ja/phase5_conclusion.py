@@ -114,7 +114,7 @@ def _on_measures(style: str, claims: pd.DataFrame, above: pd.DataFrame) -> str:
     for measure, name in MEASURES.items():
         held = mine[(mine["measure"] == measure) & mine["above"]]
         if measure in set(mine["measure"]):
-            found.append(f"{name} は{emotion_names(held['emotion']) or 'なし'}")
+            found.append(f"{name}は{emotion_names(held['emotion']) or 'なし'}")
     reached = [row["emotion"] for row in claims.to_dict("records") if not row["rank_p"] <= row["bar"] + 1e-12]
     text = f"{text_style(style)}で、どの相手の感情に対しても 0 より大きい（補正前の片側 p ≤ {LEVEL:g}）のは、{'、'.join(found)}。"
     if reached:
@@ -139,12 +139,16 @@ def _unmeasured(outcome: Outcome) -> str:
         parts.append(
             "S がこのモデルで感情を捉えるか（正例）、感情のない操作を取り違えないか（プラセボ）は、この設計では判定できない"
         )
+    for reason, word in (
+        ("instrument_failed", "計器が不合格な"),
+        ("instrument_underpowered", "計器の合否が定まらない"),
+    ):
+        open_ones = claims[claims["reason"] == reason]
+        if len(open_ones):
+            parts.append(f"{word}のは、{_listed(open_ones)}")
     for reason, part in claims.groupby("by_numbers_reason", sort=False):
         if reason in ("few_scenarios", "few_controls", "instrument_underpowered"):
-            listed = "・".join(
-                f"{text_style(r['style'])}の{emotion_name(r['emotion'])}" for r in part.to_dict("records")
-            )
-            which = "どの主張も" if len(part) == len(claims) else f"{listed}は"
+            which = "どの主張も" if len(part) == len(claims) else f"{_listed(part)}は"
             parts.append(f"{which}「{REASONS[str(reason)]}」という理由で判断できない")
     if claims["exploratory"].any():
         fewest = int(claims["n_controls"].min())
@@ -154,3 +158,9 @@ def _unmeasured(outcome: Outcome) -> str:
         parts.append(f"{'・'.join(str(text_style(style)) for style in aside)}の文からは何も主張しない")
     parts.append("感情価の近い感情（喜び・悲しみなど）に対する特異性と、KL をそろえた対照は測っていない")
     return "。".join(parts) + "。"
+
+
+def _listed(claims: pd.DataFrame) -> str:
+    """Styles with their emotions."""
+    parts = [(str(style), part["emotion"]) for style, part in claims.groupby("style", sort=False)]
+    return "、".join(f"{text_style(style)}の{emotion_names(emotions)}" for style, emotions in parts)

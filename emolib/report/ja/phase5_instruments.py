@@ -53,24 +53,33 @@ OUTCOMES = {PASSED: "通った", FAILED: "通らなかった", UNDERPOWERED: "�
 SHIFTS = tuple(SHIFT_MEASURES)
 
 
-def table_instruments(instruments: pd.DataFrame, admissions: pd.DataFrame) -> Markdown:
-    """計器の表: gold and what must fail by its worst pair, the placebos with their limit, and what counts for what.
+def table_admissions(instruments: pd.DataFrame, admissions: pd.DataFrame) -> Markdown:
+    """計器の判定: what counts for what, the placebos with their limit, and what that rests on.
 
     Args:
         instruments, admissions: see `emolib.study.phase5_steering.instrument_stage`.
     """
+    parts = [("指標ごとの判定（括弧内は判定が懸かった計器）", admission_rows(admissions))]
+    placebos = placebo_table(instruments)
+    if len(placebos):
+        parts.append((f"プラセボ: 通った割合と片側 95 % 上限（基準 {share(PLACEBO_BAR)} 以下）", placebos))
+    return together(*parts, sentence_instruments(instruments, admissions))
+
+
+def table_instruments(instruments: pd.DataFrame) -> Markdown:
+    """計器の詳細: gold and what must fail, each by its worst pair.
+
+    Args:
+        instruments: see `emolib.study.phase5_steering.instrument_stage`.
+    """
     parts: list[tuple[str, pd.DataFrame]] = []
-    for names, caption in ((SHIFTS, "続きの対数確率による指標（nat／トークン）"), (None, "テキストの得点による指標")):
+    for names, caption in ((SHIFTS, "続きの対数確率による指標（nat/トークン）"), (None, "テキストの得点による指標")):
         of_shift = instruments["measure"].isin(SHIFTS)
         some = instruments[of_shift if names else ~of_shift]
         rows = instrument_rows(some[~some["instrument"].isin(PLACEBOS)])
         if len(rows):
             parts.append((f"{caption}: 最も弱い相手に対する値", rows))
-    placebos = placebo_table(instruments)
-    if len(placebos):
-        parts.append((f"プラセボ: 通った割合と片側 95 % 上限（基準 {share(PLACEBO_BAR)} 以下）", placebos))
-    parts.append(("指標ごとの判定（括弧内は判定が懸かった計器）", admission_rows(admissions)))
-    return together(*parts, sentence_instruments(instruments, admissions))
+    return together(*parts) if parts else Markdown("判定できる計器がない。")
 
 
 def instrument_rows(instruments: pd.DataFrame) -> pd.DataFrame:
@@ -177,7 +186,7 @@ def _by_verdict(admissions: pd.DataFrame) -> str:
 
 
 def _gold_lines(instruments: pd.DataFrame) -> list[str]:
-    """How many of gold's rows passed, per measure of S, and which did not."""
+    """How many of gold's rows passed, per measure."""
     lines = []
     for instrument in GOLD:
         mine = instruments[instruments["instrument"] == instrument]
@@ -185,21 +194,10 @@ def _gold_lines(instruments: pd.DataFrame) -> list[str]:
             continue
         parts = []
         for measure, some in mine.groupby("measure", sort=False):
-            missed = some[some["verdict"] != PASSED]
-            which = _listed(missed)
-            rest = f"（通らないのは{which}）" if which else ""
-            parts.append(
-                f"{MEASURES.get(str(measure), Name(str(measure)))} {len(some)} 通りのうち {len(some) - len(missed)}{rest}"
-            )
-        lines.append(f"- {INSTRUMENTS[instrument]}を通ったのは、{'、'.join(parts)}である。")
+            named = MEASURES.get(str(measure), Name(str(measure)))
+            parts.append(f"{named}は {len(some)} 通りのうち {int((some['verdict'] == PASSED).sum())}")
+        lines.append(f"- {INSTRUMENTS[instrument]}を通ったのは、{'、'.join(parts)}である（表現と感情の組。値は付録）。")
     return lines
-
-
-def _listed(rows: pd.DataFrame) -> str:
-    return "、".join(
-        f"{style_name(row['style'])}の{emotion_name(row['emotion'])} {number(row['estimate'], 3, signed=True)}"
-        for row in rows.to_dict("records")
-    )
 
 
 def _false_lines(instruments: pd.DataFrame) -> list[str]:

@@ -40,14 +40,14 @@ WHOLE = (
 def test_the_table_names_the_worst_pair_and_what_came_of_it() -> None:
     instruments, admitted = tables(*WHOLE)
     table = told.instrument_rows(instruments[instruments["instrument"] != "placebo_texts"])
-    cells = table.loc[("S", "暗示表現", "怒り")]
-    assert cells["金標準（直前の文）"] == "対 謝罪 +0.210、p = 0.030、n 12、通った"
+    cells = table.loc[("S（未補正）", "暗示表現", "怒り")]
+    assert cells["正例（直前の文）"] == "対 謝罪 +0.210、p = 0.030、n 12、通った"
     assert cells["似た感情価の別の感情"].startswith("悲しみ: 対 悲しみ -0.004、p = 0.520")
     assert cells["否定された感情"].endswith("通らなかった")
     placebos = told.placebo_table(instruments).iloc[0]
     assert (placebos["個数"], placebos["通った数"], placebos["割合"]) == (200, 3, "1.5 %")
     assert placebos["上限"] == "3.8 %" and placebos["判定"] == "基準以下"
-    assert told.admission_rows(admitted).loc[("S", "暗示表現"), "怒り"] == "使える"
+    assert told.admission_rows(admitted).loc[("S（未補正）", "暗示表現"), "怒り"] == "使える"
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_the_table_names_the_worst_pair_and_what_came_of_it() -> None:
         (
             (row("gold_a", "failed", estimate=-0.01, p=0.6),),
             3,
-            "測定不能（金標準（直前の文））",
-            ["怒りで測定不能", "1 通りのうち 0（通らないのは暗示表現の怒り -0.010）"],
+            "測定不能（正例（直前の文））",
+            ["怒りで測定不能", "1 通りのうち 0である"],
         ),
         (
             (row("like_valent", "passed", stand_in="sadness", other="sadness"),),
             3,
             "測定不能（似た感情価の別の感情）",
-            ["3 通りのうち 1 が通った", "S・暗示表現・怒り（悲しみ）"],
+            ["3 通りのうち 1 が通った", "S（未補正）・暗示表現・怒り（悲しみ）"],
         ),
         ((), 30, "測定不能（プラセボ）", ["1 組のうち 1 組", "200 個のうち 30 個", "上限は 19.8 %"]),
         ((row("mention", "underpowered"),), 3, "検出力不足（感じていない言及）", ["怒りで検出力不足"]),
@@ -85,11 +85,11 @@ def test_what_is_said_follows_from_the_numbers(
 def test_an_instrument_that_is_missing_is_named() -> None:
     instruments, admitted = tables(*WHOLE[:2])
     assert told.admission_rows(admitted).iloc[0, 0] == "判定不能（感じていない言及）"
-    assert "怒りで判定不能" in clean(told.table_instruments(instruments, admitted).data)
+    assert "怒りで判定不能" in clean(told.table_admissions(instruments, admitted).data)
 
 
 def test_scores_of_texts_have_a_table_of_their_own() -> None:
     own = {"measure": "keywords", "n_prompts": float("nan")}
     instruments, admitted = tables(*WHOLE, row("gold_texts", "failed", **own, estimate=0.0, p=1.0))
-    text = clean(told.table_instruments(instruments, admitted).data)
-    assert "テキストの得点による測度" in text and "語数" in text and "金標準（データセットのテキスト）" in text
+    text = clean(told.table_instruments(instruments).data)
+    assert "テキストの得点による指標" in text and "語数" in text and "正例（データセットのテキスト）" in text
