@@ -24,7 +24,14 @@ from emolib.directions.controls import FAMILIES
 from emolib.engine.memory import flops_per_token, weight_bytes
 from emolib.models.language_model import LanguageModel
 from emolib.steering import cells
-from emolib.study.phase5_steering import design, other_style, own_sweeps, rival_sweeps, sweep_settings
+from emolib.study.phase5_steering import (
+    design,
+    other_style,
+    own_sweeps,
+    rival_sweeps,
+    sweep_settings,
+    validation_sweeps,
+)
 
 SCRIPT = SCRIPTS / "study_cost.py"
 CPU = torch.device("cpu")
@@ -144,7 +151,7 @@ def test_phase_5_makes_the_rows_that_were_counted(
     run = emolib.open_run("baseline_smoke", "smollm2_135m", "phase5", **small)
     run.__dict__["lm"] = tiny_models["llama"]
     tables = {
-        "validation": own_sweeps.validation_sweep(run),
+        "validation": validation_sweeps.validation_sweep(run),
         "test": own_sweeps.test_sweep(run),
         "test_dose": own_sweeps.dose_sweep(run),
         "validation_alternatives": rival_sweeps.alternatives_sweep(run, "validation"),

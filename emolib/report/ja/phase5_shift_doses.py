@@ -72,7 +72,8 @@ def figure_shift_doses(run: Run, outcome: Outcome) -> None:
     axes = figures.Axes(
         "次トークン分布の KL と特異シフト S（テスト、加える向き）", x="KL（nat）", y="S（nat/トークン）"
     )
-    over_kl = added.assign(alpha=added["kl"].round(4)).sort_values("alpha", kind="stable")
+    over_kl = added.assign(alpha=added["kl"]).drop_duplicates(["style", "emotion", "alpha"])
+    over_kl = over_kl.sort_values("alpha", kind="stable")
     show(run, figures.lines_by_strength(over_kl, "mean", "emotion", axes, dash="style", band=band), "shift_dose_kl")
 
 

@@ -32,7 +32,8 @@ def placebo_vectors(run: Run) -> EmotionVectors:
     """Topics, an emotion's word that nobody feels, formality and courtesy, and valence; zero at all other layers.
 
     Each has at the chosen layer the mean norm of the emotions' vectors. What the texts do not give is left out: topics
-    with fewer than four neutral texts, pairs of texts in another language than English, companions of another data set.
+    with fewer than four neutral texts, pairs of texts in another language than English, companions of another data set;
+    so is what the model does not tell apart at all.
     """
     part, vecs = first_part(run), vectors(run, first_part(run))
     layer = shift_points(run)[part.name].layer
@@ -56,6 +57,8 @@ def placebo_vectors(run: Run) -> EmotionVectors:
     table = kept_shard(run, "directions", matched, compute, len(texts))
     values = {}
     for name, some in table.groupby("direction", sort=False):
+        if not some["value"].any():  # a model that tells these texts apart by nothing
+            continue
         values[str(name)] = np.zeros_like(vecs.values[vecs.emotions[0]])
         values[str(name)][layer] = some["value"].to_numpy(np.float32)
     return replace(vecs, values=values, whitened={}, discriminants={})
@@ -111,7 +114,7 @@ def further_texts(run: Run) -> pd.DataFrame:
         tables.append(five[five["scenario"].isin(set(first))])
     if not tables:
         return pd.DataFrame(columns=columns)
-    return pd.concat(tables, ignore_index=True).reindex(columns=columns).fillna("")
+    return pd.concat(tables, ignore_index=True).reindex(columns=columns).astype(object).fillna("")
 
 
 def _first_pairs(table: pd.DataFrame, by: list[str], count: int) -> pd.DataFrame:

@@ -37,6 +37,7 @@ from emolib.study.run import Run, kept
 
 CELL_COLUMNS = ["measure", "style", "emotion", "other", "instrument", "stand_in", "prompt", "text", "third", "specific"]
 KIND = ["instrument", "stand_in"]
+LEXICON_DTYPES = {**dict.fromkeys([*KIND, "act"], str), "layer": int, "alpha": float, "token_id": int, "lexical": float}
 
 
 @kept
@@ -124,6 +125,8 @@ def family_lexicon(run: Run, family: Family) -> pd.DataFrame:
     token_ids = sorted({token for text in continuations(run.lm, words) for token in text.ids[1:]})
 
     def compute() -> pd.DataFrame:
+        if rows.empty:  # no neutral text that a context may stand before
+            return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in LEXICON_DTYPES.items()})
         pairs = {name: list(zip(rows[f"prompt_{name}"], rows["words"], strict=True)) for name in ("with", "without")}
         once = list(dict.fromkeys([*pairs["with"], *pairs["without"]]))
         before, texts = (list(column) for column in zip(*once, strict=True))
@@ -134,8 +137,7 @@ def family_lexicon(run: Run, family: Family) -> pd.DataFrame:
         for kind, part in rows.groupby(KIND, sort=False):
             shifts = (after - base)[part.index]
             found.append(lexicon(part, token_ids, shifts).assign(**dict(zip(KIND, kind, strict=True))))
-        table = pd.concat(found, ignore_index=True)[[*KIND, "act", "layer", "alpha", "token_id", "lexical"]]
-        return table.astype({"layer": int, "token_id": int})
+        return pd.concat(found, ignore_index=True)[list(LEXICON_DTYPES)].astype({"layer": int, "token_id": int})
 
     matched = {"rows": store.digest(rows.to_dict("list")), "token_ids": store.digest(token_ids)}
     return kept_shard(run, f"{_named(run, family)}_lexicon", matched, compute, len(rows))

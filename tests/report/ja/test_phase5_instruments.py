@@ -90,6 +90,6 @@ def test_an_instrument_that_is_missing_is_named() -> None:
 
 def test_scores_of_texts_have_a_table_of_their_own() -> None:
     own = {"measure": "keywords", "n_prompts": float("nan")}
-    instruments, admitted = tables(*WHOLE, row("gold_texts", "failed", **own, estimate=0.0, p=1.0))
+    instruments, _admitted = tables(*WHOLE, row("gold_texts", "failed", **own, estimate=0.0, p=1.0))
     text = clean(told.table_instruments(instruments).data)
     assert "テキストの得点による指標" in text and "語数" in text and "正例（データセットのテキスト）" in text

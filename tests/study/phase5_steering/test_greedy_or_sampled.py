@@ -23,7 +23,7 @@ from emolib.scoring.fluency import nll_limit, score_fluency
 from emolib.selftest.planted import Planted, plant, planted_scenarios
 from emolib.steering import sweeps
 from emolib.steering.regime import LOOPING_SHARE, SAMPLING_TEMPERATURE, Regime, regime_of
-from emolib.study.phase5_steering import design, own_sweeps, rival_sweeps, sweep_settings
+from emolib.study.phase5_steering import design, own_sweeps, rival_sweeps, sweep_settings, validation_sweeps
 from emolib.study.run import Run
 
 FEW = {"layers": [2], "alphas": [0.15], "n_controls": 2, "temperature": "auto"}
@@ -104,7 +104,7 @@ def test_a_number_means_that_number_and_nothing_is_looked_at(
 ) -> None:
     run = begin(lm=looping, **{**FEW, "temperature": given})
     assert sweep_settings.regime(run) == Regime(given) and sweep_settings.regime(run).code == "given"
-    own_sweeps.validation_sweep(run)
+    validation_sweeps.validation_sweep(run)
     assert temperatures(run) == {given} and not run.paths.decoding().exists()
 
 

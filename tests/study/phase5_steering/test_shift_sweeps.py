@@ -152,11 +152,14 @@ def test_what_has_no_s_says_why_and_its_texts_choose(
     planted: Planted, data: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "results"))
-    lone = data[~((data["split"] == "test") & (data["emotion"] == "anger"))]
-    cases = {"one_emotion": data[data["emotion"].isin(["anger", "neutral"])], "few_scenarios": lone}
-    for why, texts in cases.items():
+    lone = data[data["emotion"].isin(["anger", "neutral"])]
+    cases: dict[str, tuple[pd.DataFrame, dict[str, int]]] = {
+        "one_emotion": (lone, {}),
+        "few_scenarios": (data, {"n_test": 2}),
+    }
+    for why, (texts, params) in cases.items():
         (tmp_path / why).mkdir()
-        run = opened(planted, written(texts, tmp_path / why))
+        run = opened(planted, written(texts, tmp_path / why), **params)
         assert shift_design.unmeasurable(run) == why and judging.shift_outcome(run) is None
         with pytest.raises(UserError, match="expected"):
             shift_sweeps.validation_shifts(run)
@@ -261,7 +264,7 @@ def test_the_point_is_one_that_was_tried_and_keeps_the_fluency_rule(run: Run) ->
 def test_s_can_be_measured_at_the_points_alone_that_broken_texts_leave(
     run: Run, planted: Planted, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = own_sweeps.validation_sweep(run)
+    sweep = validation_sweeps.validation_sweep(run)
     broken = sweep.assign(**{"fluency/broken": sweep["layer"] == 2})
     shutil.copytree(run.paths.results, tmp_path / "copy")
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path / "copy"))
@@ -393,5 +396,5 @@ def training_rows(run: Run) -> list[pd.DataFrame]:
 
 
 def test_the_generated_sweeps_are_left_as_they_are(run: Run) -> None:
-    sweep = own_sweeps.validation_sweep(run)
+    sweep = validation_sweeps.validation_sweep(run)
     assert set(sweep["kind"]) == {"baseline", "emotion"} and not {"shift", "act"} & set(sweep)
