@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*was trained on texts of up to"
 SIZES = {
     "n_train": 24,
     "n_validation": 8,
-    "n_test": 2,
+    "n_test": 4,
     "layers": [1],
     "alphas": [0.3],
     "n_controls": 1,
