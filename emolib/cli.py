@@ -307,13 +307,20 @@ def verify(
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Also work drawn rows out again by another route (loads the model).")
     ] = False,
-    share: Annotated[float, typer.Option(help="Of the rows of every kind and table, with --recompute.")] = 0.05,
+    share: Annotated[
+        str, typer.Option(metavar="NUMBER", help="Of the rows of every kind and table, with --recompute.")
+    ] = "0.05",
 ) -> None:
     """Check what a run left against its manifests, records, tables and reports; exit code 1 where anything fails."""
+    from emolib.base.reading import read_as
     from emolib.pipeline.verification.recompute.sampling import Sampling
     from emolib.pipeline.verification.verify import print_verification
 
-    sampling = Sampling(share) if recompute else None
+    try:
+        part = read_as(float, share)
+    except ValueError as error:
+        raise UserError(f"expected a number above 0 and up to 1 after --share, got {shown(share)}: {error}") from error
+    sampling = Sampling(part) if recompute else None
     if not print_verification(profile, model, variant=variant, json_file=json, recompute=sampling):
         raise typer.Exit(1)
 

@@ -193,7 +193,8 @@ def told(smoke: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> d
 
 def test_no_sentence_or_table_of_any_report_obeys_a_label(told: dict[str, Told]) -> None:
     for phase, shown in told.items():
-        assert any(escape(SHOWN["gratitude"])[:20] in text for text in shown.markdown), phase
+        if phase != "phase9":
+            assert any(escape(SHOWN["gratitude"])[:20] in text for text in shown.markdown), phase
         for text in shown.markdown:
             assert ACTING.findall(text) == [], (phase, text)
 
@@ -201,7 +202,8 @@ def test_no_sentence_or_table_of_any_report_obeys_a_label(told: dict[str, Told])
 def test_tables_hold_the_labels_themselves_and_figures_no_tag_of_theirs(told: dict[str, Told]) -> None:
     for phase, shown in told.items():
         tables = [table.to_html() for table in shown.tables]
-        assert any("&lt;b&gt;g&lt;/b&gt;" in table for table in tables), phase
+        if phase != "phase9":  # tells of files and checks, not of labels
+            assert any("&lt;b&gt;g&lt;/b&gt;" in table for table in tables), phase
         assert not any("&amp;lt;" in table or "&amp;#" in table or "<b>g" in table for table in tables), phase
         for bundle in shown.bundles:
             assert "<b>g" not in str(bundle.get(plot_files.PLOTLY_MIME)) + str(bundle.get("text/html")), phase

@@ -646,6 +646,10 @@ WRONG: dict[str, dict[str, Case]] = {
         "a text too few": (lambda w: emolib.continuation_shift(w.lm, TEXTS, TEXTS[:-1]), ["one text per prompt"]),
         "acts that are none": (lambda w: emolib.continuation_shift(w.lm, TEXTS, TEXTS, ["x"] * len(TEXTS)), ["'x'"]),
     },
+    "verify_run": {
+        "no run": (lambda w: emolib.verify_run(None), ["run", "phase9", "NoneType"]),
+        "a profile's name": (lambda w: emolib.verify_run("quick"), ["run", "phase9", "str"]),
+    },
     "open_run": {
         "no profile": (lambda w: emolib.open_run(None), ["profile", "None"]),
         "a profile as number": (lambda w: emolib.open_run(3), ["profile", "3"]),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from emolib.base import store
+from emolib.base.errors import UserError
 from emolib.base.parameters import VerificationParameters
+from emolib.base.signatures import told
 from emolib.pipeline.verification import alterations, report_checks, verify
 from emolib.pipeline.verification.recompute.sampling import Sampling
 from emolib.pipeline.verification.rows import Rows
@@ -30,6 +32,7 @@ class Verification:
     alterations: pd.DataFrame
 
 
+@told
 def verify_run(run: Run) -> Verification:
     """Checks everything that the phases before have left of this run's model, and keeps what was found.
 
@@ -45,8 +48,12 @@ def verify_run(run: Run) -> Verification:
         >>> found = emolib.verify_run(run)  # doctest: +SKIP
         >>> found.checks["status"].value_counts()  # doctest: +SKIP
     """
-    params = run.params
-    assert isinstance(params, VerificationParameters)
+    params = run.params if isinstance(run, Run) else None
+    if not isinstance(params, VerificationParameters):
+        got = type(run).__name__ if params is None else params.phase
+        raise UserError(
+            f'expected run as an open run of phase9, got {got}; open_run(profile, model, "phase9") makes one'
+        )
     files = _files(run)
     sampling = Sampling(params.share, params.least, params.seed) if params.recompute else None
     described = {artifact.place: artifact.sha256 for artifact in files.artifacts}

@@ -59,11 +59,11 @@ def _open(own: pd.DataFrame) -> str:
     for code in (NOT_MEASURABLE, UNDERPOWERED):
         some = own[own["verdict"] == code]
         if len(some):
-            named = [
+            listed = [
                 f"{style_words(str(style))}の{labels_named(part['label'].tolist())}"
                 for style, part in some.groupby("style", sort=False)
             ]
-            parts.append(f"{'、'.join(named)}は{VERDICTS[code]}")
+            parts.append(f"{'、'.join(listed)}は{VERDICTS[code]}")
     return "。".join(parts) + "。" if parts else "判定できなかったものはない。"
 
 

@@ -63,4 +63,4 @@ def numbers_say(row: Mapping[str, Any]) -> str:
 
 def measure_with_other(measure: str, other: str) -> Name:
     """A condition in one breath: the measure and the label that it is against."""
-    return Name(f"{MEASURES[measure]}、相手 ") + emotion_name(other)
+    return Name(Name(f"{MEASURES[measure]}、相手 ") + emotion_name(other))

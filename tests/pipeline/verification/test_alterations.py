@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,13 +26,13 @@ LAYER = 3
 
 
 @pytest.fixture(scope="module")
-def run(smoke: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+def run(smoke: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunFiles]:
     laid = LaidRun(smoke[0], tmp_path_factory.mktemp("altered") / "copy")
     with pytest.MonkeyPatch.context() as patch:
         laid.here(patch)
         (found,) = opened(laid.profile, laid.model, None)
         _ = found.artifacts, found.records
-    return found
+        yield found
 
 
 def test_every_alteration_of_a_run_is_noticed(run: RunFiles) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +25,14 @@ ASK = ("verify", "--profile", "baseline_smoke")
 
 
 @pytest.fixture(scope="module")
-def material(smoke: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Material:
+def material(smoke: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Material]:
     laid = LaidRun(smoke[0], tmp_path_factory.mktemp("recompute") / "copy")
     with pytest.MonkeyPatch.context() as patch:
         laid.here(patch)
         (run,) = opened(laid.profile, laid.model, None)
         made = Material(run, least=1)
-        _ = made.run.artifacts, made.run.records, made.model, made.data  # found while the places are known
-    return made
+        _ = made.run.artifacts, made.run.records, made.model, made.data
+        yield made
 
 
 def found(material: Material, check: Callable[[Material, Rows], None]) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def test_everything_that_is_drawn_agrees(material: Material) -> None:
     assert set(known["check"]) == {
         *("recomputed tokens", "recomputed activations", "recomputed vectors", "recomputed vector tables"),
         *("recomputed texts", "recomputed likelihoods", "recomputed strengths", "recomputed KL lengths"),
-        "recomputed scores",
+        *("recomputed scores", "recomputed shifts"),
     }
     shares = known["compared"] / known["of"]
     assert (shares >= 0.05).all(), known[shares < 0.05].to_string()
