@@ -19,6 +19,7 @@ from emolib.statistics.intervals import bootstrap_mean
 from emolib.study import phase1_texts, phase3_vectors, phase5_steering
 from emolib.study.phase3_vectors import fitting, pair_separation
 from emolib.study.phase3_vectors.separation import chosen_separation
+from emolib.study.phase5_steering import results
 from emolib.study.run import Run
 
 
@@ -146,7 +147,7 @@ def test_a_kind_of_one_scenario_has_an_effect_without_an_interval(effects, monke
 def test_the_effects_are_those_of_the_test_sweep(planted, saved, tmp_path, monkeypatch):
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path))
     run = steering_run(planted.lm, saved, layers=[2], alphas=[0.1])
-    found, own = phase5_steering.minimal_pair_effects(run), phase5_steering.prompt_effects(run)
+    found, own = phase5_steering.minimal_pair_effects(run), results.prompt_effects(run)
     assert found.kinds.minimal | found.kinds.other == set(own["scenario"])
     total = found.table.assign(sum=found.table["n"] * found.table["effect"]).groupby("metric")[["sum", "n"]].sum()
     np.testing.assert_allclose(total["sum"] / total["n"], own.groupby("metric")["effect"].mean())

@@ -51,7 +51,8 @@ class Sampled:
         place = min(int((ends < self.draws[step]).sum()), nucleus - 1)
         low = ends[place - 1] if place else 0.0
         near = min(abs(self.draws[step] - low), abs(ends[place] - self.draws[step]))
-        beside = [abs(logits[order[place]] - logits[order[other]]) for other in (place - 1, place + 1) if other >= 0]
+        others = [other for other in (place - 1, place + 1) if 0 <= other < len(order)]
+        beside = [abs(logits[order[place]] - logits[order[other]]) for other in others]
         return int(order[place]), float(min(near, *beside))
 
 
