@@ -145,7 +145,7 @@ def plain_multimodal(seed: int = 0) -> nn.Module:
 
 
 def _seeded(config: Any, seed: int) -> nn.Module:
-    with torch.random.fork_rng():
+    with torch.inference_mode(False), torch.random.fork_rng():  # wherever it is asked for
         torch.manual_seed(seed)
         network = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
         for parameter in network.parameters():

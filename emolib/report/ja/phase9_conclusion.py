@@ -59,8 +59,8 @@ def discussion(checks: pd.DataFrame, alterations: pd.DataFrame) -> Markdown:
     lines = []
     over = table[table["fail"] > 0]
     if len(over):
-        names = "、".join(check_name(check) for check in over["check"])
-        lines.append(f"- {names}は、別の経路で同じ値にならない。保存された結果か、どちらかの経路が誤っている。")
+        listed = "、".join(f"{check_name(check)}" for check in over["check"])
+        lines.append(f"- {listed}は、別の経路で同じ値にならない。保存された結果か、どちらかの経路が誤っている。")
     elif len(table):
         lines.append(
             "- 抜き出した行は、別の経路でも許容差の範囲で同じ値になった。残りの行が同じであることは、同じ手順で作られたことに依る。"

@@ -53,8 +53,10 @@ def test_everything_that_is_drawn_agrees(material: Material) -> None:
         *("recomputed texts", "recomputed likelihoods", "recomputed strengths", "recomputed KL lengths"),
         *("recomputed scores", "recomputed shifts"),
     }
+    told = known["check"] != "recomputed likelihoods"  # an empty text that is drawn has none
     shares = known["compared"] / known["of"]
-    assert (shares >= 0.05).all(), known[shares < 0.05].to_string()
+    assert (shares[told] >= 0.05).all(), known[told & (shares < 0.05)].to_string()
+    assert known.loc[~told, "compared"].sum() >= 0.05 * known.loc[~told, "of"].sum()
     drawn = table[table["check"] == "recomputed texts"]["file"]
     assert set(strata(material)) <= set(drawn), "every kind of every sweep"
 

@@ -35,7 +35,7 @@ def test_without_judged_instruments_nothing_is_called_supported() -> None:
     assert "計器が判定できないため「支持」は述べず" in first and "感謝・怒り・謝罪で数値は条件を満たす" in first
     assert "暗示表現の文（感情についての主張）では" in first and "明示表現の文（感情の語についての主張）では" in first
     assert "層 14・α = 0.3" in first and "nat/トークン" in first
-    assert "S（未補正） は感謝・怒り" in rests and "プラセボ）は、この設計では判定できない" in unmeasured
+    assert "S（未補正）は感謝・怒り" in rests and "プラセボ）は、この設計では判定できない" in unmeasured
     assert "計器の判定なし（探索: 数値は条件を満たす）" in clean(told.table_shift_claims(outcome))
     text = everything(outcome).replace("「支持」は述べず", "").replace("「支持」も「不支持」も述べず", "")
     assert SUPPORT not in text and "**支持" not in text and "| 支持" not in text
