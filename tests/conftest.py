@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from refusals import Place
 from smoke_run import shared_folder, smoke_run
 from tiny import ARCHITECTURES, Case, plain_network, tiny_model
@@ -84,3 +86,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("EMOLIB_RESULTS", str(folder / "results"))
     monkeypatch.setenv("EMOLIB_EXECUTED", str(folder / "executed"))
     return Place(folder, monkeypatch, capsys)
+
+
+@pytest.fixture(autouse=True)
+def gradients_stay_on() -> Iterator[None]:
+    """A test that leaves torch without gradients spoils the ones behind it, so it is the one that fails."""
+    yield
+    left = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    torch.set_grad_enabled(True)
+    assert left == (False, True), "expected inference mode off and gradients on after a test"

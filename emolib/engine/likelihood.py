@@ -77,7 +77,8 @@ def _by_engine(
         part.append(i)
         if len(tree) >= NODES_AT_ONCE or i == in_order[-1]:
             with torch.inference_mode():
-                yield part, HistoryPass(lm, tree).losses()
+                losses = HistoryPass(lm, tree).losses()
+            yield part, losses
             tree, part = Histories(), []
 
 

@@ -121,6 +121,18 @@ def test_what_texts_share_is_computed_once(tiny_case: Case, monkeypatch: pytest.
     assert len(histories) < sum(len(row + text) - 1 for row, text in zip(rows, ids, strict=True)) / 2
 
 
+@pytest.mark.parametrize("engine", ["native", "bridge"])
+def test_who_stops_halfway_is_left_with_gradients(tiny_case: Case, engine: str) -> None:
+    prompts, ids = dict(enumerate(encode(tiny_case.lm, ["We met.", "It was so."]))), [[5, 6], [7]]
+    losses = (
+        likelihood._by_engine(tiny_case.lm, [0, 1], prompts, ids, [None, None])
+        if engine == "native"
+        else likelihood._by_network(tiny_case.lm, [0, 1], prompts, ids)
+    )
+    next(losses)  # held, so that it stays where it is
+    assert not torch.is_inference_mode_enabled()
+
+
 def test_log_partition_is_that_of_float64() -> None:
     logits = torch.randn(5, 301, generator=torch.Generator().manual_seed(0)) * 30
     expected = logits.double().logsumexp(-1)
