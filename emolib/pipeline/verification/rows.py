@@ -58,9 +58,9 @@ class Rows:
     check: str = ""
     found: list[tuple[str, str, Status, int, str, float, float, float]] = field(default_factory=list)
 
-    def passed(self, file: Path | str, compared: int = 1) -> None:
-        """`compared` values or rows were held against what they have to be."""
-        self._add(file, "pass", compared, "")
+    def passed(self, file: Path | str, compared: int = 1, note: str = "") -> None:
+        """`compared` values or rows were held against what they have to be; `note` is told beside."""
+        self._add(file, "pass", compared, note)
 
     def failed(self, file: Path | str, told: str, compared: int = 1) -> None:
         """`told` says what is wrong with the file."""
