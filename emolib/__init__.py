@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from emolib.models.language_model import LanguageModel
     from emolib.models.loading import load_model
     from emolib.pipeline.notebook_parameters import notebook_parameters
-    from emolib.pipeline.verification.phase9 import verify_run
+    from emolib.pipeline.verification.run_verification import verify_run
     from emolib.scoring import score_texts
     from emolib.statistics.effect_sizes import effect_sizes
     from emolib.steering.kl_lengths import with_kl_lengths
@@ -66,7 +66,7 @@ _HOMES = {
     "residual_sweep": "emolib.steering.sweeps",
     "with_kl_lengths": "emolib.steering.kl_lengths",
     "notebook_parameters": "emolib.pipeline.notebook_parameters",
-    "verify_run": "emolib.pipeline.verification.phase9",
+    "verify_run": "emolib.pipeline.verification.run_verification",
     "open_run": "emolib.study.run",
     "score_texts": "emolib.scoring",
     "AlignmentMap": "emolib.directions.alignment",

@@ -80,7 +80,7 @@ def run(
     from emolib.base.paths import display
 
     load_profile(profile)  # a wrong name is told before a library is loaded
-    from emolib.pipeline.pairs import run_pair
+    from emolib.pipeline.model_pairs import run_pair
     from emolib.pipeline.phases import run_phases
 
     given = _parsed(param, layers)
@@ -107,7 +107,7 @@ def status(
     from emolib.base.paths import display
 
     load_profile(profile)
-    from emolib.pipeline.pairs import pair_status
+    from emolib.pipeline.model_pairs import pair_status
     from emolib.pipeline.phases import status as phase_status
 
     given = _parsed(param)
@@ -313,7 +313,7 @@ def verify(
 ) -> None:
     """Check what a run left against its manifests, records, tables and reports; exit code 1 where anything fails."""
     from emolib.base.reading import read_as
-    from emolib.pipeline.verification.recompute.sampling import Sampling
+    from emolib.pipeline.verification.recompute.drawn_rows import Sampling
     from emolib.pipeline.verification.verify import print_verification
 
     try:

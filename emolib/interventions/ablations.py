@@ -15,7 +15,7 @@ from emolib.base import arguments
 from emolib.base.errors import UserError
 from emolib.base.signatures import told
 from emolib.data.activations import LayerVector
-from emolib.interventions.checks import Site, Values, bare_values, check_place, checked_array
+from emolib.interventions.act_arguments import Site, Values, bare_values, check_place, checked_array
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.schedules import Schedule
 

@@ -38,7 +38,7 @@ from emolib.study.identity import READ_BY_PHASE7, READ_BY_PHASE9, finished
 from emolib.study.phase4_alignment.anchor_texts import anchor_texts
 from emolib.study.phase5_steering.design import parts, prompts
 from emolib.study.phase5_steering.sweep_settings import template_of
-from emolib.study.phase7_claims.sources import finished_phases
+from emolib.study.phase7_claims.claim_sources import finished_phases
 from emolib.study.run import Run
 
 SPLIT = ("phase2", "phase3", "phase4", "phase5")  # read so many scenarios of each split as their parameters say

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from emolib.pipeline.verification.rows import Rows, careful
+from emolib.pipeline.verification.check_rows import Rows, careful
 from emolib.pipeline.verification.run_files import Artifact, RunFiles
 from emolib.pipeline.verification.shift_checks import shift_point
 from emolib.pipeline.verification.sweep_checks import FAMILIES

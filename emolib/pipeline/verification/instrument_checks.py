@@ -10,7 +10,7 @@ from __future__ import annotations
 import pandas as pd
 from scipy import stats
 
-from emolib.pipeline.verification.rows import BROKEN, Rows
+from emolib.pipeline.verification.check_rows import BROKEN, Rows
 from emolib.pipeline.verification.run_files import RunFiles
 from emolib.pipeline.verification.shift_checks import NEEDED, OF_WORDS
 

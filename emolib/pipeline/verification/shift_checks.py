@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from emolib.pipeline.verification.rows import Rows, careful
+from emolib.pipeline.verification.check_rows import Rows, careful
 from emolib.pipeline.verification.run_files import RunFiles
 
 TOLERANCE = 1e-9

@@ -6,7 +6,6 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.plots import figures
-from emolib.report.ja.agreement import sentence_agreement, table_agreement
 from emolib.report.ja.names import FAMILIES, emotion_name, metric_name
 from emolib.report.ja.phase5_words import (
     KINDS,
@@ -21,6 +20,7 @@ from emolib.report.ja.phase5_words import (
     together,
     verdict_word,
 )
+from emolib.report.ja.scorer_agreement import sentence_agreement, table_agreement
 from emolib.report.markup import number, show, tidy
 from emolib.steering.findings import overall, unfiltered
 from emolib.steering.summaries import unchanged_at_zero

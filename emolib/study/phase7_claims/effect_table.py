@@ -12,7 +12,7 @@ import pandas as pd
 from emolib.scoring.measures import measures
 from emolib.statistics.effect_sizes import UnscoredWarning, correct, effect_sizes
 from emolib.steering.effects import success
-from emolib.study.phase7_claims.sources import places, source_of, steered_models, stored
+from emolib.study.phase7_claims.claim_sources import places, source_of, steered_models, stored
 from emolib.study.phase7_claims.statistics_files import statistics_table
 from emolib.study.run import Run, kept
 

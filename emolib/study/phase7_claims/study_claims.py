@@ -10,8 +10,8 @@ import pandas as pd
 
 from emolib.base import store
 from emolib.steering.findings import judged
-from emolib.study.phase7_claims.shift_claims import EXPLORATION, corrected, shift_claims
-from emolib.study.phase7_claims.sources import steered_models, vector_models
+from emolib.study.phase7_claims.claim_sources import steered_models, vector_models
+from emolib.study.phase7_claims.claims_of_shifts import EXPLORATION, corrected, shift_claims
 from emolib.study.phase7_claims.statistics_files import csv_bytes, kept_csv
 from emolib.study.phase7_claims.steering_claims import steering_claims
 from emolib.study.phase7_claims.vector_claims import vector_claims

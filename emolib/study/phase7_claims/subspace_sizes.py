@@ -8,7 +8,7 @@ import pandas as pd
 
 from emolib.directions.subspace_choice import choose_k
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
-from emolib.study.phase7_claims.sources import places, stored, vector_models
+from emolib.study.phase7_claims.claim_sources import places, stored, vector_models
 from emolib.study.phase7_claims.statistics_files import statistics_table
 from emolib.study.run import Run, kept
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from emolib.pipeline.verification.check_rows import Rows
 from emolib.pipeline.verification.instrument_checks import check_gold, check_placebos
-from emolib.pipeline.verification.rows import Rows
 
 KEY = {"measure": "raw", "style": "implicit", "emotion": "anger"}
 VERDICTS = {"gold_a": "passed", "denied": "failed", "mention": "failed", "like_valent": "failed"}

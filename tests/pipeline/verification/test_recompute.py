@@ -13,12 +13,12 @@ from laid_runs import LaidRun
 from smoke_run import emolib_here
 
 from emolib.base.errors import UserError
-from emolib.pipeline.verification.recompute import activations, references, scores, texts, vectors
-from emolib.pipeline.verification.recompute.checks import recompute
+from emolib.pipeline.verification.check_rows import Measured, Rows, failures
+from emolib.pipeline.verification.recompute import references, scores, stored_residuals, stored_vectors, texts
+from emolib.pipeline.verification.recompute.drawn_rows import Sampling
 from emolib.pipeline.verification.recompute.material import Material
-from emolib.pipeline.verification.recompute.sampling import Sampling
+from emolib.pipeline.verification.recompute.recomputations import recompute
 from emolib.pipeline.verification.recompute.texts import strata
-from emolib.pipeline.verification.rows import Measured, Rows, failures
 from emolib.pipeline.verification.run_files import opened
 
 ASK = ("verify", "--profile", "baseline_smoke")
@@ -95,7 +95,7 @@ def test_an_altered_activation_is_noticed_where_it_is(material: Material) -> Non
     (artifact, *_) = [a for a in altered.stored("resid_pre", "mean").values() if a.said["layer"] == "007"]
     held = altered.tensors(artifact)
     altered.put(artifact, {**held, "values": held["values"] * np.float32(1.01)})
-    told = failures(found(altered, activations.check_activations))
+    told = failures(found(altered, stored_residuals.check_activations))
     assert told["file"].str.contains("mean/resid_pre_layer007").all() and len(told)
 
 
@@ -105,7 +105,7 @@ def test_an_altered_vector_is_noticed(material: Material) -> None:
     held = {name: value.copy() for name, value in altered.tensors(artifact).items()}
     held["vector/anger"][9] += 0.01 * np.abs(held["vector/anger"][9]).max()
     altered.put(artifact, held)
-    told = failures(found(altered, vectors.check_vectors))
+    told = failures(found(altered, stored_vectors.check_vectors))
     assert told["file"].str.endswith(artifact.path.name).all()
     assert told["told"].iloc[0].startswith("the vector of anger at layer 9")
 

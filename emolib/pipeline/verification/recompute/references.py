@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from emolib.pipeline.verification.recompute.acts import steer
+from emolib.pipeline.verification.check_rows import Measured, Rows
 from emolib.pipeline.verification.recompute.material import Material
+from emolib.pipeline.verification.recompute.plain_acts import steer
+from emolib.pipeline.verification.recompute.plain_writing import Sampled, Stored, log_softmax, parts_at
 from emolib.pipeline.verification.recompute.shard_acts import PartActs, parts_of, plain_schedule
 from emolib.pipeline.verification.recompute.texts import LIKELIHOOD, PARTS, mean_nll, random_numbers
-from emolib.pipeline.verification.recompute.writing import Sampled, Stored, log_softmax, parts_at
-from emolib.pipeline.verification.rows import Measured, Rows
 
 TEMPERATURE, TOP_P = 0.8, 0.9  # of the fluency reference
 N_PROMPTS, N_TOKENS, FEWEST = 8, 12, 3  # texts that the unit is measured along, most and fewest tokens of each

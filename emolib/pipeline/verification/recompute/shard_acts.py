@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from emolib.base.errors import UserError
-from emolib.pipeline.verification.recompute import acts
-from emolib.pipeline.verification.recompute.acts import PlainAct
+from emolib.pipeline.verification.recompute import plain_acts
 from emolib.pipeline.verification.recompute.material import Material
-from emolib.pipeline.verification.recompute.vectors import Fit, mean_difference
+from emolib.pipeline.verification.recompute.plain_acts import PlainAct
+from emolib.pipeline.verification.recompute.stored_vectors import Fit, mean_difference
 from emolib.pipeline.verification.run_files import Artifact
 from emolib.pipeline.verification.sweep_checks import SHARD
 
@@ -51,7 +51,7 @@ class PartActs:
         vector = self._vector(kind, emotion, int(layer), int(seed))
         own = self.mean_difference(emotion, int(layer)) if emotion in self.emotions else vector
         unit = self._unit(str(settings["unit"]), int(layer), own)
-        return acts.steer(int(layer), vector, float(alpha) * unit, **timing)
+        return plain_acts.steer(int(layer), vector, float(alpha) * unit, **timing)
 
     def _vector(self, kind: str, emotion: str, layer: int, seed: int) -> np.ndarray:
         match kind:
@@ -60,16 +60,16 @@ class PartActs:
             case "other_style":
                 return self.mean_difference(emotion, layer, self.material.other_style)
             case "isotropic":
-                return acts.isotropic(self.material.activations(self.position, layer).shape[1], seed)
+                return plain_acts.isotropic(self.material.activations(self.position, layer).shape[1], seed)
             case "covariance":
-                return acts.covariance(self.neutral_tokens(layer), seed)
+                return plain_acts.covariance(self.neutral_tokens(layer), seed)
             case "shuffled":
-                return acts.shuffled(self.cube(layer), seed)
+                return plain_acts.shuffled(self.cube(layer), seed)
             case "pca" | "probe":
                 cube, place = self.cube(layer).astype(np.float64), 1 + self.emotions.index(emotion)
                 if kind == "pca":
-                    return acts.first_component(cube[:, place] - cube[:, 0])
-                return acts.probe(cube[:, place], cube[:, 0])
+                    return plain_acts.first_component(cube[:, place] - cube[:, 0])
+                return plain_acts.probe(cube[:, place], cube[:, 0])
         raise UserError(f"expected a kind of act that can be worked out again, got {kind}")
 
     def _unit(self, unit: str, layer: int, own: np.ndarray) -> float:
@@ -91,7 +91,7 @@ class PartActs:
 
     def _move(self, emotion: str, layer: int, alpha: float, k: int, timing: Mapping[str, Any]) -> PlainAct:
         cube, place = self.cube(layer).astype(np.float64), 1 + self.emotions.index(emotion)
-        basis = acts.leading(cube[:, place] - cube[:, 0], k).astype(np.float32)
+        basis = plain_acts.leading(cube[:, place] - cube[:, 0], k).astype(np.float32)
         target = (cube[:, place].mean(axis=0) @ basis).astype(np.float32)
         return PlainAct(layer, basis=basis, target=target, alpha=alpha, **timing)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emolib.pipeline.verification.recompute.acts import PlainAct
+from emolib.pipeline.verification.recompute.plain_acts import PlainAct
 from emolib.pipeline.verification.recompute.plain_model import PlainModel
 
 HALF_A_CHARACTER = "\N{REPLACEMENT CHARACTER}"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from emolib.pipeline.verification.check_rows import Measured, Rows
 from emolib.pipeline.verification.recompute.material import Material
-from emolib.pipeline.verification.rows import Measured, Rows
 from emolib.pipeline.verification.run_files import Artifact
 
 TOLERANCE = 1e-4  # relative to the vector's norm

@@ -20,7 +20,7 @@ from emolib.base import paths, store
 from emolib.base.errors import UserError
 from emolib.report.ja import phase7 as say
 from emolib.study import phase7_claims as study
-from emolib.study.phase7_claims import sources
+from emolib.study.phase7_claims import claim_sources
 from emolib.study.run import Run
 
 
@@ -89,7 +89,7 @@ def test_a_variants_tables_are_read_where_they_lie():
     assert study.steered_models(open_run()) == [], "the profile has no Phase 5 of its own"
     run = open_run(variant=steered.variant.name)
     assert study.steered_models(run) == study.vector_models(run) == [MODEL]
-    pd.testing.assert_frame_equal(sources.test_sweep(run, MODEL), table)
+    pd.testing.assert_frame_equal(claim_sources.test_sweep(run, MODEL), table)
     assert run.record.parameters()["records"] == [f"{MODEL}_phase3", f"{MODEL}_phase5"]
     assert "variants" in run.paths.statistics("claims.csv").parts
 

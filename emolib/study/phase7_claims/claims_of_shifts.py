@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from emolib.statistics.corrections import holm
-from emolib.study.phase7_claims.sources import places, source_of, stored
+from emolib.study.phase7_claims.claim_sources import places, source_of, stored
 from emolib.study.phase7_claims.vector_claims import claim_row
 from emolib.study.run import Run
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from emolib.pipeline.verification.recompute.material import Material
-from emolib.pipeline.verification.recompute.vectors import Fit, mean_difference
+from emolib.pipeline.verification.recompute.stored_vectors import Fit, mean_difference
 
 Reading = tuple[str, Callable[[Material], float]]
 

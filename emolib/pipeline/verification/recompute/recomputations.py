@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from emolib.base.errors import UserError
-from emolib.pipeline.verification.recompute.activations import check_activations, check_tokens
+from emolib.pipeline.verification.check_rows import BROKEN, Rows
+from emolib.pipeline.verification.recompute.drawn_rows import Sampling
 from emolib.pipeline.verification.recompute.material import Material
 from emolib.pipeline.verification.recompute.references import check_lengths, check_references
-from emolib.pipeline.verification.recompute.sampling import Sampling
 from emolib.pipeline.verification.recompute.scores import check_scores
 from emolib.pipeline.verification.recompute.shifts import check_shifts
+from emolib.pipeline.verification.recompute.stored_residuals import check_activations, check_tokens
+from emolib.pipeline.verification.recompute.stored_vectors import check_vector_tables, check_vectors
 from emolib.pipeline.verification.recompute.texts import check_texts
-from emolib.pipeline.verification.recompute.vectors import check_vector_tables, check_vectors
-from emolib.pipeline.verification.rows import BROKEN, Rows
 from emolib.pipeline.verification.run_files import RunFiles
 
 RECOMPUTATIONS: tuple[Callable[[Material, Rows], None], ...] = (

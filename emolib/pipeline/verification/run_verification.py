@@ -11,8 +11,8 @@ from emolib.base.errors import UserError
 from emolib.base.parameters import VerificationParameters
 from emolib.base.signatures import told
 from emolib.pipeline.verification import alterations, report_checks, verify
-from emolib.pipeline.verification.recompute.sampling import Sampling
-from emolib.pipeline.verification.rows import Rows
+from emolib.pipeline.verification.check_rows import Rows
+from emolib.pipeline.verification.recompute.drawn_rows import Sampling
 from emolib.pipeline.verification.run_files import PHASES, RunFiles, models_of
 from emolib.study.run import Run
 
