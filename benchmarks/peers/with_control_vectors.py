@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 
 LOADER = "_Z26common_control_vector_loadRKSt6vectorI31common_control_vector_load_infoSaIS0_EE"
+SILENT = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda level, text, data: None)
 
 
 class Block(ctypes.Structure):
@@ -57,6 +58,7 @@ def library() -> ctypes.CDLL:
         raise SystemExit("expected the package xllamacpp")
     (file,) = Path(found.submodule_search_locations[0]).glob("xllamacpp*.so")
     llama = ctypes.CDLL(str(file))
+    llama.llama_log_set(SILENT, None)
     pointer, number, size = ctypes.c_void_p, ctypes.c_int32, ctypes.c_size_t
     for name, result, *given in (
         ("llama_model_default_params", Block),

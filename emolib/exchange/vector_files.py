@@ -20,7 +20,8 @@ from safetensors import safe_open
 from emolib.base import arguments, files
 from emolib.base.errors import UserError, one_line, shown
 from emolib.exchange import unpickling
-from emolib.exchange.control_vectors import read_control_vectors
+from emolib.data.activations import LayerVectors
+from emolib.exchange.control_vectors import FIRST, read_control_vectors, write_vectors
 from emolib.exchange.held_vectors import MOST_LAYERS, HeldVectors, checked_rows, not_read
 from emolib.models.gguf_kinds import MAGIC
 from emolib.models.settings_files import refuse_pointer, start_of
@@ -80,6 +81,53 @@ def read_vector_file(path: str | Path, *, numbering: str | None = None, layer: i
     raise UserError(
         f"expected steering vectors in a GGUF, safetensors, .npy or torch.save file, {where} is none of them; convert"
     )
+
+
+def rewrite_vectors(
+    source: str | Path,
+    output: str | Path,
+    *,
+    label: str | None = None,
+    numbering: str | None = None,
+    layer: int | None = None,
+    model_hint: str | None = None,
+) -> tuple[HeldVectors, tuple[int, ...]]:
+    """Writes a file's vectors as a control vector of llama.cpp; what this project stated beside them stays.
+
+    Args:
+        label: what they are vectors of; None keeps what the file says.
+        numbering, layer: as `read_vector_file`.
+        model_hint: the architecture; None keeps what the file says.
+
+    Returns:
+        What the file holds, and the layers that were written: those of layer 2 and above.
+
+    Raises:
+        UserError: as `read_vector_file` and `write_vectors`; no architecture is given or stated.
+    """
+    files.file_to_write(output, apart_from=arguments.path("source", source))
+    held = read_vector_file(source, numbering=numbering, layer=layer)
+    if model_hint is None and not held.model_hint:
+        raise UserError(
+            f"expected the model's architecture, which {shown(str(source))} does not say and other programs insist on; "
+            "give it (--model-hint llama)"
+        )
+    stated = held.stated
+    vectors = LayerVectors(
+        held.values(stated.n_layers or max(held.layers[-1], FIRST)),
+        stated.model,
+        stated.revision,
+        stated.position,
+        stated.neutral_norms,
+        stated.neutral_bulk_norms,
+        stated.kl_lengths,
+        stated.label if label is None else arguments.text("label", label),
+    )
+    hint = held.model_hint if model_hint is None else model_hint
+    written = write_vectors(
+        vectors, output, model_hint=hint, neutral_means=stated.neutral_means, strength=stated.strength
+    )
+    return held, written
 
 
 def _refuse_said(where: str, numbering: str | None, layer: int | None) -> None:
@@ -146,8 +194,8 @@ def _is_of_saklas(place: Path, tensors: Mapping[str, np.ndarray], where: str) ->
     beside = place.with_suffix(".json")
     if not tensors or not all(map(SAKLAS.fullmatch, tensors)) or files.kind_of(beside) != "file":
         return False
-    described = files.read_json(beside, name=f"saklas' description of {where}", finite=False)
-    if not isinstance(described, dict) or "saklas_version" not in described:
+    described = files.read_json(beside, name=f"saklas' description of {where}", kind=dict)
+    if "saklas_version" not in described:
         return False
     if described.get("tensor_sha256") != hashlib.sha256(files.read_bytes(place)).hexdigest():
         raise UserError(

@@ -245,7 +245,7 @@ def _size(name: str, shape: tuple[int, ...], kind: int, where: str) -> int:
     if not readable(kind):
         raise UserError(
             f"expected weights in a form that the package gguf reads, {shown(name)} in {where} is stored as "
-            f"{_kind_name(kind)}; take a file in another quantisation, such as Q8_0 or Q4_K_M"
+            f"{_kind_name(kind)}; take a model in another form, such as Q8_0 or Q4_K_M, and vectors in float32"
         )
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
