@@ -293,8 +293,8 @@ class LayerVector:
 
     Attributes:
         values: `[d_model]`, float32.
-        neutral_norm: median norm of `resid_pre` at this layer over neutral training tokens; the unit `resid`. None where
-            it is not known, as of a vector from a file.
+        neutral_norm: median norm of `resid_pre` at this layer over neutral training tokens; the unit `resid`. None
+            where it is not known, as of a vector from a file.
         neutral_bulk_norm: median bulk norm of the same tokens, the unit `bulk`; None where it is not known.
         kl_length: the unit `kl` at this layer (`emolib.steering.kl_lengths`); None where it was not measured.
 

@@ -19,8 +19,8 @@ from safetensors import safe_open
 
 from emolib.base import arguments, files
 from emolib.base.errors import UserError, one_line, shown
-from emolib.exchange import unpickling
 from emolib.data.activations import LayerVectors
+from emolib.exchange import unpickling
 from emolib.exchange.control_vectors import FIRST, read_control_vectors, write_vectors
 from emolib.exchange.held_vectors import MOST_LAYERS, HeldVectors, checked_rows, not_read
 from emolib.models.gguf_kinds import MAGIC

@@ -27,7 +27,7 @@ def of_saklas(folder: Path, **changes: Any) -> Path:
     path = folder / "profile.safetensors"
     save_file({f"layer_{number}": row for number, row in zip((2, 3, 5, 7), ROWS, strict=True)}, path)
     described = {
-        "format_version": 5,
+        "format_version": 6,
         "saklas_version": "5.3.0",
         "method": "profile",
         "tensor_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
