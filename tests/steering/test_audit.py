@@ -43,8 +43,8 @@ def planted(seed: int = 0, *, turn: float = TURN, position: str = "mean") -> Act
             values.append(shared + noise + paths.get(emotion, 0.0))
             rows.append({"id": f"{scenario}-{emotion}", "scenario": f"s{scenario}", "emotion": emotion})
     resid = np.stack(values, axis=1).astype(np.float32)
-    norms = np.linalg.norm(resid, axis=2).astype(np.float32)
-    offsets = np.arange(len(rows) + 1)
+    norms = np.repeat(np.linalg.norm(resid, axis=2), 2, axis=1).astype(np.float32)  # two tokens each
+    offsets = np.arange(0, 2 * len(rows) + 1, 2)
     return Activations({"resid_pre": resid}, pd.DataFrame(rows), norms, offsets, position, "planted", "r0")
 
 
