@@ -36,7 +36,8 @@ FLOAT32 = 0  # by ggml's count
 TENSOR = re.compile(r"direction\.(0|[1-9]\d{0,5})")
 LONGEST_STATED = 10_000  # characters
 TEXTS = ("label", "model", "revision", "position")
-PER_LAYER = ("neutral_norms", "neutral_bulk_norms", "kl_lengths")
+GAPPED = "kl_lengths"  # NaN where the unit was not measured
+PER_LAYER = ("neutral_norms", "neutral_bulk_norms", GAPPED)
 
 
 @told
@@ -90,6 +91,13 @@ def write_vectors(
         raise UserError(
             f"expected finite neutral_means of the vectors' shape {list(vectors.shape)}, got {list(means.shape)}"
         )
+    for name in PER_LAYER:
+        given = getattr(vectors, name)
+        if (
+            given is not None
+            and _numbers(np.asarray(given, float).tolist(), (len(vectors),), gaps=name == GAPPED) is None
+        ):
+            raise UserError(f"expected {name} that are finite numbers, one per layer, got others; fit the vectors anew")
     stated = Stated(
         **{name: getattr(vectors, name) for name in (*TEXTS, *PER_LAYER)},
         n_layers=len(vectors) - 1,
@@ -227,7 +235,7 @@ def _stated(file: GgufFile, rows: Mapping[int, np.ndarray], where: str) -> State
     for name in (*PER_LAYER, "neutral_means"):
         if name in given:
             shape = (n_layers + 1, width) if name == "neutral_means" else (n_layers + 1,)
-            found[name] = _numbers(given[name], shape, gaps=name == "kl_lengths")
+            found[name] = _numbers(given[name], shape, gaps=name == GAPPED)
             if found[name] is None:
                 raise wrong(name)
     strength = given.get("strength")

@@ -67,7 +67,7 @@ def read_vectors(
     if lm is not None:
         _check_fit(held, checked_model(lm), where)
         n_layers, model, revision = lm.n_layers, lm.spec.name, lm.revision
-        if stated.neutral_norms is None:
+        if stated.neutral_norms is None or not stated.revision:
             units = (*_neutral_norms(lm), None)
     place = (model, revision, stated.position or NOT_STATED)
     return LayerVectors(held.values(n_layers), *place, *units, label or stated.label)

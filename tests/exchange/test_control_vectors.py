@@ -155,6 +155,14 @@ WRITES: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
         lambda f: emolib.write_vectors(made_up(), f / "x.gguf", neutral_means=np.ones(3)),
         ["neutral_means", "[7, 32]"],
     ),
+    "norms that are not finite": (
+        lambda f: emolib.write_vectors(made_up(neutral_norms=np.full(7, np.nan)), f / "x.gguf"),
+        ["neutral_norms", "finite"],
+    ),
+    "norms of another model": (
+        lambda f: emolib.write_vectors(made_up(neutral_bulk_norms=np.ones(3)), f / "x.gguf"),
+        ["neutral_bulk_norms", "per layer"],
+    ),
     "an infinite strength": (
         lambda f: emolib.write_vectors(made_up(), f / "x.gguf", strength=float("inf")),
         ["strength", "finite"],
