@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from emolib.engine.continuation import continuation_shift
     from emolib.engine.extraction import extract_activations
     from emolib.engine.generation import Generation, generate
+    from emolib.exchange.control_vectors import write_vectors
     from emolib.interventions import (
         AblateDirection,
         AblateHead,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from emolib.pipeline.verification.run_verification import verify_run
     from emolib.scoring import score_texts
     from emolib.statistics.effect_sizes import effect_sizes
+    from emolib.steering.given_vectors import read_vectors
     from emolib.steering.kl_lengths import with_kl_lengths
     from emolib.steering.sweeps import residual_sweep
     from emolib.study.run import open_run
@@ -63,6 +65,8 @@ _HOMES = {
     "record_heads": "emolib.interventions",
     "LanguageModel": "emolib.models.language_model",
     "load_model": "emolib.models.loading",
+    "read_vectors": "emolib.steering.given_vectors",
+    "write_vectors": "emolib.exchange.control_vectors",
     "residual_sweep": "emolib.steering.sweeps",
     "with_kl_lengths": "emolib.steering.kl_lengths",
     "notebook_parameters": "emolib.pipeline.notebook_parameters",
@@ -106,11 +110,13 @@ __all__ = [
     "mean_head_output",
     "notebook_parameters",
     "open_run",
+    "read_vectors",
     "record_heads",
     "residual_sweep",
     "score_texts",
     "verify_run",
     "with_kl_lengths",
+    "write_vectors",
 ]
 
 
