@@ -23,9 +23,9 @@ def test_neurons_sum_to_what_the_mlp_adds(tiny: LanguageModel) -> None:
         summed = torch.tensor(found[layer]) @ block.down.weight.float().T
         summed = summed if block.down.bias is None else summed + block.down.bias
         added = summed if block.mlp_post_norm is None else block.mlp_post_norm(summed)
-        torch.testing.assert_close(added.numpy(), own["mlp_out"][layer], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(added.numpy(), own.layer("mlp_out", layer), atol=1e-4, rtol=1e-3)
         if block.mlp_post_norm is not None:
-            assert np.abs(summed.numpy() - own["mlp_out"][layer]).max() > 1e-2
+            assert np.abs(summed.numpy() - own.layer("mlp_out", layer)).max() > 1e-2
 
 
 def test_the_planted_readers_are_found() -> None:

@@ -40,7 +40,7 @@ def projected(planted: Planted) -> OvProjection:
     neutral = data.loc[data["emotion"] == "neutral", "text"].tolist()
     inputs = typical_inputs(planted.lm, neutral)
     source = ControlSource(inputs.resid, extract_activations(planted.lm, data))
-    controls = control_directions(source, ("covariance", "shuffled"), planted.lm.n_layers, N_CONTROLS)
+    controls = control_directions(source, ("covariance", "isotropic"), planted.lm.n_layers, N_CONTROLS)
     return ov_projection(planted.lm, trigger_vectors(planted), controls, inputs)
 
 
