@@ -1,10 +1,10 @@
-"""Circuits of growing size by a ranking of nodes: the curve of faithfulness, CPR and CMD, and the smallest that will do.
+"""Circuits of growing size by a ranking of nodes: the curve of faithfulness, CPR and CMD, and the smallest that does.
 
-CPR is the area under f over the share of nodes kept, from none to all; CMD is the area between f and 1 (MIB, Mueller et al.
-2025; both by the trapezoid rule). CPR alone rewards a circuit that does more than the model; CMD punishes that. The sign
-rule decides which nodes count as important: `signed` takes the largest scores first (a node that works against the effect
-comes last), `absolute` the largest sizes. Published figures move by a factor of two between them, so it is part of every
-result.
+CPR is the area under f over the share of nodes kept, from none to all; CMD is the area between f and 1 (MIB, Mueller et
+al. 2025; both by the trapezoid rule). CPR alone rewards a circuit that does more than the model; CMD punishes that. The
+sign rule decides which nodes count as important: `signed` takes the largest scores first (a node that works against the
+effect comes last), `absolute` the largest sizes. Published figures move by a factor of two between them, so it is part
+of every result.
 """
 
 from __future__ import annotations

@@ -1,22 +1,22 @@
 """Composition between heads: how strongly a later head's circuits read what an earlier head writes.
 
-Scores of Elhage et al. (2021), with rows for vectors: an earlier head writes in the row space of A = W_V W_O, a later one
-reads by B, and the score is ‖A B‖ / (‖A‖ ‖B‖) (Frobenius):
+Scores of Elhage et al. (2021), with rows for vectors: an earlier head writes in the row space of A = W_V W_O, a later
+one reads by B, and the score is ‖A B‖ / (‖A‖ ‖B‖) (Frobenius):
 
 - `value`: B = W_V W_O of the later head;
 - `key`: B = W_K W_Qᵀ;
 - `query`: B = W_Q W_Kᵀ.
 
-Norm gains are folded in; a block's norm behind W_O (Gemma 3) counts by its gain alone, a QK-norm by its gains alone, and
-the rotation is that of query and key at one place. **Null**: the same two matrices, of unchanged spectra, in an unrelated
-position to each other (a random rotation between them, Haar-distributed). With G = AᵀA and H = BBᵀ the squared score times
-tr G tr H is tr(G H), and over rotations O
+Norm gains are folded in; a block's norm behind W_O (Gemma 3) counts by its gain alone, a QK-norm by its gains alone,
+and the rotation is that of query and key at one place. **Null**: the same two matrices, of unchanged spectra, in an
+unrelated position to each other (a random rotation between them, Haar-distributed). With G = AᵀA and H = BBᵀ the
+squared score times tr G tr H is tr(G H), and over rotations O
 
     E tr(G O H Oᵀ) = tr G tr H / d,
     Var = 2 (tr G² − (tr G)²/d) (tr H² − (tr H)²/d) / ((d − 1)(d + 2)),
 
-by Schur orthogonality (traceless symmetric matrices are an irreducible representation of O(d), of that dimension), so that
-nothing has to be drawn.
+by Schur orthogonality (traceless symmetric matrices are an irreducible representation of O(d), of that dimension), so
+that nothing has to be drawn.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ their values without it (or at a resampled run's, or a mean):
 - **minimality**: for each node, f(C) − f(C∖node);
 - **residual path**: f(∅), what reaches m with every node held, by the residual stream alone.
 
-All are ratios of means over scenarios that share their denominator, with Fieller's interval. Where the denominator's own
-interval covers 0 nothing is measured, and the code says so.
+All are ratios of means over scenarios that share their denominator, with Fieller's interval. Where the denominator's
+own interval covers 0 nothing is measured, and the code says so.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def faithfulness(effect: CircuitEffect, sets: Sequence[NodeSet]) -> pd.DataFrame
     """f of every set.
 
     Returns:
-        One row per set: size, gained (mean m(C) − m(without)), whole (the denominator), faithfulness, low, high (Fieller,
-        95 %; NaN where not measurable), code.
+        One row per set: size, gained (mean m(C) − m(without)), whole (the denominator), faithfulness, low, high
+        (Fieller, 95 %; NaN where not measurable), code.
 
     >>> import numpy as np
     >>> nodes = (Node(0, "head", 0), Node(0, "mlp"))

@@ -1,9 +1,9 @@
 """m with only some heads and MLPs free, exactly: by running the model with all others held at another run's values.
 
-m is a weighted sum of mean token log-probabilities of texts after prompts, under acts, per scenario (as the continuation
-shift has it). Every row has a source, from which held nodes take their values: its own prompt and text without the context
-or the steer, another scenario's neutral run (resample), or nothing (zero). Their mean over all sources and tokens stands
-for mean ablation.
+m is a weighted sum of mean token log-probabilities of texts after prompts, under acts, per scenario (as the
+continuation shift has it). Every row has a source, from which held nodes take their values: its own prompt and text
+without the context or the steer, another scenario's neutral run (resample), or nothing (zero). Their mean over all
+sources and tokens stands for mean ablation.
 """
 
 from __future__ import annotations
@@ -68,17 +68,17 @@ def circuit_effect(
 ) -> CircuitEffect:
     """What evaluates m with only some nodes left free, by the model itself.
 
-    For the effect of a *context* a row is (context and prompt, emotion's text, 1) with `without` the neutral context and
-    prompt, beside one of the neutral text with weight −1. For the effect of a *steer* on S a row is (prompt, text, act),
-    weights ±1 as in S; unpatched, these cancel.
+    For the effect of a *context* a row is (context and prompt, emotion's text, 1) with `without` the neutral context
+    and prompt, beside one of the neutral text with weight −1. For the effect of a *steer* on S a row is (prompt, text,
+    act), weights ±1 as in S; unpatched, these cancel.
 
     Args:
         nodes: those that may be held.
         ablation: `source` (own or resampled, as the rows say), `mean` of all sources over tokens, or `zero`.
 
     Raises:
-        UserError: no rows, fewer than two scenarios, a node or an act that does not fit the model, texts that are too long,
-            weights that the engine does not read.
+        UserError: no rows, fewer than two scenarios, a node or an act that does not fit the model, texts that are too
+            long, weights that the engine does not read.
 
     >>> import emolib
     >>> from emolib.circuits.faithfulness import faithfulness

@@ -1,8 +1,9 @@
 """Random sets of nodes like a circuit: in size, kind, layer and norm, or in summed attribution as well.
 
-A circuit that explains much is no finding while sets that merely look like it do so too. Every node of the circuit gets a
-stand-in of its kind among those nearest in layer and log norm. Sets matched on summed |attribution| cannot be had without
-overlap where the circuit holds the largest nodes: there they may hold nodes of the circuit, and how many is told.
+A circuit that explains much is no finding while sets that merely look like it do so too. Every node of the circuit gets
+a stand-in of its kind among those nearest in layer and log norm. Sets matched on summed |attribution| cannot be had
+without overlap where the circuit holds the largest nodes: there they may hold nodes of the circuit, and how many is
+told.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ class MatchedSets:
     """Random sets, and how like the circuit they are.
 
     Attributes:
-        table: one row per set: layers (mean distance), norms (mean |log ratio|), overlap (share of the circuit's nodes in
-            it), attribution (its summed |score| over the circuit's), matched (within 10 %, where that was asked for).
+        table: one row per set: layers (mean distance), norms (mean |log ratio|), overlap (share of the circuit's nodes
+            in it), attribution (its summed |score| over the circuit's), matched (within 10 %, where that was asked
+            for).
     """
 
     sets: tuple[NodeSet, ...]
@@ -49,8 +51,8 @@ def matched_sets(
     """`n` random sets of the circuit's size and kinds of nodes.
 
     Args:
-        features: index nodes (all that may be drawn, the circuit's too); columns norm (above 0, of what a node writes) and
-            score (its attribution).
+        features: index nodes (all that may be drawn, the circuit's too); columns norm (above 0, of what a node writes)
+            and score (its attribution).
         on_attribution: go on swapping nodes until the summed |score| is within 10 % of the circuit's.
 
     Raises:
@@ -72,8 +74,8 @@ def matched_sets(
         outside = sum(node.kind == kind and node not in circuit for node in features.index)
         if outside < wanted:
             raise UserError(
-                f"expected at least {wanted} nodes of kind {kind} outside the circuit to stand in for its own, there are "
-                f"{outside}: a circuit of this size has no random sets beside it"
+                f"expected at least {wanted} nodes of kind {kind} outside the circuit to stand in for its own, there "
+                f"are {outside}: a circuit of this size has no random sets beside it"
             )
     rng = np.random.default_rng(seed)
     search = _Search(members, features)
@@ -152,9 +154,9 @@ def beyond_random(
     """The circuit's faithfulness against that of random sets.
 
     Returns:
-        faithfulness, random (mean), random_high (95th percentile), p (rank, one-sided: sets as faithful or more), n, code,
-        overlap (mean); and every set's faithfulness. Faithful here is near or above the circuit's by f itself: all share
-        one denominator.
+        faithfulness, random (mean), random_high (95th percentile), p (rank, one-sided: sets as faithful or more), n,
+        code, overlap (mean); and every set's faithfulness. Faithful here is near or above the circuit's by f itself:
+        all share one denominator.
     """
     gained = effect.gained([circuit, *drawn.sets])
     shares = gained.mean(1) / effect.whole.mean()

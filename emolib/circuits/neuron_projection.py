@@ -1,8 +1,8 @@
 """MLPs and their neurons by the same projection as heads: what they add along an emotion's direction.
 
 A neuron of activation a adds a·w, w its row of W_down (through the block's norm behind the MLP where there is one, by
-that norm's mean derivative). Its contribution to an emotion is the mean of a over the emotion's texts less the mean over
-their neutral partners, times w along the unit vector of the next layer. The neurons of a layer sum to the MLP's.
+that norm's mean derivative). Its contribution to an emotion is the mean of a over the emotion's texts less the mean
+over their neutral partners, times w along the unit vector of the next layer. The neurons of a layer sum to the MLP's.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ the block's own norm on what attention adds (Gemma 3) likewise. Two targets:
 
 - `self`: the direction that was read, at the same layer (does the head copy it?). A control direction is measured
   along itself;
-- `next`: the emotion's vector at the next layer, where w arrives. A control direction is measured along the same target.
+- `next`: the emotion's vector at the next layer, where w arrives. A control direction is measured along the same
+  target.
 
 A weight alone says what a head would write, not that it does: whether the direction is there to be read, and whether
 the head attends to it, is another question (`qk_routing`, screening).
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -134,8 +136,8 @@ def ov_projection(
 
     Args:
         vectors: emotion → `[n_layers + 1, d_model]` (an `EmotionVectors` will do).
-        controls: family → `[control, n_layers + 1, d_model]`, for example from `control_directions`, or topics' vectors.
-            Cosines and gains do not depend on their length.
+        controls: family → `[control, n_layers + 1, d_model]`, for example from `control_directions`, or topics'
+            vectors. Cosines and gains do not depend on their length.
         inputs: where the norms' derivatives are taken.
         frozen: norms count as fixed scales.
 
@@ -164,7 +166,7 @@ def ov_projection(
         tangents = tangents_of(lm, layer, inputs, frozen=frozen)
         found.append(_of_layer(head_weights(lm, layer), tangents, _units(stack, drawn, layer), len(emotions)))
     sizes = np.cumsum([len(emotions), *(len(values) for values in drawn.values())])
-    parts = dict(zip(drawn, zip(sizes[:-1], sizes[1:], strict=True), strict=True))
+    parts = dict(zip(drawn, pairwise(sizes), strict=True))
     cosines, gains = ({target: np.stack([one[kind][target] for one in found]) for target in TARGETS} for kind in (0, 1))
     return OvProjection(
         emotions,
@@ -196,9 +198,7 @@ def effective_number(directions: Float[np.ndarray, "control layer d_model"]) -> 
 def _checked(values: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     wanted = "[" + ", ".join("n" if size is None else str(size) for size in shape) + "]"
-    fits = array.ndim == len(shape) and all(
-        size in (None, have) for size, have in zip(shape, array.shape, strict=True)
-    )
+    fits = array.ndim == len(shape) and all(size in (None, have) for size, have in zip(shape, array.shape, strict=True))
     if not fits or not np.isfinite(array).all() or (np.linalg.norm(array, axis=-1) == 0).any():
         raise UserError(f"expected {what} {wanted}, finite and none of length 0, got shape {array.shape}")
     if shape[0] is None and len(array) < 2:
@@ -260,7 +260,10 @@ def _units(stack: np.ndarray, drawn: Mapping[str, np.ndarray], layer: int) -> tu
 
 @torch.inference_mode()
 def _of_layer(
-    weights: HeadWeights, tangents: tuple[NormTangent, NormTangent | None], units: tuple[Tensor, Tensor], n_emotions: int
+    weights: HeadWeights,
+    tangents: tuple[NormTangent, NormTangent | None],
+    units: tuple[Tensor, Tensor],
+    n_emotions: int,
 ) -> tuple[dict[Target, np.ndarray], dict[Target, np.ndarray]]:
     """Cosines and gains by target, `[head, direction, emotion]`; of `self` the last axis repeats one number."""
     read, after = (part.to(weights.output.device) for part in units)

@@ -1,8 +1,9 @@
 """A head's two circuits as plain matrices: what it writes of what it reads (OV), and where it looks (QK).
 
-Conventions (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", with rows for vectors): a head that
-attends to one token of normalised input x̂ writes (x̂ W_V + b_V) W_O, and its score of a key token for a query token is
-scale · q·k with q = x̂ W_Q + b_Q, k = x̂ W_K + b_K, both after the QK-norm and the rotation where a model has them.
+Conventions (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", with rows for vectors): a head
+that attends to one token of normalised input x̂ writes (x̂ W_V + b_V) W_O, and its score of a key token for a query
+token is scale · q·k with q = x̂ W_Q + b_Q, k = x̂ W_K + b_K, both after the QK-norm and the rotation where a model has
+them.
 
 The norm before the attention is x̂ = (x − mean)/sd for LayerNorm and x / rms for RMSNorm; its gain and bias are folded
 into W_Q, W_K, W_V and their biases. Keys and values of grouped heads are repeated for every query head that reads them.

@@ -37,9 +37,7 @@ class TypicalInputs:
     produced: Mapping[int, Float[np.ndarray, "token d_model"]]
 
 
-def typical_inputs(
-    lm: LanguageModel, texts: Sequence[str], *, most: int = MOST_TOKENS, seed: int = 0
-) -> TypicalInputs:
+def typical_inputs(lm: LanguageModel, texts: Sequence[str], *, most: int = MOST_TOKENS, seed: int = 0) -> TypicalInputs:
     """Runs the texts once, unpatched, and keeps what the norms read at up to `most` tokens, drawn by the seed.
 
     Raises:
@@ -83,7 +81,9 @@ def typical_inputs(
     return TypicalInputs(resid, attended, produced)
 
 
-def block_neurons(lm: LanguageModel, layer: int, middle: Float[Tensor, "token d_model"]) -> Float[Tensor, "token d_mlp"]:
+def block_neurons(
+    lm: LanguageModel, layer: int, middle: Float[Tensor, "token d_model"]
+) -> Float[Tensor, "token d_mlp"]:
     """Activations of the MLP's neurons (gate times up, where it is gated), for what the MLP's norm reads."""
     block = lm.native.layers[layer]
     inner = block.up(block.mlp_norm(middle.to(block.up.weight.device, lm.dtype)))

@@ -1,8 +1,9 @@
 """One pass over forced texts in which heads and MLPs are held at what they were in another run.
 
-A held head's output z (before W_O), or a held MLP's output, takes the value that it had in a source run at the same place:
-prompts are aligned from their ends, texts from their beginnings, and a text longer than the source's goes on with the
-source's last token. A row's first token is never held, as it is never patched. Acts fall where they fall everywhere.
+A held head's output z (before W_O), or a held MLP's output, takes the value that it had in a source run at the same
+place: prompts are aligned from their ends, texts from their beginnings, and a text longer than the source's goes on
+with the source's last token. A row's first token is never held, as it is never patched. Acts fall where they fall
+everywhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a circuit explains, where the answer is known: an additive m, one with a backup, and one that measures nothing."""
+"""What a circuit explains, where the answer is known: an additive m, one with a backup, one that measures nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def features(worth: dict[Node, float] = WORTH) -> pd.DataFrame:
 def test_shares_of_an_additive_effect_are_exact() -> None:
     table = faithfulness(additive(), [frozenset({A, B, C}), frozenset({A}), frozenset(), frozenset(NODES)])
     assert table["faithfulness"].tolist() == pytest.approx([4.5 / 4, 2 / 4, 0, 1])
-    assert (table["low"] <= table["faithfulness"] + 1e-9).all() and (table["high"] >= table["faithfulness"] - 1e-9).all()
+    assert (table["low"] <= table["faithfulness"] + 1e-9).all() and (
+        table["high"] >= table["faithfulness"] - 1e-9
+    ).all()
     assert set(table["code"]) == {"measured"}
 
 

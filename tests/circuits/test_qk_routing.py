@@ -52,7 +52,7 @@ def test_the_head_that_looks_for_triggers_is_found(cut: bool) -> None:
         frame = [*rng.choice(words.NOUNS["kitchen" if "kitchen" in words.NOUNS else next(iter(words.NOUNS))], 4)]
         emotion = list(truth.directions)[i % 3]
         pool = words.FILLERS if cut else truth.triggers[emotion]  # the control: another filler in a filler's place
-        own, other = rng.choice(pool), rng.choice([word for word in words.FILLERS])
+        own, other = rng.choice(pool), rng.choice(list(words.FILLERS))
         if own == other:
             other = words.FILLERS[(list(words.FILLERS).index(own) + 1) % len(words.FILLERS)]
         text, matched = ([begin_id(lm), *ids([*frame[:2], word, *frame[2:]])] for word in (own, other))
