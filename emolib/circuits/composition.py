@@ -118,7 +118,7 @@ def _pairs(
     read = torch.stack([_read_gram(weights, head, kind).flatten() for head in members])
     both = (grams @ read.T).double().cpu().numpy()  # tr(G H), [earlier, later]
     g, h = _traces(grams), _traces(read)
-    score, expected, z = composition_scores(both, g, h, int(round(grams.shape[1] ** 0.5)))
+    score, expected, z = composition_scores(both, g, h, round(grams.shape[1] ** 0.5))
     heads = np.array([head for head, _ in written])
     n = len(members)
     return pd.DataFrame(
@@ -137,7 +137,7 @@ def _pairs(
 
 def _traces(grams: Tensor) -> Float[np.ndarray, "head 2"]:
     """tr G and tr G² of symmetric matrices, each flattened."""
-    d = int(round(grams.shape[1] ** 0.5))
+    d = round(grams.shape[1] ** 0.5)
     first = grams.view(-1, d, d).diagonal(dim1=1, dim2=2).sum(-1)
     return torch.stack([first, grams.square().sum(-1)], 1).double().cpu().numpy()
 
