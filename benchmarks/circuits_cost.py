@@ -19,7 +19,7 @@ from measuring import described, run_main, seconds, table, write_json
 import emolib
 from emolib.base.paths import repository_root
 from emolib.circuits.composition import composition
-from emolib.circuits.neuron_projection import neuron_projection
+from emolib.circuits.neuron_projection import neuron_differences, neuron_projection
 from emolib.circuits.ov_projection import ov_projection
 from emolib.circuits.promoted_tokens import MatchedLists, promoted_tokens
 from emolib.circuits.qk_routing import RoutingPair, qk_routing
@@ -52,15 +52,18 @@ def works(arguments: argparse.Namespace) -> dict[str, Callable[[], Any]]:
     controls = {family: rng.standard_normal((arguments.controls, *shape)) for family in ("a", "b", "c")}
     draws = rng.integers(0, lm.limits.vocabulary, (arguments.controls, 20))
     lists = {emotion: MatchedLists(draws[0], draws, 0.0) for emotion in emotions}
-    partners = {emotion: (by_label[emotion][: arguments.texts], neutral) for emotion in emotions}
     inputs = typical_inputs(lm, neutral)
+
+    def moved() -> dict[str, list[np.ndarray]]:
+        return {name: neuron_differences(lm, by_label[name][: arguments.texts], neutral) for name in emotions}
+
     return {
         "typical inputs": lambda: typical_inputs(lm, neutral),
         "OV projection": lambda: ov_projection(lm, vectors, controls, inputs).largest(),
         "promoted tokens": lambda: promoted_tokens(lm, vectors, inputs, lists),
         "QK routing": lambda: qk_routing(lm, pairs_of(lm, neutral)),
         "composition": lambda: composition(lm),
-        "neurons": lambda: neuron_projection(lm, vectors, controls, inputs, partners),
+        "neurons": lambda: neuron_projection(lm, vectors, controls, inputs, moved()),
         "reconstruction": lambda: reconstruction_errors(lm, neutral[:2]),
     }
 

@@ -83,76 +83,85 @@ def neuron_activations(
     return [np.concatenate(parts) for parts in found]
 
 
+def neuron_differences(
+    lm: LanguageModel, texts: Sequence[str], partners: Sequence[str], *, reduce: Literal["last", "mean"] = "last"
+) -> list[Float[np.ndarray, " d_mlp"]]:
+    """Every layer's mean difference of neurons between texts and their neutral partners, given in one order.
+
+    Raises:
+        UserError: as `neuron_activations`; lists of different length.
+    """
+    if len(texts) != len(partners):
+        raise UserError(f"expected as many neutral partners as texts ({len(texts)}), got {len(partners)}")
+    own, neutral = (neuron_activations(lm, side, reduce=reduce) for side in (texts, partners))
+    return [(a - b).mean(0) for a, b in zip(own, neutral, strict=True)]
+
+
 def neuron_projection(
     lm: LanguageModel,
     vectors: Vectors,
     controls: Controls,
     inputs: TypicalInputs,
-    texts: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+    differences: Mapping[str, Sequence[Float[np.ndarray, " d_mlp"]]],
     *,
     n_top: int = 20,
-    reduce: Literal["last", "mean"] = "last",
 ) -> NeuronProjection:
     """What every MLP and neuron adds along each emotion's direction, in its texts more than in their neutral partners.
 
     Args:
         vectors: emotion → `[n_layers + 1, d_model]`.
         controls: family → `[control, n_layers + 1, d_model]`, as of `ov_projection`.
-        texts: emotion → its texts and their neutral partners, in one order.
+        differences: emotion → what `neuron_differences` gives.
 
     Raises:
-        UserError: as `ov_projection`; no texts for an emotion, or lists of different length.
+        UserError: as `ov_projection`; an emotion without differences.
     """
-    net = known_blueprint(lm)
+    known_blueprint(lm)
+    names = tuple(vectors)
     given = checked_vectors(lm, vectors)
     drawn = control_units(lm, controls)
     n_top = arguments.whole_number("n_top", n_top, least=1)
-    moved = {name: _moved(lm, name, texts, reduce) for name in tuple(vectors)}
+    if missing := [name for name in names if name not in differences]:
+        raise UserError(f"expected differences of neurons for every emotion, {', '.join(missing)} has none")
     summed: list[dict[str, object]] = []
     nulls: dict[tuple[str, str], list[np.ndarray]] = {}
     parts: list[pd.DataFrame] = []
     with torch.inference_mode():
-        for layer, block in enumerate(net.layers):
-            rows = block.down.weight.float().T  # [neuron, d_model]
-            if block.mlp_post_norm is not None:
-                rows = norm_tangent(block.mlp_post_norm, inputs.produced[layer]).with_gain(rows)
-            for place, name in enumerate(tuple(vectors)):
-                target = torch.tensor(given[place, layer + 1], dtype=torch.float32, device=rows.device)
-                target = target / target.norm()
-                change = torch.tensor(moved[name][layer], device=rows.device)
-                along = rows @ target
-                contribution = change * along
+        for layer in range(lm.n_layers):
+            rows = written_by_neurons(lm, layer, inputs)
+            for name, vector in zip(names, given[:, layer + 1], strict=True):
+                change = torch.as_tensor(differences[name][layer], device=rows.device, dtype=torch.float32)
+                target = torch.tensor(vector / np.linalg.norm(vector), dtype=torch.float32, device=rows.device)
                 whole = change @ rows
-                total = float(whole @ target)
-                summed.append({"layer": layer, "emotion": name, "contribution": total})
+                summed.append({"layer": layer, "emotion": name, "contribution": float(whole @ target)})
+                parts.append(_largest(rows, change, target, n_top).assign(layer=layer, emotion=name))
                 for family, units in drawn.items():
                     unit = torch.tensor(units[:, layer + 1], dtype=torch.float32, device=rows.device)
                     nulls.setdefault((name, family), []).append((unit @ whole).cpu().double().numpy())
-                best = contribution.abs().topk(min(n_top, len(contribution))).indices
-                cosine = along / rows.norm(dim=-1).clamp_min(1e-30)
-                columns: dict[str, object] = {"layer": layer, "neuron": best.cpu().numpy(), "emotion": name}
-                columns |= {
-                    key: values[best].cpu().double().numpy()
-                    for key, values in (("activation", change), ("cosine", cosine), ("contribution", contribution))
-                }
-                parts.append(pd.DataFrame(columns).assign(share=lambda t, total=total: t["contribution"] / total))
     neurons = pd.concat(parts, ignore_index=True)
     order = neurons["contribution"].abs().groupby(neurons["emotion"]).rank(ascending=False, method="first")
     neurons = neurons[order <= n_top].sort_values(["emotion", "contribution"], ascending=[True, False])
-    return NeuronProjection(_with_nulls(pd.DataFrame(summed), nulls), neurons.reset_index(drop=True))
+    columns = ["layer", "neuron", "emotion", "activation", "cosine", "contribution", "share"]
+    return NeuronProjection(_with_nulls(pd.DataFrame(summed), nulls), neurons[columns].reset_index(drop=True))
 
 
-def _moved(
-    lm: LanguageModel,
-    name: str,
-    texts: Mapping[str, tuple[Sequence[str], Sequence[str]]],
-    reduce: Literal["last", "mean"],
-) -> list[Float[np.ndarray, " d_mlp"]]:
-    """Mean difference of every layer's neurons between an emotion's texts and their neutral partners."""
-    if name not in texts or len(texts[name][0]) != len(texts[name][1]):
-        raise UserError(f"expected texts of {name} and as many neutral partners, got none or another number")
-    own, neutral = (neuron_activations(lm, side, reduce=reduce) for side in texts[name])
-    return [(a - b).mean(0) for a, b in zip(own, neutral, strict=True)]
+def written_by_neurons(lm: LanguageModel, layer: int, inputs: TypicalInputs) -> Float[Tensor, "neuron d_model"]:
+    """What each neuron of a layer adds to the stream per unit of activation."""
+    block = lm.native.layers[layer]
+    rows = block.down.weight.float().T
+    if block.mlp_post_norm is not None:
+        rows = norm_tangent(block.mlp_post_norm, inputs.produced[layer]).with_gain(rows)
+    return rows
+
+
+def _largest(rows: Tensor, change: Tensor, target: Tensor, n_top: int) -> pd.DataFrame:
+    """The neurons of one layer that contribute most along a unit target, and their share of what all do."""
+    along = rows @ target
+    contribution, cosine = change * along, along / rows.norm(dim=-1).clamp_min(1e-30)
+    best = contribution.abs().topk(min(n_top, len(contribution))).indices
+    told = {"activation": change, "cosine": cosine, "contribution": contribution}
+    table = pd.DataFrame({name: values[best].cpu().double().numpy() for name, values in told.items()})
+    return table.assign(neuron=best.cpu().numpy(), share=table["contribution"] / float(contribution.sum()))
 
 
 def _with_nulls(mlps: pd.DataFrame, nulls: Mapping[tuple[str, str], Sequence[np.ndarray]]) -> pd.DataFrame:

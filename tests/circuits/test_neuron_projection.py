@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emolib.base.errors import UserError
-from emolib.circuits.neuron_projection import neuron_activations, neuron_projection
+from emolib.circuits.neuron_projection import neuron_activations, neuron_differences, neuron_projection
 from emolib.circuits.typical_inputs import typical_inputs
 from emolib.engine.extraction import extract_activations
 from emolib.models.language_model import LanguageModel
@@ -49,7 +49,8 @@ def test_the_planted_readers_are_found() -> None:
         for emotion in texts
     }
     controls = {"isotropic": np.random.default_rng(0).standard_normal((39, lm.n_layers + 1, lm.d_model))}
-    found = neuron_projection(lm, vectors, controls, inputs, texts)
+    differences = {emotion: neuron_differences(lm, *pair) for emotion, pair in texts.items()}
+    found = neuron_projection(lm, vectors, controls, inputs, differences)
     for emotion in texts:
         mine = found.neurons[found.neurons["emotion"] == emotion]
         best = mine.iloc[0]
@@ -64,4 +65,6 @@ def test_partners_that_do_not_fit_are_refused(tiny_models: dict[str, LanguageMod
     lm = tiny_models["gpt2"]
     inputs, good = typical_inputs(lm, TEXTS), np.ones((lm.n_layers + 1, lm.d_model))
     with pytest.raises(UserError, match="neutral partners"):
-        neuron_projection(lm, {"a": good}, {}, inputs, {"a": (TEXTS, TEXTS[:1])})
+        neuron_differences(lm, TEXTS, TEXTS[:1])
+    with pytest.raises(UserError, match="a has none"):
+        neuron_projection(lm, {"a": good}, {}, inputs, {})
