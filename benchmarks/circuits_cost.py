@@ -1,5 +1,4 @@
-"""Seconds of what Phase 8 asks of a model's weights, all heads: OV projection, promoted tokens, routing, composition,
-neurons.
+"""Seconds of what Phase 8 asks of a model's weights, all heads: OV and QK, tokens, composition, neurons.
 
     python benchmarks/circuits_cost.py --json benchmarks/results/NAME.json
     python benchmarks/circuits_cost.py --model gemma3_270m --controls 199
