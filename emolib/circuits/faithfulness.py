@@ -90,8 +90,13 @@ class CircuitEffect:
         return found
 
 
-def faithfulness(effect: CircuitEffect, sets: Sequence[NodeSet]) -> pd.DataFrame:
+def faithfulness(
+    effect: CircuitEffect, sets: Sequence[NodeSet], gained: Float[np.ndarray, "set scenario"] | None = None
+) -> pd.DataFrame:
     """f of every set.
+
+    Args:
+        gained: what `effect.gained` gives for these sets, where that is known already.
 
     Returns:
         One row per set: size, gained (mean m(C) − m(without)), whole (the denominator), faithfulness, low, high
@@ -106,9 +111,8 @@ def faithfulness(effect: CircuitEffect, sets: Sequence[NodeSet]) -> pd.DataFrame
     >>> faithfulness(effect, [frozenset(nodes[:1])])["faithfulness"].round(2).tolist()
     [0.67]
     """
-    return pd.DataFrame(
-        [{"size": len(kept)} | _told(effect, row) for kept, row in zip(sets, effect.gained(sets), strict=True)]
-    )
+    found = effect.gained(sets) if gained is None else gained
+    return pd.DataFrame([{"size": len(kept)} | _told(effect, row) for kept, row in zip(sets, found, strict=True)])
 
 
 def _told(effect: CircuitEffect, gained: np.ndarray) -> dict[str, float | str]:

@@ -8,8 +8,8 @@ sources and tokens stands for mean ablation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -56,6 +56,30 @@ class EffectRow:
     without: str | None = None
     source: tuple[str, str] | None = None
     reach: int | None = None
+
+
+def resampled(rows: Sequence[EffectRow], runs: Mapping[str, tuple[str, str]], *, seed: int = 0) -> list[EffectRow]:
+    """The rows with another scenario's run as their source: resample ablation.
+
+    Args:
+        runs: scenario → the prompt and text of its neutral run; every scenario gets another's, each once.
+
+    Raises:
+        UserError: fewer than two runs, or a scenario without one.
+
+    >>> rows = [EffectRow(name, "It rained.", "It came at noon.", 1.0) for name in ("a", "b")]
+    >>> [row.source for row in resampled(rows, {"a": ("One.", "Two."), "b": ("Three.", "Four.")})]
+    [('Three.', 'Four.'), ('One.', 'Two.')]
+    """
+    names = list(runs)
+    missing = sorted({row.scenario for row in rows} - set(names))
+    if len(names) < 2 or missing:
+        raise UserError(
+            f"expected neutral runs of at least two scenarios and of every row's, got {len(names)}, missing: {missing}"
+        )
+    order = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
+    other = dict(zip(order, [*order[1:], order[0]], strict=True))
+    return [replace(row, source=runs[other[row.scenario]]) for row in rows]
 
 
 def circuit_effect(

@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from emolib.base import arguments
 from emolib.base.errors import UserError
-from emolib.circuits.faithfulness import CircuitEffect
+from emolib.circuits.faithfulness import MEASURED, CircuitEffect
 from emolib.circuits.nodes import Node, NodeSet
 from emolib.statistics.intervals import rank_p
 
@@ -155,17 +155,17 @@ def beyond_random(
 
     Returns:
         faithfulness, random (mean), random_high (95th percentile), p (rank, one-sided: sets as faithful or more), n,
-        code, overlap (mean); and every set's faithfulness. Faithful here is near or above the circuit's by f itself:
-        all share one denominator.
+        code, overlap (mean); and every set's faithfulness. NaN where the effect is not measurable.
     """
     gained = effect.gained([circuit, *drawn.sets])
-    shares = gained.mean(1) / effect.whole.mean()
+    measured = effect.code == MEASURED
+    shares = gained.mean(1) / effect.whole.mean() if measured else np.full(len(gained), np.nan)
     return (
         {
             "faithfulness": float(shares[0]),
             "random": float(shares[1:].mean()),
             "random_high": float(np.quantile(shares[1:], 0.95)),
-            "p": rank_p(float(shares[0]), shares[1:]),
+            "p": rank_p(float(shares[0]), shares[1:]) if measured else float("nan"),
             "n": len(drawn.sets),
             "overlap": float(drawn.table["overlap"].mean()),
             "code": effect.code,

@@ -83,6 +83,8 @@ def test_what_measures_nothing_says_so() -> None:
     assert effect.code == NOT_MEASURABLE
     table = faithfulness(effect, [frozenset({A})])
     assert table["code"].tolist() == [NOT_MEASURABLE] and table[["faithfulness", "low", "high"]].isna().all(axis=None)
+    told, _ = beyond_random(effect, frozenset({A}), matched_sets(frozenset({A}), features(), n=5))
+    assert told["code"] == NOT_MEASURABLE and np.isnan(told["p"])
     curve = circuit_curve(effect, dict(zip(NODES, range(len(NODES)), strict=True)), "signed")
     assert smallest_circuit(curve, effect) is None
 

@@ -9,7 +9,7 @@ from tiny import Case, plain_attention, plain_logits
 
 from emolib.base.errors import UserError
 from emolib.circuits.faithfulness import faithfulness, judge_circuit
-from emolib.circuits.kept_nodes import EffectRow, circuit_effect
+from emolib.circuits.kept_nodes import EffectRow, circuit_effect, resampled
 from emolib.circuits.nodes import Node, all_nodes
 from emolib.engine.continuation import continuation_shift
 from emolib.engine.continuation_tokens import continuations
@@ -96,13 +96,13 @@ def context_rows(planted: Planted, *, resample: bool = False) -> list[EffectRow]
     names = list(data.index.unique("scenario"))
     rows = []
     for i, scenario in enumerate(names):
-        other = data[names[(i + 1) % len(names)], "neutral"] if resample else data[scenario, "neutral"]
+        neutral = data[scenario, "neutral"]
         for emotion, outputs in planted.truth.outputs.items():
             for words_of, weight in ((outputs, 1.0), (words.PLAIN, -1.0)):
                 text = f"and {words_of[i % 6]} kettle."
-                own = {"without": data[scenario, "neutral"], "source": (other, f"and {words.PLAIN[i % 6]} kettle.")}
-                rows.append(EffectRow(scenario, data[scenario, emotion], text, weight, **own))
-    return rows
+                rows.append(EffectRow(scenario, data[scenario, emotion], text, weight, without=neutral))
+    runs = {name: (data[name, "neutral"], f"and {words.PLAIN[i % 6]} kettle.") for i, name in enumerate(names)}
+    return resampled(rows, runs) if resample else rows
 
 
 @pytest.mark.parametrize("resample", [False, True], ids=["own neutral", "resampled"])
@@ -169,6 +169,8 @@ def test_rows_and_nodes_that_do_not_fit_are_refused(tiny_models: dict[str, Langu
     rows = [EffectRow(f"s{i}", PROMPTS[i], TEXTS[i], 1.0) for i in range(2)]
     with pytest.raises(UserError, match="expected nodes of"):
         circuit_effect(lm, rows, [Node(1, "head", 9)])
+    with pytest.raises(UserError, match=r"missing: \['s1'\]"):
+        resampled(rows, {"s0": SOURCE, "s2": SOURCE})
     with pytest.raises(UserError, match="got none"):
         circuit_effect(lm, [], all_nodes(lm))
     with pytest.raises(UserError, match="at least 2 scenarios"):
