@@ -4,6 +4,7 @@
 from emolib.interventions.ablations import AblateDirection, AblateHead
 from emolib.interventions.acts import Act, Intervention, acts_of, check_interventions, fingerprint_of, one_per_row
 from emolib.interventions.bridge_sites import bridge_sites, check_sites
+from emolib.interventions.edge_cuts import CutEdge
 from emolib.interventions.edits import Edits, first_layer
 from emolib.interventions.head_patches import PatchHead
 from emolib.interventions.head_records import HeadActivations, mean_head_output, parse_heads, record_heads
@@ -15,6 +16,7 @@ __all__ = [
     "AblateDirection",
     "AblateHead",
     "Act",
+    "CutEdge",
     "Decay",
     "Edits",
     "HeadActivations",
