@@ -76,9 +76,9 @@ def next_token_kl(
         batch_size = min(batch_size, BRIDGE_ROWS)
     for batch in plan_batches(job.prompts, [None] * len(chosen), batch_size, lm.n_layers):  # by prompt alone
         for part, found in job.run(batch):
-            for place, divergences in zip(part.rows, found, strict=True):
+            for place, distances in zip(part.rows, found, strict=True):
                 row, n_tokens = chosen[place], len(job.continuations[place])
-                values[row, :n_tokens] = divergences[:n_tokens]
+                values[row, :n_tokens] = distances[:n_tokens]
                 means[row] = values[row, :n_tokens].mean()
     return (means, values) if per_position else means
 
