@@ -20,7 +20,7 @@ from emolib.base.errors import UserError
 from emolib.base.signatures import told
 from emolib.engine.continuation_means import means, table_of_means
 from emolib.engine.continuation_tokens import Continuation, continuations
-from emolib.engine.forced_pass import ForcedRows, read_rows
+from emolib.engine.forced_pass import BRIDGE_ROWS, ForcedRows, read_rows
 from emolib.engine.generation import checked_batch_size
 from emolib.engine.halving import in_halves
 from emolib.engine.memory import BatchShape, available_memory, check_memory, generation_bytes, keep_freed_memory
@@ -35,7 +35,6 @@ from emolib.models.workspace import Workspace
 
 LENGTH_STEP = 4  # texts share a padded length in steps of so many tokens
 PROMPT_PADDING = {"cpu": 8}  # tokens by which a prompt is padded at most; elsewhere as in generation
-BRIDGE_ROWS = 16  # at once through a model's own code, whose logits are held for all tokens
 
 
 @told

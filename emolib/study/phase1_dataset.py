@@ -53,7 +53,7 @@ def lengths(run: Run) -> pd.DataFrame:
     """Characters, and tokens of the run's model (special tokens left out), per label."""
 
     def token_counts(texts: Sequence[str]) -> list[int]:
-        return [len(row) for row in run.lm.tokenizer(list(texts), add_special_tokens=False).input_ids]
+        return [len(row) for row in run.described.tokenizer(list(texts), add_special_tokens=False).input_ids]
 
     return run.artifacts.table(
         run.paths.dataset(f"lengths_{run.paths.model}.parquet"),
