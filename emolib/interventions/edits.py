@@ -257,4 +257,4 @@ def _targets(act: HeadAct, d_head: int, width: int, n_columns: int) -> np.ndarra
     """What the head's output becomes at every column, `[column, d_head]`."""
     if isinstance(act, PatchHead):
         return _by_column(act.outputs(), width, n_columns)
-    return np.tile(act.target(d_head), (n_columns, 1))
+    return act.targets(width, n_columns, d_head)
