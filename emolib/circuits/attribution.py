@@ -220,8 +220,8 @@ def missed_bound(
     """A limit for what heads do that attribution passes over, from exact ablations of random sets of them.
 
     Subset sampling (Kramár et al. 2024, section 3.3): a head's share is the mean change with it less that without it;
-    Welch's interval of that difference, at a level that holds for all heads together (Bonferroni). It bounds what a head
-    does on average beside random others, not alone: where heads stand in for each other the two differ.
+    Welch's interval of that difference, at a level that holds for all heads together (Bonferroni). It bounds what a
+    head does on average beside random others, not alone: where heads stand in for each other the two differ.
 
     Args:
         changes: `[set]`, the change of the effect by ablating each set.

@@ -129,7 +129,7 @@ def steer_contrasts(
 
     S is the same for a pair and its reverse, so every pair stands once.
 
-    Args, Returns, Raises: as `context_contrasts`; `emotion` names the act of the side `with`, `other` that of `without`.
+    Args, Returns, Raises: as `context_contrasts`; `emotion` names the act of the side `with`, `other` the other's.
     """
     check_columns(data, ["scenario", "topic", "emotion", "style", "text"], "data")
     emotions, scenarios = arguments.texts(emotions, "emotions"), arguments.texts(scenarios, "scenarios")

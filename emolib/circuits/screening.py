@@ -75,8 +75,8 @@ def exact_changes(
         contrasts: as `emolib.circuits.contrasts.context_contrasts` or `steer_contrasts` gives them.
         variants: each some heads (layer, head).
         acts: of `steer_contrasts`: by emotion what acts on the residual stream.
-        kind: `resample` (another scenario's neutral run), `mean` over such runs, `zero`, or `context` (what the head had
-            on the side `without`).
+        kind: `resample` (another scenario's neutral run), `mean` over such runs, `zero`, or `context` (what the head
+            had on the side `without`).
         weights: `[side, text]`, of the effect.
 
     Raises:
@@ -125,8 +125,8 @@ def head_scores(
         other: the label that the emotion is held against; None takes all.
 
     Returns:
-        `SCORES`, a row per head and emotion (and `all`); metric names the effect and the kind of ablation, deltas are in
-        nat per token.
+        `SCORES`, a row per head and emotion (and `all`); metric names the effect and the kind of ablation, deltas are
+        in nat per token.
 
     Raises:
         UserError: a variant of several heads, fewer than two scenarios.

@@ -89,7 +89,7 @@ def find_targets(lm: LanguageModel, packed: PackedPass, kind: str, sources: Sour
 
     Args:
         kind: `resample` and `context` take the source's values token by token (`context`: the row's own other context,
-            which the caller gives as sources), `mean` their mean over all tokens but each source's first, `zero` nothing.
+            which the caller gives as sources), `mean` their mean over all tokens but each source's first, `zero` 0.
 
     Raises:
         UserError: an unknown kind, another number of sources than of rows.

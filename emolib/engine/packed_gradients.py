@@ -1,4 +1,4 @@
-"""Gradients through packed rows: of a weighted sum of texts' mean log-probabilities, by everything a pass goes through."""
+"""Gradients through packed rows: of weighted mean log-probabilities, by everything that a pass goes through."""
 
 from __future__ import annotations
 

@@ -234,7 +234,7 @@ class PackedPass(ForwardPass):
         return middle + added + attended if self.net.parallel else middle + added
 
     def through(self, number: int, hidden: Tensor, change: Change | None = None, held: Held | None = None) -> Tensor:
-        """The final residual from the (edited) input of block `number`; `change` may replace heads' outputs on the way."""
+        """The final residual from the (edited) input of block `number`; `change` may replace heads' outputs."""
         n_layers = len(self.net.layers)
         for at in range(number, n_layers):
             if held is not None:

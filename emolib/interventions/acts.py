@@ -74,9 +74,7 @@ def _check_fit(lm: LanguageModel, act: Act) -> None:
     if isinstance(act, HeadAct):
         if not 0 <= act.head < lm.n_heads:
             raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {act.head}")
-        if isinstance(act, PatchHead):
-            _check_owner(lm, "heads", act.source.model, act.source.revision)
-        elif act.source is not None:
+        if act.source is not None:
             _check_owner(lm, "heads", act.source.model, act.source.revision)
         elif act.mean is not None and len(act.mean) != lm.d_head:
             raise UserError(f"expected a mean of d_head {lm.d_head}, got {len(act.mean)}")

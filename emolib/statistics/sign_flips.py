@@ -1,4 +1,4 @@
-"""Sign flips: whether differences lie on one side of 0, over many cells at once, corrected for looking at the largest."""
+"""Sign flips: whether differences lie on one side of 0, over many cells at once, corrected for the largest."""
 
 from __future__ import annotations
 
