@@ -31,9 +31,9 @@ from emolib.models.limits import check_length
 from emolib.models.tokens import encode
 from emolib.steering.gold import texts_by_label
 from emolib.steering.shift_tables import check_columns
-from emolib.steering.third_scenarios import third_scenarios
+from emolib.steering.third_scenarios import Wording, third_scenarios
 
-CONTEXT, STEER = "context", "steer"  # (A) and (B)
+CONTEXT, STEER, TOPIC = "context", "steer", "topic"  # (A), (B), and a context that feels nothing
 UNIT = ["scenario", "emotion", "other"]
 COLUMNS = [
     *UNIT,
@@ -158,6 +158,54 @@ def steer_contrasts(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def topic_contrasts(
+    data: pd.DataFrame, scenarios: Sequence[str], *, pool: Collection[str], neutral: str = "neutral", seed: int = 0
+) -> pd.DataFrame:
+    """The same form for topics: neutral texts of a scenario and of one of another topic, after neutral ones of either.
+
+    What a head does for these is language or topic, not emotion.
+
+    Args, Returns, Raises: as `context_contrasts`; `emotion` and `other` are `topic`. Scenarios for whose topic the pool
+    has no other scenario that shares no wording are left out.
+    """
+    check_columns(data, ["scenario", "topic", "emotion", "style", "text"], "data")
+    names, text_of = sorted(pool), texts_by_label(data)
+    sources = _sources(scenarios, names, seed)
+    known = data.drop_duplicates("scenario").set_index("scenario")
+    order = [names[place] for place in np.random.default_rng([seed, 3]).permutation(len(names))]
+    wording = {name: Wording.of([text_of[name, neutral]]) for name in {*order, *scenarios}}
+
+    def context(topic: str, apart: Collection[str]) -> str | None:
+        held = [wording[name] for name in apart]
+        fitting = (
+            name
+            for name in order
+            if known.loc[name, "topic"] == topic and name not in apart and not any(wording[name].meets(w) for w in held)
+        )
+        return next(fitting, None)
+
+    rows = []
+    for name in scenarios:
+        topic = known.loc[name, "topic"]
+        against = next((one for one in order if known.loc[one, "topic"] != topic and one != name), None)
+        if against is None:
+            continue
+        own, other = (context(known.loc[one, "topic"], (name, against)) for one in (name, against))
+        if own is None or other is None:
+            continue
+        first, second = sources[name]
+        rows.append(
+            {
+                **{"scenario": name, "emotion": TOPIC, "other": TOPIC, "effect": TOPIC, "third": own},
+                **{column: known.loc[name, column] for column in ("style", "topic")},
+                **{"prompt_with": text_of[own, neutral], "prompt_without": text_of[other, neutral]},
+                **{"text_with": text_of[name, neutral], "text_without": text_of[against, neutral]},
+                **{"source_prompt": text_of[first, neutral], "source_text": text_of[second, neutral]},
+            }
+        )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
 def _sources(scenarios: Sequence[str], pool: Sequence[str], seed: int) -> dict[str, tuple[str, str]]:
     """Per scenario two others."""
     if len(set(pool)) < 3:
@@ -217,7 +265,8 @@ def pack(
     """Contrasts as packed rows.
 
     Args:
-        table: `COLUMNS`, few enough for one batch.
+        table: `COLUMNS`, few enough for one batch; where it has a column `most_tokens`, so many of each text's tokens that
+            count are read at most.
         acts: for (B), by emotion what acts on the residual stream of a side.
         weights: `[side, text]`.
 
@@ -235,6 +284,8 @@ def pack(
             raise UserError(f"expected an act for every emotion of the contrasts, there is none for {missing[0]}")
         given = [acts[name] for name in names]
     contexts, followed = encode(lm, prompts, name="prompts"), [text.ids for text in continuations(lm, texts)]
+    if "most_tokens" in table:
+        followed = [ids[: 1 + int(most)] for ids, most in zip(followed, np.repeat(table["most_tokens"], 2), strict=True)]
     for place, context in enumerate(contexts):
         longest = max(len(text) for text in followed[place // 2 * 2 : place // 2 * 2 + 2])
         check_length(lm, len(context), longest, f"text {place} of the contrasts")
