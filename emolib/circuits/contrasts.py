@@ -265,8 +265,8 @@ def pack(
     """Contrasts as packed rows.
 
     Args:
-        table: `COLUMNS`, few enough for one batch; where it has a column `most_tokens`, so many of each text's tokens that
-            count are read at most.
+        table: `COLUMNS`, few enough for one batch; where it has a column `most_tokens`, so many of each text's tokens
+            that count are read at most.
         acts: for (B), by emotion what acts on the residual stream of a side.
         weights: `[side, text]`.
 
@@ -285,7 +285,9 @@ def pack(
         given = [acts[name] for name in names]
     contexts, followed = encode(lm, prompts, name="prompts"), [text.ids for text in continuations(lm, texts)]
     if "most_tokens" in table:
-        followed = [ids[: 1 + int(most)] for ids, most in zip(followed, np.repeat(table["most_tokens"], 2), strict=True)]
+        followed = [
+            ids[: 1 + int(most)] for ids, most in zip(followed, np.repeat(table["most_tokens"], 2), strict=True)
+        ]
     for place, context in enumerate(contexts):
         longest = max(len(text) for text in followed[place // 2 * 2 : place // 2 * 2 + 2])
         check_length(lm, len(context), longest, f"text {place} of the contrasts")

@@ -1,9 +1,9 @@
 """What may be said of a head that was chosen on validation: supported, not supported, underpowered, not measurable.
 
 A head is said to carry an emotion's context only where the effect that it is said to carry is there (the instrument),
-where its ablation takes some of the effects of all emotions on test scenarios beyond the largest of all heads under sign
-flips, where it takes some of this emotion's (corrected for the heads that were chosen), where it does so against every
-other label, too, and where it takes more of it than of a topic's effect.
+where its ablation takes some of the effects of all emotions on test scenarios beyond the largest of all heads under
+sign flips, where it takes some of this emotion's (corrected for the heads that were chosen), where it does so against
+every other label, too, and where it takes more of it than of a topic's effect.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HEAD_VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDERPOWERED, NOT_MEASURABLE)
 HEAD_REASONS = ("no_effect", "small_effect", "not_confirmed", "not_against_labels", "not_beyond_topics", "all_hold")
 LEVEL = 0.05
 VERDICT_COLUMNS = [
-    *("layer", "head", "emotion", "n_scenarios", "base", "base_p", "carried", "low", "high", "share", "share_high"),
+    *("layer", "head", "emotion", "n_scenarios", "base", "base_p", "carried", "low", "high", "part", "part_high"),
     *("p_max", "p_holm", "weakest_label", "label_carried", "label_p", "topic_share", "topic_p", "verdict", "reason"),
 ]
 
@@ -50,7 +50,7 @@ def head_verdicts(
 
     Returns:
         `VERDICT_COLUMNS`, a row per head. `carried` is what ablation takes, in nat per token (above 0: the head carries
-        some of the effect), with its 95 % t interval over scenarios; `share` of the base effect, `share_high` the upper
+        some of the effect), with its 95 % t interval over scenarios; `part` of the base effect, `part_high` the upper
         limit's; `p_max` as given; `p_holm` of this emotion's (two-sided sign flips, Holm over the
         chosen heads); `label_carried` and `label_p` (one-sided sign flips) of the
         weakest other label; `topic_share` of the topics' effect and `topic_p` (Welch, one-sided, of the two shares).
@@ -73,7 +73,7 @@ def head_verdicts(
         row = {
             **{"layer": head[0], "head": head[1], "emotion": emotion, "n_scenarios": len(values)},
             **{"base": known["mean"], "base_p": known["p"], "carried": mean, "low": mean - reach, "high": mean + reach},
-            **{"share": shares.mean(), "share_high": (mean + reach) / known["mean"] if known["mean"] else np.nan},
+            **{"part": shares.mean(), "part_high": (mean + reach) / known["mean"] if known["mean"] else np.nan},
             **{"p_max": p_max, "p_holm": p_holm, "weakest_label": label},
             **{"label_carried": label_carried, "label_p": label_p, "topic_share": topic_share, "topic_p": topic_p},
         }
@@ -86,7 +86,7 @@ def _verdict(row: dict[str, float], *, there: bool) -> tuple[str, str]:
     if not there:
         return NOT_MEASURABLE, "no_effect"
     confirmed = row["carried"] > 0 and max(row["p_max"], row["p_holm"]) <= LEVEL
-    if row["share_high"] < GOLD_SHARE and not confirmed:
+    if row["part_high"] < GOLD_SHARE and not confirmed:
         return NOT_SUPPORTED, "small_effect"
     if not confirmed:
         return UNDERPOWERED, "not_confirmed"

@@ -130,7 +130,11 @@ def validation_scores(run: Run) -> pd.DataFrame:
         rows = []
         for emotion in (POOLED, *run.emotions):
             here = np.ones(len(table), dtype=bool) if emotion == POOLED else (table["emotion"] == emotion).to_numpy()
-            part = pd.DataFrame(-found[here].reshape(here.sum(), -1)).groupby(table.loc[here, "scenario"].to_numpy()).mean()
+            part = (
+                pd.DataFrame(-found[here].reshape(here.sum(), -1))
+                .groupby(table.loc[here, "scenario"].to_numpy())
+                .mean()
+            )
             mean, se = part.mean().to_numpy(), (part.std(ddof=1) / np.sqrt(len(part))).to_numpy()
             at, heads = (index.ravel() for index in np.indices(found.shape[1:]))
             named = {"layer": at, "head": heads, "emotion": emotion, "carried": mean, "se": se}
@@ -289,6 +293,17 @@ def chosen_heads(run: Run, family: str) -> Exact:
     return _exact(run, "exact_labels", contrasts(run, "test", count, others=True), singles)
 
 
+def steer_effect(run: Run) -> Exact | None:
+    """(B) of the selected and random heads; None where a single emotion has no S."""
+    return chosen_heads(run, "steer") if len(run.emotions) > 1 else None
+
+
+def shown_text(run: Run, emotional: bool) -> str:
+    """The first context in turn and what follows it; or its neutral counterpart with the same text behind."""
+    first = in_turn(run).iloc[0]
+    return f"{first['prompt_with' if emotional else 'prompt_without']} {first['text_with']}"
+
+
 def steers(run: Run) -> dict[str, Steer]:
     """The exploratory steers of (B), at the middle layer."""
     vecs, layer = fitting.vectors(run, run.params.vector_position), run.lm.n_layers // 2
@@ -393,7 +408,8 @@ def texts(run: Run) -> pd.DataFrame:
 
 
 def text_changes(run: Run) -> pd.DataFrame:
-    """Mean change of every metric by ablating each head: layer, head, role, metric, delta_mean, delta_std, n_samples."""
+    """Mean change of every metric by ablating each head: layer, head, role, metric, delta_mean, delta_std,
+    n_samples."""
     table = texts(run)
     fixed = ["emotion", "prompt", "layer", "head", "role", "text"]
     metrics = [name for name in table if name not in fixed]

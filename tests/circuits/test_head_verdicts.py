@@ -36,7 +36,7 @@ def judged(
 def test_a_head_that_meets_every_condition_is_supported() -> None:
     row = judged()
     assert (row["verdict"], row["reason"]) == ("supported", "all_hold")
-    assert row["share"] == pytest.approx(0.4, abs=0.1) and row["low"] < row["carried"] < row["high"]
+    assert row["part"] == pytest.approx(0.4, abs=0.1) and row["low"] < row["carried"] < row["high"]
 
 
 @pytest.mark.parametrize(
