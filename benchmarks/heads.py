@@ -4,9 +4,9 @@
 
 - direct and first order: what every head writes, and AtP of every head, on `--scenarios` scenarios;
 - integrated and AtP*: on `--few` scenarios;
-- exact: resample ablation of every head on `--few` scenarios, beside the same by `TransformerBridge.run_with_hooks`, one
-  head after the other, all rows in one batch, on `--loop-heads` heads spread over the layers; from these the seconds for
-  all heads are extrapolated, and the result says so. Both must give the same effects.
+- exact: resample ablation of every head on `--few` scenarios, beside the same by `TransformerBridge.run_with_hooks`:
+  one head after the other, all rows in one batch, on `--loop-heads` heads spread over the layers; from these the
+  seconds for all heads are extrapolated, and the result says so. Both must give the same effects.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emolib.base.errors import UserError
 
 if TYPE_CHECKING:
+    from emolib.circuits.screening import screen_heads
     from emolib.data.activations import Activations, LayerVector
     from emolib.data.dataset import build_dataset, load_dataset
     from emolib.directions.alignment import AlignmentMap, fit_alignment
@@ -63,6 +64,7 @@ _HOMES = {
     "record_heads": "emolib.interventions",
     "LanguageModel": "emolib.models.language_model",
     "load_model": "emolib.models.loading",
+    "screen_heads": "emolib.circuits.screening",
     "residual_sweep": "emolib.steering.sweeps",
     "with_kl_lengths": "emolib.steering.kl_lengths",
     "notebook_parameters": "emolib.pipeline.notebook_parameters",
@@ -109,6 +111,7 @@ __all__ = [
     "record_heads",
     "residual_sweep",
     "score_texts",
+    "screen_heads",
     "verify_run",
     "with_kl_lengths",
 ]
