@@ -8,7 +8,7 @@ from IPython.display import Markdown
 from emolib.circuits.screening import POOLED
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import emotion_name
-from emolib.report.ja.phase6a_words import REASONS, ROADS, VERDICTS, head_name
+from emolib.report.ja.phase6a_words import REASONS, ROADS, VERDICTS, spelled_head
 from emolib.report.markup import number, p_value
 from emolib.steering.findings import SUPPORTED, UNDERPOWERED
 from emolib.steering.shift_claims import NOT_MEASURABLE
@@ -19,7 +19,7 @@ def conclusion(verdicts: pd.DataFrame, scores: pd.DataFrame, agreement: pd.DataF
     parts = []
     for emotion, part in verdicts.groupby("emotion", sort=False):
         told = [
-            f"{'・'.join(head_name(head) for head in some[['layer', 'head']].itertuples(index=False, name=None))} は"
+            f"{'・'.join(spelled_head(head) for head in some[['layer', 'head']].itertuples(index=False, name=None))} は"
             f"**{VERDICTS[str(code)]}**"
             for code, some in part.groupby("verdict", sort=False)
         ]
@@ -36,7 +36,7 @@ def _rests_on(scores: pd.DataFrame, agreement: pd.DataFrame) -> str:
     line = (
         f"検証シナリオの AtP で選び、テストの {int(best['n_samples'])} シナリオで {len(own)} ヘッドを一つずつ厳密に除去した。"
         f"全ヘッドの最大統計量で p ≤ 0.05 のヘッドは {count} 個（最小の p は {p_value(best['p_max'])}、"
-        f"{head_name((int(best['layer']), int(best['head'])))}）。"
+        f"{spelled_head((int(best['layer']), int(best['head'])))}）。"
     )
     whole = agreement[agreement["estimate"] == "atp"]
     if whole.empty:
@@ -110,7 +110,7 @@ def _verdict_line(verdicts: pd.DataFrame) -> str:
     if supported.empty:
         return "支持されたヘッドはない。ここで示した順位は探索であり、主張ではない。"
     heads = "、".join(
-        f"{head_name((row.layer, row.head))}（{emotion_name(row.emotion)}、効果の {number(100 * row.part, 0)} %）"
+        f"{spelled_head((row.layer, row.head))}（{emotion_name(row.emotion)}、効果の {number(100 * row.part, 0)} %）"
         for row in supported.itertuples(index=False)
     )
     return f"支持されたのは {heads} である。文脈の効果についての主張であり、生成文についてのものではない。"

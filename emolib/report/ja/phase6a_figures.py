@@ -11,7 +11,7 @@ from emolib.circuits.screening import Head
 from emolib.interventions import record_heads
 from emolib.plots import heatmaps, views
 from emolib.plots.axes import Axes
-from emolib.report.ja.phase6a_words import ROADS, head_name
+from emolib.report.ja.phase6a_words import ROADS, spelled_head
 from emolib.report.markup import show, show_view
 from emolib.study.run import Run
 
@@ -31,5 +31,5 @@ def figure_attention(run: Run, heads: Sequence[Head], text: str, name: str, capt
     (record,) = record_heads(run.lm, [text], list(heads))
     tokens = run.lm.tokenizer.batch_decode([[token] for token in record.prompt_ids])
     patterns = np.stack([record.patterns[head] for head in heads])
-    names = [head_name(head) for head in heads]
+    names = [spelled_head(head) for head in heads]
     show_view(run, views.attention_patterns(tokens, patterns, names, caption=caption), f"attention_{name}")

@@ -10,7 +10,7 @@ from IPython.display import Markdown
 from emolib.base.escaping import Name
 from emolib.circuits.screening import POOLED, Exact, Head
 from emolib.report.ja.names import emotion_name, metric_name, style_name
-from emolib.report.ja.phase6a_words import KINDS, POSITIONS, REASONS, ROADS, ROLES, VERDICTS, head_name
+from emolib.report.ja.phase6a_words import KINDS, POSITIONS, REASONS, ROADS, ROLES, VERDICTS, spelled_head
 from emolib.report.markup import NOTHING, markdown_table, number, p_value, with_interval
 
 MOST = 10  # heads in a ranked table
@@ -43,7 +43,7 @@ def table_writes(table: pd.DataFrame) -> Markdown:
                 "すべて" if style == "all" else style_name(str(style)),
                 POSITIONS[str(position)],
                 emotion_name(str(emotion)),
-                head_name((int(best["layer"]), int(best["head"]))),
+                spelled_head((int(best["layer"]), int(best["head"]))),
                 f"{size}（SD {number(best['sd'], DIGITS)}）",
                 number(best["cosine"], 2, signed=True),
                 p_value(best["p_rotation"]),
@@ -93,7 +93,7 @@ def table_ranked(scores: pd.DataFrame, missed: pd.DataFrame) -> Markdown:
         upper = limits.get((row["layer"], row["head"]))
         rows.append(
             [
-                head_name((row["layer"], row["head"])),
+                spelled_head((row["layer"], row["head"])),
                 number(row["delta_mean"], DIGITS, signed=True),
                 number(se, DIGITS),
                 row["n_samples"],
@@ -115,7 +115,7 @@ def table_selection(scores: pd.DataFrame, selection: tuple[Sequence[Head], Seque
         for head in heads:
             found = own.loc[head]
             rows.append(
-                [head_name(head), ROLES[role], number(found["carried"], 4, signed=True), number(found["se"], 4)]
+                [spelled_head(head), ROLES[role], number(found["carried"], 4, signed=True), number(found["se"], 4)]
             )
     return Markdown(markdown_table(rows, ["ヘッド", "役割", "AtP の推定（担う量、nat/トークン）", "SE"]))
 
@@ -139,7 +139,7 @@ def table_missed(table: pd.DataFrame) -> Markdown:
     return Markdown(
         f"選ばれなかった {len(table)} ヘッドの無作為な組を {int(worst['n_sets'])} 通り厳密に除去した。"
         f"信頼度 {confidence:.0f} % で（全ヘッド同時）、どのヘッドの変化も {number(worst['upper'], DIGITS)} nat/トークンを"
-        f"超えない。上限が最も大きいのは {head_name((int(worst['layer']), int(worst['head'])))} である。"
+        f"超えない。上限が最も大きいのは {spelled_head((int(worst['layer']), int(worst['head'])))} である。"
     )
 
 
@@ -149,7 +149,7 @@ def table_kinds(table: pd.DataFrame) -> Markdown:
     for (layer, head, role), part in table.groupby(["layer", "head", "role"], sort=False):
         cells = part.set_index("kind")["delta_mean"]
         found = [number(cells.get(kind), DIGITS, signed=True) for kind in KINDS]
-        rows.append([head_name((int(layer), int(head))), ROLES[str(role)], *found])
+        rows.append([spelled_head((int(layer), int(head))), ROLES[str(role)], *found])
     return Markdown(markdown_table(rows, ["ヘッド", "役割", *KINDS.values()]))
 
 
@@ -182,29 +182,29 @@ def table_steer(exact: Exact | None, selection: tuple[Sequence[Head], Sequence[H
         for head in heads:
             own = values[exact.variants.index((head,))]
             change = number(own.mean(), DIGITS, signed=True)
-            rows.append([head_name(head), ROLES[role], change, number(own.sem(), DIGITS)])
+            rows.append([spelled_head(head), ROLES[role], change, number(own.sem(), DIGITS)])
     return Markdown(markdown_table(rows, ["ヘッド", "役割", "S の変化（nat/トークン）", "SE"]))
 
 
-def table_verdicts(table: pd.DataFrame) -> Markdown:
+def table_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """The verdict on every selected head and emotion."""
     rows = [
-        [
-            head_name((row["layer"], row["head"])),
-            emotion_name(row["emotion"]),
-            f"**{VERDICTS[row['verdict']]}**",
-            REASONS[row["reason"]],
-            with_interval(row["carried"], row["low"], row["high"], digits=DIGITS, signed=True),
-            f"{number(100 * row['part'], 0)} %",
-            p_value(row["p_max"]),
-            p_value(row["p_holm"]),
-            f"{emotion_name(row['weakest_label'])} {p_value(row['label_p'])}" if row["weakest_label"] else NOTHING,
-            p_value(row["topic_p"]),
-        ]
+        {
+            "ヘッド": spelled_head((row["layer"], row["head"])),
+            "感情": emotion_name(row["emotion"]),
+            "判定": VERDICTS[row["verdict"]],
+            "理由": REASONS[row["reason"]],
+            "担う量 [95 % 区間]": with_interval(row["carried"], row["low"], row["high"], digits=DIGITS, signed=True),
+            "効果に対する割合": f"{number(100 * row['part'], 0)} %",
+            "p（全ヘッド）": p_value(row["p_max"]),
+            "p（Holm）": p_value(row["p_holm"]),
+            "最も弱い相手": emotion_name(row["weakest_label"]) if row["weakest_label"] else NOTHING,
+            "その p": p_value(row["label_p"]),
+            "話題との p": p_value(row["topic_p"]),
+        }
         for row in table.to_dict("records")
     ]
-    header = ["ヘッド", "感情", "判定", "理由", "担う量 [95 % 区間]", "効果に対する割合"]
-    return Markdown(markdown_table(rows, [*header, "p（全ヘッド）", "p（Holm）", "最も弱い相手の p", "話題との p"]))
+    return pd.DataFrame(rows).set_index(["ヘッド", "感情"])
 
 
 def table_text_changes(table: pd.DataFrame) -> Markdown:
@@ -218,7 +218,7 @@ def table_text_changes(table: pd.DataFrame) -> Markdown:
             f"{metric_name(part.loc[i, 'metric'])} {number(part.loc[i, 'delta_mean'], DIGITS, signed=True)}"
             for i in order
         ]
-        rows.append([head_name((int(layer), int(head))), ROLES[str(role)], *told, *[NOTHING] * (3 - len(told))])
+        rows.append([spelled_head((int(layer), int(head))), ROLES[str(role)], *told, *[NOTHING] * (3 - len(told))])
     return Markdown(markdown_table(rows, ["ヘッド", "役割", "変化が揃う指標 1", "2", "3"]))
 
 
@@ -227,7 +227,7 @@ def table_texts(table: pd.DataFrame) -> Markdown:
     first = table[table["prompt"] == table["prompt"].iloc[0]]
     rows = [
         [
-            "除去なし" if row["role"] == "none" else head_name((row["layer"], row["head"])),
+            "除去なし" if row["role"] == "none" else spelled_head((row["layer"], row["head"])),
             ROLES[row["role"]],
             Name(row["text"].strip()),
         ]

@@ -36,6 +36,6 @@ REASONS = {
 POSITIONS = {"mean": "平均", "without_keywords": "平均（感情語を除く）", "last": "最終トークン"}
 
 
-def head_name(head: Head) -> str:
+def spelled_head(head: Head) -> str:
     """`layer:head`."""
     return f"{head[0]}:{head[1]}"
