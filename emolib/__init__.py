@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emolib.base.errors import UserError
 
 if TYPE_CHECKING:
+    from emolib.circuits.screening import screen_heads
     from emolib.data.activations import Activations, LayerVector
     from emolib.data.dataset import build_dataset, load_dataset
     from emolib.directions.alignment import AlignmentMap, fit_alignment
@@ -67,6 +68,7 @@ _HOMES = {
     "load_model": "emolib.models.loading",
     "read_vectors": "emolib.steering.given_vectors",
     "write_vectors": "emolib.exchange.control_vectors",
+    "screen_heads": "emolib.circuits.screening",
     "residual_sweep": "emolib.steering.sweeps",
     "with_kl_lengths": "emolib.steering.kl_lengths",
     "notebook_parameters": "emolib.pipeline.notebook_parameters",
@@ -114,6 +116,7 @@ __all__ = [
     "record_heads",
     "residual_sweep",
     "score_texts",
+    "screen_heads",
     "verify_run",
     "with_kl_lengths",
     "write_vectors",

@@ -24,6 +24,7 @@ NOTEBOOKS = {
     "phase3": "phase3_vectors.ipynb",
     "phase4": "phase4_alignment.ipynb",
     "phase5": "phase5_residual_patching.ipynb",
+    "phase6a": "phase6a_head_screening.ipynb",
     "phase7": "phase7_statistics.ipynb",
     "phase9": "phase9_verification.ipynb",
 }
@@ -426,6 +427,14 @@ class ResultPaths:
     def decoding(self) -> Path:
         """Whether the model's texts are greedy or sampled, as the run decided it."""
         return self._of("phase5", "patching", "residual", f"{self.model}_decoding.json")
+
+    def screening(self, name: str) -> Path:
+        """A table of what was found on heads."""
+        return self._of("phase6a", "screening", f"{self.model}_{name}.parquet")
+
+    def head_scores(self) -> Path:
+        """Every head's score, in the first study's layout."""
+        return self._of("phase6a", "screening", f"head_scores_{self.model}.json")
 
     def statistics(self, name: str) -> Path:
         """Statistics of all models of the profile."""

@@ -75,7 +75,7 @@ def _check_fit(lm: LanguageModel, act: Act) -> None:
     if isinstance(act, HeadAct):
         if not 0 <= act.head < lm.n_heads:
             raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {act.head}")
-        if isinstance(act, PatchHead):
+        if act.source is not None:
             _check_owner(lm, "heads", act.source.model, act.source.revision)
         elif isinstance(act, CutEdge):
             act.read_instead(lm.d_head)

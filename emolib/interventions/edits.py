@@ -270,4 +270,4 @@ def _targets(act: HeadAct, d_head: int, width: int, n_columns: int) -> np.ndarra
     if isinstance(act, PatchHead):
         return _by_column(act.outputs(), width, n_columns)
     assert isinstance(act, AblateHead), f"{type(act).__name__} sets no output"
-    return np.tile(act.target(d_head), (n_columns, 1))
+    return act.targets(width, n_columns, d_head)

@@ -11,6 +11,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "phase3": ("phase2",),
     "phase4": ("phase3",),
     "phase5": ("phase3",),
+    "phase6a": ("phase3",),
     "phase7": ("phase5",),
     "phase9": ("phase7",),
 }

@@ -17,6 +17,7 @@ from emolib.base.parameters import (
     ExtractionParameters,
     PatchingParameters,
     ReaderParameters,
+    ScreeningParameters,
     VectorParameters,
     VerificationParameters,
     check_layers,
@@ -41,7 +42,13 @@ from emolib.study.phase5_steering.sweep_settings import template_of
 from emolib.study.phase7_claims.claim_sources import finished_phases
 from emolib.study.run import Run
 
-SPLIT = ("phase2", "phase3", "phase4", "phase5")  # read so many scenarios of each split as their parameters say
+SPLIT = (
+    "phase2",
+    "phase3",
+    "phase4",
+    "phase5",
+    "phase6a",
+)  # read so many scenarios of each split as their parameters say
 
 
 def check_run(run: Run, *, before: Collection[str] = ()) -> None:
@@ -120,7 +127,10 @@ def _check_model(run: Run) -> None:
     params = run.params
     outlook = outlook_of(params.model, random_weights=params.random_weights)
     run.model_content(params.model_dump(mode="json"))  # a folder that is gone, a hub that does not answer
-    if isinstance(params, ExtractionParameters | PatchingParameters) and params.layers is not None:
+    if (
+        isinstance(params, ExtractionParameters | PatchingParameters | ScreeningParameters)
+        and params.layers is not None
+    ):
         check_layers(params.layers, outlook.n_layers)
         if isinstance(params, PatchingParameters):
             _refuse_final_residual(outlook, params.layers)

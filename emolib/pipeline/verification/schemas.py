@@ -161,6 +161,11 @@ def _alignment(name: str, columns: str, key: str, **more: object) -> Schema:
     return Schema(f"alignment {name}", "phase4", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
 
 
+def _screening(name: str, columns: str, key: str, **more: object) -> Schema:
+    place = rf"screening/{{model}}_{name}\.parquet"
+    return Schema(f"screening {name.partition('_(')[0]}", "phase6a", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
+
+
 _POSITION = "(?P<position>last|mean|trigger)"
 _ACTIVATIONS = {"values": (-1, _FLOATS), "offsets": (1, ("I64",)), "token_norms": (1, _FLOATS)}
 _ACTIVATIONS |= {"bulk_norms": (1, _FLOATS)}
@@ -809,6 +814,56 @@ SCHEMAS: tuple[Schema, ...] = (
         "json",
         fields="test:str alpha:float designs:list observed:list post_hoc_power_descriptive:str",
     ),
+    # phase 6a
+    _screening(
+        "direct",
+        "layer:int head:int emotion:str position:str style:str written:float sd:float n_scenarios:int norm:float "
+        "cosine:float p_rotation:float p_max:float",
+        "layer head emotion position style",
+    ),
+    _screening(
+        "attribution_validation",
+        "layer:int head:int emotion:str carried:float se:float n_scenarios:int",
+        "layer head emotion",
+        crossed=True,
+    ),
+    _screening(
+        "roads",
+        "layer:int head:int exact:float atp:float dropped:float query:float key:float value:float query_linear:float "
+        "key_linear:float integrated:float",
+        "layer head",
+        blank="integrated",
+    ),
+    _screening("missed", "layer:int head:int estimate:float upper:float confidence:float n_sets:int", "layer head"),
+    _screening(
+        "exact_(all|labels|topics|steer|joint|mean|zero|context)",
+        "scenario:str emotion:str other:str base:float kind:str variant:int heads:str change:float",
+        "scenario emotion other variant",
+        told=False,
+    ),
+    _screening(
+        "verdicts",
+        "layer:int head:int emotion:str n_scenarios:int base:float base_p:float carried:float low:float high:float "
+        "part:float part_high:float p_max:float p_holm:float weakest_label:str label_carried:float label_p:float "
+        "topic_share:float topic_p:float verdict:str reason:str",
+        "layer head emotion",
+        blank="label_carried label_p topic_share topic_p",
+    ),
+    _screening(
+        "texts",
+        "emotion:str prompt:str layer:int head:int role:str text:str",
+        "emotion prompt layer head",
+        families=SCORES,
+        told=False,
+    ),
+    Schema(
+        "head scores, as JSON",
+        "phase6a",
+        r"screening/head_scores_{model}\.json",
+        "json",
+        fields="profile:str model:str layers:list prompts:list sequence_length:int head_scores:list head_samples:list",
+        told=False,
+    ),
     # phase 9
     Schema(
         "verification",
@@ -829,11 +884,11 @@ SCHEMAS: tuple[Schema, ...] = (
     # of every phase
     Schema("figure", "", r"plots/{model}/[^/]+\.html", "html", told=False),
     Schema("figure", "", r"plots/{model}/[^/]+\.png", "png", told=False),
-    Schema("record", "", r"status/{model}_(?P<phase>phase\d)\.json", "json", fields="artifacts:any", told=False),
+    Schema("record", "", r"status/{model}_(?P<phase>phase\d[a-z]?)\.json", "json", fields="artifacts:any", told=False),
     Schema(
         "seal",
         "",
-        r"seals/{model}_(?P<phase>phase\d)\.json",
+        r"seals/{model}_(?P<phase>phase\d[a-z]?)\.json",
         "json",
         fields="report:str sha256:str record:str",
         told=False,
