@@ -147,7 +147,7 @@ def steer_contrasts(
             rows.append(
                 {
                     **{"scenario": name, "emotion": emotion, "other": other, "effect": STEER, "third": ""},
-                    **{column: known.loc[name, column] for column in ("style", "topic")},
+                    **{column: str(known.loc[name, column]) for column in ("style", "topic")},
                     **{"prompt_with": before, "prompt_without": before},
                     "text_with": text_of[name, emotion],
                     "text_without": text_of[name, other],
@@ -190,14 +190,14 @@ def topic_contrasts(
         against = next((one for one in order if known.loc[one, "topic"] != topic and one != name), None)
         if against is None:
             continue
-        own, other = (context(known.loc[one, "topic"], (name, against)) for one in (name, against))
+        own, other = (context(str(known.loc[one, "topic"]), (name, against)) for one in (name, against))
         if own is None or other is None:
             continue
         first, second = sources[name]
         rows.append(
             {
                 **{"scenario": name, "emotion": TOPIC, "other": TOPIC, "effect": TOPIC, "third": own},
-                **{column: known.loc[name, column] for column in ("style", "topic")},
+                **{column: str(known.loc[name, column]) for column in ("style", "topic")},
                 **{"prompt_with": text_of[own, neutral], "prompt_without": text_of[other, neutral]},
                 **{"text_with": text_of[name, neutral], "text_without": text_of[against, neutral]},
                 **{"source_prompt": text_of[first, neutral], "source_text": text_of[second, neutral]},

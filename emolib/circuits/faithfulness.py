@@ -167,7 +167,7 @@ def judge_circuit(effect: CircuitEffect, circuit: NodeSet, *, n_subsets: int = 2
     gained = effect.gained(sets)
     own, lost = gained[0], effect.whole - gained[1]
     rows = [
-        {"measure": name} | _told(effect, row)
+        {"measure": name, **_told(effect, row)}
         for name, row in (("faithfulness", own), ("completeness", lost), ("residual_path", gained[2]))
     ]
     summary = pd.DataFrame(rows).rename(columns={"faithfulness": "value"})

@@ -99,16 +99,15 @@ class _Search:
         self.score = dict(zip(self.nodes, np.abs(features["score"].to_numpy(float)), strict=True))
         self.target = sum(self.score[node] for node in self.members)
         spread = float(np.std(list(self.norm.values()))) or 1.0
-        self.order = {
-            member: sorted(
-                (node for node in self.nodes if node.kind == member.kind),
-                key=lambda node, member=member: (
-                    abs(node.layer - member.layer) + abs(self.norm[node] - self.norm[member]) / spread,
-                    node,
-                ),
-            )
-            for member in self.members
-        }
+        self.order = {member: self._nearest(member, spread) for member in self.members}
+
+    def _nearest(self, member: Node, spread: float) -> list[Node]:
+        """Nodes of its kind, from the nearest in layer and norm on."""
+
+        def far(node: Node) -> tuple[float, Node]:
+            return abs(node.layer - member.layer) + abs(self.norm[node] - self.norm[member]) / spread, node
+
+        return sorted((node for node in self.nodes if node.kind == member.kind), key=far)
 
     def draw(self, rng: np.random.Generator) -> list[Node]:
         """A stand-in outside the circuit for every node, no node twice."""

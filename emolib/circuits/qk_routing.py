@@ -153,7 +153,7 @@ def qk_routing(lm: LanguageModel, pairs: Sequence[RoutingPair]) -> pd.DataFrame:
                 own, other = value[2 * i : 2 * i + 2, width - len(pair.ids) :]
                 columns = pair_scores(weights, pair, own, other)
                 told = {"layer": layer, "head": np.arange(net.n_heads), "pair": start + i}
-                parts.append(pd.DataFrame(told | {"name": pair.name, "emotion": pair.emotion} | columns))
+                parts.append(pd.DataFrame({**told, "name": pair.name, "emotion": pair.emotion, **columns}))
 
         observe(lm, ids, mask, [("resid_pre", layer) for layer in range(lm.n_layers)], take)
     return pd.concat(parts, ignore_index=True).sort_values(["layer", "head", "pair"], ignore_index=True)

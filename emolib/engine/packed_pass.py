@@ -129,9 +129,9 @@ class PackedPass(ForwardPass):
         flat = tokens.row * n_columns + column
         token_at = np.zeros(self._n_rows * n_columns, dtype=np.int64)
         token_at[flat] = np.arange(self.n_tokens)
-        real = np.zeros(self._n_rows * n_columns, dtype=bool)
-        real[flat] = True
-        real = real.reshape(self._n_rows, n_columns)
+        filled = np.zeros(self._n_rows * n_columns, dtype=bool)
+        filled[flat] = True
+        real = filled.reshape(self._n_rows, n_columns)
         part = np.concatenate([np.full(self._width, -1), np.repeat(np.arange(self.rows.n_texts), self._n_fed)])
         place = tokens.place[token_at].reshape(self._n_rows, n_columns)
         order = np.arange(n_columns)
@@ -142,7 +142,7 @@ class PackedPass(ForwardPass):
         self._token_at = self._index((offsets * self.n_tokens + token_at).ravel())
         self._flat = self._index((offsets * len(token_at) + flat).ravel())
         places = self._index(np.tile(tokens.place, self.copies))
-        biases = {}
+        biases: dict[int | None, Tensor | None] = {}
         for window in self._windows:
             allowed = seen if window is None else seen & (back < window)
             bias = torch.where(torch.from_numpy(allowed)[:, None], 0.0, LOWEST).to(self.device)
@@ -208,7 +208,9 @@ class PackedPass(ForwardPass):
         """softmax's input `[row, head, column, column]` in float32."""
         queries, keys = self.in_rows(q).transpose(1, 2).float(), self.in_rows(k).transpose(1, 2).float()
         keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
-        return queries @ keys.transpose(2, 3) * layer.scale + self._every.biases[layer.window]
+        bias = self._every.biases[layer.window]
+        assert bias is not None, "every window of a packed pass has a bias"
+        return queries @ keys.transpose(2, 3) * layer.scale + bias
 
     def heads_of(self, number: int, hidden: Tensor) -> Tensor:
         """z of a block whose (edited) input is `hidden`."""

@@ -75,11 +75,11 @@ def _check_fit(lm: LanguageModel, act: Act) -> None:
     if isinstance(act, HeadAct):
         if not 0 <= act.head < lm.n_heads:
             raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {act.head}")
-        if act.source is not None:
-            _check_owner(lm, "heads", act.source.model, act.source.revision)
-        elif isinstance(act, CutEdge):
+        if isinstance(act, CutEdge):
             act.read_instead(lm.d_head)
-        elif act.mean is not None and len(act.mean) != lm.d_head:
+        elif act.source is not None:
+            _check_owner(lm, "heads", act.source.model, act.source.revision)
+        elif isinstance(act, AblateHead) and act.mean is not None and len(act.mean) != lm.d_head:
             raise UserError(f"expected a mean of d_head {lm.d_head}, got {len(act.mean)}")
         reads_values = isinstance(act, CutEdge) or (isinstance(act, PatchHead) and act.mode == "v_only")
         sites = ("z", "v", "pattern") if reads_values else ("z",)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from emolib.base import arguments
 from emolib.base.errors import UserError
 from emolib.base.signatures import told
-from emolib.interventions.checks import Values, bare_values, check_place, checked_array
+from emolib.interventions.act_arguments import Values, bare_values, check_place, checked_array
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.schedules import Schedule
 

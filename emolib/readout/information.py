@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import Activations
 from emolib.data.styles import of_style
-from emolib.readout.contrasts import MIN_SCENARIOS, SETS, Contrast, contrast_of, paired_scenarios
+from emolib.readout.label_contrasts import MIN_SCENARIOS, SETS, Contrast, contrast_of, paired_scenarios
 from emolib.readout.probe_sources import SOURCES, ChosenProbe, chosen_probe
 from emolib.statistics.auc import auc_difference, auc_interval, auc_swap_p, pair_wins
 

@@ -12,7 +12,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 from planted_runs import in_two_styles, steering_run, vectors_run, written
 
-from emolib.readout import contrasts, leaks, readings, surface, surface_gate
+from emolib.readout import label_contrasts, leaks, readings, surface, surface_gate
 from emolib.report.ja import phase1 as say
 from emolib.selftest.planted import Planted, plant, planted_scenarios
 from emolib.study import phase1_dataset, phase2_activations, text_answers
@@ -166,7 +166,7 @@ def test_vectors_and_tests_of_the_implicit_style_do_not_count_them(run):
 
 def test_probes_of_the_implicit_style_neither_learn_from_them_nor_are_tested_on_them(run):
     sets = [fitting.training(run, "mean"), *(fitting.split_of(run, "mean", s) for s in ("validation", "test"))]
-    contrast = contrasts.contrast_of(sets, "gratitude", "neutral", 1, [0])
+    contrast = label_contrasts.contrast_of(sets, "gratitude", "neutral", 1, [0])
     for part, kept in zip(contrast.sets, contrast.of_style("implicit"), strict=True):
         assert not part.texts[kept]["idiomatic"].any() and implicit_and_flagged(part.texts).any()
 
