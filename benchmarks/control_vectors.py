@@ -1,8 +1,9 @@
 """How llama.cpp moves under a control vector that `emolib.write_vectors` wrote, beside emolib with the same vector.
 
 Both run the same numbers (the bundled model's GGUF file, dequantised) on the same prompts. Per layer L one file with
-that layer alone is written, and the change of the last token's logits in llama.cpp is correlated with emolib's, steered
-at L and at its neighbours: a file read with another convention would agree best with one of those.
+that layer alone is written, and the change of the last token's logits in llama.cpp is correlated with that of the same
+vector at L and at its neighbours: a file read with another convention would agree best with one of those. `everywhere`
+adds it at every position, as llama.cpp does, by a hook on the model; `emolib` leaves the first token alone.
 
     python benchmarks/control_vectors.py [--layers 6,15,24,30] [--strength 2] [--json PATH]
 """
@@ -56,6 +57,23 @@ def logits(lm: LanguageModel, rows: Sequence[Sequence[int]], act: emolib.Steer |
     return np.stack(found)
 
 
+def everywhere(lm: LanguageModel, rows: Sequence[Sequence[int]], layer: int, vector: np.ndarray) -> np.ndarray:
+    """The same by a hook, the vector added at every position."""
+    blocks = lm.network.model.layers
+    added = torch.from_numpy(vector)
+
+    def to_output(block: Any, given: Any, output: Any) -> Any:
+        return (output[0] + added, *output[1:]) if isinstance(output, tuple) else output + added
+
+    handle = blocks[layer - 1].register_forward_hook(to_output)  # the input of block L is the output of block L - 1
+    try:
+        with torch.inference_mode():
+            found = [lm.network(torch.tensor([list(ids)]), use_cache=False).logits[0, -1] for ids in rows]
+    finally:
+        handle.remove()
+    return torch.stack(found).numpy()
+
+
 def compared(lm: LanguageModel, layers: Sequence[int], strength: float) -> dict[str, Any]:
     """Correlations of the changes, by layer of the file and layer of emolib's steer."""
     vectors, prompts = fitted(lm)
@@ -78,10 +96,13 @@ def compared(lm: LanguageModel, layers: Sequence[int], strength: float) -> dict[
     result = []
     for layer, cell in zip(layers, theirs[1:], strict=True):
         change = (cell - theirs[0]).ravel()
-        found = {}
-        for place in range(max(layer - NEIGHBOURS, 0), min(layer + NEIGHBOURS, lm.n_layers) + 1):
+        found: dict[str, dict[int, float]] = {"everywhere": {}, "emolib": {}}
+        for place in range(max(layer - NEIGHBOURS, 1), min(layer + NEIGHBOURS, lm.n_layers) + 1):
             act = emolib.Steer(place, vectors.values[layer], strength, unit="vector", window=EVERY)
-            found[place] = float(np.corrcoef(change, (logits(lm, rows, act) - unsteered).ravel())[0, 1])
+            moved = {"everywhere": everywhere(lm, rows, place, strength * vectors.values[layer])}
+            moved["emolib"] = logits(lm, rows, act)
+            for way, values in moved.items():
+                found[way][place] = float(np.corrcoef(change, (values - unsteered).ravel())[0, 1])
         result.append({"layer": layer, "norm": float(strength * vectors[layer].norm), "correlations": found})
         print(f"  layer {layer}: {found}", file=sys.stderr, flush=True)
     agreement = float(np.corrcoef(theirs[0].ravel(), unsteered.ravel())[0, 1])
@@ -99,9 +120,11 @@ def main() -> None:
     rows = [
         {
             "layer": entry["layer"],
-            **{f"{place - entry['layer']:+d}": value for place, value in entry["correlations"].items()},
+            "way": way,
+            **{f"{place - entry['layer']:+d}": value for place, value in values.items()},
         }
         for entry in found["layers"]
+        for way, values in entry["correlations"].items()
     ]
     print(table(sorted(rows, key=len, reverse=True)), file=sys.stderr)
     write_json(given.json, {**described(lm.device), "strength": given.strength, **found})
