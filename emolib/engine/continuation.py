@@ -7,7 +7,7 @@ while a model wrote them: on a window of prompt tokens, then on every token that
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,6 +34,7 @@ from emolib.models.tokens import encode
 from emolib.models.workspace import Workspace
 
 LENGTH_STEP = 4  # texts share a padded length in steps of so many tokens
+PROMPT_PADDING = {"cpu": 8}  # tokens by which a prompt is padded at most; elsewhere as in generation
 BRIDGE_ROWS = 16  # at once through a model's own code, whose logits are held for all tokens
 
 
@@ -267,21 +268,44 @@ class _Job:
             prompts = [self.prompts[row] for row in members]
             acts: list[Intervention] = [None] * len(members)  # by prompt alone: a pair's rows stay together
             size = self.batch_size or self._fitting_size(members, n_fed)
-            for planned in plan_batches(prompts, acts, size, self.lm.n_layers):
+            padding = PROMPT_PADDING.get(self.lm.device.type)
+            for planned in plan_batches(prompts, acts, size, self.lm.n_layers, padding=padding):
                 batch = Batch(tuple(members[place] for place in planned.rows), planned.width)
                 yield from self._run(batch, n_fed)
 
     def _classes(self) -> Iterator[tuple[int, list[int]]]:
-        """Rows with texts of like length, and the length to which they are padded; pairs of prompt and text together.
+        """Rows whose texts are padded to one length, and that length; pairs of prompt and text beside each other.
 
-        The length follows from the call's texts, never from how they are batched.
+        Rows go together by the length of their text, or by the longest text of their prompt, whichever feeds fewer
+        tokens: a prompt that stands before texts of several lengths would run for each of them. The lengths follow from
+        the call's rows, never from how they are batched.
         """
-        members: dict[int, list[int]] = defaultdict(list)
-        for row, text in enumerate(self.texts):
-            members[-(-text.n_tokens // LENGTH_STEP)].append(row)
-        for _, rows in sorted(members.items()):
+        own = [text.n_tokens for text in self.texts]
+        longest: dict[tuple[int, ...], int] = defaultdict(int)
+        keys = [tuple(prompt) for prompt in self.prompts]
+        for key, length in zip(keys, own, strict=True):
+            longest[key] = max(longest[key], length)
+        of_prompts = [longest[key] for key in keys]
+        for _, rows in sorted(min((self._by_length(lengths) for lengths in (own, of_prompts)), key=self._fed).items()):
             rows.sort(key=lambda row: (self.prompts[row], self.texts[row].ids))
             yield max(self.texts[row].n_tokens for row in rows), rows
+
+    @staticmethod
+    def _by_length(lengths: Sequence[int]) -> dict[int, list[int]]:
+        members: dict[int, list[int]] = defaultdict(list)
+        for row, length in enumerate(lengths):
+            members[-(-length // LENGTH_STEP)].append(row)
+        return members
+
+    def _fed(self, classes: Mapping[int, Sequence[int]]) -> int:
+        """Tokens through layers: prompts once per class, texts once per pair, and per row from its first act on."""
+        n_layers, total = self.lm.n_layers, 0
+        for rows in classes.values():
+            prompts = {tuple(self.prompts[row]) for row in rows}
+            pairs = {(tuple(self.prompts[row]), self.texts[row].ids) for row in rows}
+            late = len(pairs) * n_layers + sum(max(n_layers - first_layer(self.acts[row], n_layers), 0) for row in rows)
+            total += n_layers * sum(map(len, prompts)) + late * max(self.texts[row].n_tokens for row in rows)
+        return total
 
     def _fitting_size(self, rows: Sequence[int], n_fed: int) -> int:
         if self.lm.blueprint is None:

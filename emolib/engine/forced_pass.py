@@ -24,7 +24,9 @@ from emolib.models.products import linear_into
 from emolib.models.tokens import pad_left, position_ids
 from emolib.models.workspace import Workspace
 
-TOKENS_AT_ONCE = {"cpu": 128, "cuda": 1024}  # whose logits over the vocabulary are held together
+TOKENS_AT_ONCE = {"cpu": 512, "cuda": 1024}  # whose logits over the vocabulary are held together
+LOGITS_BYTES = {"cpu": 2**27}  # that these take at most, but for 128 tokens
+CACHED_BYTES = 2**20  # of the distributions that are worked out together on a CPU: what stays in its cache
 
 
 @dataclass(frozen=True)
@@ -180,10 +182,11 @@ class _Reader:
         self._lm, self._real, self._chosen = lm, real, chosen.to(lm.device)
         self._n_pair_tokens = int(real[:n_pairs].sum())  # pairs come first
         self._n_pairs = n_pairs
-        self._step = TOKENS_AT_ONCE.get(lm.device.type, 128)
+        self._step = _tokens_at_once(lm)
         self._line_of = real.nonzero()[:, 0]
         self._logprobs: list[Tensor] = []
         self._entropies: list[Tensor] = []
+        self._n_taken = 0
         self._sums = torch.zeros(len(real), len(chosen), dtype=torch.float64)
 
     def of_hidden(self, hidden: Tensor, targets: Tensor, memory: Workspace) -> Read:
@@ -202,15 +205,20 @@ class _Reader:
         return self._read()
 
     def _take(self, logits: Tensor, target: Tensor) -> None:
-        start = sum(map(len, self._logprobs))
+        at_once = max(CACHED_BYTES // (4 * logits.shape[1]), 1) if logits.is_cpu else len(logits)
+        for some, wanted in zip(logits.split(at_once), target.split(at_once), strict=True):
+            self._take_some(some, wanted)
+
+    def _take_some(self, logits: Tensor, target: Tensor) -> None:
         wide = logits.float().log_softmax(-1)
         self._logprobs.append(wide.gather(1, target[:, None])[:, 0])
-        unpatched = wide[: max(self._n_pair_tokens - start, 0)]
+        unpatched = wide[: max(self._n_pair_tokens - self._n_taken, 0)]
         if len(unpatched):
-            self._entropies.append(-(unpatched.exp() * unpatched).nan_to_num().sum(-1))
+            self._entropies.append(_entropies(unpatched))
         if len(self._chosen):
             picked = wide[:, self._chosen].double().cpu()
-            self._sums.index_add_(0, self._line_of[start : start + len(logits)].cpu(), picked)
+            self._sums.index_add_(0, self._line_of[self._n_taken : self._n_taken + len(logits)].cpu(), picked)
+        self._n_taken += len(logits)
 
     def _read(self) -> Read:
         real = self._real.cpu().numpy()
@@ -225,3 +233,18 @@ class _Reader:
         values = np.full(real.shape, np.nan)
         values[real] = torch.cat(list(parts)).double().cpu().numpy()
         return values
+
+
+def _entropies(logprobs: Tensor) -> Tensor:
+    """Entropy in nats of every row of log-probabilities `[row, vocabulary]`; what is impossible adds nothing."""
+    found = -torch.linalg.vecdot(logprobs.exp(), logprobs)
+    return found if bool(found.isfinite().all()) else -(logprobs.exp() * logprobs).nan_to_num().sum(-1)
+
+
+def _tokens_at_once(lm: LanguageModel) -> int:
+    """How many tokens' logits are held together: the weights are read once for all of them."""
+    kind = lm.device.type
+    step, room = TOKENS_AT_ONCE.get(kind, 128), LOGITS_BYTES.get(kind)
+    if room is None or lm.blueprint is None:
+        return step
+    return max(128, min(step, room // (4 * lm.native.head.weight.shape[0])))
