@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.data.styles import in_style_order
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import UNIT_NAMES, emotion_name, emotion_names
 from emolib.report.ja.phase5_shift import DIGITS, mean_shifts
@@ -66,8 +67,7 @@ def _found(outcome: Outcome) -> str:
 def _claims(outcome: Outcome) -> pd.DataFrame:
     """The claims, implicit texts first."""
     assert outcome.shift is not None
-    claims = outcome.shift.claims
-    return claims if claims.empty else claims.sort_values("style", key=lambda s: s != "implicit", kind="stable")
+    return in_style_order(outcome.shift.claims)
 
 
 def _unjudged(claims: pd.DataFrame) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from emolib.base import store
+from emolib.data.styles import in_style_order
 from emolib.directions.controls import FAMILIES
 from emolib.engine.continuation import context_shift
 from emolib.engine.continuation_tokens import continuations
@@ -116,13 +117,13 @@ def _kept_alone(
 @kept
 def conditions(run: Run) -> pd.DataFrame:
     """See `emolib.steering.shift_claims.shift_conditions`."""
-    return shift_conditions(specific_cells(run))
+    return in_style_order(shift_conditions(specific_cells(run)))
 
 
 @kept
 def ranks(run: Run) -> pd.DataFrame:
     """See `emolib.steering.shift_claims.shift_ranks`."""
-    return shift_ranks(mean_contrasts(test_shifts(run), run.emotions))
+    return in_style_order(shift_ranks(mean_contrasts(test_shifts(run), run.emotions)))
 
 
 def claims(run: Run, instruments: pd.DataFrame | None = None, gold: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -144,7 +145,7 @@ def shift_doses(run: Run) -> pd.DataFrame:
     cells = specific_shift(dose_shifts(run).drop(columns="part"))
     own = cells.groupby([*CELL, "alpha", "emotion"], sort=False)["specific"].mean().reset_index()
     own = own[own.groupby("style")["text"].transform("nunique") >= 2]
-    means = crossed_means(own, ["style", "emotion", "alpha"])
+    means = in_style_order(crossed_means(own, ["style", "emotion", "alpha"]))
     kl = pd.concat([dose_kl(run, part) for part in parts(run)]).groupby(["emotion", "alpha"])["kl"].mean()
     return means.join(kl, on=["emotion", "alpha"])
 

@@ -21,7 +21,6 @@ from emolib.pipeline.verification.schemas import SCHEMAS
 from emolib.steering.instruments import COLUMNS, FAILED, MUST_FAIL, NOT_JUDGED, PASSED
 from emolib.steering.third_scenarios import Wording
 from emolib.study.phase5_steering import instrument_design, instrument_gold, shift_sweeps
-from emolib.study.phase5_steering.instrument_cost import instrument_work
 from emolib.study.phase5_steering.instrument_design import (
     context_table,
     families,
@@ -220,21 +219,6 @@ def test_every_artifact_of_the_stage_has_its_schema(run: Run) -> None:
 def test_lexical_parts_are_taken_at_texts_that_are_not_judged(run: Run) -> None:
     read = set(lexicon_design(run).cells["text"])
     assert len(read) == 1 and not read & set(validation_design(run).cells["text"])
-
-
-def test_the_rows_that_are_counted_are_those_that_are_read(run: Run) -> None:
-    work = instrument_work(run, lengths=lambda texts: [len(text.split()) for text in texts]).set_index("work")
-    shards = {
-        name: pd.read_parquet(run.paths.instruments(f"instrument_{name}")) for name in ("placebo_texts", "placebo_acts")
-    }
-    for name, tokens in shards.items():
-        assert work["rows"][name] == tokens["row"].nunique(), name
-    own = context_table(run, families(run)[0]).query("split == 'validation'")
-    pairs = {
-        *zip(own["prompt_with"], own["words"], strict=True),
-        *zip(own["prompt_without"], own["words"], strict=True),
-    }
-    assert work["rows"]["contexts/own"] == len(pairs) and (work["layer_tokens"] > 0).all()
 
 
 def test_the_bundled_model_s_s_sees_the_feeling_before_the_text(
