@@ -16,7 +16,7 @@ import pandas as pd
 
 from emolib.base.parameters import PatchingParameters
 from emolib.directions.controls import FAMILIES
-from emolib.engine.continuation import LENGTH_STEP
+from emolib.engine.padding_classes import LENGTH_STEP
 from emolib.models.outlook import outlook_of
 from emolib.study.phase5_steering.design import Part, parts
 from emolib.study.phase5_steering.shift_design import (
