@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emolib.engine.padding_classes import LENGTH_STEP, padding_classes
+from emolib.engine.padding_classes import STEPS, padding_classes
 
 N_LAYERS = 6
 Row = tuple[tuple[int, ...], tuple[int, ...]]
@@ -49,8 +49,10 @@ def test_with_many_layers_per_row_texts_are_padded_by_less_than_a_step() -> None
     found = classes_of(given, [300] * len(given))
     for some in found:
         lengths = [len(given[row][1]) for row in some]
-        assert max(lengths) - min(lengths) < LENGTH_STEP
+        assert max(lengths) - min(lengths) < STEPS[0]
     assert len(found) > 3
+    fewer = classes_of(given, [20] * len(given))
+    assert len(fewer) < len(found), "a class is worth more than a token or two of padding"
 
 
 def test_the_classes_do_not_depend_on_the_order_of_the_rows() -> None:
