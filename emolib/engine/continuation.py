@@ -6,8 +6,7 @@ while a model wrote them: on a window of prompt tokens, then on every token that
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,6 +23,7 @@ from emolib.engine.forced_pass import BRIDGE_ROWS, ForcedRows, read_rows
 from emolib.engine.generation import checked_batch_size
 from emolib.engine.halving import in_halves
 from emolib.engine.memory import BatchShape, available_memory, check_memory, generation_bytes, keep_freed_memory
+from emolib.engine.padding_classes import padding_classes
 from emolib.engine.parity import check_batching
 from emolib.engine.planning import FIRST_SIZE, MEMORY_SHARE, Batch, longest_window, plan_batches
 from emolib.interventions import Intervention, check_interventions, first_layer, one_per_row
@@ -33,7 +33,6 @@ from emolib.models.limits import check_ids, check_length
 from emolib.models.tokens import encode
 from emolib.models.workspace import Workspace
 
-LENGTH_STEP = 4  # texts share a padded length in steps of so many tokens
 PROMPT_PADDING = {"cpu": 8}  # tokens by which a prompt is padded at most; elsewhere as in generation
 
 
@@ -273,20 +272,10 @@ class _Job:
                 yield from self._run(batch, n_fed)
 
     def _classes(self) -> Iterator[tuple[int, list[int]]]:
-        """Rows whose texts are padded to one length, and that length; pairs of prompt and text beside each other.
-
-        Rows go together by the length of their text, or by the longest text of their prompt, whichever feeds fewer
-        tokens: a prompt that stands before texts of several lengths would run for each of them. The lengths follow from
-        the call's rows, never from how they are batched.
-        """
-        own = [text.n_tokens for text in self.texts]
-        longest: dict[tuple[int, ...], int] = defaultdict(int)
-        keys = [tuple(prompt) for prompt in self.prompts]
-        for key, length in zip(keys, own, strict=True):
-            longest[key] = max(longest[key], length)
-        of_prompts = [longest[key] for key in keys]
-        for _, rows in sorted(min((self._by_length(lengths) for lengths in (own, of_prompts)), key=self._fed).items()):
-            rows.sort(key=lambda row: (self.prompts[row], self.texts[row].ids))
+        """Rows whose texts are padded to one length, and that length; pairs of prompt and text beside each other."""
+        prompts, texts = [tuple(prompt) for prompt in self.prompts], [text.ids for text in self.texts]
+        layers = [self.lm.n_layers - first_layer(act, self.lm.n_layers) for act in self.acts]
+        for rows in padding_classes(prompts, texts, layers, self.lm.n_layers):
             yield max(self.texts[row].n_tokens for row in rows), rows
 
     @staticmethod

@@ -18,7 +18,7 @@ import gguf_files
 import numpy as np
 import pytest
 import torch
-from test_control_vectors import FOREIGN, as_settings, row, written
+from control_vector_files import FOREIGN, as_settings, row, written
 from tiny import patched_by_hand
 from torch import nn
 
