@@ -34,7 +34,7 @@ def test_with_everything_free_m_is_the_continuation_shift(tiny: LanguageModel) -
     expected = continuation_shift(tiny, PROMPTS, TEXTS, [act, act])
     np.testing.assert_allclose(effect.without, expected["logprob_unpatched"], atol=1e-4)
     np.testing.assert_allclose(effect.whole, expected["shift"], atol=2e-4)
-    assert np.abs(effect.whole).min() > 1e-3
+    assert np.abs(effect.whole).max() > 1e-2
     # with every node held at its own unsteered value only the residual path is left; without a steer nothing is moved
     still = circuit_effect(tiny, [EffectRow(r.scenario, r.prompt, r.text, 1.0) for r in rows], all_nodes(tiny))
     assert np.abs(still.gained([frozenset()])).max() < 1e-5
