@@ -39,7 +39,9 @@ from emolib.statistics.intervals import max_statistic_p
 from emolib.steering.cells import control_seed
 
 Target = Literal["self", "next"]
+Measure = Literal["cosine", "gain"]
 TARGETS: tuple[Target, ...] = ("self", "next")
+MEASURES: tuple[Measure, ...] = ("cosine", "gain")
 Controls = Mapping[str, Float[np.ndarray, "control layer d_model"]]
 Vectors = EmotionVectors | Mapping[str, Float[np.ndarray, "layer d_model"]]
 
@@ -48,67 +50,79 @@ Vectors = EmotionVectors | Mapping[str, Float[np.ndarray, "layer d_model"]]
 class OvProjection:
     """What every head writes of every emotion's vector and of the controls.
 
+    Two measures: `cosine`, between what is written and the target, and `gain`, what is written along the unit target
+        per unit of the direction read (a head of gain 1 on itself writes the direction again at its full length). A
+        head that
+    writes into few dimensions has large cosines whatever it reads: the gain tells.
+
     Attributes:
-        cosines: target → `[layer, head, emotion]`, between what is written and the target.
-        gains: target → the same of what is written per unit of the vector read, along the unit target: a copying head
-            of gain 1 writes the vector again at its full length.
+        effects: (target, measure) → `[layer, head, emotion]`.
         norms: `[layer, emotion]`, of the vectors read.
-        nulls: (family, target) → cosines `[layer, head, emotion, control]`; of `self` the same for every emotion.
+        nulls: (family, target, measure) → `[layer, head, emotion, control]`; of `self` the same for every emotion.
         effective: (family) → the least over layers of (tr K)²/‖K‖², K the controls' Gram matrix: as many directions as
             they are worth.
     """
 
     emotions: tuple[str, ...]
-    cosines: Mapping[Target, Float[np.ndarray, "layer head emotion"]]
-    gains: Mapping[Target, Float[np.ndarray, "layer head emotion"]]
+    effects: Mapping[tuple[Target, Measure], Float[np.ndarray, "layer head emotion"]]
     norms: Float[np.ndarray, "layer emotion"]
-    nulls: Mapping[tuple[str, Target], Float[np.ndarray, "layer head emotion control"]]
+    nulls: Mapping[tuple[str, Target, Measure], Float[np.ndarray, "layer head emotion control"]]
     effective: Mapping[str, float]
 
     def table(self) -> pd.DataFrame:
         """One row per layer, head, emotion and target: cosine, gain, dot (activation units: gain times the vector's
-        norm), and per family of controls `mean_<family>`, `sd_<family>` of their cosines."""
+        norm), and per family of controls `z_cosine_<family>` and `z_gain_<family>`: less the controls' mean, over
+        their standard deviation (NaN where they do not vary)."""
         parts = []
-        n_layers, n_heads, _ = self.cosines["self"].shape
+        n_layers, n_heads, _ = self.effects["self", "cosine"].shape
         layer, head = (part.ravel() for part in np.indices((n_layers, n_heads)))
         for target in TARGETS:
             for place, emotion in enumerate(self.emotions):
-                gain = self.gains[target][..., place]
                 columns = {"layer": layer, "head": head, "emotion": emotion, "target": target}
-                columns |= {"cosine": self.cosines[target][..., place].ravel(), "gain": gain.ravel()}
-                columns["dot"] = (gain * self.norms[:, None, place]).ravel()
-                for (family, of), null in self.nulls.items():
+                own = {measure: self.effects[target, measure][..., place].ravel() for measure in MEASURES}
+                columns |= own | {"dot": own["gain"] * np.repeat(self.norms[:, place], n_heads)}
+                for (family, of, measure), null in self.nulls.items():
                     if of == target:
-                        columns[f"mean_{family}"] = null[:, :, place].mean(-1).ravel()
-                        columns[f"sd_{family}"] = null[:, :, place].std(-1, ddof=1).ravel()
+                        columns[f"z_{measure}_{family}"] = _z(own[measure], _drawn(null, place))
                 parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
 
     def largest(self, *, alternative: Literal["greater", "less", "two-sided"] = "greater") -> pd.DataFrame:
-        """The head that stands out most, per emotion, target and family, tested as a maximum over all heads.
+        """The head that stands out most, per emotion, target, measure and family, tested as a maximum over all heads.
 
-        Every head's cosine is studentised by the controls' at that head; a control's maximum over heads is one draw of
+        Every head's value is studentised by the controls' at that head; a control's maximum over heads is one draw of
         the null (single-step maxT, Westfall and Young 1993). `p` is that of the largest.
 
         Returns:
-            Columns emotion, target, family, layer, head, cosine, z, p, n_heads, n_controls, n_effective, and
+            Columns emotion, target, measure, family, layer, head, value, z, p, n_heads, n_controls, n_effective, and
             `n_beyond`: heads whose own corrected p is at most 0.05.
         """
         rows = []
-        for (family, target), null in self.nulls.items():
+        for (family, target, measure), null in self.nulls.items():
             for place, emotion in enumerate(self.emotions):
-                effects = self.cosines[target][..., place].ravel()
-                drawn = null[:, :, place].reshape(len(effects), -1).T
+                effects, drawn = self.effects[target, measure][..., place].ravel(), _drawn(null, place)
                 p = max_statistic_p(effects, drawn, studentised=True, alternative=alternative)
-                z = (effects - drawn.mean(0)) / np.maximum(drawn.std(0, ddof=1), 1e-12)
-                ranked = {"greater": z, "less": -z, "two-sided": np.abs(z)}[alternative]
+                z = _z(effects, drawn)
+                ranked = np.nan_to_num({"greater": z, "less": -z, "two-sided": np.abs(z)}[alternative], nan=-np.inf)
                 best = int(np.lexsort((-ranked, p))[0])
                 layer, head = np.unravel_index(best, null.shape[:2])
-                row = {"emotion": emotion, "target": target, "family": family, "layer": int(layer), "head": int(head)}
-                row |= {"cosine": effects[best], "z": z[best], "p": p[best], "n_heads": len(effects)}
-                row |= {"n_controls": len(drawn), "n_effective": self.effective[family]}
+                row = {"emotion": emotion, "target": target, "measure": measure, "family": family}
+                row |= {"layer": int(layer), "head": int(head), "value": effects[best], "z": z[best], "p": p[best]}
+                row |= {"n_heads": len(effects), "n_controls": len(drawn), "n_effective": self.effective[family]}
                 rows.append(row | {"n_beyond": int((p <= 0.05).sum())})
         return pd.DataFrame(rows)
+
+
+def _drawn(null: np.ndarray, emotion: int) -> Float[np.ndarray, "control head"]:
+    """The controls' values at all heads of all layers."""
+    found: np.ndarray = null[:, :, emotion].reshape(-1, null.shape[3]).T
+    return found
+
+
+def _z(effects: np.ndarray, drawn: np.ndarray) -> Float[np.ndarray, " head"]:
+    spread = drawn.std(0, ddof=1)
+    found: np.ndarray = (effects - drawn.mean(0)) / np.where(spread > 0, spread, np.nan)
+    return found
 
 
 def control_directions(
@@ -153,7 +167,7 @@ def ov_projection(
     >>> controls = {"isotropic": rng.standard_normal((19, 31, 576))}
     >>> found = ov_projection(lm, vectors, controls, typical_inputs(lm, ["The lamp is on the desk."]))
     >>> found.table().shape, found.largest()["n_heads"].tolist()
-    ((540, 9), [270, 270])
+    ((540, 9), [270, 270, 270, 270])
     """
     net = known_blueprint(lm)
     n_layers = len(net.layers)
@@ -167,16 +181,15 @@ def ov_projection(
         found.append(_of_layer(head_weights(lm, layer), tangents, _units(stack, drawn, layer), len(emotions)))
     sizes = np.cumsum([len(emotions), *(len(values) for values in drawn.values())])
     parts = dict(zip(drawn, pairwise(sizes), strict=True))
-    cosines, gains = ({target: np.stack([one[kind][target] for one in found]) for target in TARGETS} for kind in (0, 1))
+    whole = {key: np.stack([one[key] for one in found]) for key in found[0]}
     return OvProjection(
         emotions,
-        {target: _own(values) for target, values in cosines.items()},
-        {target: _own(values) for target, values in gains.items()},
+        {key: _own(values) for key, values in whole.items()},
         np.linalg.norm(stack[:, :-1], axis=-1).T,
         {
-            (family, target): np.moveaxis(cosines[target][:, :, first:last], 2, 3)
+            (family, *key): np.moveaxis(values[:, :, first:last], 2, 3)
             for family, (first, last) in parts.items()
-            for target in TARGETS
+            for key, values in whole.items()
         },
         {family: effective_number(values) for family, values in drawn.items()},
     )
@@ -264,13 +277,14 @@ def _of_layer(
     tangents: tuple[NormTangent, NormTangent | None],
     units: tuple[Tensor, Tensor],
     n_emotions: int,
-) -> tuple[dict[Target, np.ndarray], dict[Target, np.ndarray]]:
-    """Cosines and gains by target, `[head, direction, emotion]`; of `self` the last axis repeats one number."""
+) -> dict[tuple[Target, Measure], Float[np.ndarray, "head direction emotion"]]:
+    """Both measures by target; of `self` the last axis repeats one number."""
     read, after = (part.to(weights.output.device) for part in units)
     before, behind = tangents
     arriving = before(read)
-    cosines: dict[Target, list[Tensor]] = {target: [] for target in TARGETS}
-    gains: dict[Target, list[Tensor]] = {target: [] for target in TARGETS}
+    found: dict[tuple[Target, Measure], list[Tensor]] = {
+        (target, measure): [] for target in TARGETS for measure in MEASURES
+    }
     for head in range(weights.n_heads):
         written = weights.through_ov(arriving, head)
         written = written if behind is None else behind.with_gain(written)
@@ -280,12 +294,9 @@ def _of_layer(
             "next": written @ after.T,
         }
         for target, gain in along.items():
-            gains[target].append(gain)
-            cosines[target].append(gain / norm)
-    return (
-        {target: torch.stack(parts).cpu().double().numpy() for target, parts in cosines.items()},
-        {target: torch.stack(parts).cpu().double().numpy() for target, parts in gains.items()},
-    )
+            found[target, "gain"].append(gain)
+            found[target, "cosine"].append(gain / norm)
+    return {key: torch.stack(parts).cpu().double().numpy() for key, parts in found.items()}
 
 
 def _own(values: Float[np.ndarray, "layer head direction emotion"]) -> Float[np.ndarray, "layer head emotion"]:

@@ -48,11 +48,11 @@ def projected(planted: Planted) -> OvProjection:
 def test_the_head_that_writes_the_emotion_is_found(form: str) -> None:
     planted = plant(form)
     found = projected(planted).largest()
-    arriving = found[found["target"] == "next"]
     truth = planted.truth
+    arriving = found[(found["target"] == "next") & (found["measure"] == "gain")]
     assert len(arriving) == 2 * len(truth.directions)
     assert (arriving["layer"] == truth.write_layer).all() and (arriving["head"] == truth.write_head).all(), arriving
-    assert (arriving["cosine"] > 0.9).all() and (arriving["p"] == 1 / (1 + N_CONTROLS)).all()
+    assert (arriving["p"] == 1 / (1 + N_CONTROLS)).all()
 
 
 def test_no_head_is_found_where_the_writer_is_cut() -> None:
@@ -63,7 +63,9 @@ def test_no_head_is_found_where_the_writer_is_cut() -> None:
     assert (own["cosine"].abs() < 1e-6).all() and (own["dot"].abs() < 1e-6).all()
     found = result.largest()
     arriving = found[found["target"] == "next"]
-    assert not ((arriving["layer"] == 1) & (arriving["head"] == 2) & (arriving["p"] <= 0.05)).any()
+    assert (
+        len(arriving) == 12 and not ((arriving["layer"] == 1) & (arriving["head"] == 2) & (arriving["p"] <= 0.05)).any()
+    )
 
 
 def test_a_small_change_of_the_input_is_written_as_projected(tiny: LanguageModel) -> None:

@@ -36,6 +36,10 @@ def test_a_cut_edge_is_what_it_says(tiny_case: Case, route: str, given: bool) ->
     keys = (len(encode(tiny_case.lm, PROMPTS)[0]) - 3, 8)  # within the local windows
     value = np.linspace(-1, 1, tiny_case.lm.d_head).astype(np.float32) if given else None
     acts = [CutEdge(LAYER, HEAD, key, value) for key in keys]
+    if tiny_case.name == "gpt_neo" and route.startswith("bridge"):
+        with pytest.raises(UserError, match="only after its heads' outputs"):
+            forced_logits(tiny_case.lm, route, PROMPTS, acts, FORCED)
+        return
     found = forced_logits(tiny_case.lm, route, PROMPTS, acts, FORCED)
     plain = forced_logits(tiny_case.lm, route, PROMPTS, [None, None], FORCED)
     for row, key in enumerate(keys):
