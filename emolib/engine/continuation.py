@@ -278,23 +278,6 @@ class _Job:
         for rows in padding_classes(prompts, texts, layers, self.lm.n_layers):
             yield max(self.texts[row].n_tokens for row in rows), rows
 
-    @staticmethod
-    def _by_length(lengths: Sequence[int]) -> dict[int, list[int]]:
-        members: dict[int, list[int]] = defaultdict(list)
-        for row, length in enumerate(lengths):
-            members[-(-length // LENGTH_STEP)].append(row)
-        return members
-
-    def _fed(self, classes: Mapping[int, Sequence[int]]) -> int:
-        """Tokens through layers: prompts once per class, texts once per pair, and per row from its first act on."""
-        n_layers, total = self.lm.n_layers, 0
-        for rows in classes.values():
-            prompts = {tuple(self.prompts[row]) for row in rows}
-            pairs = {(tuple(self.prompts[row]), self.texts[row].ids) for row in rows}
-            late = len(pairs) * n_layers + sum(max(n_layers - first_layer(self.acts[row], n_layers), 0) for row in rows)
-            total += n_layers * sum(map(len, prompts)) + late * max(self.texts[row].n_tokens for row in rows)
-        return total
-
     def _fitting_size(self, rows: Sequence[int], n_fed: int) -> int:
         if self.lm.blueprint is None:
             return BRIDGE_ROWS
