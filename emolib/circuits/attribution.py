@@ -44,6 +44,7 @@ from emolib.models.language_model import LanguageModel, checked_model
 
 METHODS = ("first_order", "integrated", "star")
 NODES = ("query", "key", "value", "query_linear", "key_linear")
+FEWEST_SETS = 3  # that each head is in
 STEPS = 3  # points of the way along which a gradient is integrated
 
 
@@ -282,7 +283,8 @@ def bounded(
     checked_model(lm)
     heads = [(int(layer), int(head)) for layer, head in unverified]
     generator = np.random.default_rng([seed, 5])
-    size = min(max(1, round(share * len(heads))), max(len(heads) - 1, 1))
+    enough = -(-FEWEST_SETS * len(heads) // n_sets)  # for every head to be in so many sets
+    size = min(max(round(share * len(heads)), enough), max(len(heads) - 1, 1))
     members = np.zeros((n_sets, len(heads)), dtype=bool)
     order = np.concatenate([generator.permutation(len(heads)) for _ in range(-(-n_sets * size // len(heads)))])
     for number in range(n_sets):  # in turn, so that all are drawn about as often

@@ -44,7 +44,8 @@ def head_verdicts(
     Args:
         chosen: heads, selected on other scenarios, and of each the p of all emotions' effects, corrected for all heads.
         test: these heads under the emotion's contexts against neutral, on test scenarios.
-        against_labels: the chosen heads under the emotion's contexts against other labels, on the same scenarios.
+        against_labels: the chosen heads under contexts of pairs of labels, on the same scenarios; those count that the
+            emotion is one of.
         topics: the chosen heads under topics' contexts; None leaves nothing to tell a head from one of language: no
             head is then supported.
 
@@ -111,10 +112,12 @@ def _reach(values: np.ndarray) -> float:
 
 def _weakest_label(against: Exact, head: Head, emotion: str, seed: int) -> tuple[str, float, float]:
     """The other label against which the head carries least, by p, with the mean and the one-sided p."""
-    own = against.units[against.units["emotion"] == emotion]
+    units = against.units  # a pair is the same whichever of the two stands first
+    paired = units["other"].where(units["emotion"] == emotion, units["emotion"].where(units["other"] == emotion))
     found = []
-    for other in dict.fromkeys(own["other"]):
-        values = -against.by_scenario(emotion, other)[_place(against, head)].to_numpy()
+    for other in dict.fromkeys(paired.dropna()):
+        mine = pd.Series(-against.changes[:, _place(against, head)])[(paired == other).to_numpy()]
+        values = mine.groupby(units.loc[(paired == other).to_numpy(), "scenario"].to_numpy()).mean().to_numpy()
         test = sign_flip_test(values[:, None], seed=seed).iloc[0]
         found.append((test["p"] / 2 if test["mean"] > 0 else 1 - test["p"] / 2, other, test["mean"]))
     if not found:

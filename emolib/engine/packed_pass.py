@@ -16,11 +16,13 @@ from torch import Tensor
 
 from emolib.base.errors import UserError
 from emolib.engine.forward import LOWEST, ForwardPass
+from emolib.engine.memory import keep_freed_memory
 from emolib.interventions import Edits, Intervention, acts_of
 from emolib.models.attention import Span, attention
 from emolib.models.blueprint import Layer
 from emolib.models.language_model import LanguageModel
 from emolib.models.products import linear_into
+from emolib.models.workspace import Workspace
 
 READ_AT_ONCE = {"cpu": 256, "cuda": 4096}  # tokens whose logits over the vocabulary are held together
 Change = Callable[[int, Tensor], Tensor]  # layer, z [token, head, d_head] → z
@@ -109,7 +111,10 @@ class PackedPass(ForwardPass):
                 f"expected an architecture whose weights the engine reads, {lm.spec.name} "
                 f"({type(lm.network).__name__}) runs through its own code; use acts and continuation_shift there"
             )
+        if lm.device.type == "cpu":
+            keep_freed_memory()
         self.rows, self.copies, self.tokens = rows, copies, Tokens.of(rows)
+        self._memory = lm.worked_out.workspace if lm.device.type == "cpu" else Workspace()
         self._width = max(map(len, rows.contexts))
         self._n_fed = max(len(text) - 1 for texts in rows.texts for text in texts)
         super().__init__(lm, int(self.tokens.place.max()) + 1)
@@ -286,7 +291,7 @@ class PackedPass(ForwardPass):
         if torch.is_grad_enabled() and part.requires_grad:
             logits = net.head(normed)
         else:
-            logits = torch.empty(len(part), net.head.weight.shape[0], device=self.device, dtype=part.dtype)
+            logits = self._memory.take("packed_logits", (len(part), net.head.weight.shape[0]), net.head.weight)
             logits = linear_into(normed, net.head.weight, net.head.bias, logits)
         wide = logits.float()
         return wide.gather(1, target[:, None])[:, 0] - wide.logsumexp(-1)

@@ -61,3 +61,11 @@ def test_without_topics_nothing_is_supported_and_unknown_heads_are_told() -> Non
     assert found["verdict"].item() == "underpowered" and found["reason"].item() == "not_beyond_topics"
     with pytest.raises(UserError, match="ablation of head 7:7"):
         head_verdicts({(7, 7): 0.01}, "anger", exact(0.4, 1.0), against, None)
+
+
+def test_a_pair_counts_whichever_of_its_labels_stands_first() -> None:
+    topics = exact(0.0, 1.0, "topic", "topic")
+    first, second = (exact(0.4, 1.0, *pair) for pair in (("anger", "joy"), ("joy", "anger")))
+    found = [head_verdicts({(0, 0): 0.01}, "anger", exact(0.4, 1.0), pair, topics) for pair in (first, second)]
+    pd.testing.assert_frame_equal(found[0], found[1])
+    assert found[0]["weakest_label"].item() == "joy"

@@ -100,7 +100,8 @@ def head_acts(lm: LanguageModel, sources: Sources, modes: Sequence[str] = MODES)
     for timing in TIMINGS:
         acts.append(AblateHead(*place(), **timing))
         acts.append(AblateHead(*place(), "mean", numbers.standard_normal(lm.d_head), **timing))
-    for number, (text, timing) in enumerate(product(SOURCES, TIMINGS)):
+    for number, timing in enumerate(TIMINGS):
+        text = SOURCES[number % len(SOURCES)]
         part = None if number % 2 else 1 + len(sources[text].prompt_ids) // 2
         acts.append(AblateHead(*place(), "resample", source=sources[text], source_prompt=part, **timing))
     return [act for act in acts if isinstance(act, AblateHead) or act.mode in modes]

@@ -37,12 +37,15 @@ def pool_of(run: Run, split: str) -> list[str]:
 
 @kept
 def contrasts(run: Run, split: str, count: int, others: bool = False) -> pd.DataFrame:
-    """(A) on so many scenarios of a split, every emotion against neutral (and, with `others`, each other emotion)."""
+    """(A) on so many scenarios of a split, every emotion against neutral (and, with `others`, every pair of emotions,
+    which is the same whichever of the two stands first)."""
     pool = pool_of(run, split)
     given = {"pool": pool, "neutral": run.params.neutral, "seed": run.params.seed}
     wanted = run.emotions if others else ()
     table = context_contrasts(run.data, run.emotions, scenarios_of(run, split, count), others=wanted, **given)
-    return cut(run, table)
+    order = {name: place for place, name in enumerate((*run.emotions, run.params.neutral))}
+    once = table["emotion"].map(order) < table["other"].map(order)
+    return cut(run, table[once].reset_index(drop=True))
 
 
 @kept
