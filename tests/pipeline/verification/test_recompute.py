@@ -154,7 +154,7 @@ def test_the_command_recomputes_where_it_is_asked_to(
     smoke: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two recomputations; that all agree is Phase 9's to say, above."""
-    monkeypatch.setattr(checks, "RECOMPUTATIONS", (stored_residuals.check_tokens, stored_vectors.check_vectors))
+    monkeypatch.setattr(recomputations, "RECOMPUTATIONS", (stored_residuals.check_tokens, stored_vectors.check_vectors))
     laid = LaidRun(smoke[0], tmp_path / "copy")
     plain = emolib_here(laid.folder, *ASK)
     assert plain.returncode == 0 and plain.stdout.splitlines()[-1].endswith("nothing was recomputed (--recompute does)")
