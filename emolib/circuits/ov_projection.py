@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -106,7 +106,7 @@ class OvProjection:
                 ranked = np.nan_to_num({"greater": z, "less": -z, "two-sided": np.abs(z)}[alternative], nan=-np.inf)
                 best = int(np.lexsort((-ranked, p))[0])
                 layer, head = np.unravel_index(best, null.shape[:2])
-                row = {"emotion": emotion, "target": target, "measure": measure, "family": family}
+                row: dict[str, Any] = {"emotion": emotion, "target": target, "measure": measure, "family": family}
                 row |= {"layer": int(layer), "head": int(head), "value": effects[best], "z": z[best], "p": p[best]}
                 row |= {"n_heads": len(effects), "n_controls": len(drawn), "n_effective": self.effective[family]}
                 rows.append(row | {"n_beyond": int((p <= 0.05).sum())})

@@ -17,6 +17,7 @@ from emolib.base import store
 from emolib.base.errors import UserError
 from emolib.pipeline.verification.check_rows import Measured, Rows, failures
 from emolib.pipeline.verification.recompute import (
+    recomputations,
     references,
     scores,
     stored_residuals,
