@@ -25,7 +25,7 @@ from emolib.study.phase5_steering.judging import JudgedInstruments, ShiftOutcome
 
 UNCLEAN = re.compile(r"(?<![\w.])[-−]0(\.0+)?(?![\d.])|\bnan\b|inf\b", re.IGNORECASE)
 REFUSED = {"supported": False, "beats_others": False}
-FLAT = {**REFUSED, "degenerate": True, "ci_low": np.nan, "ci_high": np.nan, "vs_others": -0.001}
+FLAT = {**REFUSED, "degenerate": True, "ci_low": np.nan, "ci_high": np.nan, "vs_others": -0.001, "n_nonzero": 3, "p_sign": 0.5}
 REACHED = {"supported": False, "beats_random": False, "rank_p": 0.25, "p_shuffled": 0.25}
 WIDE = {**REFUSED, "vs_others": 0.1, "ci_low": -0.2, "ci_high": 0.4}
 ROOM = {"gratitude": 0.1, "anger": 0.1}
@@ -46,7 +46,7 @@ def claim(**given: Any) -> dict[str, Any]:
     """A row of the claims table that reaches its bar, unless told otherwise."""
     row = {"emotion": "gratitude", "metric": "keywords/gratitude", "own_effect": 0.8, "own_effect_unfiltered": 0.9}
     row |= {"vs_others": 0.7, "ci_low": 0.4, "ci_high": 1.1, "degenerate": False, "n": 45}
-    row |= {"wrong_way": 0.125, "wrong_way_unfiltered": 0.0}
+    row |= {"wrong_way": 0.125, "wrong_way_unfiltered": 0.0, "n_nonzero": 45, "p_sign": 0.001, "p_flip": 0.001}
     row |= {"p_isotropic": 1 / 60, "p_covariance": 1 / 60, "p_shuffled": 1 / 60, "rank_p": 1 / 60, "bar": 1 / 60}
     row |= {"max_isotropic": 0.1, "max_covariance": 0.2, "max_shuffled": 0.3, "random_max": 0.3, "direct_path": 0.01}
     row |= {"direct_path_counted": 0.01, "beats_others": True, "beats_random": True, "supported": True}

@@ -93,7 +93,8 @@ _SWEEP = (
 )
 _CLAIM = (
     "emotion:str metric:str own_effect:float own_effect_unfiltered:float wrong_way:float wrong_way_unfiltered:float "
-    "n:int vs_others:float ci_low:float ci_high:float degenerate:bool beats_others:bool p_isotropic:float "
+    "n:int vs_others:float ci_low:float ci_high:float degenerate:bool n_nonzero:int p_sign:float "
+    "p_flip:float beats_others:bool p_isotropic:float "
     "max_isotropic:float p_covariance:float max_covariance:float p_shuffled:float max_shuffled:float rank_p:float "
     "random_max:float bar:float beats_random:bool supported:bool direct_path:float direct_path_counted:float"
 )
@@ -322,7 +323,8 @@ SCHEMAS: tuple[Schema, ...] = (
     _vector_table(
         "information",
         f"{_KEYED} source:str style:str c:float auc:float low:float high:float shuffled_mean:float shuffled_max:float "
-        "advantage:float advantage_low:float advantage_high:float n:int",
+        "advantage:float advantage_low:float advantage_high:float advantage_p:float "
+        "advantage_best_p:float n:int",
         "emotion source style",
         every="emotion",
         blank="*",
@@ -428,7 +430,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "control cosines",
         "phase5",
         rf"{_RESIDUAL}control_cosines\.parquet",
-        columns="family:str emotion:str cosine:float",
+        columns="family:str emotion:str cosine:float n_directions:int effective:float",
         key="family emotion",
         crossed=True,
         every="emotion",
@@ -716,7 +718,8 @@ SCHEMAS: tuple[Schema, ...] = (
         "effect_sizes",
         "model:str measure:str on_target:bool kind:str emotion:str layer:int alpha:float metric:str counted:bool "
         "baseline_mean:float baseline_sd:float n:int mean:float sd:float d_z:float hedges_g:float ci_low:float "
-        "ci_high:float d_low:float d_high:float t:float p_t:float p_wilcoxon:float n_nonzero:int degenerate:bool "
+        "ci_high:float d_low:float d_high:float t:float p_t:float p_wilcoxon:float p_sign:float p_flip:float p_paired:float n_nonzero:int "
+        "degenerate:bool "
         "mean_unfiltered:float direction:any rank_p_worst:float family:str family_size:int p_bonferroni:float "
         "p_fdr:float",
         "model kind emotion metric layer alpha",
@@ -739,7 +742,8 @@ SCHEMAS: tuple[Schema, ...] = (
         "claims",
         "phase:str claim:str model:str emotion:str measure:str bar:str value:float low:float high:float "
         "reference:float n:int detectable_d:float rank_p:float rank_bar:float max_p:float max_family:str max_at:str "
-        "max_z:float max_left_out:bool n_controls:int degenerate:bool family:str p:float p_holm:float "
+        "max_z:float max_left_out:bool n_controls:int degenerate:bool n_nonzero:int p_sign:float p_flip:float "
+        "p_best:float family:str p:float p_holm:float "
         "exploratory:bool by_numbers:str by_numbers_reason:str verdict:str reason:any artifact:str",
         "phase claim model emotion measure",
     ),
