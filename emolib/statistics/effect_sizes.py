@@ -246,7 +246,7 @@ def _rank_p(effect: np.ndarray, controls: np.ndarray, rounding: np.ndarray) -> t
     return np.where(n > 0, p, np.nan), n
 
 
-def correct(table: pd.DataFrame, *, family: str | Sequence[str], p: str = "p_paired") -> pd.DataFrame:
+def correct(table: pd.DataFrame, *, family: str | Sequence[str], p: str = "p_t") -> pd.DataFrame:
     """Corrects p values for the number of tests in their family.
 
     Args:

@@ -47,7 +47,8 @@ def effects(run: Run) -> pd.DataFrame:
         if not parts:
             return pd.DataFrame(columns=EFFECT_COLUMNS)
         table = pd.concat(parts, ignore_index=True)
-        return correct(table.drop(columns=["family", "family_size", "p_bonferroni", "p_fdr"]), family=FAMILY)
+        bare = table.drop(columns=["family", "family_size", "p_bonferroni", "p_fdr"])
+        return correct(bare, family=FAMILY, p="p_paired")
 
     return statistics_table(
         run,
