@@ -2,8 +2,9 @@
 
 Simulated differences of known mean, one per scenario: in what share of data sets the mean lies below a 95 % BCa
 interval (its lower side errs: an effect of 0 would be called one above 0) and above it, and in what share the
-permutation of signs gives p <= 0.025 where the mean is 0, one side after the other. A normal, an exponential, and a
-lognormal distribution whose long tail lies on the right or on the left, each with its mean taken off.
+permutation of signs gives p <= 0.025 where the mean is 0, and both say the same, one side after the other. A normal,
+an exponential, and a lognormal distribution whose long tail lies on the right or on the left, each with its mean taken
+off.
 
 Then two scores of equal worth, near the ceiling of the AUC: in what share of data sets the interval of the difference
 lies above 0, and the permutation of the two scores' ranks gives p <= 0.025. 2.5 % is meant everywhere.
@@ -55,10 +56,13 @@ def intervals(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 below.append(found["ci_low"].to_numpy() > 0)
                 above.append(found["ci_high"].to_numpy() < 0)
                 flips.append([sign_flip_p(sign * values, alternative="greater") <= MEANT for sign in (1, -1)])
-            by_flip = np.concatenate(flips, axis=1).mean(axis=1)
+            flipped = np.concatenate(flips, axis=1)
+            by_flip, sides = flipped.mean(axis=1), (np.concatenate(below), np.concatenate(above))
+            both = [float((side & flip).mean()) for side, flip in zip(sides, flipped, strict=True)]
             row = {"differences": name, "scenarios": n, "data_sets": arguments.data_sets}
             row |= {"lower_side_errs": share(below), "upper_side_errs": share(above)}
-            rows.append(row | {"flip_says_above": float(by_flip[0]), "flip_says_below": float(by_flip[1])})
+            row |= {"flip_says_above": float(by_flip[0]), "flip_says_below": float(by_flip[1])}
+            rows.append(row | {"both_say_above": both[0], "both_say_below": both[1]})
     return rows
 
 

@@ -25,7 +25,15 @@ from emolib.study.phase5_steering.judging import JudgedInstruments, ShiftOutcome
 
 UNCLEAN = re.compile(r"(?<![\w.])[-−]0(\.0+)?(?![\d.])|\bnan\b|inf\b", re.IGNORECASE)
 REFUSED = {"supported": False, "beats_others": False}
-FLAT = {**REFUSED, "degenerate": True, "ci_low": np.nan, "ci_high": np.nan, "vs_others": -0.001, "n_nonzero": 3, "p_sign": 0.5}
+FLAT = {
+    **REFUSED,
+    "degenerate": True,
+    "ci_low": np.nan,
+    "ci_high": np.nan,
+    "vs_others": -0.001,
+    "n_nonzero": 3,
+    "p_sign": 0.5,
+}
 REACHED = {"supported": False, "beats_random": False, "rank_p": 0.25, "p_shuffled": 0.25}
 WIDE = {**REFUSED, "vs_others": 0.1, "ci_low": -0.2, "ci_high": 0.4}
 ROOM = {"gratitude": 0.1, "anger": 0.1}

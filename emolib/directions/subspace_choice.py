@@ -23,8 +23,9 @@ def choose_k(table: pd.DataFrame, *, layer_of: Mapping[str, int] | int) -> pd.Da
         layer_of: the layer at which to choose, one for all emotions or one per emotion.
 
     Returns:
-        emotion, layer, k, excess (at k), best_k, best_excess, se (at best_k), null_max, found: whether the 95 % interval
-        of the best excess (1.96 se) is above null_max. Where it is not there is no subspace to speak of, whatever k says.
+        emotion, layer, k, excess (at k), best_k, best_excess, se (at best_k), null_max, found: whether the 95 %
+        interval of the best excess (1.96 se) is above null_max. Where it is not there is no subspace to speak of,
+        whatever k says.
 
     Raises:
         UserError: not such a table, an emotion without a layer, or a layer or emotion that the table does not have.

@@ -52,8 +52,8 @@ def auc_difference(
 ) -> tuple[float, float, float]:
     """AUC of `a` minus AUC of `b` on the same texts, with its 95 % interval; resampled as in `auc_interval`.
 
-    Both scores meet the same resamples, so what they share cancels. Where one of them is close to 1 the interval's lower
-    side errs too often (`docs/statistics.md`): a claim takes `auc_swap_p` beside it.
+    Both scores meet the same resamples, so what they share cancels. The interval's lower side errs too often
+    (`docs/statistics.md`): a claim takes `auc_swap_p` beside it.
 
     Raises:
         UserError: as in `auc_interval`.

@@ -2,8 +2,9 @@
 
 A claim about an emotion and a measure needs two things: its own vector moves the measure more than the other emotions'
 vectors do, and more than the control directions of every family do (one-sided rank p of the worst family). The first is
-told by the 95 % BCa interval over scenarios above 0 and, at 45 scenarios and fewer, where its lower side errs too often,
-also by the permutation of signs at half the level; by the exact sign test where the differences do not vary. Whether that counts with so few scenarios or directions (`findings.verdict`),
+told by the 95 % BCa interval over scenarios above 0 and, at 45 scenarios and fewer, where its lower side errs too
+often, also by the permutation of signs at half the level; by the exact sign test where the differences do not vary.
+Whether that counts with so few scenarios or directions (`findings.verdict`),
 and the verdict on an emotion from all its measures (`findings.overall`), is settled in `emolib.steering.findings`.
 """
 
@@ -51,9 +52,10 @@ def claims_table(
 
     Returns:
         emotion, metric, own_effect (broken texts as 0), own_effect_unfiltered, vs_others with ci_low and ci_high,
-        degenerate, n_nonzero, p_sign and p_flip (one-sided; see `emolib.statistics.exact_tests`), per family p_<family> and max_<family>, rank_p (the worst family's), random_max, direct_path (every
-        text as it is) and direct_path_counted (broken texts as 0), wrong_way and wrong_way_unfiltered (shares of
-        scenarios), n, beats_others, beats_random, supported.
+        degenerate, n_nonzero, p_sign and p_flip (one-sided; see `emolib.statistics.exact_tests`), per family p_<family>
+        and max_<family>, rank_p (the worst family's), random_max, direct_path (every text as it is) and
+        direct_path_counted (broken texts as 0), wrong_way and wrong_way_unfiltered (shares of scenarios), n,
+        beats_others, beats_random, supported.
     """
     n_controls = min(sweep.loc[sweep["kind"] == family, "index"].nunique() for family in families)
     bar = rank_bar(n_controls, n_tests or sum(len(names) for names in measures.values()))

@@ -76,8 +76,8 @@ def claims(sweep: pd.DataFrame, *, n_resamples: int, seed: int) -> pd.DataFrame:
 
     Returns:
         emotion, metric, own_effect, own_effect_unfiltered, wrong_way, wrong_way_unfiltered, n, direct_path,
-        direct_path_counted, vs_others, ci_low, ci_high, degenerate, n_nonzero, p_sign, p_flip, beats_others, p_ and max_ of every family, rank_p,
-        random_max, bar, beats_random, supported, median.
+        direct_path_counted, vs_others, ci_low, ci_high, degenerate, n_nonzero, p_sign, p_flip, beats_others, p_ and
+        max_ of every family, rank_p, random_max, bar, beats_random, supported, median.
     """
     emotions = list(dict.fromkeys(sweep.loc[sweep["kind"] == "emotion", "emotion"]))
     cells = [(e, f"{family}/{e}") for e in emotions for family in ("keywords", "target") if f"{family}/{e}" in sweep]
@@ -156,7 +156,9 @@ def sign_test(values: np.ndarray) -> float:
     0.125
     """
     moved = values[values != 0]
-    return float(stats.binomtest(int((moved > 0).sum()), len(moved), alternative="greater").pvalue) if len(moved) else 1.0
+    return (
+        float(stats.binomtest(int((moved > 0).sum()), len(moved), alternative="greater").pvalue) if len(moved) else 1.0
+    )
 
 
 def flipped_signs(values: np.ndarray, seed: int) -> float:

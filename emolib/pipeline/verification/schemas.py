@@ -106,7 +106,14 @@ _JUDGED = (
 _OF_INSTRUMENT = "measure style emotion instrument stand_in"
 _RESIDUAL = r"patching/residual/{model}_residual_sweep_"
 _SHIFT = r"patching/shift/{model}_shift_((?P<shift_part>fold\d+)_)?"
-_SHIFTED = r"validation_layer\d{3}|test_zero|test_dose|test_(isotropic|covariance|shuffled)_\d{4}"
+_SHIFTED = (
+    r"validation_layer\d{3}|test_zero|test_dose|test_(isotropic|covariance|shuffled)_\d{4}|"
+    r"test_concepts|test_equal_kl|test_perturbed"
+)
+_RANKED = (
+    "style:str emotion:str other:str contrast:float p_isotropic:float p_covariance:float p_shuffled:float "
+    "n_isotropic:int n_covariance:int n_shuffled:int rank_p:float worst_family:str n_controls:int"
+)
 _SHIFT_KEYS = "prompt:str text:str label:str style:str act:str layer:int alpha:float"
 _CROSSED = (
     "mean:float se:float variance:float v_text:float v_prompt:float v_cell:float n_texts:int n_prompts:int n_cells:int "
@@ -482,7 +489,7 @@ SCHEMAS: tuple[Schema, ...] = (
     Schema(
         "shift tokens",
         "phase5",
-        rf"{_SHIFT}(?P<shift_tokens>test_emotion|test_training)\.parquet",
+        rf"{_SHIFT}(?P<shift_tokens>test_emotion|test_training|test_like_\d)\.parquet",
         columns="row:int position:int token_id:int word:str logprob:float logprob_unpatched:float entropy:float",
         key="row position",
         told=False,
@@ -490,7 +497,7 @@ SCHEMAS: tuple[Schema, ...] = (
     Schema(
         "shift lexicon",
         "phase5",
-        rf"{_SHIFT}test_lexicon\.parquet",
+        rf"{_SHIFT}test_(like_\d_)?lexicon\.parquet",
         columns="act:str layer:int alpha:float token_id:int lexical:float",
         key="act layer alpha token_id",
         told=False,
@@ -524,10 +531,57 @@ SCHEMAS: tuple[Schema, ...] = (
         "shift ranks",
         "phase5",
         r"patching/shift/{model}_shift_ranks\.parquet",
-        columns="style:str emotion:str other:str contrast:float p_isotropic:float p_covariance:float p_shuffled:float "
-        "n_isotropic:int n_covariance:int n_shuffled:int rank_p:float worst_family:str n_controls:int",
+        columns=_RANKED,
         key="style emotion other",
         every="emotion",
+    ),
+    Schema(
+        "shift ranks at equal KL",
+        "phase5",
+        r"patching/shift/{model}_shift_equal_kl_ranks\.parquet",
+        columns=_RANKED,
+        key="style emotion other",
+    ),
+    Schema(
+        "strengths of equal KL",
+        "phase5",
+        rf"{_SHIFT}equal_kl\.parquet",
+        columns="family:str index:int emotion:str start:float alpha:float kl:float wanted:float reached:bool steps:int",
+        key="family index emotion",
+        empty=True,
+    ),
+    Schema(
+        "like-valent and concept vectors",
+        "phase5",
+        rf"{_SHIFT}(like|concept)_vectors\.parquet",
+        columns="direction:str dimension:int value:float",
+        key="direction dimension",
+        told=False,
+    ),
+    Schema(
+        "shift like-valent conditions",
+        "phase5",
+        r"patching/shift/{model}_shift_like_conditions\.parquet",
+        columns=f"style:str emotion:str other:str measure:str {_CROSSED} low:float high:float p:float",
+        blank="t",
+        key="style emotion other measure",
+    ),
+    Schema(
+        "shift beside concepts",
+        "phase5",
+        r"patching/shift/{model}_shift_concepts\.parquet",
+        columns="style:str emotion:str other:str contrast:float n_concepts:int reaching:int nearest:str "
+        "nearest_contrast:float lexical_share:float",
+        blank="lexical_share",
+        key="style emotion other",
+    ),
+    Schema(
+        "shift survival",
+        "phase5",
+        r"patching/shift/{model}_shift_survival\.parquet",
+        columns="style:str emotion:str degrees:float contrast:float share:float least:float most:float n:int",
+        blank="share least most",
+        key="style emotion degrees",
     ),
     Schema(
         "shift doses",
@@ -543,9 +597,10 @@ SCHEMAS: tuple[Schema, ...] = (
         "phase5",
         r"patching/shift/{model}_shift_claims\.parquet",
         columns="style:str emotion:str n_texts:int weakest_other:str weakest_measure:str p:float mean:float low:float "
-        "high:float rank_p:float n_controls:int share_of_gold:float p_holm:float bar:float exploratory:bool "
-        "by_numbers:str by_numbers_reason:str verdict:str reason:str",
-        blank="share_of_gold",
+        "high:float rank_p:float n_controls:int like_valent:str n_concepts:int concepts_reaching:int "
+        "nearest_concept:str lexical_share:float kl_rank_p:float kl_controls:int missing:str share_of_gold:float "
+        "p_holm:float bar:float exploratory:bool by_numbers:str by_numbers_reason:str verdict:str reason:str",
+        blank="share_of_gold lexical_share kl_rank_p",
         key="style emotion",
     ),
     # instruments of phase 5

@@ -24,7 +24,17 @@ MEASURES = (
 EFFECT_COLUMNS = (
     *("model", "measure", "on_target", "kind", "emotion", "layer", "alpha", "metric", "counted", "baseline_mean"),
     *("baseline_sd", "n", "mean", "sd", "d_z", "hedges_g", "ci_low", "ci_high", "d_low", "d_high", "t", "p_t"),
-    *("p_wilcoxon", "p_sign", "p_flip", "p_paired", "n_nonzero", "degenerate", "mean_unfiltered", "direction", "rank_p_worst"),
+    *(
+        "p_wilcoxon",
+        "p_sign",
+        "p_flip",
+        "p_paired",
+        "n_nonzero",
+        "degenerate",
+        "mean_unfiltered",
+        "direction",
+        "rank_p_worst",
+    ),
     *("family", "family_size", "p_bonferroni", "p_fdr"),
 )
 

@@ -21,16 +21,17 @@ BARS = {
     "stability": "95 % interval of the split-half cosine above the 97.5 % point of shuffled labels",
     "separation": "95 % interval of the vector's test AUC above the 97.5 % points of random directions and of shuffles",
     "readout": "95 % interval of the probe's test AUC above the largest AUC of shuffled labels",
-    "beyond_words": "95 % interval of [AUC of the residual stream - AUC of a bag of words] above 0 and permutation of the "
-    "two scores' ranks p at most 0.025, all texts; none where a perfect score could not be told from the bag of words",
+    "beyond_words": "95 % interval of [AUC of the residual stream - AUC of a bag of words] above 0 and permutation of "
+    "the two scores' ranks p at most 0.025, all texts; none where a perfect score could not be told from the words",
     "beyond_words_implicit": "the same on implicit texts",
-    "subspace": "95 % interval of the best validation excess of the overlap above the 97.5 % point of the largest excess "
-    "of shuffled labels",
+    "subspace": "95 % interval of the best validation excess of the overlap above the 97.5 % point of the largest "
+    "excess of shuffled labels",
     "steering": "95 % BCa interval of [own vector - other vectors] above 0 and, at up to 45 scenarios, permutation of "
-    "signs p at most 0.025 (exact sign test where it hardly varies), and the rank p of the worst control family at most "
-    "its bar",
-    "shift": "S above 0 against every other emotion by every measure (one-sided, Holm over the emotions of the style), "
-    "the rank p of the worst control family at most its bar, and instruments that were judged before and passed",
+    "signs p at most 0.025 (exact sign test where it hardly varies), and the rank p of the worst control family at "
+    "most its bar",
+    "shift": "S above 0 against every other emotion and labels of like valence by every measure (one-sided, Holm over "
+    "the emotions of the style), the rank p of the worst control family at most its bar at equal norm and at equal KL, "
+    "no vector of another concept with as large a text contrast, and instruments that were judged before and passed",
 }
 ABSENT = (
     "rank_p",

@@ -27,8 +27,8 @@ def k_selection(run: Run) -> pd.DataFrame:
     Returns:
         Per model, emotion and k, at the layer that the probe chose on validation: overlap, null, null_high, excess and
         se (scenarios resampled), null_max, test_overlap, test_null, test_null_high, test_excess, chosen, chosen_k,
-        best_k, found (the interval of the best excess lies above null_max) and rule. Empty where no model has an overlap table: it
-        takes Phase 3 and two emotions.
+        best_k, found (the interval of the best excess lies above null_max) and rule. Empty where no model has an
+        overlap table: it takes Phase 3 and two emotions.
     """
     files = {model: _files(run, model) for model in vector_models(run)}
 
