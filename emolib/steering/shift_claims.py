@@ -102,8 +102,8 @@ def mean_contrasts(table: pd.DataFrame, emotions: Sequence[str], *, beside: Sequ
         beside: the kinds of the directions that stand beside them.
 
     Returns:
-        style, emotion, other, kind, index, act, contrast (nat per token), n_texts: the emotion's own act and every control
-        direction that stands for it.
+        style, emotion, other, kind, index, act, contrast (nat per token), n_texts: the emotion's own act and every
+        control direction that stands for it.
 
     Raises:
         UserError: missing columns, cells in which an act or a label is missing.
@@ -190,9 +190,9 @@ def shift_claims(
         weakest_other, weakest_measure and p (of the condition that holds least), with
         its mean, low and high, p_holm (over the emotions of the style), rank_p (worst over other labels and families),
         n_controls, bar, those of `emolib.steering.further_conditions.further_numbers`, missing (conditions that were
-        not measured, by commas), share_of_gold (the smallest upper limit of a condition, corrected for their number, as a share
-        of gold's estimate; NaN without gold), exploratory (fewer than `FEWEST_CONTROLS` directions), verdict (of
-        `SHIFT_VERDICTS`), reason, by_numbers and by_numbers_reason (the verdict that the numbers alone would give,
+        not measured, by commas), share_of_gold (the smallest upper limit of a condition, corrected for their number, as
+        a share of gold's estimate; NaN without gold), exploratory (fewer than `FEWEST_CONTROLS` directions), verdict
+        (of `SHIFT_VERDICTS`), reason, by_numbers and by_numbers_reason (the verdict that the numbers alone would give,
         whatever the instruments: where these were not judged it is exploration and no more).
 
     Raises:

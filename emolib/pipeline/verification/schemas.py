@@ -773,8 +773,8 @@ SCHEMAS: tuple[Schema, ...] = (
         "effect_sizes",
         "model:str measure:str on_target:bool kind:str emotion:str layer:int alpha:float metric:str counted:bool "
         "baseline_mean:float baseline_sd:float n:int mean:float sd:float d_z:float hedges_g:float ci_low:float "
-        "ci_high:float d_low:float d_high:float t:float p_t:float p_wilcoxon:float p_sign:float p_flip:float p_paired:float n_nonzero:int "
-        "degenerate:bool "
+        "ci_high:float d_low:float d_high:float t:float p_t:float p_wilcoxon:float p_sign:float p_flip:float "
+        "p_paired:float n_nonzero:int degenerate:bool "
         "mean_unfiltered:float direction:any rank_p_worst:float family:str family_size:int p_bonferroni:float "
         "p_fdr:float",
         "model kind emotion metric layer alpha",

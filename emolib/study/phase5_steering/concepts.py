@@ -1,5 +1,6 @@
 """Vectors of other concepts in place of the emotions' acts: topics, an emotion's word where nobody feels it, the
-feeling denied. Each has the norm of the emotions' vectors, and is read on the test texts that control directions are read on.
+feeling denied. Each has the norm of the emotions' vectors, and is read on the test texts that control directions are
+read on.
 """
 
 from __future__ import annotations

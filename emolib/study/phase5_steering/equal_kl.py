@@ -16,7 +16,7 @@ from emolib.base import store
 from emolib.directions.controls import FAMILIES
 from emolib.steering.cells import Cell, control_cells
 from emolib.steering.damage import next_token_kl
-from emolib.steering.equal_kl import FARTHEST, TOLERANCE, equal_kl_strengths
+from emolib.steering.kl_search import FARTHEST, TOLERANCE, equal_kl_strengths
 from emolib.steering.shift_claims import FEWEST_CONTROLS, OWN, mean_contrasts, shift_ranks
 from emolib.study.phase5_steering.design import Part, controls
 from emolib.study.phase5_steering.instrument_design import first_part
@@ -43,7 +43,7 @@ def equal_kl_table(run: Run) -> pd.DataFrame:
 
     Returns:
         family, index, emotion, start (the steer's strength), and the columns of
-        `emolib.steering.equal_kl.equal_kl_strengths`.
+        `emolib.steering.kl_search.equal_kl_strengths`.
     """
     part, prompts = first_part(run), kl_texts(run, first_part(run))
     point = shift_points(run)[part.name]
