@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from further_rows import further_of
 from IPython.display import Markdown
 
 from emolib.base.parameters import PatchingParameters, resolve
 from emolib.directions.controls import FAMILIES
 from emolib.steering import comparisons
 from emolib.steering.findings import findings, overall
+from emolib.steering.further_conditions import Further
 from emolib.steering.operating_point import OperatingPoint
 from emolib.steering.robustness import BESIDE
 from emolib.steering.shift_claims import shift_claims, shift_conditions, shift_ranks
@@ -147,6 +149,7 @@ def shift_of(
     judged: bool = False,
     failed: str = "",
     idle: str = "",
+    further: Further | None = None,
 ) -> ShiftOutcome:
     """What the continuation shift of two emotions' claims comes to, of three emotions.
 
@@ -154,6 +157,7 @@ def shift_of(
         size: S of every emotion against every other, in nat per token.
         judged: whether instruments were, of which that of the measure `failed` did not pass.
         idle: an emotion whose own contrast is 0.
+        further: None takes one in which everything holds.
     """
     emotions, rng = ("gratitude", "anger", "apology"), np.random.default_rng(0)
     cells, contrasts, doses = [], [], []
@@ -181,5 +185,25 @@ def shift_of(
         gold = pd.DataFrame(list(itertools.product(styles, emotions)), columns=["style", "emotion"])
         instruments = JudgedInstruments(table.assign(verdict=verdicts), gold.assign(estimate=0.2))
     given = {} if instruments is None else {"instruments": instruments.admission, "gold": instruments.gold}
-    claims = shift_claims(conditions, ranks, **given)
-    return ShiftOutcome(conditions, ranks, claims, pd.DataFrame(doses), instruments, {"": point_of()})
+    further = further_of(styles) if further is None else further
+    claims = shift_claims(conditions, ranks, **given, further=further)
+    parts = {"instruments": instruments, "points": {"": point_of()}, "further": further}
+    parts |= {"equal_kl": searched(emotions), "survival": surviving(styles, emotions, size)}
+    return ShiftOutcome(conditions, ranks, claims, pd.DataFrame(doses), **parts)
+
+
+def searched(emotions: tuple[str, ...]) -> pd.DataFrame:
+    """Strengths of equal KL, one of which was not reached."""
+    keys = list(itertools.product(FAMILIES, range(2), emotions))
+    table = pd.DataFrame(keys, columns=["family", "index", "emotion"]).assign(start=1.0, alpha=1.5, kl=0.1, wanted=0.1)
+    return table.assign(reached=table.index > 0, steps=2)
+
+
+def surviving(styles: tuple[str, ...], emotions: tuple[str, ...], size: float) -> pd.DataFrame:
+    """Half of every emotion's effect is left at any angle."""
+    keys = itertools.product(styles, emotions, (0.0, 45.0))
+    rows = [
+        {"style": s, "emotion": e, "degrees": d, "contrast": size / 2 if d else size, "share": 0.5 if d else 1.0}
+        for s, e, d in keys
+    ]
+    return pd.DataFrame(rows).assign(least=0.4, most=0.6, n=2)

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 
 from emolib.base import store
-from emolib.data.activations import Activations, LayerVectors
 from emolib.directions.vectors import EmotionVectors
 from emolib.engine.extraction import extract_activations
 from emolib.steering.cells import steer_cell
 from emolib.steering.further_conditions import CONCEPT, LEXICAL, concept_ranks
-from emolib.steering.placebo_acts import FEWEST_TEXTS, topic_vectors
+from emolib.steering.placebo_acts import FEWEST_TEXTS
 from emolib.steering.shift_claims import ANY, OWN, mean_contrasts
 from emolib.study.phase5_steering.instrument_design import emotion_pairs, first_part, scaled
 from emolib.study.phase5_steering.instrument_directions import like_norms, text_position
@@ -31,6 +30,7 @@ from emolib.study.run import Run, kept
 MOST_TOPICS = 15  # those with the most neutral training texts
 TEXTS_PER_TOPIC = 6
 N_PAIRS = 12  # of each kind and emotion
+TOPIC = "topic"
 DENIED = "denied:"  # beginning of the name of the vector of a denied feeling
 
 
@@ -72,8 +72,11 @@ def concept_vectors(run: Run) -> EmotionVectors | None:
     def compute() -> pd.DataFrame:
         given = {"layers": (layer,), "batch_size": run.params.extraction_batch}
         acts = extract_activations(run.lm, texts, sites=("resid_pre",), positions=text_position(run), **given)
-        like = replace(norm, values=norm.values[[layer]], position=acts.position)
-        found = {**_topics(run, acts, like), **_of_words(acts, like)}
+        values, length, found = acts.values["resid_pre"][0].astype(float), float(norm.norms[layer]), {}
+        for name, (one, other) in _sides(acts.texts).items():
+            difference = values[one].mean(axis=0) - values[other].mean(axis=0)
+            own = float(np.linalg.norm(difference))
+            found[name] = difference * (length / own if own else 0.0)
         tables = [pd.DataFrame({"direction": k, "dimension": range(len(v)), "value": v}) for k, v in found.items()]
         return pd.concat(tables, ignore_index=True)
 
@@ -84,36 +87,22 @@ def concept_vectors(run: Run) -> EmotionVectors | None:
     return at_one_layer(vectors(run, part), layer, table[moved.astype(bool)])
 
 
-def _topics(run: Run, acts: Activations, like: LayerVectors) -> dict[str, np.ndarray]:
-    neutral = acts.where(acts.texts["kind"] == "topic")
-    counts = neutral.texts["topic"].value_counts() if len(neutral.texts) else pd.Series(dtype=int)
-    if (counts >= FEWEST_TEXTS).sum() < 2:
-        return {}
-    return {
-        name: some.values[0] for name, some in topic_vectors(neutral, like=like, neutral=run.params.neutral).items()
-    }
-
-
-def _of_words(acts: Activations, like: LayerVectors) -> dict[str, np.ndarray]:
-    """The vectors of the pairs: word minus other word, and denied feeling minus neutral texts."""
-    texts, values = acts.texts, acts.values["resid_pre"][0].astype(float)
-    kind, role, emotion = (texts[name].to_numpy() for name in ("kind", "role", "emotion"))
-    found = {}
-    for name in dict.fromkeys(emotion[kind == "lexical"]):
-        mine = emotion == name
-        sides = {LEXICAL: (mine & (role == "with"), mine & (role == "without"))}
-        sides[DENIED] = (mine & (role == "denied"), kind == "topic")
-        for what, (one, other) in sides.items():
-            if min(one.sum(), other.sum()) >= FEWEST_TEXTS:
-                difference = values[one].mean(axis=0) - values[other].mean(axis=0)
-                length = float(np.linalg.norm(difference))
-                found[f"{what}{name}"] = difference * (float(like.norms[0]) / length if length else 0.0)
-    return found
+def _sides(texts: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Per concept the texts whose mean has it and those whose mean is taken off."""
+    kind, role, emotion, topic = (texts[name].to_numpy() for name in ("kind", "role", "emotion", "topic"))
+    neutral, found = kind == TOPIC, {}
+    for name in dict.fromkeys(topic[neutral]):
+        found[f"{TOPIC}:{name}"] = neutral & (topic == name), neutral & (topic != name)
+    for name in dict.fromkeys(emotion[~neutral]):
+        mine = ~neutral & (emotion == name)
+        found[f"{LEXICAL}{name}"] = mine & (role == "with"), mine & (role == "without")
+        found[f"{DENIED}{name}"] = mine & (role == "denied"), neutral
+    return {name: sides for name, sides in found.items() if min(side.sum() for side in sides) >= FEWEST_TEXTS}
 
 
 @kept
 def _texts(run: Run) -> pd.DataFrame:
-    """Neutral training texts by topic (kind `topic`), and the pairs under the run's labels."""
+    """Neutral training texts by topic (kind `TOPIC`), and the pairs under the run's labels."""
     part, data = first_part(run), run.data
     columns = ["kind", "role", "emotion", "topic", "scenario", "text"]
     train = data["scenario"].isin(part.train) if part.name else data["split"] == "train"
@@ -129,5 +118,5 @@ def _texts(run: Run) -> pd.DataFrame:
     pairs = emotion_pairs(run)
     pairs = pairs[pairs["emotion"].isin(run.emotions) & pairs["role"].isin(["with", "without", "denied"])]
     pairs = pairs[pairs.groupby(["emotion", "role"]).cumcount() < scaled(run, N_PAIRS, FEWEST_TEXTS)]
-    found = pd.concat([neutral.assign(kind="topic", role=""), pairs.assign(topic="", scenario=pairs["pair"])])
+    found = pd.concat([neutral.assign(kind=TOPIC, role=""), pairs.assign(topic="", scenario=pairs["pair"])])
     return found.reindex(columns=columns).astype(object).reset_index(drop=True)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from emolib.base import store
 from emolib.data.styles import of_style
-from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors
+from emolib.directions.vectors import EmotionVectors
 from emolib.engine.continuation import context_shift
 from emolib.engine.continuation_tokens import continuations
 from emolib.engine.extraction import extract_activations
@@ -93,12 +93,12 @@ def like_vectors(run: Run) -> EmotionVectors | None:
     def compute() -> pd.DataFrame:
         given = {"layers": (layer,), "batch_size": run.params.extraction_batch}
         acts = extract_activations(run.lm, texts, sites=("resid_pre",), positions=position, **given)
-        fitted = fit_emotion_vectors(acts, neutral=run.params.neutral)
+        values, label = acts.values["resid_pre"][0].astype(float), acts.texts["emotion"].to_numpy()
+        means = {name: values[label == name].mean(axis=0) for name in dict.fromkeys(label)}
+        plain = means.pop(run.params.neutral)
         tables = [
-            pd.DataFrame(
-                {"direction": name, "dimension": range(fitted[name].shape[1]), "value": fitted[name][0].values}
-            )
-            for name in fitted
+            pd.DataFrame({"direction": name, "dimension": range(len(plain)), "value": mean - plain})
+            for name, mean in means.items()
         ]
         return pd.concat(tables, ignore_index=True)
 
