@@ -35,34 +35,35 @@ def perturbed(vector: Float[np.ndarray, " d_model"], degrees: float, seed: int) 
     return v + np.tan(np.radians(degrees)) * norm * drawn / np.linalg.norm(drawn)
 
 
-def survival(contrasts: pd.DataFrame) -> pd.DataFrame:
-    """The share of an emotion's own text contrast that is left at every angle.
+def survival(cells: pd.DataFrame) -> pd.DataFrame:
+    """The share of an emotion's S that is left at every angle, all emotions' vectors being perturbed.
 
     Args:
-        contrasts: style, emotion, other, degrees, index, contrast; the rows at 0 degrees are the vector itself.
+        cells: style, emotion, other, degrees, index (of the perturbation), specific (S); the rows at 0 degrees are of
+            the vectors themselves.
 
     Returns:
-        style, emotion, degrees, contrast (mean over other labels and perturbations, nat per token), share (of that at
-        0 degrees; NaN where that is not above 0), least and most (of the single perturbations' shares), n.
+        style, emotion, degrees, specific (mean over cells, other labels and perturbations, nat per token), share (of
+        that at 0 degrees; NaN where that is not above 0), least and most (of the single perturbations' shares), n.
 
     Raises:
-        UserError: missing columns, an emotion without its own contrast.
+        UserError: missing columns, an emotion without the S of its vector itself.
 
-    >>> rows = pd.DataFrame({"degrees": [0, 45, 45], "index": [0, 0, 1], "contrast": [0.4, 0.3, 0.5]})
+    >>> rows = pd.DataFrame({"degrees": [0, 45, 45], "index": [0, 0, 1], "specific": [0.4, 0.3, 0.5]})
     >>> found = survival(rows.assign(style="implicit", emotion="joy", other="anger"))
     >>> found[["degrees", "share", "least"]].round(2).values.tolist()
     [[0.0, 1.0, 1.0], [45.0, 1.0, 0.75]]
     """
-    check_columns(contrasts, ["style", "emotion", "other", "degrees", "index", "contrast"], "contrasts")
+    check_columns(cells, ["style", "emotion", "other", "degrees", "index", "specific"], "cells")
     rows = []
-    for (style, emotion), part in contrasts.groupby(["style", "emotion"], sort=False):
-        each = part.groupby(["degrees", "index"])["contrast"].mean()
+    for (style, emotion), part in cells.groupby(["style", "emotion"], sort=False):
+        each = part.groupby(["degrees", "index"])["specific"].mean()
         if 0 not in each.index.get_level_values("degrees"):
-            raise UserError("expected the contrast of the vector itself, at 0 degrees, found none")
+            raise UserError("expected S of the vector itself, at 0 degrees, found none")
         own = float(each.loc[0].mean())
         for degrees, values in each.groupby(level="degrees"):
             shares = values / own if own > 0 else values * np.nan
-            row = {"style": style, "emotion": emotion, "degrees": float(degrees), "contrast": float(values.mean())}
+            row = {"style": style, "emotion": emotion, "degrees": float(degrees), "specific": float(values.mean())}
             row |= {"share": float(shares.mean()), "least": float(shares.min()), "most": float(shares.max())}
             rows.append({**row, "n": len(values)})
     return pd.DataFrame(rows)

@@ -25,10 +25,10 @@ def test_the_part_along_the_vector_stays_and_the_rest_is_orthogonal() -> None:
 def test_shares_are_of_the_vectors_own_effect_and_undefined_without_one() -> None:
     keys = [(other, degrees, i) for other in ("a", "b") for degrees, i in ((0, 0), (45, 0), (45, 1))]
     rows = pd.DataFrame(keys, columns=["other", "degrees", "index"]).assign(style="implicit", emotion="joy")
-    rows["contrast"] = [0.4, 0.2, 0.4, 0.8, 0.4, 0.2]
+    rows["specific"] = [0.4, 0.2, 0.4, 0.8, 0.4, 0.2]
     found = survival(rows).set_index("degrees")
-    assert found.loc[0, ["contrast", "share"]].tolist() == pytest.approx([0.6, 1.0])
-    assert found.loc[45, ["contrast", "share", "n"]].tolist() == pytest.approx([0.3, 0.5, 2])
-    assert survival(rows.assign(contrast=-rows["contrast"]))["share"].isna().all()
+    assert found.loc[0, ["specific", "share"]].tolist() == pytest.approx([0.6, 1.0])
+    assert found.loc[45, ["specific", "share", "n"]].tolist() == pytest.approx([0.3, 0.5, 2])
+    assert survival(rows.assign(specific=-rows["specific"]))["share"].isna().all()
     with pytest.raises(UserError, match="0 degrees"):
         survival(rows[rows["degrees"] > 0])

@@ -579,7 +579,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "shift survival",
         "phase5",
         r"patching/shift/{model}_shift_survival\.parquet",
-        columns="style:str emotion:str degrees:float contrast:float share:float least:float most:float n:int",
+        columns="style:str emotion:str degrees:float specific:float share:float least:float most:float n:int",
         blank="share least most",
         key="style emotion degrees",
     ),

@@ -120,17 +120,17 @@ def table_survival(outcome: Outcome) -> Markdown:
 
 
 def survival_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The vector's own contrast, then the share that is left (least and most of the single perturbations)."""
+    """S of the vectors themselves, then the share that is left (least and most where there are several)."""
     rows: dict[Name, dict[str, str]] = {}
     for row in table.sort_values("degrees", kind="stable").to_dict("records"):
         mine = rows.setdefault(emotion_name(row["emotion"]), {})
         if row["degrees"] == 0:
-            mine["0°（nat/トークン）"] = number(row["contrast"], DIGITS, signed=True)
+            mine["S（0°、nat/トークン）"] = number(row["specific"], DIGITS, signed=True)
         elif pd.isna(row["share"]):
             mine[f"{row['degrees']:g}°"] = NOTHING
         else:
-            ends = f"{share(row['least'])}〜{share(row['most'])}"
-            mine[f"{row['degrees']:g}°"] = f"{share(row['share'])}（{ends}）"
+            ends = f"（{share(row['least'])}〜{share(row['most'])}）" if row["n"] > 1 else ""
+            mine[f"{row['degrees']:g}°"] = f"{share(row['share'])}{ends}"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("感情")
 
 
@@ -141,6 +141,6 @@ def survival_sentence(table: pd.DataFrame) -> str:
         return "- 効果が 0 より大きい感情がないため、残る割合は定義できない。"
     low, high = at["share"].min(), at["share"].max()
     return (
-        f"- ベクトルと同じノルムの直交する摂動（45°）を加えても、効果の {share(low)}〜{share(high)} が残る"
+        f"- ベクトルと同じノルムの直交する摂動（45°）を加えたとき、S に残る割合は {share(low)}〜{share(high)} である"
         "（感情と表現ごと）。残る割合が大きいほど、効果は一つの方向を特定しない。"
     )

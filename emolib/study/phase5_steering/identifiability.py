@@ -1,5 +1,5 @@
-"""Whether the effect belongs to the fitted direction: the emotions' vectors with orthogonal perturbations, on the texts
-that control directions are read on. Nothing is claimed from it.
+"""Whether the effect belongs to the fitted direction: S of the emotions' vectors with orthogonal perturbations, on the
+texts that other strengths are read on. Nothing is claimed from it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from emolib.interventions import Steer
 from emolib.steering.cells import Cell
 from emolib.steering.perturbations import perturbed, survival
 from emolib.steering.shift_claims import OWN
-from emolib.steering.specific_shift import text_contrast
+from emolib.steering.specific_shift import specific_shift
 from emolib.study.phase5_steering.design import Part
 from emolib.study.phase5_steering.instrument_design import first_part
-from emolib.study.phase5_steering.shift_design import control_design
+from emolib.study.phase5_steering.shift_design import dose_design
 from emolib.study.phase5_steering.shift_sweeps import ShiftShard, begin, shift_points, test_shifts
 from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run, kept
 
 ANGLES = (30.0, 45.0, 60.0)  # degrees; at 45 the perturbation has the vector's own norm
-N_PERTURBATIONS = 2  # of each emotion and angle
+N_PERTURBATIONS = 1  # of each emotion and angle
 PERTURBED = "perturbed"  # kind of their acts
 
 
@@ -31,28 +31,23 @@ PERTURBED = "perturbed"  # kind of their acts
 def survival_table(run: Run) -> pd.DataFrame:
     """See `emolib.steering.perturbations.survival`; of the first part of the design."""
     part = first_part(run)
-    places = [(degrees, index) for degrees in ANGLES for index in range(N_PERTURBATIONS)]
-    named = [(emotion, *place) for emotion in run.emotions for place in places]
+    named = [(e, degrees, index) for e in run.emotions for degrees in ANGLES for index in range(N_PERTURBATIONS)]
     cells = [_cell(run, part, number, *about) for number, about in enumerate(named)]
-    shard = ShiftShard(run, part, "test_perturbed", control_design(run, part), run.emotions, tuple(cells))
+    shard = ShiftShard(run, part, "test_perturbed", dose_design(run, part), run.emotions, tuple(cells))
     begin(run, "perturbed", [shard])
     drawn = shard.shifts()
     held = pd.MultiIndex.from_frame(drawn[["prompt", "text"]].drop_duplicates())
     own = test_shifts(run)
     own = own[(own["part"] == part.name) & (own["kind"] == OWN) & own["label"].isin(run.emotions)]
     own = own[pd.MultiIndex.from_frame(own[["prompt", "text"]]).isin(held)]
-    rows = []
-    for emotion in run.emotions:
-        mine = pd.concat([table[table["owner"] == emotion] for table in (own, drawn)], ignore_index=True)
-        about = mine.drop_duplicates("act").set_index("act")
-        for other in (label for label in run.emotions if label != emotion):
-            found = text_contrast(mine[mine["label"].isin([emotion, other])], emotion, other)
-            means = found.groupby(["style", "act"], sort=False)["contrast"].mean().reset_index()
-            kind, number = (means["act"].map(about[name]) for name in ("kind", "index"))
-            asked = [("", 0.0, 0) if k == OWN else named[int(n)] for k, n in zip(kind, number, strict=True)]
-            means = means.assign(degrees=[at[1] for at in asked], index=[at[2] for at in asked])
-            rows.append(means.assign(emotion=emotion, other=other))
-    return survival(pd.concat(rows, ignore_index=True))
+    found = [specific_shift(own).assign(degrees=0.0, index=0)]
+    for degrees in ANGLES:
+        for index in range(N_PERTURBATIONS):
+            numbers = [number for number, about in enumerate(named) if about[1:] == (degrees, index)]
+            mine = drawn[drawn["index"].isin(numbers)]
+            mine = mine.assign(act=mine["owner"])  # the emotion whose vector is perturbed
+            found.append(specific_shift(mine).assign(degrees=degrees, index=index))
+    return survival(pd.concat(found, ignore_index=True))
 
 
 def _cell(run: Run, part: Part, number: int, emotion: str, degrees: float, index: int) -> Cell:
