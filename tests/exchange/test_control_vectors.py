@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from control_vector_files import D_MODEL, FOREIGN, as_settings, row, written
+from foreign_vectors import D_MODEL, FOREIGN, as_settings, row, written
 from gguf import GGUFReader
 from refusals import refused_call
 

@@ -18,7 +18,7 @@ import gguf_files
 import numpy as np
 import pytest
 import torch
-from control_vector_files import FOREIGN, as_settings, row, written
+from foreign_vectors import D_MODEL, FOREIGN, as_settings, row, written
 from tiny import patched_by_hand
 from torch import nn
 
@@ -28,7 +28,7 @@ from emolib.data.activations import LayerVectors
 from emolib.exchange.vector_files import read_vector_file
 
 PEER = repository_root() / "benchmarks" / "peers" / "with_control_vectors.py"
-N_LAYERS, D_MODEL = 6, 32
+N_LAYERS = 6
 PROMPTS = ((5, 99, 140, 33, 12, 77, 201), (3, 64, 250), (17, 18, 19, 20, 120))
 LAYERS = (2, 4, 6)  # the last one is the final residual
 

@@ -1,4 +1,4 @@
-"""Control vectors as other tools write them, and files that are none."""
+"""Control vectors as other programs may write them: what is read, and what llama.cpp and emolib refuse."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGUFWriter
+from gguf import GGUFValueType, GGUFWriter
 
-N_LAYERS, D_MODEL = 6, 32
+D_MODEL = 32
 
 
 def written(folder: Path, tensors: dict[str, np.ndarray], kind: str = "controlvector", **settings: Any) -> Path:
@@ -32,6 +32,7 @@ def row(seed: int = 0, length: int = D_MODEL) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(length).astype(np.float32)
 
 
+# by case: tensors, settings of the header, words of the line with which emolib refuses the file
 FOREIGN: dict[str, tuple[dict[str, np.ndarray], dict[str, Any], list[str]]] = {
     "another name": ({"direction.2": row(), "mean.3": row()}, {}, ["'mean.3'"]),
     "a number below zero": ({"direction.-2": row()}, {}, ["'direction.-2'"]),
@@ -66,8 +67,6 @@ FOREIGN: dict[str, tuple[dict[str, np.ndarray], dict[str, Any], list[str]]] = {
 
 
 def as_settings(given: dict[str, Any]) -> dict[str, Any]:
-    from gguf import GGUFValueType
-
     def typed(value: Any) -> Any:
         if not isinstance(value, tuple):
             return value
