@@ -187,6 +187,7 @@ def told(smoke: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> d
     known = language.names
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOLIB_RESULTS", str(folder))
+        patch.setenv("EMOLIB_EXECUTED", str(smoke[0] / "executed"))  # of other reports Phase 9 would work it out anew
         patch.setattr(language, "names", lambda *kinds: {k: SHOWN.get(k, v) for k, v in known(*kinds).items()})
         return {phase: told_by(phase, patch) for phase in paths.NOTEBOOKS if phase not in OF_PAIRS}
 
