@@ -28,7 +28,7 @@ class UnloadedModel:
         identity: alike; see `emolib.models.sources.model_identity`.
 
     >>> import emolib
-    >>> model, lm = unloaded("smollm2_135m"), emolib.load_model("smollm2_135m")
+    >>> model, lm = unloaded("smollm2_135m", device="cpu"), emolib.load_model("smollm2_135m", device="cpu")
     >>> model.spec == lm.spec, model.identity == lm.identity, model.device == lm.device
     (True, True, True)
     >>> model.tokenizer("Thank you.").input_ids == lm.tokenizer("Thank you.").input_ids
