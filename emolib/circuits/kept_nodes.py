@@ -1,4 +1,4 @@
-"""m with only some heads and MLPs free, exactly: by running the model with all others held at another run's values.
+"""m with only some nodes free, exactly: by running the model with all others held at another run's values.
 
 m is a weighted sum of mean token log-probabilities of texts after prompts, under acts, per scenario (as the
 continuation shift has it). Every row has a source, from which held nodes take their values: its own prompt and text
@@ -87,6 +87,7 @@ def circuit_effect(
     rows: Sequence[EffectRow],
     nodes: Sequence[Node],
     *,
+    groups: Mapping[Node, Sequence[int]] | None = None,
     ablation: Ablation = "source",
     batch_size: int = ROWS_AT_ONCE,
 ) -> CircuitEffect:
@@ -98,6 +99,7 @@ def circuit_effect(
 
     Args:
         nodes: those that may be held.
+        groups: of every node of kind `neurons` its neurons; an MLP is held whole or by groups, not both.
         ablation: `source` (own or resampled, as the rows say), `mean` of all sources over tokens, or `zero`.
 
     Raises:
@@ -121,12 +123,9 @@ def circuit_effect(
     size = arguments.whole_number("batch_size", batch_size, least=1)
     if not rows:
         raise UserError("expected rows of prompts and texts, got none")
-    for node in nodes:
-        limit = lm.n_heads if node.kind == "head" else 1
-        if not (0 <= node.layer < lm.n_layers and 0 <= node.index < limit):
-            raise UserError(f"expected nodes of {lm.n_layers} layers with {lm.n_heads} heads, got {node}")
+    groups = _checked_nodes(lm, nodes, {} if groups is None else groups)
     check_interventions(lm, [row.act for row in rows])
-    job = _Job.of(lm, rows, tuple(nodes), ablation, size)
+    job = _Job.of(lm, rows, tuple(nodes), groups, ablation, size)
     without = [ForcedText(job.ids[row.without or row.prompt], job.texts[row.text]) for row in rows]
     base = np.concatenate(
         [
@@ -137,6 +136,34 @@ def circuit_effect(
     return CircuitEffect(tuple(nodes), job.evaluate, job.by_scenario(base[None])[0])
 
 
+def _checked_nodes(
+    lm: LanguageModel, nodes: Sequence[Node], groups: Mapping[Node, Sequence[int]]
+) -> Mapping[Node, Sequence[int]]:
+    """The groups of the neurons among the nodes.
+
+    Raises:
+        UserError: a node that the model does not have, a group without neurons, or neurons held twice.
+    """
+    seen: dict[int, set[int]] = {}
+    for node in nodes:
+        known = {"head": 0 <= node.index < lm.n_heads, "mlp": node.index == 0, "neurons": node in groups}[node.kind]
+        if not (known and 0 <= node.layer < lm.n_layers):
+            raise UserError(
+                f"expected nodes of {lm.n_layers} layers with {lm.n_heads} heads, and groups for neurons, got {node}"
+            )
+        if node.kind == "neurons":
+            size = lm.native.layers[node.layer].down.weight.shape[1]
+            members = set(arguments.whole_numbers("groups", groups.get(node, ()), least=0, most=size - 1))
+            taken = seen.setdefault(node.layer, set())
+            if not members or members & taken or Node(node.layer, "mlp") in nodes:
+                raise UserError(
+                    f"expected neurons of {node.name} that no other node of its layer holds, got {len(members)}, "
+                    f"{len(members & taken)} of them twice"
+                )
+            taken |= members
+    return {node: list(groups[node]) for node in nodes if node.kind == "neurons"}
+
+
 @dataclass(frozen=True)
 class _Job:
     """What all evaluations share; a row's tokens and sources are looked up once."""
@@ -144,6 +171,7 @@ class _Job:
     lm: LanguageModel
     rows: Sequence[EffectRow]
     nodes: tuple[Node, ...]
+    groups: Mapping[Node, Sequence[int]]
     ids: dict[str, tuple[int, ...]]
     texts: dict[str, tuple[int, ...]]
     values: NodeValues
@@ -154,7 +182,13 @@ class _Job:
 
     @classmethod
     def of(
-        cls, lm: LanguageModel, rows: Sequence[EffectRow], nodes: tuple[Node, ...], ablation: Ablation, size: int
+        cls,
+        lm: LanguageModel,
+        rows: Sequence[EffectRow],
+        nodes: tuple[Node, ...],
+        groups: Mapping[Node, Sequence[int]],
+        ablation: Ablation,
+        size: int,
     ) -> _Job:
         sources = [row.source or (row.without or row.prompt, row.text) for row in rows]
         prompts = list(
@@ -171,13 +205,13 @@ class _Job:
         recorded = [
             HeldPass(
                 lm, [ForcedText(ids[p], texts[t]) for p, t in distinct[start : start + size]], width, n_fed
-            ).record()
+            ).record(neurons=bool(groups))
             for start in range(0, len(distinct), size)
         ]
         values = _ablated(_joined(recorded), ablation)
         places = {source: i for i, source in enumerate(distinct)}
         source_of = torch.tensor([places[source] for source in sources], device=lm.device)
-        return cls(lm, rows, nodes, ids, texts, values, source_of, width, n_fed, size)
+        return cls(lm, rows, nodes, groups, ids, texts, values, source_of, width, n_fed, size)
 
     def evaluate(self, sets: Sequence[NodeSet]) -> Float[np.ndarray, "set scenario"]:
         """m per kept set and scenario. Sets that keep everything run without anything held."""
@@ -207,13 +241,18 @@ class _Job:
     def _held(self, kept: Sequence[NodeSet], chosen: Sequence[int]) -> Held:
         heads = torch.zeros(len(kept), self.lm.n_layers, self.lm.n_heads, dtype=torch.bool)
         mlps = torch.zeros(len(kept), self.lm.n_layers, dtype=torch.bool)
+        widths = {node.layer: self.lm.native.layers[node.layer].down.weight.shape[1] for node in self.groups}
+        neurons = {layer: torch.zeros(len(kept), width, dtype=torch.bool) for layer, width in widths.items()}
         for i, free in enumerate(kept):
             for node in self.nodes:
-                if node not in free:
-                    if node.kind == "head":
-                        heads[i, node.layer, node.index] = True
-                    else:
-                        mlps[i, node.layer] = True
+                if node in free:
+                    continue
+                if node.kind == "head":
+                    heads[i, node.layer, node.index] = True
+                elif node.kind == "mlp":
+                    mlps[i, node.layer] = True
+                else:
+                    neurons[node.layer][i, list(self.groups[node])] = True
         reach = [self.width if self.rows[row].reach is None else int(self.rows[row].reach or 0) for row in chosen]
         device = self.lm.device
         index = torch.tensor(list(chosen), device=device)
@@ -222,15 +261,19 @@ class _Job:
             self.source_of[index],
             heads.to(device),
             mlps.to(device),
+            {layer: mask.to(device) for layer, mask in neurons.items()},
             torch.tensor(reach, device=device),
         )
 
 
 def _joined(parts: Sequence[NodeValues]) -> NodeValues:
-    layers = range(len(parts[0].z))
+    def joined(by_part: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+        return [torch.cat(of_layer) for of_layer in zip(*by_part, strict=True)]
+
     return NodeValues(
-        [torch.cat([part.z[layer] for part in parts]) for layer in layers],
-        [torch.cat([part.mlps[layer] for part in parts]) for layer in layers],
+        joined([part.z for part in parts]),
+        joined([part.mlps for part in parts]),
+        joined([part.neurons for part in parts]),
         torch.cat([part.real for part in parts]),
     )
 
@@ -245,4 +288,5 @@ def _ablated(values: NodeValues, ablation: Ablation) -> NodeValues:
         mean = part[values.real].mean(0) if ablation == "mean" else torch.zeros_like(part[0, 0])
         return mean.expand_as(part)
 
-    return NodeValues([same(z) for z in values.z], [same(mlp) for mlp in values.mlps], everywhere)
+    parts = ([same(part) for part in of_site] for of_site in (values.z, values.mlps, values.neurons))
+    return NodeValues(*parts, everywhere)

@@ -14,19 +14,19 @@ from emolib.models.language_model import LanguageModel
 
 @dataclass(frozen=True, order=True)
 class Node:
-    """A head or an MLP.
+    """A head, an MLP, or a group of an MLP's neurons (whose members the effect's `groups` tell).
 
-    >>> Node(3, "head", 5).name, Node(3, "mlp").name
-    ('h3.5', 'm3')
+    >>> Node(3, "head", 5).name, Node(3, "mlp").name, Node(3, "neurons", 1).name
+    ('h3.5', 'm3', 'n3.1')
     """
 
     layer: int
-    kind: Literal["head", "mlp"]
+    kind: Literal["head", "mlp", "neurons"]
     index: int = 0
 
     @property
     def name(self) -> str:
-        return f"h{self.layer}.{self.index}" if self.kind == "head" else f"m{self.layer}"
+        return f"m{self.layer}" if self.kind == "mlp" else f"{self.kind[0]}{self.layer}.{self.index}"
 
 
 NodeSet = frozenset[Node]

@@ -1,6 +1,7 @@
-"""One pass over forced texts in which heads and MLPs are held at what they were in another run.
+"""One pass over forced texts in which heads, MLPs and neurons are held at what they were in another run.
 
-A held head's output z (before W_O), or a held MLP's output, takes the value that it had in a source run at the same
+A held head's output z (before W_O), a held MLP's output or a held neuron's activation takes the value that it had in a
+source run at the same
 place: prompts are aligned from their ends, texts from their beginnings, and a text longer than the source's goes on
 with the source's last token. A row's first token is never held, as it is never patched. Acts fall where they fall
 everywhere.
@@ -8,7 +9,7 @@ everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -35,10 +36,12 @@ class ForcedText:
 @dataclass(frozen=True)
 class NodeValues:
     """What heads and MLPs had in source runs, by layer: z `[source, column, head, d_head]`, MLPs' outputs `[source,
-    column, d_model]`, and where a source has tokens `[source, column]`."""
+    column, d_model]`, neurons `[source, column, neuron]` where they were asked for, and where a source has tokens
+    `[source, column]`."""
 
     z: list[Float[Tensor, "source column head d_head"]]
     mlps: list[Float[Tensor, "source column d_model"]]
+    neurons: list[Float[Tensor, "source column neuron"]]
     real: Bool[Tensor, "source column"]
 
 
@@ -50,6 +53,7 @@ class Held:
         source_of: per row.
         heads: `[row, layer, head]`, true where held.
         mlps: `[row, layer]`.
+        neurons: layer → `[row, neuron]`, for the layers of which single neurons are held.
         reach: `[row]`, prompt tokens from the end on which nodes are held; the text's tokens always are.
     """
 
@@ -57,6 +61,7 @@ class Held:
     source_of: Int[Tensor, " row"]
     heads: Bool[Tensor, "row layer head"]
     mlps: Bool[Tensor, "row layer"]
+    neurons: Mapping[int, Bool[Tensor, "row neuron"]]
     reach: Int[Tensor, " row"]
 
 
@@ -77,6 +82,7 @@ class HeldPass(ForwardPass):
     held: Held | None = None
     _where: Tensor | None = field(default=None, init=False)
     _kept: NodeValues | None = field(default=None, init=False)
+    _keep_neurons: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         super().__init__(self.lm, self.width + self.n_fed)
@@ -95,17 +101,18 @@ class HeldPass(ForwardPass):
             self._where = _held_columns(self.held, self._mask.to(self.device), self.width)
 
     @torch.inference_mode()
-    def record(self) -> NodeValues:
-        """What every head and MLP has in these rows; a row's last token stands for what follows it."""
+    def record(self, *, neurons: bool = False) -> NodeValues:
+        """What every head and MLP (and neuron) has in these rows; a row's last token stands for what follows it."""
         last = self._mask.flip(1).argmax(1)
         order = torch.arange(self._total).expand(len(self.rows), -1)
         order = torch.minimum(order, (self._total - 1 - last)[:, None]).to(self.device)
         real = self._mask.bool() | (torch.arange(self._total) >= self.width)
-        self._kept = NodeValues([], [], real.to(self.device))
+        self._kept, self._keep_neurons = NodeValues([], [], [], real.to(self.device)), neurons
         self._run()
         kept, rows = self._kept, torch.arange(len(self.rows), device=self.device)[:, None]
         self._kept = None
-        return NodeValues([z[rows, order] for z in kept.z], [m[rows, order] for m in kept.mlps], kept.real)
+        parts = ([part[rows, order] for part in of_site] for of_site in (kept.z, kept.mlps, kept.neurons))
+        return NodeValues(*parts, kept.real)
 
     @torch.inference_mode()
     def logprobs(self) -> Float[Tensor, " row"]:
@@ -150,13 +157,22 @@ class HeldPass(ForwardPass):
             attended = layer.attn_post_norm(attended)
         attended = self._edits.stream("attn_out", number, attended, columns)
         middle = hidden if self.net.parallel else hidden + attended
-        output = self._edits.stream("mlp_out", number, self._mlp(layer, middle), columns)
+        neurons = self._with_held_neurons(number, self._neurons(layer, middle))
+        output = self._edits.stream("mlp_out", number, self._through_down(layer, neurons), columns)
         if self._kept is not None:
             self._kept.mlps.append(output.clone())
         if self.held is not None and self._where is not None:
             chosen = self._where & self.held.mlps[:, number, None]
             output = torch.where(chosen[..., None], self.held.values.mlps[number][self.held.source_of], output)
         return middle + output + (attended if self.net.parallel else 0)
+
+    def _with_held_neurons(self, number: int, neurons: Tensor) -> Tensor:
+        if self._kept is not None and self._keep_neurons:
+            self._kept.neurons.append(neurons.clone())
+        if self.held is None or self._where is None or number not in self.held.neurons:
+            return neurons
+        chosen = self._where[..., None] & self.held.neurons[number][:, None]
+        return torch.where(chosen, self.held.values.neurons[number][self.held.source_of], neurons)
 
     def _with_held_heads(self, number: int, z: Tensor) -> Tensor:
         if self._kept is not None:

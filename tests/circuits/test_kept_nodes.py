@@ -122,6 +122,29 @@ def test_the_planted_circuit_explains_the_context(form: str, resample: bool) -> 
     assert (table["faithfulness"].abs() < 0.25).all()  # none of them alone, the writer and the readers included
 
 
+def test_the_planted_readers_explain_what_their_mlp_does() -> None:
+    """Groups of neurons: the readers of all emotions, as many others of their layer, and the rest of it."""
+    planted = plant("gpt2", effect=2.0, noise=0.05)
+    truth, lm = planted.truth, planted.lm
+    size = lm.native.layers[truth.read_layer].down.weight.shape[1]
+    readers = sorted(neuron for members in truth.readers.values() for neuron in members)
+    rest = [neuron for neuron in range(size) if neuron not in readers]
+    names = [Node(truth.read_layer, "neurons", i) for i in range(3)]
+    groups = dict(zip(names, (readers, rest[:20], rest[20:]), strict=True))
+    nodes = [node for node in all_nodes(lm) if node != Node(truth.read_layer, "mlp")] + names
+    effect = circuit_effect(lm, context_rows(planted), nodes, groups=groups)
+    write = Node(truth.write_layer, "head", truth.write_head)
+    whole = circuit_effect(lm, context_rows(planted), all_nodes(lm))
+    np.testing.assert_allclose(effect.whole, whole.whole, atol=1e-6)
+    found, by_mlp = (
+        faithfulness(one, [frozenset({write, node}) for node in members])["faithfulness"].to_numpy()
+        for one, members in ((effect, names), (whole, [Node(truth.read_layer, "mlp")]))
+    )
+    assert found[0] == pytest.approx(by_mlp[0], abs=0.1) and found[0] > 0.7 and np.abs(found[1:]).max() < 0.2
+    everything = frozenset({write, *names})
+    assert faithfulness(effect, [everything])["faithfulness"][0] == pytest.approx(by_mlp[0], abs=1e-4)
+
+
 def test_a_backup_is_seen_by_holding_the_writer_alone() -> None:
     """Without the writer the backup writes: holding the writer takes little, unless the backup is left out."""
     losses = []
@@ -170,6 +193,15 @@ def test_rows_and_nodes_that_do_not_fit_are_refused(tiny_models: dict[str, Langu
         circuit_effect(lm, rows, [Node(1, "head", 9)])
     with pytest.raises(UserError, match=r"missing: \['s1'\]"):
         resampled(rows, {"s0": SOURCE, "s2": SOURCE})
+    one, two = Node(1, "neurons", 0), Node(1, "neurons", 1)
+    for nodes, groups in (
+        ([one], None),
+        ([one], {one: [10**6]}),
+        ([one, two], {one: [1, 2], two: [2, 3]}),
+        ([one, Node(1, "mlp")], {one: [1]}),
+    ):
+        with pytest.raises(UserError, match=r"nodes of|groups|that no other node"):
+            circuit_effect(lm, rows, nodes, groups=groups)
     with pytest.raises(UserError, match="got none"):
         circuit_effect(lm, [], all_nodes(lm))
     with pytest.raises(UserError, match="at least 2 scenarios"):
