@@ -1,4 +1,4 @@
-"""Phase 6a's whole notebook on a tiny model: what it stores, what it says, and that a second opening computes nothing."""
+"""Phase 6a's notebook on a tiny model: what it stores, and that a second opening computes nothing."""
 
 from __future__ import annotations
 
