@@ -16,7 +16,7 @@ What still may be missed is bounded by exact ablations of random sets of heads (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,7 +166,7 @@ def _of_batch(
     return Attributed(heads, np.stack(mlps, axis=1), single)
 
 
-def _dropped(back: Backward, base: np.ndarray, of_heads) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _dropped(back: Backward, base: np.ndarray, of_heads: Callable[[int, torch.Tensor], np.ndarray]) -> np.ndarray:
     """L / (L − 1) · mean over layers of |estimate without the layer|."""
     n_layers = base.shape[1]
     total = np.abs(base) * (np.arange(n_layers)[:, None])  # a layer that lies before a head changes nothing for it

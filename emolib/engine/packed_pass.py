@@ -18,6 +18,7 @@ from emolib.base.errors import UserError
 from emolib.engine.forward import LOWEST, ForwardPass
 from emolib.engine.memory import keep_freed_memory
 from emolib.interventions import Edits, Intervention, acts_of
+from emolib.interventions.acts import StreamAct
 from emolib.models.attention import Span, attention
 from emolib.models.blueprint import Layer
 from emolib.models.language_model import LanguageModel
@@ -162,7 +163,8 @@ class PackedPass(ForwardPass):
         if not any(acts_of(act) for act in acts):
             return None
         for act in (act for one in acts for act in acts_of(one)):
-            if not hasattr(act, "site") or act.site == "z" or act.schedule != "constant" or act.steps is not None:
+            of_stream = isinstance(act, StreamAct) and getattr(act, "site", None) != "z"
+            if not of_stream or act.schedule != "constant" or act.steps is not None:
                 raise UserError(
                     "expected acts on the residual stream with a constant schedule, which fall alike on every text; "
                     f"got {type(act).__name__}"

@@ -36,6 +36,9 @@ def test_the_planted_writer_writes_most_along_the_direction(planted: Planted) ->
         topic = planted.truth.distractors["topic"]
         quiet = part[(part["layer"] == topic[0]) & (part["head"] == topic[1])]
         assert quiet["p_max"].item() > 0.05
+        layer, head = planted.truth.distractors["unread"]  # writes the direction, too, where nobody reads it any more
+        unread = part[(part["layer"] == layer) & (part["head"] == head)]
+        assert unread["written"].item() > 0.3 * planted.truth.strength
 
 
 def test_nothing_is_found_where_labels_mean_nothing(planted: Planted) -> None:

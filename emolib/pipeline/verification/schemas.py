@@ -834,6 +834,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "layer head",
         blank="integrated",
     ),
+    _screening("mlps", "layer:int carried:float se:float neuron:int neuron_carried:float", "layer"),
     _screening("missed", "layer:int head:int estimate:float upper:float confidence:float n_sets:int", "layer head"),
     _screening(
         "exact_(all|labels|topics|steer|joint|mean|zero|context)",

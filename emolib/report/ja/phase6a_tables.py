@@ -120,6 +120,21 @@ def table_selection(scores: pd.DataFrame, selection: tuple[Sequence[Head], Seque
     return Markdown(markdown_table(rows, ["ヘッド", "役割", "AtP の推定（担う量、nat/トークン）", "SE"]))
 
 
+def table_mlps(table: pd.DataFrame) -> Markdown:
+    """The MLPs that AtP says carry most, first-order alone."""
+    first = table.reindex(table["carried"].abs().sort_values(ascending=False, kind="stable").index).head(MOST)
+    rows = [
+        [
+            row["layer"],
+            number(row["carried"], DIGITS, signed=True),
+            number(row["se"], DIGITS),
+            f"{row['neuron']}（{number(row['neuron_carried'], DIGITS, signed=True)}）",
+        ]
+        for row in first.to_dict("records")
+    ]
+    return Markdown(markdown_table(rows, ["層", "担う量の推定（nat/トークン）", "SE", "最大のニューロン"]))
+
+
 def table_halves(table: pd.DataFrame) -> Markdown:
     """Whether the order of heads holds over scenarios."""
     if table.empty:

@@ -166,6 +166,30 @@ def roads(run: Run) -> pd.DataFrame:
     return table_.merge((-mean.mean()).rename("direct").reset_index(), on=["layer", "head"], how="left")
 
 
+@kept
+def mlps(run: Run) -> pd.DataFrame:
+    """AtP of every MLP on the test contrasts in turn, first-order alone: layer, carried (minus the estimated change,
+    nat per token), se, neuron (of the largest size), neuron_carried."""
+    table = in_turn(run)
+
+    def compute() -> pd.DataFrame:
+        found = attribute(run.lm, table, neurons=True)
+        assert found.neurons is not None, "neurons were asked for"
+        each, mean = -found.mlps, -found.neurons.mean(0)
+        largest = np.abs(mean).argmax(1)
+        return pd.DataFrame(
+            {
+                "layer": np.arange(each.shape[1]),
+                "carried": each.mean(0),
+                "se": each.std(0, ddof=1) / np.sqrt(len(each)),
+                "neuron": largest,
+                "neuron_carried": mean[np.arange(len(mean)), largest],
+            }
+        )
+
+    return kept_table(run, "mlps", {"contrasts": digest_of(table)}, compute)
+
+
 def agreement(run: Run) -> pd.DataFrame:
     """Rank correlations of the roads, as `screening.road_agreement`."""
     return road_agreement(roads(run).dropna(axis=1, how="all"), n_bands=run.params.n_bands)
