@@ -288,5 +288,5 @@ def _ablated(values: NodeValues, ablation: Ablation) -> NodeValues:
         mean = part[values.real].mean(0) if ablation == "mean" else torch.zeros_like(part[0, 0])
         return mean.expand_as(part)
 
-    parts = ([same(part) for part in of_site] for of_site in (values.z, values.mlps, values.neurons))
-    return NodeValues(*parts, everywhere)
+    z, mlps, neurons = ([same(part) for part in of_site] for of_site in (values.z, values.mlps, values.neurons))
+    return NodeValues(z, mlps, neurons, everywhere)
