@@ -111,8 +111,8 @@ class HeldPass(ForwardPass):
         self._run()
         kept, rows = self._kept, torch.arange(len(self.rows), device=self.device)[:, None]
         self._kept = None
-        z, mlps, neurons = ([part[rows, order] for part in of_site] for of_site in (kept.z, kept.mlps, kept.neurons))
-        return NodeValues(z, mlps, neurons, kept.real)
+        z, mlps, of_neurons = ([part[rows, order] for part in of_site] for of_site in (kept.z, kept.mlps, kept.neurons))
+        return NodeValues(z, mlps, of_neurons, kept.real)
 
     @torch.inference_mode()
     def logprobs(self) -> Float[Tensor, " row"]:
