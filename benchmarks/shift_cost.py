@@ -1,7 +1,7 @@
 """Operations of the continuation shift beside those of generating and reading Phase 5's sweeps, counted, not measured.
 
     python benchmarks/shift_cost.py --profile quick --model smollm2_135m --json benchmarks/results/NAME.json
-    python benchmarks/shift_cost.py --grid-texts 6 --control-texts 4
+    python benchmarks/shift_cost.py --grid-texts 6 --control-texts 8
 
 Nothing is run: the rows are those that the profile's parameters ask for, the tokens those of the data set's texts. A
 token through a layer costs the multiplications of the layer's products, one whose distribution is read those of the
@@ -50,7 +50,8 @@ def counted(arguments: argparse.Namespace) -> dict[str, Any]:
         value = getattr(arguments, name)
         if value is not None and value < 2:
             raise UserError(f"expected --{name.replace('_', '-')} of at least 2, got {value}")
-        setattr(shift_design, name.upper(), value)
+        if value is not None:
+            setattr(shift_design, name.upper(), value)
     spec = spec_named(arguments.model)
     params = resolve(arguments.profile, spec.name, "phase5")
     per_layer, per_head = products(spec)
@@ -75,8 +76,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--model", default="smollm2_135m", help="a name of the table")
-    parser.add_argument("--grid-texts", type=int, help="validation texts per style; all when left out")
-    parser.add_argument("--control-texts", type=int, help="test texts per style under directions; all when left out")
+    parser.add_argument("--grid-texts", type=int, help="validation texts per style; as in a run when left out")
+    parser.add_argument(
+        "--control-texts", type=int, help="test texts per style under directions; as in a run when left out"
+    )
     parser.add_argument("--json", help="where the result goes; printed when left out")
     arguments = parser.parse_args()
     result = counted(arguments)

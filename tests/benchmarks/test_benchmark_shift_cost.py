@@ -32,6 +32,7 @@ def test_the_shift_is_counted_beside_the_sweeps_and_fewer_texts_cost_less(tmp_pa
     both = sum(one["products"] for one in whole["sweeps"].values())
     assert abs(reached - sum(one["products"] for one in whole["shift"].values()) / both) < 1e-12
     assert whole["shift"]["validation/emotion"]["rows"] == 5 * 5 * 3 * 3 * 24  # layers, alphas, acts, labels, texts
-    few = counted(tmp_path / "few.json", "--grid-texts", "6", "--control-texts", "4")
-    assert few["shift"]["test/isotropic"]["rows"] == 59 * 3 * 2 * 4 and few["sweeps"] == whole["sweeps"]
+    few = counted(tmp_path / "few.json", "--grid-texts", "6", "--control-texts", "2")
+    assert whole["shift"]["test/isotropic"]["rows"] == 59 * 3 * 2 * 4, "as in a run"
+    assert few["shift"]["test/isotropic"]["rows"] == 59 * 3 * 2 * 2 and few["sweeps"] == whole["sweeps"]
     assert few["targets"]["shift/sweeps"]["reached"] < 0.7 * reached
