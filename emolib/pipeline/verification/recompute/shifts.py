@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,14 @@ class Design:
     Attributes:
         texts: scenario and label → text.
         settings: of the part's sweeps, by the part's name: template, unit, window, schedule, seed.
+        unpatched: by the tokens of prompt and text its mean log-probability without an act, once it was worked out.
     """
 
     texts: Mapping[tuple[str, str], str]
     settings: Mapping[str, Mapping[str, Any]]
     parts: Mapping[str, PartActs]
     neutral: str
+    unpatched: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, material: Material) -> Design:
@@ -97,8 +99,11 @@ def _off(model: PlainModel, design: Design, part: str, row: Mapping[str, Any]) -
     ids = counted_ids(model, design.texts[row["text"], row["label"]])
     if len(ids) - 1 != row["n_tokens"]:
         return float("inf")
-    unpatched, patched = (_mean(model.forced(prompt, ids, one)[0], ids) for one in (None, act))
-    return abs(float(row["shift"]) - (patched - unpatched))
+    pair = tuple(prompt), tuple(ids)
+    if pair not in design.unpatched:
+        design.unpatched[pair] = _mean(model.forced(prompt, ids)[0], ids)
+    patched = _mean(model.forced(prompt, ids, act)[0], ids)
+    return abs(float(row["shift"]) - (patched - design.unpatched[pair]))
 
 
 def _mean(logits: np.ndarray, ids: list[int]) -> float:
