@@ -62,4 +62,4 @@ def _cell(run: Run, part: Part, number: int, emotion: str, degrees: float, index
     alpha = point.alpha if given.unit == "vector" else point.alpha / float(np.cos(np.radians(degrees)))
     steer = {"unit": given.unit, "window": given.window, "schedule": given.factors()}
     act = Steer(vector.layer, replace(vector, values=values), alpha, **steer)
-    return Cell(PERTURBED, emotion, point.layer, alpha, number, act, seed)
+    return Cell(PERTURBED, emotion, point.layer, float(alpha), number, act, seed)

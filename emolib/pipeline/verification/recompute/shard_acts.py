@@ -19,6 +19,7 @@ from emolib.pipeline.verification.sweep_checks import SHARD
 
 WITH_VECTOR = ("emotion", "direct_path", "zero", "other_style", "pca", "probe")
 UNPATCHED = ("baseline", "prompting", "prompting_baseline")
+ANGLES = (30.0, 45.0, 60.0)  # degrees between a vector and the perturbed one
 Cell = Sequence[Any]  # kind, emotion, layer, alpha, index, seed, template
 
 
@@ -48,8 +49,12 @@ class PartActs:
             return None
         if kind == "subspace":
             return self._move(emotion, int(layer), float(alpha), int(index), timing)
-        vector = self._vector(kind, emotion, int(layer), int(seed))
-        own = self.mean_difference(emotion, int(layer)) if emotion in self.emotions else vector
+        if kind == "perturbed":
+            vector = self._perturbed(emotion, int(layer), int(index), int(seed))
+        else:
+            vector = self._vector(kind, emotion, int(layer), int(seed))
+        whose = emotion in self.emotions and kind != "perturbed"
+        own = self.mean_difference(emotion, int(layer)) if whose else vector
         unit = self._unit(str(settings["unit"]), int(layer), own)
         return plain_acts.steer(int(layer), vector, float(alpha) * unit, **timing)
 
@@ -59,6 +64,8 @@ class PartActs:
                 return self.mean_difference(emotion, layer)
             case "other_style":
                 return self.mean_difference(emotion, layer, self.material.other_style)
+            case "concept":
+                return self._concept(emotion, layer)
             case "isotropic":
                 return plain_acts.isotropic(self.material.activations(self.position, layer).shape[1], seed)
             case "covariance":
@@ -71,6 +78,25 @@ class PartActs:
                     return plain_acts.first_component(cube[:, place] - cube[:, 0])
                 return plain_acts.probe(cube[:, place], cube[:, 0])
         raise UserError(f"expected a kind of act that can be worked out again, got {kind}")
+
+    def _concept(self, name: str, layer: int) -> np.ndarray:
+        """The vector of another concept, as it is stored."""
+        for artifact in self.material.run.of_kind("like-valent and concept vectors"):
+            table = self.material.run.table(artifact)
+            mine = table[table["direction"] == name].sort_values("dimension")
+            if len(mine):
+                return mine["value"].to_numpy(np.float32)
+        raise UserError(f"expected a stored vector of the concept {name}, found none; run Phase 5")
+
+    def _perturbed(self, emotion: str, layer: int, number: int, seed: int) -> np.ndarray:
+        """An emotion's vector with an orthogonal one added, at the angles of `ANGLES`. Its number counts emotions, then angles."""
+        v = self.mean_difference(emotion, layer).astype(np.float64)
+        angle = np.radians(ANGLES[number % len(ANGLES)])
+        key = [seed, 5, self.emotions.index(emotion), 0]
+        drawn = np.random.default_rng(int(np.random.SeedSequence(key).generate_state(1)[0])).standard_normal(len(v))
+        drawn -= (drawn @ v) / (v @ v) * v
+        found: np.ndarray = v + np.tan(angle) * np.linalg.norm(v) * drawn / np.linalg.norm(drawn)
+        return found
 
     def _unit(self, unit: str, layer: int, own: np.ndarray) -> float:
         """The length that a strength of 1 has, in activation units."""
