@@ -89,7 +89,7 @@ class PartActs:
         raise UserError(f"expected a stored vector of the concept {name}, found none; run Phase 5")
 
     def _perturbed(self, emotion: str, layer: int, number: int, seed: int) -> np.ndarray:
-        """An emotion's vector with an orthogonal one added, at the angles of `ANGLES`. Its number counts emotions, then angles."""
+        """An emotion's vector with an orthogonal one added; its number counts emotions, then the angles of `ANGLES`."""
         v = self.mean_difference(emotion, layer).astype(np.float64)
         angle = np.radians(ANGLES[number % len(ANGLES)])
         key = [seed, 5, self.emotions.index(emotion), 0]
