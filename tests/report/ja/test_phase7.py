@@ -223,7 +223,8 @@ def test_supported_claims_stand_beside_what_weakens_them():
     files = {where.subspace_table(f"overlap_{split}"): overlap_table(0.25) for split in ("validation", "test")}
     for path, table in files.items():
         store.write(path, store.table_bytes(table), {})
-    assert "3 件すべてで、点推定は基準値を上回るが、95 % 区間が基準値を含むため、支持としない" in caveats(open_run())["subspace"]
+    told = caveats(open_run())["subspace"]
+    assert "3 件すべてで、点推定は基準値を上回るが、95 % 区間が基準値を含むため、支持としない" in told
 
 
 def test_counts_read_naturally():
