@@ -185,9 +185,7 @@ def _caveat(claim: str, rows: pd.DataFrame, grounds: pd.DataFrame) -> str:
     if claim == "beyond_words_implicit" and supported.empty:
         return "感情語のない文では、語を超える情報があるとは一つも示せていない。"
     if claim == "subspace" and (around := int((rows["holds_reference"] & (rows["value"] > rows["reference"])).sum())):
-        return (
-            f"{of_total(around, len(rows))}では、点推定は基準値を上回るが、95 % 区間が基準値を含むため、支持としない。"
-        )
+        return f"{of_total(around, len(rows))}で、点推定は基準値を上回るが、95 % 区間が基準値を含むため、支持としない。"
     return ""
 
 

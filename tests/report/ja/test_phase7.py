@@ -223,7 +223,8 @@ def test_supported_claims_stand_beside_what_weakens_them():
     files = {where.subspace_table(f"overlap_{split}"): overlap_table(0.25) for split in ("validation", "test")}
     for path, table in files.items():
         store.write(path, store.table_bytes(table), {})
-    assert "支持した 3 件すべてで、95 % 区間は基準値を含む" in caveats(open_run())["subspace"]
+    told = caveats(open_run())["subspace"]
+    assert "3 件すべてで、点推定は基準値を上回るが、95 % 区間が基準値を含むため、支持としない" in told
 
 
 def test_counts_read_naturally():
@@ -307,7 +308,7 @@ def test_a_table_with_nothing_to_read_is_one_line():
         say.table_observed(study.power(run)),
     ):
         assert isinstance(table, Markdown) and table.data.startswith("表は示さない（すべて縮退")
-    ones = effects.assign(**dict.fromkeys(("p_t", "p_wilcoxon", "p_bonferroni", "p_fdr"), 1.0))
+    ones = effects.assign(**dict.fromkeys(("p_t", "p_wilcoxon", "p_sign", "p_flip", "p_bonferroni", "p_fdr"), 1.0))
     assert "表は示さない（どの p も 1 であるか、計算できない）" in shown_text(say.table_tests(ones))
     assert isinstance(say.table_tests(ones.assign(p_fdr=0.5)), pd.DataFrame)
     counted = study.families(effects[effects["kind"] == "emotion"], 0.05)

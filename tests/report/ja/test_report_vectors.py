@@ -434,6 +434,9 @@ INFORMATION = (
 )
 
 
+BAG = (0.7, 0.6, 0.8, 0.5, 0.7)  # auc, low, high and the shuffles of a bag of words
+
+
 def information_report(
     low: float, high: float, *, auc: float = 0.9, shuffled: float = 0.7, p: float = 0.01, best: float = 0.001
 ) -> str:
@@ -537,10 +540,7 @@ def test_what_stands_at_the_word_is_said_both_ways():
 
 def concluded(chosen: pd.DataFrame, *, gap: float = 0.1, k: int = 1, found: bool = True, other: float = 0.1) -> str:
     """Phase 3's closing sentences about what can be read out."""
-    cells = [
-        ("anger", "words", style, None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, gap, gap, 0.2, 0.01, 0.001, 16)
-        for style in STYLES
-    ]
+    cells = [("anger", "words", style, None, 0.01, *BAG, gap, gap, 0.2, 0.01, 0.001, 16) for style in STYLES]
     table = rows(("anger", 3, k, 0.4, k, 0.4, 0.1, 0.2, found, 0.6, 0.3, 0.4), columns=K)
     along = rows(("anger", 3, 16, 0.3, other, 0.2), columns="emotion layer n target/anger target/joy null")
     return said(phase3.discussion_decoding(chosen, 8, rows(*cells, columns=INFORMATION), table, along))
@@ -578,10 +578,7 @@ def phase_3_concluded(
     low: float, *, gap: float = 0.1, other: float = 0.1, k: bool = True, stable: float = 0.5, shuffled: float = 0.7
 ) -> str:
     own = ("anger", "residual", "all", 3, 0.01, 0.9, 0.8, 1.0, 0.5, shuffled, NAN, NAN, NAN, NAN, NAN, 16)
-    cells = [
-        ("anger", "words", style, None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, gap, gap, 0.2, 0.01, 0.001, 16)
-        for style in STYLES
-    ]
+    cells = [("anger", "words", style, None, 0.01, *BAG, gap, gap, 0.2, 0.01, 0.001, 16) for style in STYLES]
     table = rows(("anger", 3, 1, 0.4, 1, 0.4, 0.1, 0.2, True, 0.6, 0.3, 0.4), columns=K) if k else pd.DataFrame()
     along = rows(("anger", 3, 16, 0.3, other, 0.2), columns="emotion layer n target/anger target/joy null")
     information = rows(own, *cells, columns=INFORMATION)
