@@ -1,8 +1,12 @@
-"""Vectors from anybody's file, with what a steer of the model at hand needs."""
+"""Vectors from anybody's file, with what a steer of the model at hand needs.
+
+Without a model nothing of one is imported, so that a file is looked into quickly.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,10 +14,11 @@ from emolib.base.errors import UserError, shown
 from emolib.base.signatures import told
 from emolib.data.activations import LayerVectors
 from emolib.data.dataset import load_dataset
-from emolib.engine.extraction import extract_activations
 from emolib.exchange.held_vectors import HeldVectors
 from emolib.exchange.vector_files import read_vector_file
-from emolib.models.language_model import LanguageModel, checked_model
+
+if TYPE_CHECKING:
+    from emolib.models.language_model import LanguageModel
 
 NOT_STATED = "not stated"
 
@@ -65,6 +70,8 @@ def read_vectors(
     model, revision = stated.model or held.model_hint or NOT_STATED, stated.revision or NOT_STATED
     units = (stated.neutral_norms, stated.neutral_bulk_norms, stated.kl_lengths)
     if lm is not None:
+        from emolib.models.language_model import checked_model
+
         _check_fit(held, checked_model(lm), where)
         n_layers, model, revision = lm.n_layers, lm.spec.name, lm.revision
         if stated.neutral_norms is None or not stated.revision:
@@ -96,6 +103,8 @@ def _check_fit(held: HeldVectors, lm: LanguageModel, where: str) -> None:
 
 def _neutral_norms(lm: LanguageModel) -> tuple[np.ndarray, np.ndarray | None]:
     """Median norm and bulk norm per layer over the neutral training texts of the project's data set."""
+    from emolib.engine.extraction import extract_activations
+
     data = load_dataset()
     neutral = data[(data["emotion"] == "neutral") & (data["split"] == "train")]
     acts = extract_activations(lm, neutral, positions="last")
