@@ -281,7 +281,7 @@ def bounded(
         UserError: as `missed_bound` and `attribute`.
     """
     checked_model(lm)
-    heads = [tuple(head) for head in unverified]
+    heads = [(int(layer), int(head)) for layer, head in unverified]
     generator = np.random.default_rng([seed, 5])
     enough = -(-FEWEST_SETS * len(heads) // n_sets)  # for every head to be in so many sets
     size = min(max(round(share * len(heads)), enough), max(len(heads) - 1, 1))
@@ -296,4 +296,4 @@ def bounded(
         targets = find_targets(lm, given.packed, kind, sources_of(given, kind))
         found = ablate_packed(lm, given.packed, targets, variants)
         total += (given.effects(found.logprobs) - given.effects(found.base)).sum(1)
-    return missed_bound(total / len(table), members, [(int(a), int(b)) for a, b in heads], confidence=confidence)
+    return missed_bound(total / len(table), members, heads, confidence=confidence)
