@@ -233,7 +233,7 @@ def missed_bound(
         UserError: shapes that do not fit, a head that is in fewer than two sets or outside fewer than two.
 
     >>> members = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0], [0, 1], [1, 1], [0, 0]], dtype=bool)
-    >>> changes = members @ np.array([1.0, 0.0]) + np.tile([0.1, -0.1], 4) * 0
+    >>> changes = members @ np.array([1.0, 0.0])
     >>> missed_bound(changes, members, [(0, 0), (0, 1)]).estimate.tolist()
     [1.0, 0.0]
     """

@@ -140,9 +140,12 @@ def steer_contrasts(
     known = data.drop_duplicates("scenario").set_index("scenario")
     pairs = [pair for pair in permutations(emotions, 2) if emotions.index(pair[0]) < emotions.index(pair[1])]
     rows = []
-    for name in scenarios:
+    order = [names[place] for place in np.random.default_rng([seed, 2]).permutation(len(names))]
+    for number, name in enumerate(scenarios):
         first, second = sources[name]
-        before = text_of[_another(name, (first, second), names, seed), neutral]
+        others = [one for one in order if one != name]
+        free = [one for one in others if one not in (first, second)] or others
+        before = text_of[free[number % len(free)], neutral]
         for emotion, other in pairs:
             rows.append(
                 {
@@ -216,13 +219,6 @@ def _sources(scenarios: Sequence[str], pool: Sequence[str], seed: int) -> dict[s
         others = [one for one in order if one != name]
         found[name] = (others[number % len(others)], others[(number + 1) % len(others)])
     return found
-
-
-def _another(name: str, taken: Collection[str], pool: Sequence[str], seed: int) -> str:
-    """A scenario that is neither the text's nor, where there are enough, the source's."""
-    order = [pool[place] for place in np.random.default_rng([seed, 2]).permutation(len(pool))]
-    free = [one for one in order if one != name and one not in taken]
-    return (free or [one for one in order if one != name])[pool.index(name) % max(len(free), 1) if name in pool else 0]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def test_steers_and_topics_have_the_same_form(data, tiny_models: dict[str, Langu
     pool = sorted(data["scenario"].unique())
     steers = steer_contrasts(data, EMOTIONS, pool[:2], pool=pool)
     assert len(steers) == 6 and (steers["prompt_with"] == steers["prompt_without"]).all()
+    assert steers["prompt_with"].nunique() == 2 and (steers["prompt_with"] != steers["source_prompt"]).all()
     topics = topic_contrasts(data, pool[:6], pool=pool)
     topic_of = data.set_index("text")["topic"]
     assert len(topics) >= 4

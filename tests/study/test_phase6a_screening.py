@@ -40,7 +40,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     some = data[data["scenario"].isin(names)]
     folder = tmp_path_factory.mktemp("phase6a")
-    (folder / "texts.jsonl").write_bytes(jsonl_bytes(some.assign(text=some["text"].str[:60] + " " + some["id"] + ".")))
+    numbers = pd.Series(range(len(some)), index=some.index).astype(str)  # every text stays unique, and shares no word
+    (folder / "texts.jsonl").write_bytes(jsonl_bytes(some.assign(text=some["text"].str[:60] + " " + numbers + ".")))
     return folder / "texts.jsonl"
 
 

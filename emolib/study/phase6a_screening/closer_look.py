@@ -39,6 +39,8 @@ def chosen_heads(run: Run, family: str) -> Exact:
         pool = pool_of(run, "test")
         names = scenarios_of(run, "test", count)
         table = topic_contrasts(run.data, names, pool=pool, neutral=run.params.neutral, seed=run.params.seed)
+        if table.empty:  # no scenario whose topic another one has without sharing a word
+            return Exact(table.assign(base=0.0), tuple(singles), np.zeros((0, len(singles))))
         return kept_exact(run, "exact_topics", cut(run, table), singles)
     if family == "steer":
         table = steer_contrasts(
