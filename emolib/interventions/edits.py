@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from emolib.interventions.ablations import AblateDirection
-from emolib.interventions.acts import Act, HeadAct, Intervention, acts_of
+from emolib.interventions.acts import Act, HeadAct, Intervention, acts_of, head_of
 from emolib.interventions.changes import (
     Add,
+    AddOutput,
+    Bound,
     Change,
     HeadChange,
     HeadParts,
@@ -28,6 +30,8 @@ from emolib.interventions.changes import (
     StreamChange,
     SwapValues,
 )
+from emolib.interventions.checks import unit_direction
+from emolib.interventions.coordinate_limits import Cap, Clamp
 from emolib.interventions.head_patches import PatchHead
 from emolib.interventions.schedules import schedule_factors
 from emolib.interventions.steers import Steer, SubspaceSteer
@@ -36,6 +40,7 @@ from emolib.models.language_model import LanguageModel
 
 Place = tuple[str, int]  # site and layer; site `z` stands for heads' outputs
 AnyChange = TypeVar("AnyChange", bound=Change)
+MOVES = (SubspaceSteer, AblateDirection, Clamp)
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,13 @@ class Edits:
         places: dict[Place, dict[tuple[int, str], list[_Entry]]] = defaultdict(lambda: defaultdict(list))
         first = width - 1
         for row, intervention in enumerate(interventions):
-            stages: dict[tuple[Place, int], int] = defaultdict(int)
+            stages: dict[tuple[Place, int | None], int] = defaultdict(int)
             for act in acts_of(intervention):
                 if is_idle(act):
                     continue
                 entry = _entry(row, act, lengths[row], width, n_new)
-                head, site = (act.head, "z") if isinstance(act, HeadAct) else (-1, act.site)
-                key = (site, act.layer)
+                head = head_of(act)
+                key: Place = ("z" if isinstance(act, HeadAct) else act.site, act.layer)
                 stage = stages[key, head]
                 stages[key, head] += 1
                 places[key][stage, _family(act)].append(entry)
@@ -122,15 +127,22 @@ class Edits:
     def _stream_change(self, family: str, entries: Sequence[_Entry]) -> StreamChange:
         placed = self._placed(entries)
         if family == "add":
-            deltas = [entry.act.delta() for entry in entries if isinstance(entry.act, Steer)]
-            return Add(*placed, self._tensor(np.stack(deltas)))
-        moves = [entry.act for entry in entries if isinstance(entry.act, SubspaceSteer | AblateDirection)]
+            return Add(*placed, self._deltas(entries))
+        if family == "bound":
+            caps = [entry.act for entry in entries if isinstance(entry.act, Cap)]
+            bounds = np.array([act.bounds() for act in caps], np.float32)
+            units = np.stack([unit_direction(act.direction) for act in caps])
+            unit, low, high = (torch.tensor(each, device=self.device) for each in (units, bounds[:, :1], bounds[:, 1:]))
+            return Bound(*placed, unit, low, high)
+        moves = [entry.act for entry in entries if isinstance(entry.act, MOVES)]
         return Move(*placed, *self._coordinates(moves))
 
     def _head_change(self, family: str, entries: Sequence[_Entry]) -> HeadChange:
         placed = self._placed(entries)
+        heads = torch.tensor([head_of(entry.act) for entry in entries], device=self.device)
+        if family == "add":
+            return AddOutput(*placed, heads, self._deltas(entries))
         acts = [entry.act for entry in entries if isinstance(entry.act, HeadAct)]
-        heads = torch.tensor([act.head for act in acts], device=self.device)
         if family == "values":
             values = [act.source.values[act.layer, act.head] for act in acts if isinstance(act, PatchHead)]
             sources = np.stack([_by_column(value, self.width, self.width) for value in values])
@@ -142,7 +154,10 @@ class Edits:
         targets = np.stack([_targets(act, self.d_head, self.width, n_columns) for act in acts])
         return SetOutput(*placed, heads, self._tensor(targets))
 
-    def _coordinates(self, acts: Sequence[SubspaceSteer | AblateDirection]) -> list[Tensor]:
+    def _deltas(self, entries: Sequence[_Entry]) -> Tensor:
+        return self._tensor(np.stack([entry.act.delta() for entry in entries if isinstance(entry.act, Steer)]))
+
+    def _coordinates(self, acts: Sequence[SubspaceSteer | AblateDirection | Clamp]) -> list[Tensor]:
         """Bases, targets and strengths, in float32; smaller subspaces are padded with zero columns."""
         pairs = [act.coordinates() for act in acts]
         k = max(basis.shape[1] for basis, _ in pairs)
@@ -225,6 +240,8 @@ def _family(act: Act) -> str:
         return "add"
     if isinstance(act, PatchHead) and act.mode == "v_only":
         return "values"
+    if isinstance(act, Cap):
+        return "bound"
     return "output" if isinstance(act, HeadAct) else "move"
 
 

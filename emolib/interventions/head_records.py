@@ -21,6 +21,7 @@ from emolib.models.tokens import encode, pad_left, position_ids
 
 Head = tuple[int, int]
 RECORDED = ("z", "v", "pattern")  # sites
+MOST_HEADS = 1000  # in one range
 
 
 @dataclass(frozen=True)
@@ -58,28 +59,50 @@ class HeadActivations:
 
 
 def parse_heads(heads: str | Sequence[Head]) -> tuple[Head, ...]:
-    """`"3:5,7:2"` or pairs (layer, head) as a tuple of pairs.
+    """`"3:5,7:2"`, ranges such as `"0:0-11"` (heads 0 to 11 of layer 0), or pairs (layer, head) as a tuple of pairs.
+
+    Each head once, in the order given.
 
     Raises:
-        UserError: another form, or no head at all.
+        UserError: another form, a range that falls, or no head at all.
+
+    >>> parse_heads("7:2,3:0-2,7:2")
+    ((7, 2), (3, 0), (3, 1), (3, 2))
     """
-    wrong = UserError(f"expected heads such as 3:5,7:2 (layer:head) or pairs (layer, head), got {shown(heads)}")
+    wrong = UserError(
+        f"expected heads such as 3:5,7:2 (layer:head), 0:0-11 (a range) or pairs (layer, head), got {shown(heads)}"
+    )
     if not isinstance(heads, str | Iterable):
         raise wrong
-    if isinstance(heads, str):
-        parts = [part.split(":") for part in heads.split(",")]
-        if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", number) for part in parts for number in part):
-            raise wrong
-        given: Sequence[Sequence[int]] = [[int(number) for number in part] for part in parts]
-    else:
-        given = heads
+    given: Sequence[Sequence[int]]
+    given = [pair for part in heads.split(",") for pair in _read(part, wrong)] if isinstance(heads, str) else heads
     try:
         pairs = [arguments.whole_numbers("heads", pair) for pair in given]
     except UserError:
         raise wrong from None
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise wrong
-    return tuple((layer, head) for layer, head in pairs)
+    return tuple(dict.fromkeys((layer, head) for layer, head in pairs))
+
+
+def _read(part: str, wrong: UserError) -> list[list[int]]:
+    """`3:5` or `0:0-11` as pairs."""
+    found = re.fullmatch(r"\s*([0-9]{1,9})\s*:\s*([0-9]{1,9})(?:\s*-\s*([0-9]{1,9}))?\s*", part)
+    if found is None:
+        raise wrong
+    layer, first, last = (None if number is None else int(number) for number in found.groups())
+    if layer is None or first is None or (last is not None and not first <= last < first + MOST_HEADS):
+        raise wrong
+    return [[layer, head] for head in range(first, (first if last is None else last) + 1)]
+
+
+def check_heads(lm: LanguageModel, heads: Iterable[Head]) -> None:
+    """Raises `UserError` for a layer or head that the model does not have."""
+    for layer, head in heads:
+        if not 0 <= layer < lm.n_layers:
+            raise UserError(f"expected a layer of 0-{lm.n_layers - 1} for heads, got {layer}")
+        if not 0 <= head < lm.n_heads:
+            raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {head}")
 
 
 @told
@@ -104,11 +127,7 @@ def record_heads(
     wanted = parse_heads(heads)
     batch_size = arguments.whole_number("batch_size", batch_size, least=1)
     prompts = arguments.texts(prompts, "prompts")
-    for layer, head in wanted:
-        if not 0 <= layer < lm.n_layers:
-            raise UserError(f"expected a layer of 0-{lm.n_layers - 1} for heads, got {layer}")
-        if not 0 <= head < lm.n_heads:
-            raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {head}")
+    check_heads(lm, wanted)
     layers = sorted({layer for layer, _ in wanted})
     check_sites(lm, [(site, layer) for layer in layers for site in RECORDED])
     rows = encode(lm, prompts, name="prompts")

@@ -10,6 +10,8 @@ from emolib.engine.generation import Generation, generate
 from emolib.interventions import (
     AblateDirection,
     AblateHead,
+    Cap,
+    Clamp,
     Decay,
     Intervention,
     PatchHead,
@@ -41,6 +43,8 @@ def every_kind(lm: LanguageModel) -> list[Intervention]:
         Steer(lm.n_layers, vectors[1], 3.0, "vector"),
     ]
     acts += [SubspaceSteer(14, basis, np.full(3, 20.0, np.float32)), AblateDirection(14, vectors[2], vectors[3])]
+    acts += [Clamp(12, vectors[0], 30.0), Cap(12, vectors[0], low=20.0)]
+    acts += [Steer(8, vectors[0][: lm.d_head], 3.0, "vector", site="z", head=4)]
     acts += [AblateHead(8, 4), AblateHead(8, 4, "mean", mean_head_output(recorded, 8, 4))]
     acts += [
         PatchHead(*head, source, mode, steps=steps)
