@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emolib.base.errors import UserError
 
 if TYPE_CHECKING:
+    from emolib.circuits.patched_heads import patch_heads
     from emolib.data.activations import Activations, LayerVector
     from emolib.data.dataset import build_dataset, load_dataset
     from emolib.directions.alignment import AlignmentMap, fit_alignment
@@ -65,6 +66,7 @@ _HOMES = {
     "SubspaceSteer": "emolib.interventions",
     "mean_head_output": "emolib.interventions",
     "record_heads": "emolib.interventions",
+    "patch_heads": "emolib.circuits.patched_heads",
     "LanguageModel": "emolib.models.language_model",
     "load_model": "emolib.models.loading",
     "residual_sweep": "emolib.steering.sweeps",
@@ -112,6 +114,7 @@ __all__ = [
     "mean_head_output",
     "notebook_parameters",
     "open_run",
+    "patch_heads",
     "record_heads",
     "residual_sweep",
     "score_texts",

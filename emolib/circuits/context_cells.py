@@ -93,10 +93,11 @@ def context_cells(
     held = set(data.loc[whole, "scenario"])
     texts = [name for name in dict.fromkeys(arguments.texts(texts, "texts")) if name in held]
     pool = sorted(set(arguments.texts(pool, "pool")) & held)
-    if not emotions or not texts or len(pool) < len(ROLES) or set(texts) & set(pool):
+    both = set(texts) & set(pool)
+    if not emotions or not texts or len(pool) < len(ROLES) or both:
         raise UserError(
             f"expected an emotion, texts, and a pool of at least {len(ROLES)} other scenarios that have every label, "
-            f"got {len(emotions)} emotions, {len(texts)} texts, a pool of {len(pool)}, {len(set(texts) & set(pool))} in both"
+            f"got {len(emotions)} emotions, {len(texts)} texts, a pool of {len(pool)}, {len(both)} scenarios in both"
         )
     order = np.random.default_rng(seed).permutation(len(pool))
     parts = {role: [pool[i] for i in order[start :: len(ROLES)]] for start, role in enumerate(ROLES)}

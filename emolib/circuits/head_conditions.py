@@ -22,13 +22,13 @@ import numpy as np
 
 from emolib.base import arguments
 from emolib.circuits.context_cells import ContextCells, context_tokens
-from emolib.interventions import Act, AblateHead, Head, HeadActivations, PatchHead
+from emolib.interventions import AblateHead, Act, Head, HeadActivations, PatchHead
 
 PATCHES = ("v_only", "pattern_v", "result")
 ABLATIONS = ("zero", "mean")
 TARGETS = ("neutral", "emotional")
 SOURCES = ("same", "same_emotion", "other_emotion", "neutral", "neutral_again")
-EXTENTS = ("context", "one_token", "thirty_tokens")
+EXTENTS = ("whole", "prompt", "one_token", "thirty_tokens")
 LONG = 30  # tokens: the prompt's last one and 29 that follow
 
 
@@ -40,8 +40,9 @@ class HeadCondition:
         heads: (layer, head), one or several at once.
         mode: `v_only`, `pattern_v`, `result`, or an ablation by `zero` or `mean` (then there is no source).
         target, source: see the module.
-        extent: `context` changes the context's tokens (an ablation every token but the first); `one_token` the prompt's
-            last one; `thirty_tokens` that one and the 29 that follow.
+        extent: `whole` changes the context's tokens and all of the text that follows (an ablation every token but the
+            first); `prompt` the context's alone; `one_token` the prompt's last one; `thirty_tokens` that one and the 29
+            that follow.
 
     >>> HeadCondition(((3, 5), (7, 2)), "result", "neutral", "same").name
     '3:5+7:2'
@@ -51,7 +52,7 @@ class HeadCondition:
     mode: str
     target: str
     source: str = "same"
-    extent: str = "context"
+    extent: str = "whole"
 
     def __post_init__(self) -> None:
         arguments.one_of("mode", self.mode, (*PATCHES, *ABLATIONS))
@@ -80,13 +81,15 @@ class HeadCondition:
     def acts(
         self,
         record: HeadActivations | None,
+        n_prompt: int,
         window: int,
         means: Mapping[Head, np.ndarray],
     ) -> tuple[Act, ...]:
         """The acts of one row.
 
         Args:
-            record: of the source; None for an ablation.
+            record: of the source's prompt and the row's text behind it; None for an ablation.
+            n_prompt: tokens of that prompt.
             window: context tokens that target and source both have.
             means: what mean ablation puts in a head's place, `[d_head]`.
         """
@@ -95,9 +98,14 @@ class HeadCondition:
                 AblateHead(*head, "mean", means[head]) if self.mode == "mean" else AblateHead(*head)
                 for head in self.heads
             )
-        reach, steps = {"context": (window, 0), "one_token": (1, 0), "thirty_tokens": (1, LONG - 1)}[self.extent]
+        reach, steps = {
+            "whole": (window, None),
+            "prompt": (window, 0),
+            "one_token": (1, 0),
+            "thirty_tokens": (1, LONG - 1),
+        }[self.extent]
         return tuple(
-            PatchHead(*head, record, self.mode, window=reach, steps=steps)  # type: ignore[arg-type]
+            PatchHead(*head, record, self.mode, reach, steps=steps, source_prompt=n_prompt)  # type: ignore[arg-type]
             for head in self.heads
         )
 

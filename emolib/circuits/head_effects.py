@@ -47,7 +47,7 @@ def patch_effects(trials: Trials, *, n_resamples: int = 2000, seed: int = 0) -> 
     patched = trials.patched[~trials.patched["mode"].isin(ABLATIONS)]
     wide = _by_scenario(patched, "delta", CONDITION)
     signs = np.array([TOWARDS[target] for target in wide.index.get_level_values("target")])
-    return _with_shares(_effects(wide, n_resamples, seed), wide.mul(signs, axis=0), trials)
+    return _with_shares(_effects(wide, n_resamples, seed), _times(wide, signs), trials)
 
 
 def ablation_effects(trials: Trials, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -60,15 +60,14 @@ def ablation_effects(trials: Trials, *, n_resamples: int = 2000, seed: int = 0) 
         and share with share_low and share_high: the part of it that is lost; negative where it grows.
     """
     patched = trials.patched
-    resampled = (patched["mode"] == "result") & (patched["source"] == "neutral") & (patched["extent"] == "context")
+    resampled = (patched["mode"] == "result") & (patched["source"] == "neutral") & (patched["extent"] == "whole")
     some = patched[patched["mode"].isin(ABLATIONS) | resampled]
     some = some.assign(mode=np.where(some["mode"].isin(ABLATIONS), some["mode"], "resample"))
     wide = _by_scenario(some, "delta", ["heads", "mode", "target"])
     if not {"neutral", "emotional"} <= set(wide.index.get_level_values("target")):
         return pd.DataFrame(columns=["heads", "mode", "emotion", *KEPT, *SHARE])
-    change = wide.xs("emotional", level="target") - wide.xs("neutral", level="target")
-    change = change.dropna(how="all")
-    return _with_shares(_effects(change, n_resamples, seed), -change, trials)
+    change = _less(wide, "target", "emotional", "neutral")
+    return _with_shares(_effects(change, n_resamples, seed), _times(change, -np.ones(len(change))), trials)
 
 
 def null_p_values(trials: Trials) -> pd.DataFrame:
@@ -82,12 +81,11 @@ def null_p_values(trials: Trials) -> pd.DataFrame:
     """
     patched = trials.patched
     wanted = (patched["target"] == "neutral") & patched["source"].isin(["neutral", "neutral_again"])
-    some = patched[wanted & (patched["extent"] == "context")]
+    some = patched[wanted & (patched["extent"] == "whole")]
     wide = _by_scenario(some, "delta", ["heads", "mode", "source"], whole=False)
     if not {"neutral", "neutral_again"} <= set(wide.index.get_level_values("source")):
         raise UserError("expected trials with the sources neutral and neutral_again, some are missing")
-    difference = wide.xs("neutral", level="source") - wide.xs("neutral_again", level="source")
-    found = _effects(difference, 50, 0)
+    found = _effects(_less(wide, "source", "neutral", "neutral_again"), 50, 0)
     return found[["heads", "mode", "emotion", "n", "mean", "p_t"]]
 
 
@@ -123,12 +121,11 @@ def contrast_of_sources(
     Raises:
         UserError: trials without one of the sources.
     """
-    patched = trials.patched[trials.patched["extent"] == "context"]
+    patched = trials.patched[trials.patched["extent"] == "whole"]
     wide = _by_scenario(patched[patched["source"].isin([one, other])], "delta", ["heads", "mode", "target", "source"])
     if not {one, other} <= set(wide.index.get_level_values("source")):
         raise UserError(f"expected trials with the sources {one} and {other}, some are missing")
-    difference = (wide.xs(one, level="source") - wide.xs(other, level="source")).dropna(how="all")
-    return _effects(difference, n_resamples, seed)
+    return _effects(_less(wide, "source", one, other), n_resamples, seed)
 
 
 def _by_scenario(table: pd.DataFrame, value: str, by: list[str], *, whole: bool = True) -> pd.DataFrame:
@@ -141,6 +138,18 @@ def _by_scenario(table: pd.DataFrame, value: str, by: list[str], *, whole: bool 
     mean = table.groupby(keys, sort=False)[value].mean().reset_index().assign(emotion=ALL)
     of_all = mean.pivot_table(index=[*by, "emotion"], columns="text", values=value, aggfunc="mean", sort=False)
     return pd.concat([wide, of_all])
+
+
+def _less(wide: pd.DataFrame, level: str, one: str, other: str) -> pd.DataFrame:
+    """The rows of one value of an index level less those of another, where both are."""
+    parts = [pd.DataFrame(wide.xs(name, level=level)) for name in (one, other)]
+    difference: pd.DataFrame = parts[0] - parts[1]
+    return difference.dropna(how="all")
+
+
+def _times(wide: pd.DataFrame, signs: np.ndarray) -> pd.DataFrame:
+    """Every row times its sign."""
+    return pd.DataFrame(wide.to_numpy(float) * signs[:, None], wide.index, wide.columns)
 
 
 def _effects(wide: pd.DataFrame, n_resamples: int, seed: int) -> pd.DataFrame:

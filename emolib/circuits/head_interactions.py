@@ -7,7 +7,7 @@ near to those of the pair as any.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -74,24 +74,23 @@ def interactions(
     return table[[*COLUMNS, "delta_a", "delta_b", "delta_ab"]]
 
 
-def nearest_pairs(singles: pd.Series, wanted: Sequence[tuple[float, float]], count: int) -> list[Pair]:
+def nearest_pairs(singles: Mapping[Head, float], wanted: Sequence[tuple[float, float]], count: int) -> list[Pair]:
     """Pairs of other heads whose single effects are nearest to those of any wanted pair.
 
     Args:
-        singles: mean Δ of every candidate head, its index pairs (layer, head).
+        singles: mean Δ of every candidate head.
         wanted: the single effects of the pairs that are tested.
         count: how many pairs at most; each once.
 
-    >>> singles = pd.Series([0.1, 0.5, 0.11, -0.2], index=[(1, 0), (1, 1), (2, 0), (2, 1)])
-    >>> nearest_pairs(singles, [(0.1, 0.1)], 1)
+    >>> nearest_pairs({(1, 0): 0.1, (1, 1): 0.5, (2, 0): 0.11, (2, 1): -0.2}, [(0.1, 0.1)], 1)
     [((1, 0), (2, 0))]
     """
-    ranked = []
-    for one, other in combinations(singles.index, 2):
+    ranked: list[tuple[float, Head, Head]] = []
+    for one, other in combinations(singles, 2):
         here = np.sort([singles[one], singles[other]])
-        ranked.append((min(np.abs(np.sort(pair) - here).sum() for pair in wanted), one, other))
-    ranked.sort()
-    return [(tuple(one), tuple(other)) for _, one, other in ranked[:count]]
+        distance = min(float(np.abs(np.sort(pair) - here).sum()) for pair in wanted)
+        ranked.append((distance, one, other))
+    return [(one, other) for _, one, other in sorted(ranked)[:count]]
 
 
 def with_null(found: pd.DataFrame, null: pd.DataFrame) -> pd.DataFrame:
@@ -111,21 +110,19 @@ def with_null(found: pd.DataFrame, null: pd.DataFrame) -> pd.DataFrame:
     return found.assign(p_null=p, null_sd=float(null["mean"].std(ddof=0)), n_null=len(sizes))
 
 
-def single_means(trials: Trials, heads: Sequence[Head], *, mode: str = "result") -> pd.Series:
-    """Mean Δ of each head alone, by (layer, head)."""
+def single_means(trials: Trials, heads: Sequence[Head], *, mode: str = "result") -> dict[Head, float]:
+    """Mean Δ of each head alone."""
     wide = _wide(trials, mode)
-    return pd.Series(
-        [wide.loc[head_names([head])].mean() for head in heads], index=pd.Index(heads, tupleize_cols=False)
-    )
+    return {head: float(wide.loc[head_names([head])].mean()) for head in heads}
 
 
 def _wide(trials: Trials, mode: str) -> pd.DataFrame:
-    """Δ by heads and scenario, emotion → neutral over the context, a mean over the emotions."""
+    """Δ by heads and scenario, emotion → neutral, a mean over the emotions."""
     table = trials.patched
     some = table[
         (table["mode"] == mode)
         & (table["target"] == "neutral")
         & (table["source"] == "same")
-        & (table["extent"] == "context")
+        & (table["extent"] == "whole")
     ]
     return some.pivot_table(index="heads", columns="text", values="delta", aggfunc="mean")

@@ -53,8 +53,8 @@ def steered_shifts(
         raise UserError(f"expected steers of at least two emotions and no ablation called {WITH}, got {sorted(steers)}")
     texts = pd.DataFrame(
         [
-            {"scenario": row["text"], "label": label, "style": row["style"], "words": cells.words(cell, label)}
-            for cell, row in cells.table.iterrows()
+            {"scenario": text, "label": label, "style": style, "words": cells.words(cell, label)}
+            for cell, (text, style) in enumerate(zip(cells.table["text"], cells.table["style"], strict=True))
             for label in steers
         ]
     )
@@ -93,7 +93,7 @@ def mediated_shares(shifts: pd.DataFrame, *, n_resamples: int = 2000, seed: int 
     wide = shifts.pivot_table(index=["ablation", "emotion"], columns="text", values="specific", sort=False)
     if WITH not in wide.index.get_level_values("ablation"):
         raise UserError("expected shifts of the steers with every head as it is, there are none")
-    whole = wide.xs(WITH, level="ablation")
+    whole = pd.DataFrame(wide.xs(WITH, level="ablation"))
     of_whole = paired_effects(whole, n_resamples=n_resamples, seed=seed)
     rows = []
     for ablation, emotion in (key for key in wide.index if key[0] != WITH):

@@ -15,10 +15,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from emolib.base.errors import UserError
+from emolib.base.errors import UserError, shown
 from emolib.circuits.context_cells import ContextCells
 from emolib.circuits.head_conditions import HeadCondition, shared_window
 from emolib.engine.continuation import continuation_shift
+from emolib.engine.continuation_tokens import continuations
 from emolib.interventions import Act, Head, HeadActivations, mean_head_output, record_heads
 from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode
@@ -26,6 +27,7 @@ from emolib.models.tokens import encode
 CONDITION = ["heads", "mode", "target", "source", "extent"]
 CELL = ["text", "style", "prompt", "third", "emotion"]
 Batch = int | Literal["auto"]
+RECORDED_AT_ONCE = 32  # sources
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,11 @@ def head_trials(
     """
     if not conditions:
         raise UserError("expected at least one condition of heads, got none")
-    given = _Given.of(lm, cells, conditions, batch_size)
+    turns = [[cells.emotions[cell % len(cells.emotions)]] if in_turn else cells.emotions for cell in range(len(cells))]
+    given = _Given.of(lm, cells, conditions, turns, batch_size)
     rows = _Rows()
-    for cell in range(len(cells)):
-        emotions = [cells.emotions[cell % len(cells.emotions)]] if in_turn else cells.emotions
-        for emotion in emotions:
+    for cell, some in enumerate(turns):
+        for emotion in some:
             place = {**cells.table.iloc[cell][["text", "style", "prompt", "third"]], "emotion": emotion}
             words = cells.words(cell, emotion), cells.words(cell, cells.neutral)
             targets = {
@@ -82,10 +84,11 @@ def head_trials(
                 for name, label in (("neutral", cells.neutral), ("emotional", emotion))
             }
             for name, prompt in targets.items():
-                rows.add({**place, "heads": "", "target": name}, prompt, words, None)
+                rows.add({**place, "heads": "", "target": name}, prompt, words, [None, None])
             for condition in conditions:
-                acts = given.acts(condition, cell, emotion, targets[condition.target])
-                rows.add({**place, **described(condition)}, targets[condition.target], words, acts)
+                target = targets[condition.target]
+                acts = [given.acts(condition, cell, emotion, target, text) for text in words]
+                rows.add({**place, **described(condition)}, target, words, acts)
     shifts = continuation_shift(lm, rows.prompts, rows.words, rows.acts, batch_size=batch_size)
     return _trials(pd.DataFrame(rows.places), shifts)
 
@@ -110,52 +113,82 @@ class _Rows:
         self.words: list[str] = []
         self.acts: list[tuple[Act, ...] | None] = []
 
-    def add(self, place: dict, prompt: str, words: tuple[str, str], acts: tuple[Act, ...] | None) -> None:
+    def add(self, place: dict, prompt: str, words: tuple[str, str], acts: Sequence[tuple[Act, ...] | None]) -> None:
         self.places.append(place)
         self.prompts += [prompt] * 2
         self.words += words
-        self.acts += [acts] * 2
+        self.acts += acts
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What the acts are made of: recorded sources, their lengths, and heads' means."""
+    """What the acts are made of: sources with the text behind them, the prompts' lengths, and heads' means."""
 
     cells: ContextCells
-    records: dict[str, HeadActivations]
+    records: dict[tuple[str, str], HeadActivations]
     lengths: dict[str, int]
     means: dict[Head, np.ndarray]
 
     @classmethod
     def of(
-        cls, lm: LanguageModel, cells: ContextCells, conditions: Sequence[HeadCondition], batch_size: Batch
+        cls,
+        lm: LanguageModel,
+        cells: ContextCells,
+        conditions: Sequence[HeadCondition],
+        emotions: Sequence[Sequence[str]],
+        batch_size: Batch,
     ) -> _Given:
+        """Args: emotions: per cell those that are looked at."""
         heads = list(dict.fromkeys(head for condition in conditions for head in condition.heads))
-        numbers, wanted = range(len(cells)), dict[str, None]()
-        for condition in conditions:
-            for emotion in cells.emotions:
-                source = condition.source_of(cells, emotion)
-                wanted |= dict.fromkeys(cells.prompt(cell, *source) for cell in numbers) if source else {}
-        neutral = [cells.prompt(cell, "third", cells.neutral) for cell in numbers]
-        means = any(condition.mode == "mean" for condition in conditions)
-        sources = [*wanted, *(prompt for prompt in neutral if means and prompt not in wanted)]
-        at_once = 32 if batch_size == "auto" else min(batch_size, 32)
-        records = dict(zip(sources, record_heads(lm, sources, heads, batch_size=at_once), strict=True))
-        emotional = [cells.prompt(cell, "third", emotion) for cell in numbers for emotion in cells.emotions]
-        prompts = list(dict.fromkeys([*sources, *neutral, *emotional, *(cells.bare_prompt(cell) for cell in numbers)]))
-        lengths = dict(zip(prompts, map(len, encode(lm, prompts, name="prompts")), strict=True))
-        of_neutral = [records[prompt] for prompt in dict.fromkeys(neutral)] if means else []
-        return cls(
-            cells, records, lengths, {head: mean_head_output(of_neutral, *head) for head in heads} if means else {}
-        )
+        wanted: dict[tuple[str, str], None] = {}
+        prompts: dict[str, None] = {}
+        for cell, some in enumerate(emotions):
+            for emotion in some:
+                named = dict.fromkeys(condition.source_of(cells, emotion) for condition in conditions)
+                sources = [cells.prompt(cell, *source) for source in named if source is not None]
+                words = cells.words(cell, emotion), cells.words(cell, cells.neutral)
+                wanted |= dict.fromkeys((prompt, text) for prompt in sources for text in words)
+                targets = (cells.prompt(cell, "third", label) for label in (cells.neutral, emotion))
+                prompts |= dict.fromkeys((*targets, *sources, cells.bare_prompt(cell)))
+        if any(condition.mode == "mean" for condition in conditions):
+            neutral = [
+                (cells.prompt(cell, "third", cells.neutral), cells.words(cell, cells.neutral))
+                for cell in range(len(cells))
+            ]
+            wanted |= dict.fromkeys(neutral)
+            prompts |= dict.fromkeys(prompt for prompt, _ in neutral)
+        else:
+            neutral = []
+        at_once = RECORDED_AT_ONCE if batch_size == "auto" else min(batch_size, RECORDED_AT_ONCE)
+        found = record_heads(lm, [f"{prompt} {text}" for prompt, text in wanted], heads, batch_size=at_once)
+        ids = dict(zip(prompts, encode(lm, list(prompts), name="prompts"), strict=True))
+        records = dict(zip(wanted, found, strict=True))
+        _check_joined(lm, ids, records)
+        of_neutral = [records[key] for key in dict.fromkeys(neutral)]
+        means = {head: mean_head_output(of_neutral, *head) for head in heads} if of_neutral else {}
+        return cls(cells, records, {prompt: len(tokens) for prompt, tokens in ids.items()}, means)
 
-    def acts(self, condition: HeadCondition, cell: int, emotion: str, target: str) -> tuple[Act, ...]:
+    def acts(self, condition: HeadCondition, cell: int, emotion: str, target: str, text: str) -> tuple[Act, ...]:
         source = condition.source_of(self.cells, emotion)
         if source is None:
-            return condition.acts(None, 0, self.means)
+            return condition.acts(None, 0, 0, self.means)
         prompt = self.cells.prompt(cell, *source)
         window = shared_window(self.lengths, self.lengths[self.cells.bare_prompt(cell)], target, prompt)
-        return condition.acts(self.records[prompt], window, self.means)
+        return condition.acts(self.records[prompt, text], self.lengths[prompt], window, self.means)
+
+
+def _check_joined(
+    lm: LanguageModel, ids: dict[str, list[int]], records: dict[tuple[str, str], HeadActivations]
+) -> None:
+    """Raises `UserError` where a prompt and its text are other tokens together than apart: nothing could be matched."""
+    followed = continuations(lm, [text for _, text in records])
+    for (prompt, _), record, after in zip(records, records.values(), followed, strict=True):
+        apart = (*ids[prompt], *after.ids)
+        if record.prompt_ids[: len(apart)] != apart:
+            raise UserError(
+                "expected a tokenizer that splits a prompt and its text alike together and apart, it does not for "
+                f"{shown(record.prompt)}; heads cannot be matched token by token"
+            )
 
 
 def _trials(places: pd.DataFrame, shifts: pd.DataFrame) -> Trials:

@@ -144,8 +144,9 @@ class Edits:
             return AddOutput(*placed, heads, self._deltas(entries))
         acts = [entry.act for entry in entries if isinstance(entry.act, HeadAct)]
         if family == "values":
-            values = [act.source.values[act.layer, act.head] for act in acts if isinstance(act, PatchHead)]
-            sources = np.stack([_by_column(value, self.width, self.width) for value in values])
+            patches = [act for act in acts if isinstance(act, PatchHead)]
+            values = [act.source.values[act.layer, act.head][: act.n_prompt] for act in patches]
+            sources = np.stack([_by_column(value, len(value), self.width, self.width) for value in values])
             reads = np.zeros((len(entries), self.width, 1), np.float32)
             for i, entry in enumerate(entries):
                 reads[i, self.width - entry.reach :] = 1
@@ -254,24 +255,26 @@ def _entry(row: int, act: Act, length: int, width: int, n_new: int) -> _Entry:
     schedule = schedule_factors(act.schedule, act.steps, n_new + 1)
     reach = max(length - 1, 1) if act.window is None else min(act.window, max(length - 1, 1))
     if isinstance(act, PatchHead):
-        reach = min(reach, len(act.source.prompt_ids))
+        reach = min(reach, act.n_prompt)
     factors = np.zeros(width + n_new, dtype=np.float32)
     factors[width - reach : width] = schedule[0]
     factors[width:] = schedule[1:]
     return _Entry(row, act, factors, reach)
 
 
-def _by_column(tokens: np.ndarray, width: int, n_columns: int) -> np.ndarray:
-    """Values per token `[pos, d]` as values per column `[n_columns, d]`; the last token's from there on."""
+def _by_column(tokens: np.ndarray, n_prompt: int, width: int, n_columns: int) -> np.ndarray:
+    """Values per token `[pos, d]`, of which the first `n_prompt` are the prompt's, as values per column
+    `[n_columns, d]`; beyond the last token its own."""
     placed = np.zeros((n_columns, tokens.shape[1]), np.float32)
-    reach = min(width, len(tokens))
-    placed[width - reach : width] = tokens[-reach:]
+    reach, later = min(width, n_prompt), tokens[n_prompt : n_prompt + n_columns - width]
+    placed[width - reach : width] = tokens[n_prompt - reach : n_prompt]
     placed[width:] = tokens[-1]
+    placed[width : width + len(later)] = later
     return placed
 
 
 def _targets(act: HeadAct, d_head: int, width: int, n_columns: int) -> np.ndarray:
     """What the head's output becomes at every column, `[column, d_head]`."""
     if isinstance(act, PatchHead):
-        return _by_column(act.outputs(), width, n_columns)
+        return _by_column(act.outputs(), act.n_prompt, width, n_columns)
     return np.tile(act.target(d_head), (n_columns, 1))

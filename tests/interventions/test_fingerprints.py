@@ -135,6 +135,7 @@ CASES: dict[type[Act], tuple[dict[str, Any], dict[str, list[Any]]]] = {
             **TIMING,
             "window": [1, 7],
             "steps": [1, 12, None],
+            "source_prompt": [1, 2],
         },
     ),
 }

@@ -423,6 +423,33 @@ def test_a_head_s_own_recording_changes_nothing_and_another_text_s_does(
             assert furthest(other, unpatched) > SEEN
 
 
+def test_a_source_that_goes_on_is_matched_token_by_token_behind_the_prompt(case: Case, engine: str) -> None:
+    """A head's own recording of prompt and text changes nothing while the text is fed; as a prompt alone it does."""
+    lm, words = case.lm, "a few words go on"
+    prompt, longer = PROMPTS[0], "Now the new shop by the old bridge"
+    n_prompt, n_longer = (len(ids) for ids in encode(lm, [prompt, longer]))
+    heads = list(product(range(lm.n_layers), (0, lm.n_heads - 1)))
+    own, other = record_heads(lm, [f"{prompt} {words}", f"{longer} {words}"], heads)
+    forced = [list(own.prompt_ids[n_prompt : n_prompt + N_FORCED])] * 5
+    for mode in shown(case, engine):
+        rows = [
+            None,
+            *(
+                tuple(PatchHead(*head, own, mode, steps=None, source_prompt=number) for head in heads)
+                for number in (n_prompt, None)
+            ),
+            *(
+                tuple(PatchHead(*head, other, mode, steps=None, source_prompt=number) for head in heads)
+                for number in (n_longer, n_longer - 1)
+            ),
+        ]
+        unpatched, same, shifted, theirs, moved = forced_logits(lm, engine, [prompt] * 5, rows, forced)
+        assert_close(same, unpatched)
+        for changed in (shifted, theirs, moved):
+            assert furthest(changed, unpatched) > SEEN
+        assert furthest(theirs, moved) > SEEN
+
+
 def test_pattern_and_values_make_the_output(case: Case, engine: str, sources: Sources) -> None:
     lm, source = case.lm, sources[EQUAL]
     assert len(source.prompt_ids) == len(sources[PROMPTS[0]].prompt_ids)
@@ -571,6 +598,8 @@ def test_a_wrong_head_patch_is_refused_where_it_is_written(sources: Sources, tin
         "window .* got 0": {"window": 0},
         "steps .* got -1": {"steps": -1},
         "got 'falling'": {"schedule": "falling"},
+        "source_prompt .* got 0": {"source_prompt": 0},
+        "source_prompt .* got 99": {"source_prompt": 99},
     }
     for named, settings in wrong.items():
         with pytest.raises(UserError, match=named):
