@@ -74,7 +74,9 @@ def test_a_factor_is_found_at_which_the_next_token_changes_as_much_as_wanted(pla
     lm, direction = planted.lm, planted.truth.directions["anger"]
     (out,) = emolib.generate(lm, [PROMPT], max_new_tokens=6)
     given = ([PROMPT], [out.token_ids])
-    found = matched_to_kl(lm, lambda f: Steer(2, direction, f, unit="vector"), *given, kl=0.2, start=0.5)
+    found = matched_to_kl(
+        lm, lambda f: Steer(2, direction, f, unit="vector"), *given, kl=0.2, start=planted.truth.strength
+    )
     assert found.reached and found.kl == pytest.approx(0.2, rel=0.05)
     act = Steer(2, direction, found.factor, unit="vector")
     assert float(np.mean(next_token_kl(lm, *given, [act]))) == pytest.approx(0.2, rel=0.05)
