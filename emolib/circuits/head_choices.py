@@ -10,9 +10,10 @@ import pandas as pd
 
 from emolib.base.errors import UserError, shown
 from emolib.interventions import Head, parse_heads
-from emolib.steering.shift_tables import check_columns
+from emolib.steering.shift_tables import check_columns, check_unique
 
 MOST = 999  # heads of a ranking
+POOLED = "all"  # the emotions together
 
 
 def top_count(heads: str | Sequence[Head]) -> int | None:
@@ -36,13 +37,15 @@ def choose_heads(heads: str | Sequence[Head], ranking: pd.DataFrame | None = Non
     """Heads as pairs (layer, head): `"3:5,7:2"`, ranges `"0:0-11"`, `"top:10"` of a ranking, or pairs.
 
     Args:
-        ranking: needed for `top:N` alone; columns layer, head, effect (of exact ablation on validation scenarios; the
-            largest in size come first, ties in the order of layer and head).
+        ranking: needed for `top:N` alone: what screening found by exact ablation on validation scenarios, columns
+            layer, head and t (of the change that the ablation makes; the most negative takes most of the effect and
+            comes first); where it has a column emotion, its rows `all` are taken.
 
     Raises:
-        UserError: another form, `top:N` without a ranking or with one of fewer heads, effects that are not finite.
+        UserError: another form, `top:N` without a ranking or with one of fewer heads, a head ranked twice, t values
+            that are not finite.
 
-    >>> ranking = pd.DataFrame({"layer": [3, 7, 9], "head": [5, 2, 0], "effect": [0.1, -0.4, 0.2]})
+    >>> ranking = pd.DataFrame({"layer": [3, 7, 9], "head": [5, 2, 0], "t": [0.1, -4.0, -2.0]})
     >>> choose_heads("top:2", ranking), choose_heads("0:0-2")
     (((7, 2), (9, 0)), ((0, 0), (0, 1), (0, 2)))
     """
@@ -53,9 +56,10 @@ def choose_heads(heads: str | Sequence[Head], ranking: pd.DataFrame | None = Non
         raise UserError(
             f"expected a ranking of heads for {shown(heads)}, there is none; name heads, for example 3:5,7:2"
         )
-    check_columns(ranking, ["layer", "head", "effect"], "the ranking")
-    if len(ranking) < count or not np.isfinite(ranking["effect"].to_numpy(float)).all():
-        raise UserError(f"expected a ranking of at least {count} heads with finite effects, got {len(ranking)}")
-    size = -ranking["effect"].abs()
-    ordered = ranking.assign(size=size).sort_values(["size", "layer", "head"], kind="stable").head(count)
-    return tuple((int(layer), int(head)) for layer, head in zip(ordered["layer"], ordered["head"], strict=True))
+    check_columns(ranking, ["layer", "head", "t"], "the ranking")
+    own = ranking[ranking["emotion"] == POOLED] if "emotion" in ranking else ranking
+    check_unique(own, ["layer", "head"], "the ranking")
+    if len(own) < count or not np.isfinite(own["t"].to_numpy(float)).all():
+        raise UserError(f"expected a ranking of at least {count} heads with finite t values, got {len(own)}")
+    first = own.sort_values(["t", "layer", "head"], kind="stable").head(count)
+    return tuple((int(layer), int(head)) for layer, head in zip(first["layer"], first["head"], strict=True))

@@ -19,6 +19,7 @@ from emolib.steering.shift_tables import check_columns
 ALL = "all"  # every emotion: their mean within each scenario
 KEPT = ["n", "mean", "sd", "d_z", "ci_low", "ci_high", "p_t", "p_wilcoxon", "degenerate"]
 SHARE = ["share", "share_low", "share_high"]
+FEWEST = 3  # scenarios of a share
 TOWARDS = {"neutral": 1.0, "emotional": -1.0}  # the sign of Δ where the head carries the context's effect
 
 
@@ -44,10 +45,10 @@ def patch_effects(trials: Trials, *, n_resamples: int = 2000, seed: int = 0) -> 
         `CONDITION`, emotion, the columns `KEPT` of Δ in nat per token, and share with share_low and share_high: Δ (into
         the emotional run −Δ) over the context's effect, by Fieller; NaN where that effect is not told from 0.
     """
-    patched = trials.patched[~trials.patched["mode"].isin(ABLATIONS)]
-    wide = _by_scenario(patched, "delta", CONDITION)
+    patched = _with_totals(trials.patched[~trials.patched["mode"].isin(ABLATIONS)], trials.context)
+    wide, total = (_by_scenario(patched, value, CONDITION) for value in ("delta", "effect"))
     signs = np.array([TOWARDS[target] for target in wide.index.get_level_values("target")])
-    return _with_shares(_effects(wide, n_resamples, seed), _times(wide, signs), trials)
+    return _with_shares(_effects(wide, n_resamples, seed), _times(wide, signs), total)
 
 
 def ablation_effects(trials: Trials, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -63,11 +64,13 @@ def ablation_effects(trials: Trials, *, n_resamples: int = 2000, seed: int = 0) 
     resampled = (patched["mode"] == "result") & (patched["source"] == "neutral") & (patched["extent"] == "whole")
     some = patched[patched["mode"].isin(ABLATIONS) | resampled]
     some = some.assign(mode=np.where(some["mode"].isin(ABLATIONS), some["mode"], "resample"))
-    wide = _by_scenario(some, "delta", ["heads", "mode", "target"])
+    some = _with_totals(some, trials.context)
+    wide, total = (_by_scenario(some, value, ["heads", "mode", "target"]) for value in ("delta", "effect"))
     if not {"neutral", "emotional"} <= set(wide.index.get_level_values("target")):
         return pd.DataFrame(columns=["heads", "mode", "emotion", *KEPT, *SHARE])
     change = _less(wide, "target", "emotional", "neutral")
-    return _with_shares(_effects(change, n_resamples, seed), _times(change, -np.ones(len(change))), trials)
+    lost = _times(change, -np.ones(len(change)))
+    return _with_shares(_effects(change, n_resamples, seed), lost, pd.DataFrame(total.xs("neutral", level="target")))
 
 
 def null_p_values(trials: Trials) -> pd.DataFrame:
@@ -157,19 +160,14 @@ def _effects(wide: pd.DataFrame, n_resamples: int, seed: int) -> pd.DataFrame:
     return found[KEPT].reset_index()
 
 
-def _with_shares(found: pd.DataFrame, carried: pd.DataFrame, trials: Trials) -> pd.DataFrame:
-    """The effects with the ratio of what is carried `[row, scenario]` to the context's effect."""
-    total = _by_scenario(trials.context, "effect", [])
+def _with_shares(found: pd.DataFrame, carried: pd.DataFrame, total: pd.DataFrame) -> pd.DataFrame:
+    """The effects with the ratio of what is carried to the context's effect in the same cells, both `[row, scenario]`."""
     ratios = []
     for key, x in zip(carried.index, carried.to_numpy(float), strict=True):
-        emotion = key[-1]
-        if emotion not in total.index:  # a single emotion, or all of them where only one stands in each cell
-            ratios.append((np.nan,) * 3)
-            continue
-        y = total.loc[emotion].reindex(carried.columns).to_numpy(float)
+        y = total.loc[key].reindex(carried.columns).to_numpy(float)
         both = np.isfinite(x) & np.isfinite(y)
         n = int(both.sum())
-        if n < 3:
+        if n < FEWEST:
             ratios.append((np.nan,) * 3)
             continue
         covariance = np.cov(x[both], y[both]) / n
@@ -183,3 +181,8 @@ def _with_shares(found: pd.DataFrame, carried: pd.DataFrame, trials: Trials) -> 
         )
         ratios.append((ratio.value, ratio.low, ratio.high))
     return found.assign(**dict(zip(SHARE, np.array(ratios, float).reshape(-1, 3).T, strict=True)))
+
+
+def _with_totals(patched: pd.DataFrame, context: pd.DataFrame) -> pd.DataFrame:
+    """The trials with the context's effect in the same cell and emotion."""
+    return patched.merge(context[["text", "emotion", "effect"]], on=["text", "emotion"], how="left", validate="m:1")

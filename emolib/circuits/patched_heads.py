@@ -120,7 +120,7 @@ def patch_heads(
         data: columns scenario, emotion, style, text (and split, where texts or pool are left out).
         texts: scenarios whose texts follow; None: those of the split test.
         pool: scenarios of prompts and contexts; None: those of the split validation.
-        ranking: of heads, needed for `top:N` alone: columns layer, head, effect.
+        ranking: of heads, needed for `top:N` alone; see `emolib.circuits.head_choices.choose_heads`.
         settings: what is tried.
         batch_size: rows at once.
 
