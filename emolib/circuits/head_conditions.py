@@ -140,25 +140,27 @@ def standard_conditions(
     long: bool = True,
     ablations: Collection[str] = ABLATIONS,
 ) -> list[HeadCondition]:
-    """The conditions that are reported, for every head and for all together.
+    """The conditions that are reported, for every head and, as far as marked *, for all together.
 
-    Every mode with the source `same`, into both targets; the other sources by `result` into both targets; the sources
-    of A/A by every mode into the neutral target; one token against thirty by `result` into the neutral target;
-    ablations of both targets.
+    Every mode with the source `same` into both targets *; the other sources by `result` into both targets (`neutral`,
+    which is resample ablation, *); the sources of A/A by every mode but `pattern_v` (at matched tokens it gives what
+    `result` does) into the neutral target; the extents by `result` into the neutral target; ablations of both *.
 
     >>> len(standard_conditions([(3, 5)], modes=["result"], sources=["same"], long=False, ablations=[]))
     2
     """
-    sets = [(head,) for head in heads] + ([tuple(heads)] if len(heads) > 1 else [])
     found: list[HeadCondition] = []
-    for some in sets:
+    for some in [(head,) for head in heads] + ([tuple(heads)] if len(heads) > 1 else []):
+        alone = len(some) == 1
         found += [HeadCondition(some, mode, target) for mode in modes for target in TARGETS]
-        further = [name for name in sources if name not in ("same", "neutral_again")]
+        further = [name for name in sources if name == "neutral" or (alone and name not in ("same", "neutral_again"))]
         found += [HeadCondition(some, "result", target, source) for source in further for target in TARGETS]
-        if {"neutral", "neutral_again"} <= set(sources):
-            both = ("neutral", "neutral_again")
-            found += [HeadCondition(some, mode, "neutral", source) for mode in modes for source in both]
-        if long:
+        if alone and {"neutral", "neutral_again"} <= set(sources):
+            by = [mode for mode in modes if mode != "pattern_v"]
+            found += [
+                HeadCondition(some, mode, "neutral", name) for mode in by for name in ("neutral", "neutral_again")
+            ]
+        if alone and long:
             found += [HeadCondition(some, "result", "neutral", "same", extent) for extent in EXTENTS[1:]]
         found += [HeadCondition(some, mode, target, "") for mode in ablations for target in TARGETS]
     return list(dict.fromkeys(found))

@@ -161,7 +161,7 @@ def _effects(wide: pd.DataFrame, n_resamples: int, seed: int) -> pd.DataFrame:
 
 
 def _with_shares(found: pd.DataFrame, carried: pd.DataFrame, total: pd.DataFrame) -> pd.DataFrame:
-    """The effects with the ratio of what is carried to the context's effect in the same cells, both `[row, scenario]`."""
+    """The effects with what is carried over the context's effect in the same cells, both `[row, scenario]`."""
     ratios = []
     for key, x in zip(carried.index, carried.to_numpy(float), strict=True):
         y = total.loc[key].reindex(carried.columns).to_numpy(float)

@@ -20,11 +20,13 @@ from emolib.base.errors import UserError, shown
 from emolib.data.activations import Activations
 from emolib.interventions import Act, Head, Steer
 from emolib.models.language_model import LanguageModel
+from emolib.statistics.intervals import paired_effects
 from emolib.steering.damage import next_token_kl
 
 TOLERANCE = 0.05  # of the KL that is reached, relative to the one wanted
 MOST_STEPS = 12
 SLOPES = (1.0, 4.0)  # of log KL over log factor: 2 where it is small, less where it saturates
+ALL = "all"
 FARTHEST = 1000.0  # first factors; what has not reached the KL there never does
 
 HeadVectors = Mapping[str, Mapping[Head, np.ndarray]]
@@ -131,21 +133,21 @@ def matched_to_kl(
     return Matched(float("nan"), value)
 
 
-def damage_difference(texts: pd.DataFrame) -> pd.DataFrame:
+def damage_difference(texts: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """Broken shares and likelihoods of texts steered by heads and in the residual stream, and their difference.
 
     Args:
         texts: columns way (`heads`, `residual`), emotion, scenario, broken (truth), nll (nat per token).
 
     Returns:
-        emotion (`all` too), n, broken_heads, broken_residual, broken_difference (heads less residual), nll_heads,
-        nll_residual, and nll_difference: means over scenarios.
+        emotion (`all` too), n (scenarios); for `broken` and `nll` each: `_heads`, `_residual`, `_difference` (heads
+        less residual, a mean over scenarios) and its interval, `_low` and `_high` (NaN where nothing varies).
 
     >>> texts = pd.DataFrame({"way": ["heads", "residual"], "emotion": "joy", "scenario": "a", "broken": [0, 1]})
     >>> damage_difference(texts.assign(nll=[3.0, 4.0]))["broken_difference"].tolist()
     [-1.0, -1.0]
     """
-    parts = [(name, part) for name, part in texts.groupby("emotion", sort=False)] + [("all", texts)]
+    parts = [(name, part) for name, part in texts.groupby("emotion", sort=False)] + [(ALL, texts)]
     rows = []
     for name, part in parts:
         wide = part.assign(broken=part["broken"].astype(float)).pivot_table(
@@ -153,8 +155,10 @@ def damage_difference(texts: pd.DataFrame) -> pd.DataFrame:
         )
         row: dict[str, object] = {"emotion": name, "n": len(wide)}
         for value in ("broken", "nll"):
-            for way in ("heads", "residual"):
-                row[f"{value}_{way}"] = float(wide[value, way].mean())
-            row[f"{value}_difference"] = float((wide[value, "heads"] - wide[value, "residual"]).mean())
+            by_heads, residual = (wide[value, way].to_numpy(float) for way in ("heads", "residual"))
+            found = paired_effects((by_heads - residual)[None], n_resamples=n_resamples, seed=seed).iloc[0]
+            row |= {f"{value}_heads": by_heads.mean(), f"{value}_residual": residual.mean()}
+            row |= {f"{value}_difference": float(found["mean"]), f"{value}_low": found["ci_low"]}
+            row |= {f"{value}_high": found["ci_high"]}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -152,6 +153,10 @@ def record_heads(
     return found
 
 
+class _Enough(Exception):  # not an error: ends a pass behind the last layer that is wanted
+    pass
+
+
 @torch.inference_mode()
 def _run(lm: LanguageModel, rows: Sequence[Sequence[int]], layers: Sequence[int]) -> tuple[dict, int]:
     """`{(site, layer): tensor on the CPU}` of one padded batch, and its width."""
@@ -164,12 +169,21 @@ def _run(lm: LanguageModel, rows: Sequence[Sequence[int]], layers: Sequence[int]
 
         return function
 
+    def stop(value: torch.Tensor) -> None:
+        raise _Enough
+
     ids, mask = (part.to(lm.device) for part in pad_left(rows, lm.pad_id))
     keys = [(site, layer) for site in RECORDED for layer in layers]
-    with hooked(lm, [(*key, keep(key)) for key in keys]):
+    hooks: list[tuple[str, int, Callable[[torch.Tensor], None]]] = [(*key, keep(key)) for key in keys]
+    if lm.blueprint is not None:  # of others it is not known whether every block's input is passed
+        hooks.append(("resid_pre", max(layers) + 1, stop))
+    with contextlib.suppress(_Enough), hooked(lm, hooks):
         lm.network(
             input_ids=ids, attention_mask=mask, position_ids=position_ids(mask), use_cache=False, logits_to_keep=1
         )
+    silent = [f"{site} at layer {layer}" for site, layer in keys if (site, layer) not in kept]
+    if silent:  # a pass that was ended is not looked at by `hooked`
+        raise UserError(f"expected the bridge of {type(lm.network).__name__} to pass {', '.join(silent)}, it did not")
     return kept, ids.shape[1]
 
 

@@ -247,4 +247,5 @@ def damage_table(run: Run) -> pd.DataFrame:
     if table.empty or set(table["way"]) != {RESIDUAL, BY_HEADS}:
         return pd.DataFrame()
     named = table.rename(columns={"fluency/broken": "broken", "fluency/nll": "nll"})
-    return damage_difference(named[["way", "emotion", "scenario", "broken", "nll"]])
+    about = named[["way", "emotion", "scenario", "broken", "nll"]]
+    return damage_difference(about, n_resamples=run.params.n_resamples, seed=run.params.seed)

@@ -1,10 +1,9 @@
-"""Which heads are patched, and in which cells: texts of test scenarios after prompts and contexts of validation ones."""
+"""Which heads are patched, and where: texts of test scenarios after prompts and contexts of validation ones."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from emolib.base import paths, store
@@ -14,6 +13,8 @@ from emolib.circuits.head_choices import choose_heads, top_count
 from emolib.circuits.patched_heads import PatchSettings, other_heads
 from emolib.interventions import Head, check_heads
 from emolib.study.run import Run, kept
+
+RANKING = "attribution_validation"  # Phase 6a's table: layer, head, emotion (and all), carried, se
 
 
 @kept
@@ -30,13 +31,15 @@ def heads(run: Run) -> tuple[Head, ...]:
 
 
 def _ranking(run: Run) -> pd.DataFrame:
-    place = run.paths.head_ranking()
+    """Phase 6a's scores on validation scenarios: what a head carries of the effect, over its standard error."""
+    place = run.paths.screening(RANKING)
     if not place.exists():
         raise UserError(
             f"expected Phase 6a's ranking of heads for heads={run.params.heads} in {paths.display(place)}, it is not "
             "there; run phase6a first, or name heads: --head-spec 3:5,7:2"
         )
-    return run.artifacts.stored_table(place)
+    table = run.artifacts.stored_table(place)
+    return table.assign(t=-table["carried"] / table["se"].clip(lower=1e-12))
 
 
 def head_table(run: Run) -> pd.DataFrame:
@@ -86,8 +89,3 @@ def matched(run: Run, **more: Any) -> dict[str, Any]:
     texts = sorted((*key, text) for key, text in found.text_of.items())
     design = [found.table.to_dict("list"), found.emotions, texts]
     return {"design": store.digest(design), "heads": [list(map(int, head)) for head in heads(run)], **more}
-
-
-def head_vectors_matched(vectors: np.ndarray) -> str:
-    """The hash of an array of vectors."""
-    return store.digest(np.round(vectors, 6).tolist())

@@ -1,4 +1,4 @@
-"""Texts written while heads are patched, beside the unpatched ones: every metric, and the words that differ. Secondary."""
+"""Texts written while heads are patched, beside the unpatched ones: every metric, the words that differ; secondary."""
 
 from __future__ import annotations
 

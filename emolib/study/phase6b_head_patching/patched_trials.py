@@ -21,7 +21,7 @@ from emolib.study.run import Run, kept
 
 @kept
 def trials(run: Run) -> Trials:
-    """m of every cell under every condition: the modes with every emotion, all else with the emotions in turn."""
+    """m of every cell under every condition: the modes with every emotion (or in turn), all else with them in turn."""
     made: list[Trials] = []
 
     def measured() -> Trials:
@@ -29,7 +29,7 @@ def trials(run: Run) -> Trials:
             made.append(_measured(run))
         return made[0]
 
-    described = matched(run)
+    described = matched(run, emotions=run.params.emotions)
     context = run.artifacts.table(run.paths.head_patching("context"), described, lambda: measured().context)
     patched = run.artifacts.table(run.paths.head_patching("trials"), described, lambda: measured().patched)
     return Trials(context, patched)
@@ -40,8 +40,9 @@ def _measured(run: Run) -> Trials:
     every = standard_conditions(chosen)
     first = [condition for condition in every if _is_primary(condition)]
     later = [condition for condition in every if not _is_primary(condition)]
-    run.progress.begin("heads", len(where) * (len(first) * len(where.emotions) + len(later)))
-    whole = head_trials(run.lm, where, first)
+    turn = run.params.emotions == "in_turn"
+    run.progress.begin("heads", len(where) * (len(first) * (1 if turn else len(where.emotions)) + len(later)))
+    whole = head_trials(run.lm, where, first, in_turn=turn)
     run.progress.advance(len(whole.patched))
     in_turn = head_trials(run.lm, where, later, in_turn=True)
     run.progress.advance(len(in_turn.patched))
