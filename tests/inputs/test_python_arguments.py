@@ -37,6 +37,7 @@ MADE_BY_THE_LIBRARY = {  # a user reads these, and makes none
     "UserError",
 }
 THANKS = pd.DataFrame({"text": ["Well, thank you"]})
+EMOTIONAL = pd.DataFrame({"scenario": ["a"], "emotion": ["joy"], "style": ["explicit"], "text": ["Well, thank you"]})
 D = 48
 VECTOR = np.linspace(-1, 1, D, dtype=np.float32)
 NAN, INF = float("nan"), float("inf")
@@ -421,6 +422,19 @@ WRONG: dict[str, dict[str, Case]] = {
         "a head too many": (lambda w: emolib.record_heads(w.lm, TEXTS, "1:4"), ["head of 0-3"]),
         "batch size 0": (lambda w: emolib.record_heads(w.lm, TEXTS, "1:2", batch_size=0), ["batch_size"]),
         "a big batch": (lambda w: emolib.record_heads(w.lm, TEXTS, "1:2", batch_size="auto"), ["batch_size", "'auto'"]),
+    },
+    "patch_heads": {
+        **model_refused(lambda v: emolib.patch_heads(v, "1:2", EMOTIONAL)),
+        "heads in words": (lambda w: emolib.patch_heads(w.lm, "first", EMOTIONAL), ["3:5", "'first'"]),
+        "a head too many": (lambda w: emolib.patch_heads(w.lm, "1:4", EMOTIONAL), ["head of 0-3"]),
+        "the first of no ranking": (lambda w: emolib.patch_heads(w.lm, "top:2", EMOTIONAL), ["ranking", "'top:2'"]),
+        "no data": (lambda w: emolib.patch_heads(w.lm, "1:2", None), ["data", "table"]),
+        "a table without styles": (
+            lambda w: emolib.patch_heads(w.lm, "1:2", EMOTIONAL.drop(columns="style")),
+            ["no style"],
+        ),
+        "no texts": (lambda w: emolib.patch_heads(w.lm, "1:2", EMOTIONAL), ["split test", "texts="]),
+        "settings as dict": (lambda w: emolib.patch_heads(w.lm, "1:2", EMOTIONAL, settings={}), ["settings"]),
     },
     "mean_head_output": {
         "no records": (lambda w: emolib.mean_head_output([], 1, 2), ["records"]),

@@ -76,10 +76,10 @@ def stream_acts(lm: LanguageModel) -> list[SubspaceSteer | AblateDirection | Cla
             acts.append(subspace(lm, layer, k=1 + i % 3, alpha=alpha, site=site, **timing))
             acts.append(ablation(lm, layer, centred=(i + number) % 2 == 0, site=site, **timing))
             acts.append(clamp(lm, layer, (2.5, -3.0)[i % 2], site=site, **timing))
-            bounds = ((1.0, 1.5), (None, -2.0), (2.0, None))[i % 3]  # bounds that nearly every coordinate breaks
+            bounds = ((3.0, 3.2), (None, -30.0), (30.0, None))[i % 3]  # bounds that every coordinate breaks
             acts.append(cap(lm, layer, *bounds, site=site, **timing))
     final = [subspace(lm, lm.n_layers), ablation(lm, lm.n_layers), clamp(lm, lm.n_layers)]
-    return [*acts, *final, cap(lm, lm.n_layers, 3.0, None)]
+    return [*acts, *final, cap(lm, lm.n_layers, 30.0, None)]
 
 
 def by_hand(act: Any, n_prompt: int) -> tuple[str, int, Edit]:
@@ -445,7 +445,7 @@ def test_a_wrong_ablation_is_refused_where_it_is_written(settings: dict, named: 
     ("kind", "settings", "named"),
     [
         (Clamp, {"direction": np.zeros(4)}, "norm 0"),
-        (Clamp, {"value": float("nan")}, "finite value .*, got nan"),
+        (Clamp, {"value": float("nan")}, "finite value, got nan"),
         (Clamp, {"value": 1e20}, r"1e\+12"),
         (Clamp, {"site": "z"}, "unknown site 'z'"),
         (
@@ -455,7 +455,7 @@ def test_a_wrong_ablation_is_refused_where_it_is_written(settings: dict, named: 
         ),
         (Cap, {"low": None, "high": None}, "low=, high= or both"),
         (Cap, {"low": 2.0, "high": 1.0}, "low at most high, got low 2 and high 1"),
-        (Cap, {"high": float("inf")}, "finite high .*, got inf"),
+        (Cap, {"high": float("inf")}, "finite high, got inf"),
         (Cap, {"direction": np.ones((2, 4))}, r"shape \(2, 4\)"),
         (Cap, {"direction": LayerVector(np.ones(4, np.float32), "m", "r", 2, "last", 2.0)}, "layer 2, the cap to 1"),
     ],
