@@ -97,3 +97,16 @@ def test_an_ablated_head_equals_the_same_by_hand(bundled_case: Case, written: di
         handle.remove()
     for out, reference in zip(written["native"][place:], wanted, strict=False):
         assert_same_until_near_tie(out.token_ids, reference)
+
+
+def test_a_head_patched_with_its_own_recording_changes_nothing(bundled: LanguageModel) -> None:
+    """Grouped KV heads: two query heads of one KV head, and one elsewhere; another text's recording does change it."""
+    own = record_heads(bundled, PROMPTS, HEADS)
+    modes = ("v_only", "pattern_v", "result")
+    acts: list[Intervention] = [None, None]
+    acts += [tuple(PatchHead(*head, source, mode) for head in HEADS) for mode in modes for source in own]
+    acts += [tuple(PatchHead(*head, source, mode) for head in HEADS) for mode in modes for source in own[::-1]]
+    outs = generate(bundled, PROMPTS * 7, acts, max_new_tokens=N_NEW)
+    for i, out in enumerate(outs[2:8]):
+        assert out.token_ids == outs[i % 2].token_ids and out.delta_ratio < 1e-4
+    assert min(out.delta_ratio for out in outs[8:]) > 0.05
