@@ -24,6 +24,7 @@ NOTEBOOKS = {
     "phase3": "phase3_vectors.ipynb",
     "phase4": "phase4_alignment.ipynb",
     "phase5": "phase5_residual_patching.ipynb",
+    "phase6b": "phase6b_head_patching.ipynb",
     "phase7": "phase7_statistics.ipynb",
     "phase9": "phase9_verification.ipynb",
 }
@@ -426,6 +427,14 @@ class ResultPaths:
     def decoding(self) -> Path:
         """Whether the model's texts are greedy or sampled, as the run decided it."""
         return self._of("phase5", "patching", "residual", f"{self.model}_decoding.json")
+
+    def screening(self, name: str) -> Path:
+        """A table of what was found on heads."""
+        return self._of("phase6a", "screening", f"{self.model}_{name}.parquet")
+
+    def head_patching(self, name: str) -> Path:
+        """A table about patched heads."""
+        return self._of("phase6b", "patching", "head_patching", f"{self.model}_{name}.parquet")
 
     def statistics(self, name: str) -> Path:
         """Statistics of all models of the profile."""
