@@ -12,6 +12,7 @@ from emolib.base.errors import UserError
 
 if TYPE_CHECKING:
     from emolib.circuits.patched_heads import patch_heads
+    from emolib.circuits.screening import screen_heads
     from emolib.data.activations import Activations, LayerVector
     from emolib.data.dataset import build_dataset, load_dataset
     from emolib.directions.alignment import AlignmentMap, fit_alignment
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from emolib.engine.continuation import continuation_shift
     from emolib.engine.extraction import extract_activations
     from emolib.engine.generation import Generation, generate
+    from emolib.exchange.control_vectors import write_vectors
     from emolib.interventions import (
         AblateDirection,
         AblateHead,
@@ -36,9 +38,10 @@ if TYPE_CHECKING:
     from emolib.models.language_model import LanguageModel
     from emolib.models.loading import load_model
     from emolib.pipeline.notebook_parameters import notebook_parameters
-    from emolib.pipeline.verification.phase9 import verify_run
+    from emolib.pipeline.verification.run_verification import verify_run
     from emolib.scoring import score_texts
     from emolib.statistics.effect_sizes import effect_sizes
+    from emolib.steering.given_vectors import read_vectors
     from emolib.steering.kl_lengths import with_kl_lengths
     from emolib.steering.sweeps import residual_sweep
     from emolib.study.run import open_run
@@ -69,10 +72,13 @@ _HOMES = {
     "patch_heads": "emolib.circuits.patched_heads",
     "LanguageModel": "emolib.models.language_model",
     "load_model": "emolib.models.loading",
+    "read_vectors": "emolib.steering.given_vectors",
+    "write_vectors": "emolib.exchange.control_vectors",
+    "screen_heads": "emolib.circuits.screening",
     "residual_sweep": "emolib.steering.sweeps",
     "with_kl_lengths": "emolib.steering.kl_lengths",
     "notebook_parameters": "emolib.pipeline.notebook_parameters",
-    "verify_run": "emolib.pipeline.verification.phase9",
+    "verify_run": "emolib.pipeline.verification.run_verification",
     "open_run": "emolib.study.run",
     "score_texts": "emolib.scoring",
     "AlignmentMap": "emolib.directions.alignment",
@@ -115,11 +121,14 @@ __all__ = [
     "notebook_parameters",
     "open_run",
     "patch_heads",
+    "read_vectors",
     "record_heads",
     "residual_sweep",
     "score_texts",
+    "screen_heads",
     "verify_run",
     "with_kl_lengths",
+    "write_vectors",
 ]
 
 

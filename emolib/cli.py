@@ -85,7 +85,7 @@ def run(
     from emolib.base.paths import display
 
     load_profile(profile)  # a wrong name is told before a library is loaded
-    from emolib.pipeline.pairs import run_pair
+    from emolib.pipeline.model_pairs import run_pair
     from emolib.pipeline.phases import run_phases
 
     given = _parsed(param, layers=layers, heads=head_spec)
@@ -112,7 +112,7 @@ def status(
     from emolib.base.paths import display
 
     load_profile(profile)
-    from emolib.pipeline.pairs import pair_status
+    from emolib.pipeline.model_pairs import pair_status
     from emolib.pipeline.phases import status as phase_status
 
     given = _parsed(param)
@@ -192,6 +192,45 @@ def export_pickle(
     from emolib.exchange.first_study import export_pickle as convert
 
     say(f"{len(convert(folder, output).labels)} texts written")
+
+
+@app.command("export-vectors", cls=StrictCommand)
+def export_vectors(
+    emotion: Annotated[str, typer.Argument(help="Whose vectors: a label of the data set.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The .gguf file to write.")],
+    profile: Profile = "quick",
+    model: Model = "smollm2_135m",
+    layers: Annotated[str | None, typer.Option(help="Such as 8-20 or 8,12; from 2 on, all if not given.")] = None,
+    position: Annotated[str, typer.Option(help="mean or last: the tokens that they were fitted on.")] = "mean",
+) -> None:
+    """Write an emotion's vectors as a control vector of llama.cpp, which repeng and saklas read, too."""
+    from emolib.base.config import load_profile
+
+    load_profile(profile)  # a wrong name is told before a library is loaded
+    from emolib.study.exported_vectors import export_vectors as convert
+
+    chosen = convert(profile, model, emotion, output, layers=layers, position=position)
+    say(f"{len(chosen)} layers written ({chosen[0]}-{chosen[-1]}; block N is added to layer N + 1)")
+
+
+@app.command("import-vectors", cls=StrictCommand)
+def import_vectors(
+    source: Annotated[str, typer.Argument(help="A GGUF, safetensors, .npy or torch.save file with steering vectors.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The .gguf file to write.")],
+    label: Annotated[str | None, typer.Option(help="What they are vectors of.")] = None,
+    numbering: Annotated[
+        str | None, typer.Option(help="What a number means in arrays: the input or the output of that block.")
+    ] = None,
+    layer: Annotated[int | None, typer.Option(**NUMBER, help="The number of a file with one bare vector.")] = None,
+    model_hint: Annotated[str | None, typer.Option(help="The architecture, such as llama.")] = None,
+) -> None:
+    """Write anybody's vectors as a control vector of llama.cpp; nothing in the file is run."""
+    from emolib.exchange.vector_files import rewrite_vectors
+
+    held, chosen = rewrite_vectors(source, output, label=label, numbering=numbering, layer=layer, model_hint=model_hint)
+    say(f"{held.kind}, d_model {held.d_model}: layers {', '.join(map(str, chosen))} written")
+    if left := sorted(set(held.layers) - set(chosen)):
+        say(f"left out, since llama.cpp has no place for them: layers {', '.join(map(str, left))}")
 
 
 @app.command("train-scorers", cls=StrictCommand)
@@ -318,7 +357,7 @@ def verify(
 ) -> None:
     """Check what a run left against its manifests, records, tables and reports; exit code 1 where anything fails."""
     from emolib.base.reading import read_as
-    from emolib.pipeline.verification.recompute.sampling import Sampling
+    from emolib.pipeline.verification.recompute.drawn_rows import Sampling
     from emolib.pipeline.verification.verify import print_verification
 
     try:

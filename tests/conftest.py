@@ -17,12 +17,18 @@ from emolib.models.bundled import BUNDLED, bundled_folder
 from emolib.models.language_model import LanguageModel
 from emolib.models.loading import load_model
 
+# Files of more than half a minute: the run of every phase, on which others wait, then those that need none of it
+LONGEST = (
+    *("test_phases.py", "test_selftest.py", "test_examples.py", "test_scoring_training.py", "test_benchmarks.py"),
+    *("test_instruments_stage.py", "test_planted.py"),
+)
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes the longest file begins first, so that none waits for another at the end."""
+    """With several processes the longest files begin first, so that none waits for another at the end."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.path.name != "test_phases.py")
+        items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

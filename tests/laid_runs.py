@@ -19,7 +19,7 @@ from smoke_run import MODEL
 
 from emolib.base import store, tensor_files
 from emolib.pipeline.verification import file_checks, lineage_checks, report_checks, run_files
-from emolib.pipeline.verification.rows import Rows
+from emolib.pipeline.verification.check_rows import Rows
 from emolib.pipeline.verification.schemas import Schema
 from emolib.pipeline.verification.verify import CHECKS, run_check
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from further_rows import further_of
 from IPython.display import Markdown
 
 from emolib.base.parameters import PatchingParameters, resolve
 from emolib.directions.controls import FAMILIES
 from emolib.steering import comparisons
 from emolib.steering.findings import findings, overall
+from emolib.steering.further_conditions import Further
 from emolib.steering.operating_point import OperatingPoint
 from emolib.steering.robustness import BESIDE
 from emolib.steering.shift_claims import shift_claims, shift_conditions, shift_ranks
@@ -25,7 +27,15 @@ from emolib.study.phase5_steering.judging import JudgedInstruments, ShiftOutcome
 
 UNCLEAN = re.compile(r"(?<![\w.])[-−]0(\.0+)?(?![\d.])|\bnan\b|inf\b", re.IGNORECASE)
 REFUSED = {"supported": False, "beats_others": False}
-FLAT = {**REFUSED, "degenerate": True, "ci_low": np.nan, "ci_high": np.nan, "vs_others": -0.001}
+FLAT = {
+    **REFUSED,
+    "degenerate": True,
+    "ci_low": np.nan,
+    "ci_high": np.nan,
+    "vs_others": -0.001,
+    "n_nonzero": 3,
+    "p_sign": 0.5,
+}
 REACHED = {"supported": False, "beats_random": False, "rank_p": 0.25, "p_shuffled": 0.25}
 WIDE = {**REFUSED, "vs_others": 0.1, "ci_low": -0.2, "ci_high": 0.4}
 ROOM = {"gratitude": 0.1, "anger": 0.1}
@@ -46,7 +56,7 @@ def claim(**given: Any) -> dict[str, Any]:
     """A row of the claims table that reaches its bar, unless told otherwise."""
     row = {"emotion": "gratitude", "metric": "keywords/gratitude", "own_effect": 0.8, "own_effect_unfiltered": 0.9}
     row |= {"vs_others": 0.7, "ci_low": 0.4, "ci_high": 1.1, "degenerate": False, "n": 45}
-    row |= {"wrong_way": 0.125, "wrong_way_unfiltered": 0.0}
+    row |= {"wrong_way": 0.125, "wrong_way_unfiltered": 0.0, "n_nonzero": 45, "p_sign": 0.001, "p_flip": 0.001}
     row |= {"p_isotropic": 1 / 60, "p_covariance": 1 / 60, "p_shuffled": 1 / 60, "rank_p": 1 / 60, "bar": 1 / 60}
     row |= {"max_isotropic": 0.1, "max_covariance": 0.2, "max_shuffled": 0.3, "random_max": 0.3, "direct_path": 0.01}
     row |= {"direct_path_counted": 0.01, "beats_others": True, "beats_random": True, "supported": True}
@@ -139,6 +149,7 @@ def shift_of(
     judged: bool = False,
     failed: str = "",
     idle: str = "",
+    further: Further | None = None,
 ) -> ShiftOutcome:
     """What the continuation shift of two emotions' claims comes to, of three emotions.
 
@@ -146,6 +157,7 @@ def shift_of(
         size: S of every emotion against every other, in nat per token.
         judged: whether instruments were, of which that of the measure `failed` did not pass.
         idle: an emotion whose own contrast is 0.
+        further: None takes one in which everything holds.
     """
     emotions, rng = ("gratitude", "anger", "apology"), np.random.default_rng(0)
     cells, contrasts, doses = [], [], []
@@ -173,5 +185,25 @@ def shift_of(
         gold = pd.DataFrame(list(itertools.product(styles, emotions)), columns=["style", "emotion"])
         instruments = JudgedInstruments(table.assign(verdict=verdicts), gold.assign(estimate=0.2))
     given = {} if instruments is None else {"instruments": instruments.admission, "gold": instruments.gold}
-    claims = shift_claims(conditions, ranks, **given)
-    return ShiftOutcome(conditions, ranks, claims, pd.DataFrame(doses), instruments, {"": point_of()})
+    further = further_of(styles) if further is None else further
+    claims = shift_claims(conditions, ranks, **given, further=further)
+    parts = {"instruments": instruments, "points": {"": point_of()}, "further": further}
+    parts |= {"equal_kl": searched(emotions), "survival": surviving(styles, emotions, size)}
+    return ShiftOutcome(conditions, ranks, claims, pd.DataFrame(doses), **parts)
+
+
+def searched(emotions: tuple[str, ...]) -> pd.DataFrame:
+    """Strengths of equal KL, one of which was not reached."""
+    keys = list(itertools.product(FAMILIES, range(2), emotions))
+    table = pd.DataFrame(keys, columns=["family", "index", "emotion"]).assign(start=1.0, alpha=1.5, kl=0.1, wanted=0.1)
+    return table.assign(reached=table.index > 0, steps=2)
+
+
+def surviving(styles: tuple[str, ...], emotions: tuple[str, ...], size: float) -> pd.DataFrame:
+    """Half of every emotion's effect is left at any angle."""
+    keys = itertools.product(styles, emotions, (0.0, 45.0))
+    rows = [
+        {"style": s, "emotion": e, "degrees": d, "specific": size / 2 if d else size, "share": 0.5 if d else 1.0}
+        for s, e, d in keys
+    ]
+    return pd.DataFrame(rows).assign(least=0.4, most=0.6, n=2)

@@ -124,6 +124,7 @@ def vector_tables(*, stable: bool, gap: float) -> dict[str, pd.DataFrame]:
                 row |= {"shuffled_max": 0.6, "n": count, "advantage": np.nan}
                 if source == "words":
                     row |= {"advantage": gap, "advantage_low": gap - 0.05, "advantage_high": gap + 0.05}
+                    row |= {"advantage_p": 0.001 if gap > 0.05 else 0.4, "advantage_best_p": 0.001}
                 information.append(row)
     parts = {"probes_mean": probes, "stability_mean": stability, "information": information}
     return {name: pd.DataFrame(rows) for name, rows in parts.items()}

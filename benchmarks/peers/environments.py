@@ -60,11 +60,14 @@ def environment(peer: str) -> Environment:
         return Environment(None, f"the cache folder cannot be written ({error.strerror}); set EMOLIB_CACHE")
 
 
-def measure(peer: str, request: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+def measure(
+    peer: str, request: dict[str, Any], *, timeout: float | None = None, script: str | None = None
+) -> dict[str, Any]:
     """Sends a request to the peer's process and returns its result; `exchange.py` says what both hold.
 
     Args:
         timeout: seconds; None waits.
+        script: another one than the peer's usual, which says itself what both hold.
 
     Raises:
         UserError: the peer cannot be installed, fails or takes too long.
@@ -78,7 +81,7 @@ def measure(peer: str, request: dict[str, Any], *, timeout: float | None = None)
     with tempfile.TemporaryDirectory(prefix="emolib-peer-") as folder:
         question, result = Path(folder) / "request.json", Path(folder) / "result.json"
         question.write_text(json.dumps(request, default=str), encoding="utf-8")
-        command = [python, HERE / SCRIPTS[peer], question, result]
+        command = [python, HERE / (script or SCRIPTS[peer]), question, result]
         problem = _problem(command, timeout=timeout, env=apart)
         if problem:
             raise UserError(f"peer {peer} failed: {problem}")

@@ -168,6 +168,26 @@ class PatchingParameters(ActivationParameters):
         return self.layers or tuple(range(n_layers))
 
 
+class ScreeningParameters(ActivationParameters):
+    """Phase 6a."""
+
+    vector_position: VectorPosition = "mean"
+    layers: Layers = Field(None, description="layers whose heads are screened; not given: all")
+    n_screened: Count = Field(8, ge=2, description="test scenarios on which every head is ablated, an emotion each")
+    n_attributed: Count = Field(12, ge=2, description="validation scenarios on which heads are selected by AtP")
+    n_confirmed: Count = Field(12, ge=2, description="test scenarios on which selected heads are looked at closely")
+    n_top: Count = Field(4, ge=1, description="heads that are selected; as many random ones stand beside them")
+    first_trusted: Count = Field(2, ge=0, description="the first layer whose heads may be selected by AtP")
+    steps: Count = Field(0, ge=0, description="points of the integrated gradients; 0 leaves them out")
+    most_tokens: Annotated[Count, Field(ge=2)] | None = Field(
+        None, description="tokens of every continuation that are read at most; None: all"
+    )
+    n_null: Count = Field(199, ge=19, description="rotations and shuffles that what heads write is held against")
+    n_sets: Count = Field(48, ge=8, description="random sets of heads that bound what AtP may have missed")
+    n_bands: Count = Field(5, ge=1, description="bands of layers by which the roads are compared")
+    max_new_tokens: Tokens = Field(20, ge=5)
+
+
 class HeadPatchingParameters(ActivationParameters):
     """Phase 6b."""
 
@@ -247,6 +267,7 @@ PHASE_PARAMETERS: dict[str, type[Parameters | ReaderParameters]] = {
     "phase3": VectorParameters,
     "phase4": AlignmentParameters,
     "phase5": PatchingParameters,
+    "phase6a": ScreeningParameters,
     "phase6b": HeadPatchingParameters,
     "phase7": StatisticsParameters,
     "phase9": VerificationParameters,

@@ -1,1 +1,1 @@
-"""Which parts of a model carry an emotion: heads and circuits, found and then tested."""
+"""Which parts of a model carry an effect: what heads read and write, and how much a small set of parts explains."""

@@ -293,7 +293,8 @@ class LayerVector:
 
     Attributes:
         values: `[d_model]`, float32.
-        neutral_norm: median norm of `resid_pre` at this layer over neutral training tokens; the unit `resid`.
+        neutral_norm: median norm of `resid_pre` at this layer over neutral training tokens; the unit `resid`. None
+            where it is not known, as of a vector from a file.
         neutral_bulk_norm: median bulk norm of the same tokens, the unit `bulk`; None where it is not known.
         kl_length: the unit `kl` at this layer (`emolib.steering.kl_lengths`); None where it was not measured.
 
@@ -313,7 +314,7 @@ class LayerVector:
     revision: str
     layer: int
     position: str
-    neutral_norm: float
+    neutral_norm: float | None
     neutral_bulk_norm: float | None = None
     kl_length: float | None = None
 
@@ -361,15 +362,21 @@ class LayerVector:
 
 @dataclass(frozen=True)
 class LayerVectors:
-    """One emotion's vectors at every layer: `[n_layers + 1, d_model]` as a whole, a `LayerVector` by index."""
+    """One emotion's vectors at every layer: `[n_layers + 1, d_model]` as a whole, a `LayerVector` by index.
+
+    Attributes:
+        neutral_norms: None where they are not known, as of vectors from a file.
+        label: what they are vectors of.
+    """
 
     values: Float[np.ndarray, "layer d_model"]
     model: str
     revision: str
     position: str
-    neutral_norms: Float[np.ndarray, " layer"]
+    neutral_norms: Float[np.ndarray, " layer"] | None
     neutral_bulk_norms: Float[np.ndarray, " layer"] | None = None
     kl_lengths: Float[np.ndarray, " layer"] | None = None
+    label: str = ""
 
     def __getitem__(self, layer: int) -> LayerVector:
         layer = arguments.whole_number("layer", layer)
@@ -377,7 +384,7 @@ class LayerVectors:
             raise UserError(f"layer {layer} is out of range: these vectors have layers 0-{len(self.values) - 1}")
         bulk = None if self.neutral_bulk_norms is None else float(self.neutral_bulk_norms[layer])
         length = None if self.kl_lengths is None or np.isnan(self.kl_lengths[layer]) else float(self.kl_lengths[layer])
-        norm = float(self.neutral_norms[layer])
+        norm = None if self.neutral_norms is None else float(self.neutral_norms[layer])
         return LayerVector(self.values[layer], self.model, self.revision, layer, self.position, norm, bulk, length)
 
     def __len__(self) -> int:

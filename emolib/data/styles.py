@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 EVERY, IMPLICIT, FLAG = "all", "implicit", "idiomatic"
+ORDER = (IMPLICIT, "explicit")  # in which styles are told: what claims about emotion rest on comes first
 
 
 def of_style(texts: pd.DataFrame, style: str) -> pd.Series:
@@ -48,3 +49,16 @@ def opposite(style: str) -> str:
     ('implicit', 'explicit')
     """
     return "explicit" if style == IMPLICIT else IMPLICIT
+
+
+def in_style_order(table: pd.DataFrame) -> pd.DataFrame:
+    """A table's rows with those of implicit texts first, then those of explicit ones, then others; else as they were.
+
+    Args:
+        table: with a column `style`.
+
+    >>> in_style_order(pd.DataFrame({"style": ["all", "explicit", "implicit"], "n": [1, 2, 3]}))["n"].tolist()
+    [3, 2, 1]
+    """
+    places = table["style"].map({style: place for place, style in enumerate(ORDER)}).fillna(len(ORDER))
+    return table.loc[places.sort_values(kind="stable").index].reset_index(drop=True)

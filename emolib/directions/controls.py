@@ -55,6 +55,24 @@ class ControlSource:
         raise UserError(f"unknown family of controls {shown(family)}: {nearest(family, FAMILIES)}")
 
 
+def effective_number(directions: Float[np.ndarray, "direction d_model"]) -> float:
+    """How many orthogonal directions are worth as much as these: (tr K)² / ‖K‖² of their Gram matrix K.
+
+    Directions that lie along a few axes are fewer tests than there are of them (the participation ratio of K's
+    eigenvalues). It is told and enters no p: a rank is valid for exchangeable directions whatever they share.
+
+    Raises:
+        UserError: no directions, or none that is not zero.
+
+    >>> effective_number(np.eye(4)[[0, 1, 1, 1]])
+    1.6
+    """
+    gram = np.asarray(directions, dtype=float) @ np.asarray(directions, dtype=float).T
+    if not gram.size or not gram.any():
+        raise UserError(f"expected directions [direction, d_model] that are not zero, got shape {np.shape(directions)}")
+    return float(np.trace(gram) ** 2 / (gram**2).sum())
+
+
 def isotropic_direction(d_model: int, seed: int) -> Float[np.ndarray, " d_model"]:
     """A unit vector drawn uniformly from the sphere."""
     return _unit(np.random.default_rng(seed).standard_normal(d_model))

@@ -7,6 +7,9 @@ XᵀX,
   chosen (Schönemann 1966; the scale s after Schönemann and Carroll 1970, which no cosine sees);
 - `cca`: the best prediction through the leading canonical pairs, the number of axes and of pairs chosen (Hotelling
   1936; on principal axes first as in SVCCA, Raghu et al. 2017, arXiv 1706.05806).
+
+Chosen is the simplest choice (the largest penalty, the fewest axes and pairs) whose validation R² lies within `TIE` of
+the best: penalties that hardly shrink differ by the last digits alone, and would be told apart by rounding.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from emolib.directions.anchor_moments import SPLITS, AnchorMoments
 
 PENALTIES = tuple(10.0**exponent for exponent in range(-6, 4))  # shares of the mean energy of an axis
 METHODS = ("ridge", "procrustes", "cca")
+TIE = 1e-4  # of R²
 
 
 @dataclass(frozen=True)
@@ -99,25 +103,27 @@ def _ridge(pair: PairSums, penalty: float | None) -> MapFit:
         squared = ((of @ (pair.grams[split] * products)) * of).sum(axis=1)
         return pair.r2(split, gained, squared)
 
-    best = int(np.argmax(r2(1, shrunk)))
+    best = len(grid) - 1 - _first_of_best(r2(1, shrunk)[::-1])
     found = {name: float(r2(split, shrunk[best : best + 1])[0]) for split, name in enumerate(SPLITS)}
     return MapFit(shrunk[best][:, None] * c, n_axes, float(grid[best]), None, found)
+
+
+def _first_of_best(reached: np.ndarray) -> int:
+    """The first choice whose validation R² is as good as the best."""
+    return int(np.argmax(reached >= reached.max() - TIE))
 
 
 def _procrustes(pair: PairSums, rank: int | None) -> MapFit:
     """As many axes of A as of B."""
     most = min(int((pair.energies_a > 0).sum()), int((pair.energies_b > 0).sum()))
-    best: tuple[np.ndarray, int, float] | None = None
+    tried: list[tuple[np.ndarray, int, float]] = []
     for used in [min(rank, most)] if rank is not None else _up_to(most):
         u, sizes, v = np.linalg.svd(pair.cross[0][:used, :used])
         turn = (sizes.sum() / pair.energies_a[:used].sum()) * (u @ v)
         gained = (turn * pair.cross[1][:used, :used]).sum()
         squared = ((pair.grams[1][:used, :used] @ turn) * turn).sum()
-        reached = float(pair.r2(1, gained, squared))
-        if best is None or reached > best[2]:
-            best = (turn, used, reached)
-    assert best is not None, "there is at least one rank"
-    turn, used, _ = best
+        tried.append((turn, used, float(pair.r2(1, gained, squared))))
+    turn, used, _ = tried[_first_of_best(np.array([reached for _, _, reached in tried]))]
     weights = np.zeros_like(pair.cross[0])
     weights[:used, :used] = turn
     return MapFit(weights, used, None, None, _r2s(pair, weights))
@@ -126,7 +132,7 @@ def _procrustes(pair: PairSums, rank: int | None) -> MapFit:
 def _cca(pair: PairSums, rank: int | None) -> MapFit:
     """As many axes on either side, as far as there are."""
     there = [int((energies > 0).sum()) for energies in (pair.energies_a, pair.energies_b)]
-    best: tuple[np.ndarray, int, int, float] | None = None
+    tried: list[tuple[np.ndarray, int, int, float]] = []
     for wanted in [rank] if rank is not None else _up_to(max(there)):
         r_a, r_b = (min(wanted, most) for most in there)
         root_a, root_b = np.sqrt(pair.energies_a[:r_a]), np.sqrt(pair.energies_b[:r_b])
@@ -136,13 +142,11 @@ def _cca(pair: PairSums, rank: int | None) -> MapFit:
         both = (read.T @ pair.grams[1][:r_a, :r_a] @ read) * (write.T @ write)
         squared = np.diag(np.cumsum(np.cumsum(both, axis=0), axis=1))
         reached = pair.r2(1, np.cumsum(gained), squared)
-        n = int(np.argmax(reached))
-        if best is None or reached[n] > best[3]:
-            weights = np.zeros_like(pair.cross[0])
-            weights[:r_a, :r_b] = read[:, : n + 1] @ write[:, : n + 1].T
-            best = (weights, r_a, n + 1, float(reached[n]))
-    assert best is not None, "there is at least one rank"
-    weights, used, pairs, _ = best
+        n = _first_of_best(reached)
+        weights = np.zeros_like(pair.cross[0])
+        weights[:r_a, :r_b] = read[:, : n + 1] @ write[:, : n + 1].T
+        tried.append((weights, r_a, n + 1, float(reached[n])))
+    weights, used, pairs, _ = tried[_first_of_best(np.array([reached for *_, reached in tried]))]
     return MapFit(weights, used, None, pairs, _r2s(pair, weights))
 
 

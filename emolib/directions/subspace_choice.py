@@ -12,6 +12,8 @@ import pandas as pd
 
 from emolib.base.errors import UserError, nearest, shown
 
+NORMAL = 1.96  # standard errors on each side of a 95 % interval
+
 
 def choose_k(table: pd.DataFrame, *, layer_of: Mapping[str, int] | int) -> pd.DataFrame:
     """The smallest k whose excess is within one standard error (that of the best) of the best excess.
@@ -21,8 +23,9 @@ def choose_k(table: pd.DataFrame, *, layer_of: Mapping[str, int] | int) -> pd.Da
         layer_of: the layer at which to choose, one for all emotions or one per emotion.
 
     Returns:
-        emotion, layer, k, excess (at k), best_k, best_excess, se (at best_k), null_max, found: whether the best excess
-        is above null_max. Where it is not there is no subspace to speak of, whatever k says.
+        emotion, layer, k, excess (at k), best_k, best_excess, se (at best_k), null_max, found: whether the 95 %
+        interval of the best excess (1.96 se) is above null_max. Where it is not there is no subspace to speak of,
+        whatever k says.
 
     Raises:
         UserError: not such a table, an emotion without a layer, or a layer or emotion that the table does not have.
@@ -56,5 +59,5 @@ def _chosen_row(table: pd.DataFrame, emotion: str, layer: int) -> dict[str, obje
         "best_excess": float(best["excess"]),
         "se": float(best["se"]),
         "null_max": float(best["null_max"]),
-        "found": bool(best["excess"] > best["null_max"]),
+        "found": bool(best["excess"] - NORMAL * best["se"] > best["null_max"]),
     }

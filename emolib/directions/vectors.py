@@ -61,7 +61,7 @@ class EmotionVectors:
     def __getitem__(self, emotion: str) -> LayerVectors:
         emotion = arguments.one_of("emotion", emotion, self.values)
         units = (self.neutral_norms, self.neutral_bulk_norms, self.kl_lengths)
-        return LayerVectors(self.values[emotion], self.model, self.revision, self.position, *units)
+        return LayerVectors(self.values[emotion], self.model, self.revision, self.position, *units, emotion)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.values)

@@ -98,7 +98,7 @@ class BridgeRunner:
             if self._pattern is None:
                 raise UserError(
                     f"{type(self._lm.network).__name__} shows its attention patterns only after its heads' outputs, so "
-                    "mode v_only is not possible through the bridge; use mode pattern_v or result"
+                    "mode v_only and a cut edge are not possible through the bridge; use mode pattern_v or result"
                 )
             values = self._values[layer]
             shared = self._lm.n_heads // values.shape[1]  # query heads per KV head, as the model itself has them

@@ -6,7 +6,6 @@ while a model wrote them: on a window of prompt tokens, then on every token that
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -20,10 +19,11 @@ from emolib.base.errors import UserError
 from emolib.base.signatures import told
 from emolib.engine.continuation_means import means, table_of_means
 from emolib.engine.continuation_tokens import Continuation, continuations
-from emolib.engine.forced_pass import ForcedRows, read_rows
+from emolib.engine.forced_pass import BRIDGE_ROWS, ForcedRows, read_rows
 from emolib.engine.generation import checked_batch_size
 from emolib.engine.halving import in_halves
 from emolib.engine.memory import BatchShape, available_memory, check_memory, generation_bytes, keep_freed_memory
+from emolib.engine.padding_classes import padding_classes
 from emolib.engine.parity import check_batching
 from emolib.engine.planning import FIRST_SIZE, MEMORY_SHARE, Batch, longest_window, plan_batches
 from emolib.interventions import Intervention, check_interventions, first_layer, one_per_row
@@ -33,8 +33,7 @@ from emolib.models.limits import check_ids, check_length
 from emolib.models.tokens import encode
 from emolib.models.workspace import Workspace
 
-LENGTH_STEP = 4  # texts share a padded length in steps of so many tokens
-BRIDGE_ROWS = 16  # at once through a model's own code, whose logits are held for all tokens
+PROMPT_PADDING = {"cpu": 8}  # tokens by which a prompt is padded at most; elsewhere as in generation
 
 
 @told
@@ -267,20 +266,16 @@ class _Job:
             prompts = [self.prompts[row] for row in members]
             acts: list[Intervention] = [None] * len(members)  # by prompt alone: a pair's rows stay together
             size = self.batch_size or self._fitting_size(members, n_fed)
-            for planned in plan_batches(prompts, acts, size, self.lm.n_layers):
+            padding = PROMPT_PADDING.get(self.lm.device.type)
+            for planned in plan_batches(prompts, acts, size, self.lm.n_layers, padding=padding):
                 batch = Batch(tuple(members[place] for place in planned.rows), planned.width)
                 yield from self._run(batch, n_fed)
 
     def _classes(self) -> Iterator[tuple[int, list[int]]]:
-        """Rows with texts of like length, and the length to which they are padded; pairs of prompt and text together.
-
-        The length follows from the call's texts, never from how they are batched.
-        """
-        members: dict[int, list[int]] = defaultdict(list)
-        for row, text in enumerate(self.texts):
-            members[-(-text.n_tokens // LENGTH_STEP)].append(row)
-        for _, rows in sorted(members.items()):
-            rows.sort(key=lambda row: (self.prompts[row], self.texts[row].ids))
+        """Rows whose texts are padded to one length, and that length; pairs of prompt and text beside each other."""
+        prompts, texts = [tuple(prompt) for prompt in self.prompts], [text.ids for text in self.texts]
+        layers = [self.lm.n_layers - first_layer(act, self.lm.n_layers) for act in self.acts]
+        for rows in padding_classes(prompts, texts, layers, self.lm.n_layers):
             yield max(self.texts[row].n_tokens for row in rows), rows
 
     def _fitting_size(self, rows: Sequence[int], n_fed: int) -> int:

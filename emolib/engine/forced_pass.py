@@ -24,7 +24,10 @@ from emolib.models.products import linear_into
 from emolib.models.tokens import pad_left, position_ids
 from emolib.models.workspace import Workspace
 
-TOKENS_AT_ONCE = {"cpu": 128, "cuda": 1024}  # whose logits over the vocabulary are held together
+TOKENS_AT_ONCE = {"cpu": 512, "cuda": 1024}  # whose logits over the vocabulary are held together
+LOGITS_BYTES = {"cpu": 2**27}  # that these take at most, but for 128 tokens
+CACHED_BYTES = 2**20  # of the distributions that are worked out together on a CPU: what stays in its cache
+BRIDGE_ROWS = 16  # at once through a model's own code, whose logits are held for all tokens
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class ForcedRows:
     """Pairs of a prompt and a text, and the patched rows that each of them has.
 
     Attributes:
-        prompts, texts: token ids per pair; of a text all but the last are fed, all but the first are looked at.
+        prompts, texts: token ids per pair; of a text all but the last are fed.
         pair_of: per patched row the number of its pair.
         acts: per patched row, in the order of their first patched layer.
         width, n_fed: to which prompts (on the left) and fed texts (on the right) are padded.
@@ -52,7 +55,7 @@ class ForcedRows:
 
     @property
     def counts(self) -> np.ndarray:
-        """Tokens that are looked at, per line."""
+        """Tokens that are fed, per line."""
         return np.array([len(text) - 1 for text in self.texts])[self.pair_of_each]
 
     def tokens(self) -> Tensor:
@@ -85,7 +88,11 @@ class ForcedPass(NativeRunner):
         self._last_place = None if lm.limits.positions is None else lm.limits.positions - 1
 
     def hidden(self) -> Tensor:
-        """Final hidden states after every fed token, not yet normalised, `[pair + row, n_fed, d_model]`."""
+        """Final hidden states after the prompt and every fed token, not normalised, `[pair + row, 1 + n_fed, d_model]`.
+
+        Raises:
+            ValueError: a row without a patch.
+        """
         n_pairs, n_layers, first = len(self._rows.prompts), len(self.net.layers), self._first
         entries = self._edits.entry[n_pairs:]
         prefix, prefix_span = self._prefix()
@@ -100,8 +107,10 @@ class ForcedPass(NativeRunner):
             late = self._block(number, layer, late, late_span.first(count), grouping=groupings[count])
             self._shared[number] = SharedKeys.empty()
         late = self._joined(late, n_pairs + int((entries <= n_layers).sum()))
+        if len(late) < n_pairs + len(entries):
+            raise ValueError("expected acts that change something on every patched row")
         late = self._edits.stream("resid_pre", n_layers, late, late_span.columns)
-        return late[:, self._rows.width - first :]
+        return late[:, self._rows.width - 1 - first :]
 
     def _prefix(self) -> tuple[Tensor, Span]:
         """Every distinct prompt before the first patched column."""
@@ -157,20 +166,17 @@ def read_rows(lm: LanguageModel, rows: ForcedRows, memory: Workspace, chosen: Se
     targets = rows.tokens()[:, 1:][torch.from_numpy(rows.pair_of_each)]
     reader = _Reader(lm, real.to(lm.device), len(rows.prompts), torch.tensor(chosen, dtype=torch.long))
     if lm.blueprint is None:
-        return reader.of_logits(_network_logits(lm, rows), targets.to(lm.device))
-    hidden = ForcedPass(lm, rows).hidden()
-    if len(hidden) < len(real):
-        raise ValueError("expected acts that change something on every patched row")
-    return reader.of_hidden(hidden, targets.to(lm.device), memory)
+        return reader.of_logits(network_logits(lm, rows, rows.n_fed), targets.to(lm.device))
+    return reader.of_hidden(ForcedPass(lm, rows).hidden()[:, 1:], targets.to(lm.device), memory)
 
 
-def _network_logits(lm: LanguageModel, rows: ForcedRows) -> Tensor:
-    """Logits `[pair + row, n_fed, vocabulary]` through the model's own code, with hooks."""
+def network_logits(lm: LanguageModel, rows: ForcedRows, n_last: int) -> Tensor:
+    """Logits `[pair + row, n_last, vocabulary]` of the last columns through the model's own code, with hooks."""
     fed = rows.tokens()[:, :-1]
     ids, mask = pad_left([rows.prompts[pair] for pair in rows.pair_of_each], lm.pad_id, rows.width)
     ids = torch.cat([ids, fed[torch.from_numpy(rows.pair_of_each)]], dim=1)
     mask = torch.cat([mask, torch.from_numpy(np.arange(rows.n_fed) < rows.counts[:, None]).long()], dim=1)
-    return BridgeRunner(lm, ids, mask, rows.edits(lm), rows.n_fed).read(rows.n_fed)
+    return BridgeRunner(lm, ids, mask, rows.edits(lm), rows.n_fed).read(n_last)
 
 
 class _Reader:
@@ -180,10 +186,11 @@ class _Reader:
         self._lm, self._real, self._chosen = lm, real, chosen.to(lm.device)
         self._n_pair_tokens = int(real[:n_pairs].sum())  # pairs come first
         self._n_pairs = n_pairs
-        self._step = TOKENS_AT_ONCE.get(lm.device.type, 128)
+        self._step = _tokens_at_once(lm)
         self._line_of = real.nonzero()[:, 0]
         self._logprobs: list[Tensor] = []
         self._entropies: list[Tensor] = []
+        self._n_taken = 0
         self._sums = torch.zeros(len(real), len(chosen), dtype=torch.float64)
 
     def of_hidden(self, hidden: Tensor, targets: Tensor, memory: Workspace) -> Read:
@@ -202,15 +209,20 @@ class _Reader:
         return self._read()
 
     def _take(self, logits: Tensor, target: Tensor) -> None:
-        start = sum(map(len, self._logprobs))
+        at_once = max(CACHED_BYTES // (4 * logits.shape[1]), 1) if logits.is_cpu else len(logits)
+        for some, wanted in zip(logits.split(at_once), target.split(at_once), strict=True):
+            self._take_some(some, wanted)
+
+    def _take_some(self, logits: Tensor, target: Tensor) -> None:
         wide = logits.float().log_softmax(-1)
         self._logprobs.append(wide.gather(1, target[:, None])[:, 0])
-        unpatched = wide[: max(self._n_pair_tokens - start, 0)]
+        unpatched = wide[: max(self._n_pair_tokens - self._n_taken, 0)]
         if len(unpatched):
-            self._entropies.append(-(unpatched.exp() * unpatched).nan_to_num().sum(-1))
+            self._entropies.append(_entropies(unpatched))
         if len(self._chosen):
             picked = wide[:, self._chosen].double().cpu()
-            self._sums.index_add_(0, self._line_of[start : start + len(logits)].cpu(), picked)
+            self._sums.index_add_(0, self._line_of[self._n_taken : self._n_taken + len(logits)].cpu(), picked)
+        self._n_taken += len(logits)
 
     def _read(self) -> Read:
         real = self._real.cpu().numpy()
@@ -225,3 +237,18 @@ class _Reader:
         values = np.full(real.shape, np.nan)
         values[real] = torch.cat(list(parts)).double().cpu().numpy()
         return values
+
+
+def _entropies(logprobs: Tensor) -> Tensor:
+    """Entropy in nats of every row of log-probabilities `[row, vocabulary]`; what is impossible adds nothing."""
+    found = -torch.linalg.vecdot(logprobs.exp(), logprobs)
+    return found if bool(found.isfinite().all()) else -(logprobs.exp() * logprobs).nan_to_num().sum(-1)
+
+
+def _tokens_at_once(lm: LanguageModel) -> int:
+    """How many tokens' logits are held together: the weights are read once for all of them."""
+    kind = lm.device.type
+    step, room = TOKENS_AT_ONCE.get(kind, 128), LOGITS_BYTES.get(kind)
+    if room is None or lm.blueprint is None:
+        return step
+    return max(128, min(step, room // (4 * lm.native.head.weight.shape[0])))

@@ -53,14 +53,22 @@ class ForwardPass:
         return both[:, :, : net.n_heads], both[:, :, net.n_heads :], v
 
     @staticmethod
-    def _mlp(layer: Layer, hidden: Tensor) -> Tensor:
+    def _neurons(layer: Layer, hidden: Tensor) -> Tensor:
+        """Activations of the MLP's neurons `[row, pos, neuron]`; gate times up, where it is gated."""
         inner = layer.up(layer.mlp_norm(hidden))
-        if layer.gated:
-            gate, up = inner.chunk(2, dim=-1)
-            inner = layer.activation(gate).mul_(up)
-        else:
-            inner = layer.activation(inner)
-        added = layer.down(inner)
+        if not layer.gated:
+            return layer.activation(inner)
+        gate, up = inner.chunk(2, dim=-1)
+        return layer.activation(gate).mul_(up)
+
+    @classmethod
+    def _mlp(cls, layer: Layer, hidden: Tensor) -> Tensor:
+        return cls._through_down(layer, cls._neurons(layer, hidden))
+
+    @staticmethod
+    def _through_down(layer: Layer, neurons: Tensor) -> Tensor:
+        """What the block adds for its neurons' activations."""
+        added = layer.down(neurons)
         return added if layer.mlp_post_norm is None else layer.mlp_post_norm(added)
 
     def _span(self, columns: Columns, places: Tensor, pads: Tensor | None) -> Span:

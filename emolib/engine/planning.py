@@ -41,15 +41,21 @@ class Batch:
 
 
 def plan_batches(
-    rows: Sequence[Sequence[int]], interventions: Sequence[Intervention], batch_size: int, n_layers: int
+    rows: Sequence[Sequence[int]],
+    interventions: Sequence[Intervention],
+    batch_size: int,
+    n_layers: int,
+    *,
+    padding: int | None = None,
 ) -> Iterator[Batch]:
     """Batches of at most `batch_size` rows, prompts of like length together, rows of one layer contiguous.
 
     Args:
         rows: token ids per prompt.
+        padding: by how many tokens a prompt may be padded at most; None as `_widths` says.
     """
     entries = [first_layer(intervention, n_layers) for intervention in interventions]
-    width_of = _widths({len(row) for row in rows})
+    width_of = _widths({len(row) for row in rows}, padding)
     for width in sorted(set(width_of.values())):
         members = [i for i, row in enumerate(rows) if width_of[len(row)] == width]
         members.sort(key=lambda i: (entries[i], rows[i], i))
@@ -59,15 +65,16 @@ def plan_batches(
             yield Batch(tuple(members[part]), width)
 
 
-def _widths(lengths: set[int]) -> dict[int, int]:
+def _widths(lengths: set[int], padding: int | None = None) -> dict[int, int]:
     """The padded width for every prompt length: lengths down to half of the longest (or 16 tokens less) share it.
 
-    Padding is cheap here, since distinct prompts run once; small batches are not.
+    Padding is cheap here, since distinct prompts run once; small batches are not. Where prompts are most of what runs,
+    `padding` says by how many tokens one is padded at most.
     """
     widths: dict[int, int] = {}
     width = 0
     for length in sorted(lengths, reverse=True):
-        if not widths or length < width - max(16, width // 2):
+        if not widths or length < width - (max(16, width // 2) if padding is None else padding):
             width = length
         widths[length] = width
     return widths

@@ -6,6 +6,7 @@ from emolib.interventions.ablations import AblateDirection, AblateHead
 from emolib.interventions.acts import Act, Intervention, acts_of, check_interventions, fingerprint_of, one_per_row
 from emolib.interventions.bridge_sites import bridge_sites, check_sites
 from emolib.interventions.coordinate_limits import Cap, Clamp
+from emolib.interventions.edge_cuts import CutEdge
 from emolib.interventions.edits import Edits, first_layer
 from emolib.interventions.head_patches import PatchHead
 from emolib.interventions.head_records import (
@@ -26,6 +27,7 @@ __all__ = [
     "Act",
     "Cap",
     "Clamp",
+    "CutEdge",
     "Decay",
     "Edits",
     "Head",

@@ -11,12 +11,13 @@ from emolib.data.activations import LayerVector
 from emolib.interventions.ablations import AblateDirection, AblateHead
 from emolib.interventions.bridge_sites import check_sites
 from emolib.interventions.coordinate_limits import Cap, Clamp
+from emolib.interventions.edge_cuts import CutEdge
 from emolib.interventions.head_patches import PatchHead
 from emolib.interventions.steers import Steer, SubspaceSteer
 from emolib.models.language_model import LanguageModel
 
 StreamAct = Steer | SubspaceSteer | AblateDirection | Clamp | Cap
-HeadAct = AblateHead | PatchHead
+HeadAct = AblateHead | PatchHead | CutEdge
 Act = StreamAct | HeadAct
 Intervention = Act | tuple[Act, ...] | None
 
@@ -81,11 +82,13 @@ def _check_fit(lm: LanguageModel, act: Act) -> None:
     if head is not None and not 0 <= head < lm.n_heads:
         raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {head}")
     if isinstance(act, HeadAct):
-        if isinstance(act, PatchHead):
+        if isinstance(act, CutEdge):
+            act.read_instead(lm.d_head)
+        elif act.source is not None:
             _check_owner(lm, "heads", act.source.model, act.source.revision)
-        elif act.mean is not None and len(act.mean) != lm.d_head:
+        elif isinstance(act, AblateHead) and act.mean is not None and len(act.mean) != lm.d_head:
             raise UserError(f"expected a mean of d_head {lm.d_head}, got {len(act.mean)}")
-        reads_values = isinstance(act, PatchHead) and act.mode == "v_only"
+        reads_values = isinstance(act, CutEdge) or (isinstance(act, PatchHead) and act.mode == "v_only")
         sites = ("z", "v", "pattern") if reads_values else ("z",)
         check_sites(lm, [(site, act.layer) for site in sites], pattern_first=reads_values)
         return

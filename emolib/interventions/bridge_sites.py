@@ -86,8 +86,8 @@ def check_sites(lm: LanguageModel, places: Iterable[Place], *, pattern_first: bo
             )
         if pattern_first and site == "pattern" and order.index(("z", layer)) < order.index((site, layer)):
             raise UserError(
-                f"{kind} shows its attention patterns only after its heads' outputs, so mode v_only is not possible "
-                "through the bridge; use mode pattern_v or result"
+                f"{kind} shows its attention patterns only after its heads' outputs, so mode v_only and a cut "
+                "edge are not possible through the bridge; use mode pattern_v or result"
             )
 
 

@@ -16,7 +16,7 @@ from emolib.base import arguments
 from emolib.base.errors import UserError
 from emolib.base.signatures import told
 from emolib.data.activations import LayerVector
-from emolib.interventions.checks import (
+from emolib.interventions.act_arguments import (
     Site,
     Values,
     bare_values,

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emolib.interventions.ablations import AblateDirection
+from emolib.base.errors import UserError
+from emolib.interventions.ablations import AblateDirection, AblateHead
+from emolib.interventions.act_arguments import unit_direction
 from emolib.interventions.acts import Act, HeadAct, Intervention, acts_of, head_of
 from emolib.interventions.changes import (
     Add,
@@ -30,8 +32,8 @@ from emolib.interventions.changes import (
     StreamChange,
     SwapValues,
 )
-from emolib.interventions.checks import unit_direction
 from emolib.interventions.coordinate_limits import Cap, Clamp
+from emolib.interventions.edge_cuts import CutEdge
 from emolib.interventions.head_patches import PatchHead
 from emolib.interventions.schedules import schedule_factors
 from emolib.interventions.steers import Steer, SubspaceSteer
@@ -51,6 +53,7 @@ class _Entry:
     act: Act
     factors: np.ndarray
     reach: int  # patched prompt tokens, counted from the end
+    length: int  # of the row's prompt
 
 
 class Edits:
@@ -144,13 +147,8 @@ class Edits:
             return AddOutput(*placed, heads, self._deltas(entries))
         acts = [entry.act for entry in entries if isinstance(entry.act, HeadAct)]
         if family == "values":
-            patches = [act for act in acts if isinstance(act, PatchHead)]
-            values = [act.source.values[act.layer, act.head][: act.n_prompt] for act in patches]
-            sources = np.stack([_by_column(value, len(value), self.width, self.width) for value in values])
-            reads = np.zeros((len(entries), self.width, 1), np.float32)
-            for i, entry in enumerate(entries):
-                reads[i, self.width - entry.reach :] = 1
-            return SwapValues(*placed, heads, self._tensor(sources), self._tensor(reads))
+            sources, reads = zip(*(_read_instead(entry, self.width, self.d_head) for entry in entries), strict=True)
+            return SwapValues(*placed, heads, self._tensor(np.stack(sources)), self._tensor(np.stack(reads)))
         n_columns = len(entries[0].factors)
         targets = np.stack([_targets(act, self.d_head, self.width, n_columns) for act in acts])
         return SetOutput(*placed, heads, self._tensor(targets))
@@ -239,7 +237,7 @@ def first_layer(intervention: Intervention, n_layers: int) -> int:
 def _family(act: Act) -> str:
     if isinstance(act, Steer):
         return "add"
-    if isinstance(act, PatchHead) and act.mode == "v_only":
+    if isinstance(act, CutEdge) or (isinstance(act, PatchHead) and act.mode == "v_only"):
         return "values"
     if isinstance(act, Cap):
         return "bound"
@@ -259,7 +257,7 @@ def _entry(row: int, act: Act, length: int, width: int, n_new: int) -> _Entry:
     factors = np.zeros(width + n_new, dtype=np.float32)
     factors[width - reach : width] = schedule[0]
     factors[width:] = schedule[1:]
-    return _Entry(row, act, factors, reach)
+    return _Entry(row, act, factors, reach, length)
 
 
 def _by_column(tokens: np.ndarray, n_prompt: int, width: int, n_columns: int) -> np.ndarray:
@@ -273,8 +271,23 @@ def _by_column(tokens: np.ndarray, n_prompt: int, width: int, n_columns: int) ->
     return placed
 
 
+def _read_instead(entry: _Entry, width: int, d_head: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a head reads in the place of its own values `[prompt column, d_head]`, and at which columns `[…, 1]`."""
+    act, reads = entry.act, np.zeros((width, 1), np.float32)
+    if isinstance(act, PatchHead):
+        reads[width - entry.reach :] = 1
+        held = act.source.values[act.layer, act.head][: act.n_prompt]
+        return _by_column(held, len(held), width, width), reads
+    assert isinstance(act, CutEdge), f"{type(act).__name__} reads no values"
+    if act.key >= entry.length:
+        raise UserError(f"expected a key within the prompt's {entry.length} tokens, got {act.key}")
+    reads[width - entry.length + act.key] = 1
+    return np.tile(act.read_instead(d_head), (width, 1)), reads
+
+
 def _targets(act: HeadAct, d_head: int, width: int, n_columns: int) -> np.ndarray:
     """What the head's output becomes at every column, `[column, d_head]`."""
     if isinstance(act, PatchHead):
         return _by_column(act.outputs(), act.n_prompt, width, n_columns)
-    return np.tile(act.target(d_head), (n_columns, 1))
+    assert isinstance(act, AblateHead), f"{type(act).__name__} sets no output"
+    return act.targets(width, n_columns, d_head)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from emolib.base import arguments
 from emolib.base.signatures import told
-from emolib.interventions.checks import check_place
+from emolib.interventions.act_arguments import check_place
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.head_records import HeadActivations
 from emolib.interventions.schedules import Schedule

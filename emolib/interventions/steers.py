@@ -18,7 +18,7 @@ from emolib.base.errors import UserError
 from emolib.base.signatures import told
 from emolib.base.strength import DEFAULT_UNIT, UNITS, Unit
 from emolib.data.activations import LayerVector
-from emolib.interventions.checks import (
+from emolib.interventions.act_arguments import (
     STREAM_SITES,
     Site,
     SiteOrHead,

@@ -10,7 +10,7 @@ import math
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +31,7 @@ TEXT, ARRAY = 8, 9
 ALIGNMENT = "general.alignment"
 LARGEST_NUMBER_OF = {"settings": 2**16, "tensors": 2**20, "dimensions": 4}
 ROWS_AT_ONCE = 2**22  # numbers of a tensor that are worked out at a time
+Refuse = Callable[[Mapping[str, Any], str], None]  # settings, the file's name in a message
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,15 @@ class GgufFile:
         return np.concatenate([part for _, part in self.rows(name)]).reshape(self.tensors[name].shape)
 
 
-def read_gguf(path: Path, called: str) -> GgufFile:
+def read_gguf(path: Path, called: str, *, refuse: Refuse = refuse_part) -> GgufFile:
     """Reads the header of a GGUF file; one that has not changed since is not read again.
 
     Args:
         called: the file as its user called it.
+        refuse: raises `UserError` by the settings where the file is not what is wanted; the default wants a model.
 
     Raises:
-        UserError: no file, one of another kind, a part of a model, a file that is cut off or damaged.
+        UserError: no file, one of another kind, one that is not wanted, a file that is cut off or damaged.
     """
     where = shown(called)
     refuse_unreadable(path, where)
@@ -113,17 +115,17 @@ def read_gguf(path: Path, called: str) -> GgufFile:
         about = os.stat(path)
     except OSError as error:
         raise not_readable(path, error, name=where) from error
-    return _read(path.absolute(), called, (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns))
+    return _read(path.absolute(), called, (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns), refuse)
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, called: str, state: tuple[int, ...]) -> GgufFile:
+def _read(path: Path, called: str, state: tuple[int, ...], refuse: Refuse) -> GgufFile:
     where = shown(called)
     try:
         with open(path, "rb") as stream:
             refuse_foreign(stream.read(256), where)
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _parsed(path, called, data)
+                return _parsed(path, called, data, refuse)
     except OSError as error:
         raise not_readable(path, error, name=where) from error
     except _CutOff as error:
@@ -195,7 +197,7 @@ class _Cursor:
         return count
 
 
-def _parsed(path: Path, called: str, data: mmap.mmap) -> GgufFile:
+def _parsed(path: Path, called: str, data: mmap.mmap, refuse: Refuse) -> GgufFile:
     cursor, where = _Cursor(data), shown(called)
     cursor.place = len(MAGIC)
     version = cursor.number("I")
@@ -227,9 +229,9 @@ def _parsed(path: Path, called: str, data: mmap.mmap) -> GgufFile:
         name: Placed(shape, kind, start + place, _size(name, shape, kind, where))
         for name, (shape, kind, place) in found.items()
     }
-    refuse_part(settings, where)
+    refuse(settings, where)
     if not tensors:
-        raise UserError(f"expected weights in {where}, it holds no tensor (a vocabulary alone?); give the model's file")
+        raise UserError(f"expected tensors in {where}, it holds no tensor (a vocabulary alone?); give the whole file")
     _refuse_other_size(tensors, len(data), alignment, where)
     return GgufFile(path, called, settings, tensors)
 
@@ -243,7 +245,7 @@ def _size(name: str, shape: tuple[int, ...], kind: int, where: str) -> int:
     if not readable(kind):
         raise UserError(
             f"expected weights in a form that the package gguf reads, {shown(name)} in {where} is stored as "
-            f"{_kind_name(kind)}; take a file in another quantisation, such as Q8_0 or Q4_K_M"
+            f"{_kind_name(kind)}; take a model in another form, such as Q8_0 or Q4_K_M, and vectors in float32"
         )
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 

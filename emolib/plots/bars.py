@@ -1,4 +1,4 @@
-"""Bars: one value per label, and how often a value occurs."""
+"""Bars: one value per label."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import plotly.graph_objects as go
 from emolib.plots.axes import Axes
 from emolib.plots.house_style import INK, colours, house_layout
 from emolib.plots.series import series_of
-
-HISTOGRAM_BINS = 20
 
 
 def bars_by_label(
@@ -43,16 +41,3 @@ def bars_by_label(
     fig.update_traces(showlegend=several)
     house_layout(fig, axes).update_xaxes(type="category")
     return fig.update_layout(barmode="group" if several else "overlay", bargap=0.25)
-
-
-def histogram(table: pd.DataFrame, value: str, colour: str, axes: Axes) -> go.Figure:
-    """How often each value of column `value` occurs, laid over one another per value of column `colour`."""
-    fig = go.Figure()
-    paint = colours(table[colour])
-    low, high = float(table[value].min()), float(table[value].max())
-    size = (high - low) / HISTOGRAM_BINS if high > low else 1.0  # of one value alone a bar that can be seen
-    bins = {"start": low, "end": high + size / 2, "size": size}
-    for label, part in table.groupby(colour, sort=False):
-        fig.add_histogram(x=part[value], name=axes.name(label), marker_color=paint[label], opacity=0.6, xbins=bins)
-    house_layout(fig, axes)
-    return fig.update_layout(barmode="overlay")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from emolib.plots.axes import Axes, Band, Null
-from emolib.plots.bars import bars_by_label, histogram
+from emolib.plots.bars import bars_by_label
 from emolib.plots.forest import forest
 from emolib.plots.heatmaps import heatmap
 from emolib.plots.labelled_points import labelled_points
@@ -27,7 +27,6 @@ __all__ = [
     "dots_with_null",
     "forest",
     "heatmap",
-    "histogram",
     "labelled_points",
     "lines_by_layer",
     "lines_by_strength",

@@ -12,13 +12,13 @@ from jaxtyping import Bool, Float
 from emolib.base.errors import UserError, nearest, shown
 from emolib.data.activations import Activations
 from emolib.data.styles import of_style
-from emolib.readout.contrasts import MIN_SCENARIOS, SETS, Contrast, contrast_of, paired_scenarios
+from emolib.readout.label_contrasts import MIN_SCENARIOS, SETS, Contrast, contrast_of, paired_scenarios
 from emolib.readout.probe_sources import SOURCES, ChosenProbe, chosen_probe
-from emolib.statistics.auc import auc_difference, auc_interval, pair_wins
+from emolib.statistics.auc import auc_difference, auc_interval, auc_swap_p, pair_wins
 
 INFORMATION_COLUMNS = (
     *("emotion", "source", "style", "layer", "c", "auc", "low", "high", "shuffled_mean", "shuffled_max"),
-    *("advantage", "advantage_low", "advantage_high", "n"),
+    *("advantage", "advantage_low", "advantage_high", "advantage_p", "advantage_best_p", "n"),
 )
 CROSS_STYLE_COLUMNS = (
     *("emotion", "source", "trained_on", "tested_on", "layer", "auc", "low", "high", "shuffled_max", "n"),
@@ -59,8 +59,9 @@ def information_table(
         both labels). layer: missing except for `residual`. auc, low, high: see `auc_interval`. shuffled_mean,
         shuffled_max: over `n_shuffles` refits, at the same layer and C, on labels swapped within scenarios, those of
         the test texts too.
-        advantage, advantage_low, advantage_high: AUC of `residual` minus this source's (`auc_difference`); NaN for
-        `residual`. n: test texts.
+        advantage, advantage_low, advantage_high: AUC of `residual` minus this source's (`auc_difference`); advantage_p
+        (one-sided, `auc_swap_p`) and advantage_best_p, the same for a score without any error in the residual's place:
+        where it is large, this source leaves no room to be told from; NaN for `residual`. n: test texts.
 
     Raises:
         UserError: an absent label, a scenario in two sets, a layer out of range, values that are not finite, or
@@ -160,12 +161,14 @@ def _tested(probe: ChosenProbe, contrast: Contrast, kept: np.ndarray, resampling
 def _advantage(
     residual: ChosenProbe, probe: ChosenProbe, contrast: Contrast, kept: np.ndarray, resampling: dict[str, int]
 ) -> dict[str, float]:
-    named = ("advantage", "advantage_low", "advantage_high")
+    named = ("advantage", "advantage_low", "advantage_high", "advantage_p", "advantage_best_p")
     if probe is residual:
         return dict.fromkeys(named, np.nan)
     truth, scenarios = contrast.truths[-1][kept], contrast.sets[-1].texts["scenario"][kept]
-    found = auc_difference(residual.scores[0, kept], probe.scores[0, kept], truth, scenarios, **resampling)
-    return dict(zip(named, found, strict=True))
+    own, other = residual.scores[0, kept], probe.scores[0, kept]
+    found = auc_difference(own, other, truth, scenarios, **resampling)
+    tests = (auc_swap_p(one, other, truth, scenarios, seed=resampling["seed"]) for one in (own, truth.astype(float)))
+    return dict(zip(named, (*found, *tests), strict=True))
 
 
 def _with_embedding(sets: Sequence[Activations], embedding: Sequence[np.ndarray]) -> list[Activations]:

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from emolib.data.activations import Activations
-from emolib.readout.contrasts import Contrast
+from emolib.readout.label_contrasts import Contrast
 from emolib.readout.probes import logistic
 from emolib.statistics.auc import pair_wins
 

@@ -36,7 +36,7 @@ def effect_sizes(
     success: Callable[[pd.DataFrame, str], pd.Series] | None = None,
     direction: Literal["alpha", "greater", "less"] = "alpha",
     family: str | Sequence[str] = ("kind", "metric"),
-    p: str = "p_t",
+    p: str = "p_paired",
     n_resamples: int = 2000,
     seed: int = 0,
     confidence: float = CONFIDENCE,
@@ -251,7 +251,7 @@ def correct(table: pd.DataFrame, *, family: str | Sequence[str], p: str = "p_t")
 
     Args:
         family: column(s) whose values name the family of a row; every combination is a family of its own.
-        p: the column of p values. NaN (a degenerate row) stays NaN and counts as a test with p = 1.
+        p: the column of p values. NaN stays NaN and counts as a test with p = 1.
 
     Returns:
         The table with family (its name), family_size, p_bonferroni and p_fdr (Benjamini & Hochberg 1995).

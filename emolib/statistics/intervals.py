@@ -12,12 +12,12 @@ from scipy import special, stats
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, nearest, shown
+from emolib.statistics.exact_tests import ROUNDING, sign_flip_p, sign_test_p
 
 CONFIDENCE = 0.95
 RESAMPLES = ("counts", "scipy")
 MIN_NONZERO = 5
 MIN_SPREAD = 0.01  # of the baseline metric's standard deviation
-ROUNDING = 1e-12  # relative: what arithmetic alone makes of two equal numbers
 BLOCK_BYTES = 8 * 2**20  # of one [row, resample] array; about five of them live at a time
 EXACT_WILCOXON = 50  # scipy's own limit for the exact distribution
 
@@ -125,8 +125,10 @@ def paired_effects(
         ci_high (of the mean), d_low and d_high (of d_z), both BCa (Efron 1987; DiCiccio & Efron 1996) with whole
         scenarios resampled and jackknifed, NaN where the method is undefined; t and p_t (paired, two-sided);
         p_wilcoxon (two-sided, zeros dropped; exact for at most 50 scenarios without zeros and ties, else normal with
-        tie and continuity correction; NaN if all are 0); n_nonzero; degenerate (see `is_degenerate`). In a degenerate
-        row d_z, hedges_g, the intervals, t and p_t are NaN; p_wilcoxon divides by no spread and stands.
+        tie and continuity correction; NaN if all are 0); p_sign and p_flip (two-sided; see
+        `emolib.statistics.exact_tests`); p_paired: p_t, and p_sign in a degenerate row; n_nonzero; degenerate (see
+        `is_degenerate`). In a degenerate row d_z, hedges_g, the intervals, t and p_t are NaN; the other tests divide by
+        no spread and stand: a constant difference is evidence.
         All rows of n scenarios share their resamples, which depend on seed, n and n_resamples alone: a row's numbers
         do not depend on the rows beside it.
 
@@ -157,7 +159,9 @@ def paired_effects(
         t = d_z * np.sqrt(n)
         columns = {"n": n, "mean": mean, "sd": sd, "d_z": d_z, "hedges_g": d_z * (1 - 3 / (4 * (n - 1) - 1))}
     columns |= dict(zip(("ci_low", "ci_high", "d_low", "d_high"), bounds.T, strict=True))
-    columns |= {"t": t, "p_t": 2 * stats.t.sf(np.abs(t), n - 1), "p_wilcoxon": p_wilcoxon}
+    p_t, p_sign = 2 * stats.t.sf(np.abs(t), n - 1), sign_test_p(x)
+    columns |= {"t": t, "p_t": p_t, "p_wilcoxon": p_wilcoxon, "p_sign": p_sign}
+    columns |= {"p_flip": sign_flip_p(x, seed=seed), "p_paired": np.where(degenerate, p_sign, p_t)}
     columns |= {"n_nonzero": ((x != 0) & ~np.isnan(x)).sum(axis=1), "degenerate": degenerate}
     return pd.DataFrame(columns, index=differences.index if isinstance(differences, pd.DataFrame) else None)
 

@@ -1,8 +1,10 @@
 """The rule of a claim, on test scenarios at the operating point.
 
 A claim about an emotion and a measure needs two things: its own vector moves the measure more than the other emotions'
-vectors do (95 % BCa interval over scenarios above 0), and more than the control directions of every family do
-(one-sided rank p of the worst family). Whether that counts with so few scenarios or directions (`findings.verdict`),
+vectors do, and more than the control directions of every family do (one-sided rank p of the worst family). The first is
+told by the 95 % BCa interval over scenarios above 0 and, at 45 scenarios and fewer, where its lower side errs too
+often, also by the permutation of signs at half the level; by the exact sign test where the differences do not vary.
+Whether that counts with so few scenarios or directions (`findings.verdict`),
 and the verdict on an emotion from all its measures (`findings.overall`), is settled in `emolib.steering.findings`.
 """
 
@@ -14,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from emolib.statistics import intervals
+from emolib.statistics.exact_tests import sign_flip_p, sign_test_p
 from emolib.steering.effects import control_effects, effects, specific_difference, success
 
 RANK_BAR = 1 / 60
@@ -49,9 +52,10 @@ def claims_table(
 
     Returns:
         emotion, metric, own_effect (broken texts as 0), own_effect_unfiltered, vs_others with ci_low and ci_high,
-        degenerate, per family p_<family> and max_<family>, rank_p (the worst family's), random_max, direct_path (every
-        text as it is) and direct_path_counted (broken texts as 0), wrong_way and wrong_way_unfiltered (shares of
-        scenarios), n, beats_others, beats_random, supported.
+        degenerate, n_nonzero, p_sign and p_flip (one-sided; see `emolib.statistics.exact_tests`), per family p_<family>
+        and max_<family>, rank_p (the worst family's), random_max, direct_path (every text as it is) and
+        direct_path_counted (broken texts as 0), wrong_way and wrong_way_unfiltered (shares of scenarios), n,
+        beats_others, beats_random, supported.
     """
     n_controls = min(sweep.loc[sweep["kind"] == family, "index"].nunique() for family in families)
     bar = rank_bar(n_controls, n_tests or sum(len(names) for names in measures.values()))
@@ -88,13 +92,27 @@ def _against_others(
     interval = intervals.bootstrap_mean(
         difference.to_numpy(), n_resamples=n_resamples, seed=seed, reference_sd=float(baseline.std(ddof=1)) or None
     )
-    return {
-        "vs_others": interval.mean,
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        "degenerate": interval.degenerate,
-        "beats_others": not interval.degenerate and interval.low > 0,
-    }
+    values = difference.to_numpy()[None]
+    row: dict[str, Any] = {"vs_others": interval.mean, "ci_low": interval.low, "ci_high": interval.high}
+    row |= {"degenerate": interval.degenerate, "n_nonzero": int((values != 0).sum())}
+    row["p_sign"] = float(sign_test_p(values, alternative="greater")[0])
+    row["p_flip"] = float(sign_flip_p(values, alternative="greater", seed=seed)[0])
+    return row | {"beats_others": above_zero(row)}
+
+
+def above_zero(row: Mapping[str, Any]) -> bool:
+    """Whether a mean difference is above 0, from the interval and the tests of its row.
+
+    Args:
+        row: degenerate, ci_low, p_sign, p_flip (NaN: more scenarios than it is asked for).
+
+    >>> row = {"degenerate": False, "ci_low": 0.1, "p_sign": 0.1, "p_flip": 0.03}
+    >>> above_zero(row), above_zero({**row, "p_flip": 0.02}), above_zero({**row, "degenerate": True})
+    (False, True, False)
+    """
+    if row["degenerate"]:
+        return bool(row["p_sign"] <= LEVEL / 2)
+    return bool(row["ci_low"] > 0 and not row["p_flip"] > LEVEL / 2)
 
 
 def _against_controls(

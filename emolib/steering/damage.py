@@ -7,26 +7,23 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, shown
-from emolib.engine.bridge import BridgeRunner
+from emolib.engine.divergences import divergences
+from emolib.engine.forced_pass import BRIDGE_ROWS, ForcedRows
 from emolib.engine.halving import in_halves
 from emolib.engine.memory import keep_freed_memory
-from emolib.engine.native import NativeRunner
 from emolib.engine.parity import check_batching
 from emolib.engine.planning import Batch, plan_batches
-from emolib.interventions import Act, Edits, Intervention, check_interventions, first_layer, one_per_row
+from emolib.interventions import Act, Intervention, check_interventions, first_layer, one_per_row
 from emolib.models.devices import pick_device
 from emolib.models.language_model import LanguageModel, checked_model
-from emolib.models.tokens import encode, pad_left
+from emolib.models.tokens import encode
 from emolib.models.workspace import Workspace
 from emolib.scoring.encoder import N_POOLED, load_encoder
 
 ROWS_AT_ONCE = 128
-NUMBERS_AT_ONCE = 2**22  # log-probabilities of patched rows that are held together
 
 
 def next_token_kl(
@@ -40,7 +37,7 @@ def next_token_kl(
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """How far interventions move the next-token distribution along a fixed text: mean KL(unpatched ‖ patched) in nats.
 
-    Both passes are fed the same tokens: a difference comes from the patch, not from texts that have parted. The acts
+    Both are fed the same tokens: a difference comes from the patch, not from texts that have parted. The acts
     fall where they fall in generation: on a window of the prompt, then on every fed token. Distributions are compared
     wherever a token of the continuation is predicted: after the prompt, then after each of its tokens but the last.
 
@@ -48,9 +45,9 @@ def next_token_kl(
         prompts: raw texts.
         continuations: token ids per row, for example `token_ids` of the unpatched model's own greedy `Generation`.
         acts: per row an intervention, a tuple of several, or None.
-        batch_size: rows at once, halved where they do not fit in memory. The unpatched pass comes on top, one row per
-            distinct prompt and continuation: rows of one prompt stay together, so that it runs once, and again only
-            where they go on in another batch.
+        batch_size: rows at once, halved where they do not fit in memory; through a model's own code no more than 16.
+            The unpatched lines come on top, one per distinct prompt and continuation: rows of one prompt stay
+            together, so that it runs once, and again only where they go on in another batch.
         per_position: gives the value of every position too.
 
     Returns:
@@ -75,11 +72,13 @@ def next_token_kl(
     job = _Comparison(lm, *([given[row] for row in chosen] for given in (prompt_ids, forced, acts)))
     means = np.full(len(forced), np.nan)
     values = np.full((len(forced), max(map(len, forced), default=0)), np.nan)
+    if lm.blueprint is None:
+        batch_size = min(batch_size, BRIDGE_ROWS)
     for batch in plan_batches(job.prompts, [None] * len(chosen), batch_size, lm.n_layers):  # by prompt alone
         for part, found in job.run(batch):
-            for place, divergences in zip(part.rows, found, strict=True):
+            for place, distances in zip(part.rows, found, strict=True):
                 row, n_tokens = chosen[place], len(job.continuations[place])
-                values[row, :n_tokens] = divergences[:n_tokens]
+                values[row, :n_tokens] = distances[:n_tokens]
                 means[row] = values[row, :n_tokens].mean()
     return (means, values) if per_position else means
 
@@ -162,47 +161,20 @@ class _Comparison:
         )
 
     def _divergences(self, batch: Batch) -> np.ndarray:
-        """KL `[row, pos]`: patched and unpatched rows are fed side by side, one column after the other."""
-        rows = sorted(batch.rows, key=lambda row: first_layer(self.acts[row], self.lm.n_layers))
-        texts = [(tuple(self.prompts[row]), self.continuations[row]) for row in rows]
-        unpatched = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-        reference = torch.tensor([unpatched[text] for text in texts], device=self.lm.device)
-        prompts, forced = zip(*texts, *unpatched, strict=True)
-        acts = [*(self.acts[row] for row in rows), *[None] * len(unpatched)]
-        tokens = pad_sequence([torch.tensor(ids) for ids in forced], batch_first=True).to(self.lm.device)
-        runner = self._runner(prompts, acts, batch.width, tokens.shape[1])
-        found = [_divergence(runner.start(), reference)]
-        for column in tokens.T[:-1]:
-            found.append(_divergence(runner.step(column.contiguous()), reference))
-        place_of = {row: place for place, row in enumerate(rows)}
-        return torch.stack(found, dim=1).cpu().double().numpy()[[place_of[row] for row in batch.rows]]
-
-    def _runner(
-        self, prompts: Sequence[Sequence[int]], acts: Sequence[Intervention], width: int, n_new: int
-    ) -> NativeRunner | BridgeRunner:
-        ids, mask = pad_left(prompts, self.lm.pad_id, width)
-        edits = Edits(self.lm, acts, [len(row) for row in prompts], width, n_new)
-        if self.lm.blueprint is None:
-            return BridgeRunner(self.lm, ids, mask, edits, n_new)
-        return NativeRunner(self.lm, ids, mask, edits, n_new - 1, workspace=self.memory)
-
-
-def _divergence(logits: Tensor, reference: Tensor) -> Tensor:
-    """KL(p ‖ q) `[row]` of patched rows' distributions q, which come first, from the unpatched p behind them.
-
-    Σ p log(p/q) + q − p: the terms that cancel in exact arithmetic keep the rounding of log-probabilities, which counts
-    once per row and not squared, out of small divergences.
-
-    Args:
-        logits: `[row, vocabulary]`.
-        reference: per patched row, which of the unpatched ones is its own.
-    """
-    n_rows = len(reference)
-    unpatched = logits[n_rows:].float().log_softmax(-1)
-    step = max(NUMBERS_AT_ONCE // logits.shape[1], 1)
-    parts = []
-    for patched, own in zip(logits[:n_rows].split(step), reference.split(step), strict=True):
-        log_q, log_p = patched.float().log_softmax(-1), unpatched[own]
-        p = log_p.exp()
-        parts.append((p * (log_p - log_q) + log_q.exp() - p).sum(-1))
-    return torch.cat(parts)
+        """KL `[row, pos]`; a row without a patch is its pair, and no distance from itself."""
+        pair_of: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+        pairs = {
+            row: pair_of.setdefault((tuple(self.prompts[row]), self.continuations[row]), len(pair_of))
+            for row in batch.rows
+        }
+        entries = {row: first_layer(self.acts[row], self.lm.n_layers) for row in batch.rows}
+        patched = sorted((row for row in batch.rows if entries[row] <= self.lm.n_layers), key=entries.__getitem__)
+        n_tokens = max(len(self.continuations[row]) for row in batch.rows)
+        found = np.zeros((len(batch.rows), n_tokens))
+        if patched:
+            prompts, texts = zip(*pair_of, strict=True)
+            acts = [self.acts[row] for row in patched]
+            rows = ForcedRows(prompts, texts, [pairs[row] for row in patched], acts, batch.width, n_tokens - 1)
+            place_of = {row: place for place, row in enumerate(batch.rows)}
+            found[[place_of[row] for row in patched]] = divergences(self.lm, rows, self.memory)
+        return found

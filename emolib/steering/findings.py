@@ -6,8 +6,10 @@ wherever it is read. A report words the codes and never decides.
 A claim's verdict is `supported`, `not_supported` or `underpowered`, with the reason that settled it. A design could not
 have told (`underpowered`) where it has fewer scenarios than an interval is worth, or fewer control directions than the
 bar needs, or where the interval holds the value that it should exclude, no control reaches the effect, and the smallest
-effect that the design detects is larger than the smallest effect of interest. A claim that is not supported is not
-refuted.
+effect that the design detects is larger than the smallest effect of interest; where the interval lies above that value
+and the permutation of signs does not follow; and where not even a perfect score could have been told from what it is
+held against. A claim that is not supported is not refuted. Differences that hardly vary have no interval: their exact
+sign test stands in its place.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from emolib.steering.robustness import BESIDE
 SUPPORTED, NOT_SUPPORTED, UNDERPOWERED = "supported", "not_supported", "underpowered"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDERPOWERED)
 REASONS = (
-    *("bar_reached", "few_scenarios", "few_controls", "degenerate", "too_small_to_detect", "controls_reach_it"),
-    "bar_missed",
+    *("bar_reached", "few_scenarios", "few_controls", "few_nonzero", "flat", "too_small_to_detect"),
+    *("controls_reach_it", "at_ceiling", "permutation_missed", "bar_missed"),
 )
 WEAKEST_FIRST = (NOT_SUPPORTED, UNDERPOWERED, SUPPORTED)  # an emotion is no better than its weakest measure
 POWER = 0.8  # at which the smallest detectable effect is worked out
@@ -36,7 +38,9 @@ NO_DIFFERENCE = 0.005  # in words or in probability: as good as none
 LARGE_SHARE = 0.5  # of a sum that one scenario supplies, or of the texts that hold one phrase
 LARGE_CHANGE, UNEQUAL = 0.1, 3  # probabilities of this size whose two models differ by such a factor are unequal
 ALONE = tuple(f"target_{way}" for way in SINGLES)  # the probability by one GoEmotions model
-ABSENT = {"rank_p": None, "rank_bar": None, "n_controls": None, "degenerate": False}
+NAN = float("nan")
+TESTS = {"n_nonzero": NAN, "p_sign": NAN, "p_flip": NAN, "p_best": NAN}
+ABSENT = {"rank_p": None, "rank_bar": None, "n_controls": None, "degenerate": False, **TESTS}
 
 
 # one row
@@ -57,7 +61,8 @@ def judged(row: Mapping[str, Any], *, smallest_d: float) -> dict[str, Any]:
 
     Args:
         row: met (the bar is reached), low, high, reference, n (scenarios), and where there is such a thing degenerate
-            and, for claims with control directions, n_controls, rank_p and rank_bar.
+            with n_nonzero and p_sign, p_flip (see `emolib.statistics.exact_tests`), p_best (what a perfect score would
+            get in place of p_flip) and, for claims with control directions, n_controls, rank_p and rank_bar.
         smallest_d: the smallest d_z of interest.
 
     Returns:
@@ -76,12 +81,16 @@ def verdict(row: Mapping[str, Any], smallest_d: float) -> tuple[str, str]:
         return UNDERPOWERED, "few_scenarios"
     if ranked and 1 / (1 + row["n_controls"]) > row["rank_bar"] + 1e-12:
         return UNDERPOWERED, "few_controls"
+    if row["p_best"] > LEVEL / 2:
+        return UNDERPOWERED, "at_ceiling"
     if row["met"]:
         return SUPPORTED, "bar_reached"
-    if row["degenerate"]:
-        return NOT_SUPPORTED, "degenerate"
+    if row["degenerate"] and not row["p_sign"] <= LEVEL / 2:
+        return NOT_SUPPORTED, "few_nonzero" if row["n_nonzero"] < intervals.MIN_NONZERO else "flat"
     if ranked and row["rank_p"] > row["rank_bar"] + 1e-12:
         return NOT_SUPPORTED, "controls_reach_it"
+    if row["low"] > row["reference"] and row["p_flip"] > LEVEL / 2:
+        return UNDERPOWERED, "permutation_missed"
     holds = not (row["low"] > row["reference"] or row["high"] < row["reference"])  # also where it is undefined
     if holds and row["detectable_d"] > smallest_d:
         return UNDERPOWERED, "too_small_to_detect"
@@ -130,6 +139,7 @@ def _bar(claim: Mapping[str, Any], counted: Mapping[str, Any], directions: int) 
     """A claim as `judged` takes it: both conditions met, the interval of [own − others], the worst family's rank p."""
     row = {"value": counted["vs_others"], "low": counted["ci_low"], "high": counted["ci_high"], "reference": 0.0}
     row |= {"met": bool(counted["supported"]), "degenerate": bool(counted["degenerate"]), "n": int(claim["n"])}
+    row |= {name: float(counted[name]) for name in ("n_nonzero", "p_sign", "p_flip")}
     return row | {"rank_p": counted["rank_p"], "rank_bar": claim["bar"], "n_controls": directions}
 
 

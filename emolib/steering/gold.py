@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from emolib.base import arguments
@@ -134,25 +135,26 @@ def context_shifts(
         for name in ("with", "without")
     }
     prompts, texts = (list(column) for column in zip(*place_of, strict=True)) if place_of else ([], [])
-    read = dict(iter(token_shifts(lm, prompts, texts, batch_size=batch_size).groupby("row")))
+    read = token_shifts(lm, prompts, texts, batch_size=batch_size)
     characters = {text: one.n_characters for text, one in zip(texts, continuations(lm, texts), strict=True)}
-    parts = []
-    for row, (here, there) in enumerate(zip(places["with"], places["without"], strict=True)):
-        reference = read[there]
-        parts.append(reference.assign(row=row, logprob=read[here]["logprob"].to_numpy()))
-    tokens = pd.concat(parts, ignore_index=True) if parts else token_shifts(lm, [], [])
+    n_tokens = np.bincount(read["row"], minlength=len(texts)).astype(int)
+    starts = np.concatenate([[0], n_tokens.cumsum()])[:-1]
+    lengths = n_tokens[places["without"]]  # of the same text, after whatever it stands
+    within = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
+    here, there = (np.repeat(starts[places[name]], lengths) + within for name in ("with", "without"))
+    tokens = read.iloc[there].reset_index(drop=True)
+    tokens = tokens.assign(row=np.repeat(np.arange(len(rows)), lengths), logprob=read["logprob"].to_numpy()[here])
     means = tokens.groupby("row")[["logprob", "logprob_unpatched"]].mean().reindex(range(len(rows)))
-    counts = tokens.groupby("row").size().reindex(range(len(rows))).to_numpy()
     shift = (means["logprob"] - means["logprob_unpatched"]).to_numpy()
     shifts = pd.DataFrame(
         {
             "row": range(len(rows)),
-            "n_tokens": counts.astype(int),
+            "n_tokens": lengths,
             "n_characters": [characters[text] for text in rows["words"]],
             "logprob": means["logprob"].to_numpy(),
             "logprob_unpatched": means["logprob_unpatched"].to_numpy(),
             "shift": shift,
-            "shift_sum": shift * counts,
+            "shift_sum": shift * lengths,
         }
     )
     return shifts, tokens

@@ -8,18 +8,20 @@ A measure counts for a style only where gold passed, what must fail did not, and
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import comb
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from emolib.base import arguments
 from emolib.base.errors import UserError, shown
 from emolib.data.styles import EVERY
 from emolib.statistics.intervals import MIN_NONZERO
 from emolib.steering.shift_tables import check_columns
-from emolib.steering.specific_shift import crossed_mean
+from emolib.steering.specific_shift import crossed_numbers
 
 LEVEL = 0.05  # one-sided
 SMALLEST = 0.4  # of the texts' standard deviation: the smallest effect that a sealed set is sized for
@@ -62,20 +64,41 @@ def effect(cells: pd.DataFrame, *, value: str = "specific") -> dict[str, float]:
     (1.0, 0.0, 0.015625)
     """
     check_columns(cells, ["text", value], "cells")
-    numbers = _crossed(cells, value) if "prompt" in cells and cells["prompt"].notna().all() else _paired(cells, value)
-    codes = pd.factorize(cells["text"])[0]
-    means = np.bincount(codes, weights=cells[value].to_numpy(float)) / np.bincount(codes)
-    means = np.where(np.abs(means) <= ROUNDING, 0.0, means)
-    estimate, se, df = numbers["estimate"], numbers["se"], numbers["df"]
-    t = estimate / se if se > ROUNDING else float("nan")
-    if np.isnan(t):  # no more signs than the smaller factor has levels
-        p = _sign_test(means[: min(numbers["n_texts"], numbers["n_prompts"] or numbers["n_texts"])])
-    elif int((means != 0).sum()) < MIN_NONZERO:
-        p = _sign_test(means)
-    else:
-        p = float(stats.t.sf(t, df))
-    upper = estimate + float(stats.t.ppf(1 - LEVEL, df)) * se
-    return {**numbers, "sd": float(means.std(ddof=1)), "t": t, "p": p, "upper": upper}
+    return _Cells.of(cells, value).effect(np.arange(len(cells)))
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of many effects as numbers: of every factor a whole number per cell, -1 where it has none."""
+
+    values: np.ndarray
+    codes: Mapping[str, np.ndarray]
+    value: str
+
+    @classmethod
+    def of(cls, cells: pd.DataFrame, value: str) -> _Cells:
+        codes = {name: pd.factorize(cells[name])[0] for name in ("text", "prompt", "third") if name in cells}
+        return cls(cells[value].to_numpy(float), codes, value)
+
+    def effect(self, places: np.ndarray) -> dict[str, float]:
+        """See `effect`."""
+        values = self.values[places]
+        codes = {name: of_name[places] for name, of_name in self.codes.items()}
+        codes = {name: of_name for name, of_name in codes.items() if name == "text" or (of_name >= 0).all()}
+        numbers = _crossed(values, codes, self.value) if "prompt" in codes else _paired(values, codes, self.value)
+        held = np.unique(codes["text"], return_inverse=True)[1]
+        means = np.bincount(held, weights=values) / np.bincount(held)
+        means = np.where(np.abs(means) <= ROUNDING, 0.0, means)
+        estimate, se, df = numbers["estimate"], numbers["se"], numbers["df"]
+        t = estimate / se if se > ROUNDING else float("nan")
+        if np.isnan(t):  # no more signs than the smaller factor has levels
+            p = _sign_test(means[: min(numbers["n_texts"], numbers["n_prompts"] or numbers["n_texts"])])
+        elif int((means != 0).sum()) < MIN_NONZERO:
+            p = _sign_test(means)
+        else:
+            p = float(special.stdtr(df, -t))
+        upper = estimate + float(special.stdtrit(df, 1 - LEVEL)) * se
+        return {**numbers, "sd": float(means.std(ddof=1)), "t": t, "p": p, "upper": upper}
 
 
 def judged_pairs(cells: pd.DataFrame, *, value: str = "specific", reach: float | None = None) -> pd.DataFrame:
@@ -99,8 +122,10 @@ def judged_pairs(cells: pd.DataFrame, *, value: str = "specific", reach: float |
     check_columns(cells, ["measure", "style", "emotion", "other", "instrument", "text", value], "cells")
     given = cells if "stand_in" in cells else cells.assign(stand_in="")
     rows = []
-    for key, part in given.groupby([*GROUP, "other"], sort=False):
-        found = effect(part, value=value)
+    numbers = _Cells.of(given, value)
+    groups = given.groupby([*GROUP, "other"], sort=False)
+    for key, places in groups.indices.items():
+        found = numbers.effect(places)
         limit = SMALLEST * found["sd"] if reach is None else reach
         below = found["upper"] < limit or found["upper"] <= ROUNDING
         verdict = PASSED if found["p"] <= LEVEL else FAILED if below else UNDERPOWERED
@@ -256,14 +281,14 @@ def _share(passed: Iterable[bool]) -> dict[str, Any]:
     return {"n": len(flags), "estimate": share, "upper": upper, **nothing, "passed": bad, "verdict": verdict}
 
 
-def _crossed(cells: pd.DataFrame, value: str) -> dict[str, float]:
-    found = crossed_mean(cells, value=value, balanced=False)
+def _crossed(values: np.ndarray, codes: Mapping[str, np.ndarray], value: str) -> dict[str, float]:
+    found = crossed_numbers(values, codes["text"], codes["prompt"], value=value, balanced=False)
     variance, df = max(found["variance"], found["v_cell"]), found["df"]
-    if "third" in cells and cells["third"].notna().all():
-        deviations = cells[value].to_numpy(float) - found["mean"]
-        sums = np.bincount(pd.factorize(cells["third"])[0], weights=deviations)
+    if "third" in codes:
+        held = np.unique(codes["third"], return_inverse=True)[1]
+        sums = np.bincount(held, weights=values - found["mean"])
         if len(sums) > 1:
-            v_third = float((sums**2).sum() / len(cells) ** 2 * len(sums) / (len(sums) - 1))
+            v_third = float((sums**2).sum() / len(values) ** 2 * len(sums) / (len(sums) - 1))
             variance += max(v_third - found["v_cell"], 0.0)
             df = min(df, len(sums) - 1)
     return {
@@ -276,9 +301,8 @@ def _crossed(cells: pd.DataFrame, value: str) -> dict[str, float]:
     }
 
 
-def _paired(cells: pd.DataFrame, value: str) -> dict[str, float]:
-    values = cells[value].to_numpy(float)
-    if len(values) < 2 or not np.isfinite(values).all() or cells.duplicated("text").any():
+def _paired(values: np.ndarray, codes: Mapping[str, np.ndarray], value: str) -> dict[str, float]:
+    if len(values) < 2 or not np.isfinite(values).all() or len(np.unique(codes["text"])) < len(values):
         raise UserError(f"expected a finite {value} for each of at least two scenarios, one row each")
     n, se = len(values), float(values.std(ddof=1) / np.sqrt(len(values)))
     return {"n": n, "n_texts": n, "n_prompts": 0, "estimate": float(values.mean()), "se": se, "df": n - 1}
@@ -287,4 +311,4 @@ def _paired(cells: pd.DataFrame, value: str) -> dict[str, float]:
 def _sign_test(differences: np.ndarray) -> float:
     """One-sided exact p of so many positive among the non-zero ones; 1 where all are 0."""
     up, n = int((differences > 0).sum()), int((differences != 0).sum())
-    return float(stats.binomtest(up, n, 0.5, alternative="greater").pvalue) if n else 1.0
+    return sum(comb(n, k) for k in range(up, n + 1)) / 2**n if n else 1.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from math import perm
 
 import numpy as np
 import pandas as pd
@@ -98,15 +99,15 @@ def placebo_act_passes(
 ) -> pd.DataFrame:
     """Whether directions that hold no emotion pass the whole rule in place of emotions' acts.
 
-    Each placebo draws different directions for an emotion and for every label that it is held against, and is judged on
-    the emotions' texts, style by style. Emotions take turns.
+    Each placebo draws different directions for an emotion and for every label that it is held against, none twice, and
+    is judged on the emotions' texts, style by style. Emotions take turns.
 
     Args:
         table: as `shift_tables.shift_table` gives it, texts of all labels under the placebo acts; or one per pair of
             an emotion and another label, where the measure is another for each pair.
         placebos: names of those acts.
         others: per emotion the labels that it is held against.
-        n: how many placebos per style.
+        n: how many placebos per style; fewer where there are not so many different draws.
         keep_others: leave the others' own acts in place, and put one direction for the emotion's alone. S is symmetric,
             so it credits such a direction with what the others' acts do: this shows how often.
         own: by the own contrast (`own_shift`) instead of S: against what stands in for the labels that the emotion is
@@ -120,27 +121,43 @@ def placebo_act_passes(
     Raises:
         UserError: fewer placebos than labels, as `specific_shift.text_contrast`; an act that is missing.
     """
-    names, generator = list(dict.fromkeys(placebos)), np.random.default_rng(seed)
+    names = list(dict.fromkeys(placebos))
     needed = 1 if keep_others else 1 + max(len(some) for some in others.values())
     if len(names) < needed:
         raise UserError(f"expected at least {needed} placebo acts, one per label, got {len(names)}")
-    pairs = {(emotion, other) for emotion, some in others.items() for other in some}
-    tables = dict.fromkeys(pairs, table) if isinstance(table, pd.DataFrame) else table
-    contrasts = {pair: _by_act(tables[pair], *pair, value) for pair in pairs}
-    frames = {pair: contrast.index.to_frame(index=False) for pair, contrast in contrasts.items()}
-    emotions, parts = list(others), []
-    for draw in range(n):
-        emotion = emotions[draw % len(emotions)]
-        drawn = [str(name) for name in generator.permutation(names)]
-        acts = dict(zip((emotion, *([] if keep_others else others[emotion])), drawn, strict=False))
-        for other in others[emotion]:
-            pair = emotion, other
-            thirds = [acts.get(label, label) for label in others[emotion] if label != other]
-            beside = thirds if own else [acts.get(other, other)]
-            values = _difference(contrasts[pair], acts[emotion], beside)
-            named = {"specific": values.to_numpy(), "emotion": emotion, "other": other, "draw": draw}
-            parts.append(frames[pair].assign(**named))
+    drawn = _drawn(names, others, n, keep_others, np.random.default_rng(seed))
+    parts = []
+    for emotion, some in others.items():
+        for other in some:
+            given = table if isinstance(table, pd.DataFrame) else table[emotion, other]
+            beside = [label for label in some if label != other] if own else [other]
+            chosen = {
+                draw: (acts[emotion], [acts.get(label, label) for label in beside])
+                for draw, acts in drawn[emotion].items()
+            }
+            cells = _under(_by_act(given, emotion, other, value), chosen)
+            parts.append(cells.assign(emotion=emotion, other=other))
     return _judged(pd.concat(parts, ignore_index=True), ["style", "emotion", "draw"])
+
+
+def _drawn(
+    names: Sequence[str], others: Others, n: int, keep_others: bool, generator: np.random.Generator
+) -> dict[str, dict[int, dict[str, str]]]:
+    """Per emotion and number of a draw, which direction stands for which label; no draw twice. Emotions take turns."""
+    emotions = list(others)
+    found: dict[str, dict[int, dict[str, str]]] = {emotion: {} for emotion in emotions}
+    for place, emotion in enumerate(emotions):
+        labels = (emotion, *([] if keep_others else others[emotion]))
+        seen: set[tuple[str, ...]] = set()
+        most = perm(len(names), len(labels))
+        for draw in range(place, n, len(emotions)):
+            if len(seen) == most:
+                break
+            while (one := tuple(names[i] for i in generator.permutation(len(names))[: len(labels)])) in seen:
+                pass
+            seen.add(one)
+            found[emotion][draw] = dict(zip(labels, one, strict=True))
+    return found
 
 
 def placebo_words(texts: Sequence[str], n: int, *, labels: Collection[str] = (), language: str = "en") -> list[str]:
@@ -195,19 +212,36 @@ def _differences(contrast: pd.DataFrame, others: Others, own: bool) -> pd.DataFr
     for emotion, some in others.items():
         for other in some:
             thirds = [act for act in contrast if act not in (emotion, other)]
-            cells = _difference(contrast, emotion, thirds if own else [other]).rename("specific").reset_index()
+            cells = _difference(contrast, emotion, thirds if own else [other]).reset_index()
             parts.append(cells.assign(emotion=emotion, other=other))
     return pd.concat(parts, ignore_index=True)
 
 
 def _difference(contrast: pd.DataFrame, act: str, beside: Sequence[str]) -> pd.Series:
     """The contrast of every cell under an act minus its mean under others."""
-    if not beside:
-        raise UserError(f"expected an act of a third label beside {shown(act)}, there is none")
-    for name in (act, *beside):
-        if name not in contrast or contrast[name].isna().any():
-            raise UserError(f"expected the act {shown(name)} in every cell, it is missing in some")
-    return contrast[act] - contrast[list(beside)].mean(axis=1)
+    return _under(contrast, {0: (act, beside)}).set_index(contrast.index)["specific"]
+
+
+def _under(contrast: pd.DataFrame, chosen: Mapping[int, tuple[str, Sequence[str]]]) -> pd.DataFrame:
+    """The cells of a table with a column per act, once per draw: the contrast under an act minus its mean under others.
+
+    Args:
+        chosen: by the draw's number the act, and the others.
+    """
+    values, place = contrast.to_numpy(float), {name: i for i, name in enumerate(contrast.columns)}
+    whole = ~np.isnan(values).any(axis=0)
+    columns = []
+    for act, beside in chosen.values():
+        if not beside:
+            raise UserError(f"expected an act of a third label beside {shown(act)}, there is none")
+        for name in (act, *beside):
+            if name not in place or not whole[place[name]]:
+                raise UserError(f"expected the act {shown(name)} in every cell, it is missing in some")
+        columns.append(values[:, place[act]] - values[:, [place[name] for name in beside]].mean(axis=1))
+    cells = contrast.index.to_frame(index=False)
+    repeated = cells.iloc[np.tile(np.arange(len(cells)), len(columns))].reset_index(drop=True)
+    specific = np.concatenate(columns) if columns else np.zeros(0)
+    return repeated.assign(specific=specific, draw=np.repeat(np.array(list(chosen), dtype=int), len(cells)))
 
 
 def _judged(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -16,7 +16,10 @@ from emolib.steering.claims import claims_table
 from emolib.steering.effects import effects, specific_difference, success
 
 PHRASE, OPENING = 4, 3  # words
-BESIDE = ("vs_others", "ci_low", "ci_high", "degenerate", "rank_p", "random_max", "beats_others", "supported")
+BESIDE = (
+    *("vs_others", "ci_low", "ci_high", "degenerate", "n_nonzero", "p_sign", "p_flip", "rank_p", "random_max"),
+    *("beats_others", "supported"),
+)
 
 
 def with_robustness(

@@ -1,9 +1,10 @@
 """What the continuation shift says of an emotion: its conditions, their tests, and the verdict as a code.
 
-A claim of an emotion and a style needs S above 0 against every other label in every measure of the style, and a text
-contrast beyond that of every family of control directions. All conditions must hold and none is corrected for another;
-the emotions of one style are a family (Holm). A verdict is said only where the instruments passed, and that there is no
-effect only where its upper limit lies below a fifth of gold's.
+A claim of an emotion and a style needs S above 0 against every other label in every measure of the style, a text
+contrast beyond that of every family of control directions, and what `emolib.steering.further_conditions` adds. All
+conditions must hold and none is corrected for another; the emotions of one style are a family (Holm). A verdict is said
+only where the instruments passed, and that there is no effect only where its upper limit lies below a fifth of
+gold's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ from emolib.statistics.corrections import holm
 from emolib.steering import instruments as judged
 from emolib.steering.claims import FEWEST_SCENARIOS, LEVEL, rank_bar
 from emolib.steering.findings import NOT_SUPPORTED, SUPPORTED, UNDERPOWERED
+from emolib.steering.further_conditions import (
+    Further,
+    further_numbers,
+    further_reason,
+    missing_conditions,
+    needed_labels,
+)
 from emolib.steering.shift_measures import MEASURES
 from emolib.steering.shift_tables import KEYS, check_columns
 from emolib.steering.specific_shift import crossed_means, text_contrast
@@ -83,7 +91,7 @@ def shift_conditions(cells: pd.DataFrame) -> pd.DataFrame:
     return found.assign(low=found["mean"] - reach, high=found["mean"] + reach, p=np.where(flat, by_sign, by_t))
 
 
-def mean_contrasts(table: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame:
+def mean_contrasts(table: pd.DataFrame, emotions: Sequence[str], *, beside: Sequence[str] = FAMILIES) -> pd.DataFrame:
     """The text contrast of every act, mean over the cells in which control directions stand, or all without any.
 
     Args:
@@ -91,16 +99,17 @@ def mean_contrasts(table: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame
             passed over), owner (the emotion whose norm a direction has, or `any`), index; all parts of the design,
             in which a direction's act has one name.
         emotions: the labels with acts of their own.
+        beside: the kinds of the directions that stand beside them.
 
     Returns:
-        style, emotion, other, kind, index, contrast (nat per token), n_texts: the emotion's own act and every control
-        direction that stands for it.
+        style, emotion, other, kind, index, act, contrast (nat per token), n_texts: the emotion's own act and every
+        control direction that stands for it.
 
     Raises:
         UserError: missing columns, cells in which an act or a label is missing.
     """
     check_columns(table, [*KEYS, "shift", "kind", "owner", "index"], "the table of shifts")
-    table = table[table["kind"].isin([OWN, *FAMILIES])]
+    table = table[table["kind"].isin([OWN, *beside])]
     drawn = table["kind"] != OWN
     if drawn.any():
         held = pd.MultiIndex.from_frame(table.loc[drawn, ["prompt", "text"]].drop_duplicates())
@@ -115,7 +124,7 @@ def mean_contrasts(table: pd.DataFrame, emotions: Sequence[str]) -> pd.DataFrame
                 by_act = contrast.groupby(["style", "act"], sort=False)
                 means = by_act.agg(contrast=("contrast", "mean"), n_texts=("text", "nunique")).reset_index()
                 rows.append(means.merge(about, on="act").assign(emotion=emotion, other=other))
-    columns = ["style", "emotion", "other", "kind", "index", "contrast", "n_texts"]
+    columns = ["style", "emotion", "other", "kind", "index", "act", "contrast", "n_texts"]
     return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
 
 
@@ -163,6 +172,7 @@ def shift_claims(
     *,
     instruments: pd.DataFrame | None = None,
     gold: pd.DataFrame | None = None,
+    further: Further | None = None,
 ) -> pd.DataFrame:
     """One row per style and emotion: is S above 0 in everything that the claim needs, and beyond the controls?
 
@@ -173,13 +183,16 @@ def shift_claims(
             with a column verdict as `emolib.steering.instruments.admission` gives it.
         gold: style, emotion, estimate (of gold's effect in the unit of S), and other and measure where it is told apart
             by them.
+        further: what else was measured; None: nothing, so that nothing is supported.
 
     Returns:
-        style, emotion, n_texts (fewest), weakest_other, weakest_measure and p (of the condition that holds least), with
+        style, emotion, n_texts (fewest), like_valent (the labels of like valence that S was held against, by commas),
+        weakest_other, weakest_measure and p (of the condition that holds least), with
         its mean, low and high, p_holm (over the emotions of the style), rank_p (worst over other labels and families),
-        n_controls, bar, share_of_gold (the smallest upper limit of a condition, corrected for their number, as a share
-        of gold's estimate; NaN without gold), exploratory (fewer than `FEWEST_CONTROLS` directions), verdict (of
-        `SHIFT_VERDICTS`), reason, by_numbers and by_numbers_reason (the verdict that the numbers alone would give,
+        n_controls, bar, those of `emolib.steering.further_conditions.further_numbers`, missing (conditions that were
+        not measured, by commas), share_of_gold (the smallest upper limit of a condition, corrected for their number, as
+        a share of gold's estimate; NaN without gold), exploratory (fewer than `FEWEST_CONTROLS` directions), verdict
+        (of `SHIFT_VERDICTS`), reason, by_numbers and by_numbers_reason (the verdict that the numbers alone would give,
         whatever the instruments: where these were not judged it is exploration and no more).
 
     Raises:
@@ -190,7 +203,8 @@ def shift_claims(
     rows = []
     for style, of_style in conditions[conditions["style"] != IDIOMATIC].groupby("style", sort=False):
         needed = of_style[of_style["measure"].isin(claimed_measures(str(style)))]
-        found = [_claim(part, ranks, gold) for _, part in needed.groupby("emotion", sort=False)]
+        held = further or Further()
+        found = [_claim(part, ranks, gold, held) for _, part in needed.groupby("emotion", sort=False)]
         corrected = holm(np.array([row["p"] for row in found]))
         for row, p_holm in zip(found, corrected, strict=True):
             row |= {"p_holm": float(p_holm), "bar": rank_bar(row["n_controls"], len(found))}
@@ -202,21 +216,26 @@ def shift_claims(
     return pd.DataFrame(rows)
 
 
-def _claim(part: pd.DataFrame, ranks: pd.DataFrame, gold: pd.DataFrame | None) -> dict[str, Any]:
+def _claim(part: pd.DataFrame, ranks: pd.DataFrame, gold: pd.DataFrame | None, further: Further) -> dict[str, Any]:
     """The numbers of one emotion and style, from all the conditions that it needs."""
     style, emotion = part["style"].iloc[0], part["emotion"].iloc[0]
     for measure in claimed_measures(style):
         if measure not in set(part["measure"]):
             raise UserError(f"expected {measure} S of {shown(emotion)} on texts of style {shown(style)}, there is none")
-    weakest = part.sort_values("p", ascending=False, kind="stable").iloc[0]
+    others = list(dict.fromkeys(part["other"]))
+    like = needed_labels(further, style, emotion, claimed_measures(style))
+    every = part if like is None else pd.concat([part, like], ignore_index=True)
+    weakest = every.sort_values("p", ascending=False, kind="stable").iloc[0]
     beside = ranks[(ranks["style"] == style) & (ranks["emotion"] == emotion)]
     ranked = set(part["other"]) <= set(beside["other"]) and beside["rank_p"].notna().all()
-    row = {"style": style, "emotion": emotion, "n_texts": int(part["n_texts"].min())}
+    row = {"style": style, "emotion": emotion, "n_texts": int(every["n_texts"].min())}
+    row["like_valent"] = "" if like is None else ",".join(dict.fromkeys(like["other"]))
     row |= {"weakest_other": weakest["other"], "weakest_measure": weakest["measure"]}
     row |= {name: float(weakest[name]) for name in ("p", "mean", "low", "high")}
     row |= {"rank_p": float(beside["rank_p"].max()) if ranked else float("nan")}
     row |= {"n_controls": int(beside["n_controls"].min()) if ranked else 0}
-    return row | {"share_of_gold": _share_of_gold(part, gold)}
+    row |= further_numbers(further, style, emotion, others)
+    return row | {"missing": ",".join(missing_conditions(row)), "share_of_gold": _share_of_gold(part, gold)}
 
 
 def _share_of_gold(part: pd.DataFrame, gold: pd.DataFrame | None) -> float:
@@ -243,7 +262,8 @@ def _by_numbers(row: dict[str, Any]) -> tuple[str, str]:
         return UNDERPOWERED, "few_controls"
     above, beyond = row["p_holm"] <= LEVEL, row["rank_p"] <= row["bar"] + 1e-12
     if above and beyond:
-        return SUPPORTED, "bar_reached"
+        reason = further_reason(row)
+        return (UNDERPOWERED, reason) if reason else (SUPPORTED, "bar_reached")
     return UNDERPOWERED, "controls_reach_it" if above else "not_above_zero"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Int
 
 from emolib.base.errors import UserError, shown
 from emolib.steering.shift_tables import ACT, CELL, by_label, check_columns
@@ -118,29 +119,49 @@ def crossed_mean(cells: pd.DataFrame, *, value: str = "specific", balanced: bool
     (2.5, 0.833, 4)
     """
     check_columns(cells, ["prompt", "text", value], "cells")
-    values = cells[value].to_numpy(float)
+    codes = {name: pd.factorize(cells[name])[0] for name in ("text", "prompt")}
+    return crossed_numbers(cells[value].to_numpy(float), **codes, value=value, balanced=balanced)
+
+
+def crossed_numbers(
+    values: Float[np.ndarray, " cell"],
+    text: Int[np.ndarray, " cell"],
+    prompt: Int[np.ndarray, " cell"],
+    *,
+    value: str = "specific",
+    balanced: bool = True,
+) -> dict[str, float]:
+    """`crossed_mean` of numbers, with a whole number of 0 or more for each cell's text and prompt.
+
+    >>> found = crossed_numbers(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]))
+    >>> found["mean"], round(found["variance"], 3), found["n_cells"]
+    (2.5, 0.833, 4)
+    """
     if not np.isfinite(values).all():
         raise UserError(f"expected finite numbers in {value}, got {int((~np.isfinite(values)).sum())} that are none")
-    codes = {name: pd.factorize(cells[name])[0] for name in ("text", "prompt")}
-    if len(np.unique(codes["text"] * len(values) + codes["prompt"])) < len(values):
+    codes = {"text": text, "prompt": prompt}
+    if len(np.unique(text.astype(np.int64) * (int(prompt.max(initial=0)) + 1) + prompt)) < len(values):
         raise UserError("expected one row per prompt and text, some stand twice; choose one style, layer and alpha")
-    for name, of_name in codes.items():
-        counts = np.bincount(of_name)
-        if len(counts) < 2 or (balanced and counts.min() < counts.max()):
-            raise UserError(
-                f"expected a balanced design of at least two {name}s, each in as many cells, got {len(counts)} in "
-                f"{counts.min() if len(counts) else 0} to {counts.max() if len(counts) else 0} cells"
-            )
     deviations = values - values.mean()
 
     def clustered(sums: np.ndarray) -> float:
         return float((sums**2).sum() / len(values) ** 2 * len(sums) / (len(sums) - 1))
 
-    by_text, by_prompt = (np.bincount(of_name, weights=deviations) for of_name in codes.values())
-    v_text, v_prompt, v_cell = (clustered(sums) for sums in (by_text, by_prompt, deviations))
+    sums = {}
+    for name, of_name in codes.items():
+        counts = np.bincount(of_name)
+        held = counts > 0
+        some = counts[held]
+        if len(some) < 2 or (balanced and some.min() < some.max()):
+            raise UserError(
+                f"expected a balanced design of at least two {name}s, each in as many cells, got {len(some)} in "
+                f"{some.min() if len(some) else 0} to {some.max() if len(some) else 0} cells"
+            )
+        sums[name] = np.bincount(of_name, weights=deviations)[held]
+    v_text, v_prompt, v_cell = clustered(sums["text"]), clustered(sums["prompt"]), clustered(deviations)
     variance = v_text + v_prompt - v_cell
     se = float(np.sqrt(max(variance, v_cell)))
-    n_texts, n_prompts = len(by_text), len(by_prompt)
+    n_texts, n_prompts = len(sums["text"]), len(sums["prompt"])
     mean = float(values.mean())
     return {
         "mean": mean,

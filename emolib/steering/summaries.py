@@ -62,8 +62,9 @@ def specificity_matrix(sweep: pd.DataFrame, emotions: Sequence[str], *, counted:
 
 
 def family_ranks(claims: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
-    """The rank p, the largest effect and the largest cosine of every family, one row per measure and family."""
-    rows, nearest = [], cosines.set_index(["family", "emotion"])["cosine"]
+    """The rank p, the largest effect and the largest cosine of every family, one row per measure and family; with
+    n_directions and effective (how many orthogonal ones they are worth)."""
+    rows, known = [], cosines.set_index(["family", "emotion"])
     for row in claims.to_dict("records"):
         for family in FAMILIES:
             found = {
@@ -71,7 +72,7 @@ def family_ranks(claims: pd.DataFrame, cosines: pd.DataFrame) -> pd.DataFrame:
                 "own": row["own_effect"],
                 "largest": row[f"max_{family}"],
                 "p": row[f"p_{family}"],
-                "cosine": float(nearest[family, row["emotion"]]),
+                **known.loc[(family, row["emotion"])].to_dict(),
             }
             rows.append({"emotion": row["emotion"], "metric": row["metric"], **found})
     return pd.DataFrame(rows)

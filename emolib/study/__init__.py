@@ -11,7 +11,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "phase3": ("phase2",),
     "phase4": ("phase3",),
     "phase5": ("phase3",),
-    "phase6b": ("phase3",),
+    "phase6a": ("phase3",),
+    "phase6b": ("phase3", "phase6a"),  # of Phase 6a it reads the ranking alone, where heads=top:N asks for it
     "phase7": ("phase5",),
     "phase9": ("phase6b", "phase7"),
 }

@@ -17,6 +17,7 @@ from emolib.base.parameters import (
     ExtractionParameters,
     PatchingParameters,
     ReaderParameters,
+    ScreeningParameters,
     VectorParameters,
     VerificationParameters,
     check_layers,
@@ -39,7 +40,7 @@ from emolib.study.phase4_alignment.anchor_texts import anchor_texts
 from emolib.study.phase5_steering.design import parts, prompts
 from emolib.study.phase5_steering.sweep_settings import template_of
 from emolib.study.phase6b_head_patching import patched_cells
-from emolib.study.phase7_claims.sources import finished_phases
+from emolib.study.phase7_claims.claim_sources import finished_phases
 from emolib.study.run import Run
 
 SPLIT = (
@@ -47,6 +48,7 @@ SPLIT = (
     "phase3",
     "phase4",
     "phase5",
+    "phase6a",
     "phase6b",
 )  # read so many scenarios of each split as their parameters say
 
@@ -130,7 +132,10 @@ def _check_model(run: Run) -> None:
     params = run.params
     outlook = outlook_of(params.model, random_weights=params.random_weights)
     run.model_content(params.model_dump(mode="json"))  # a folder that is gone, a hub that does not answer
-    if isinstance(params, ExtractionParameters | PatchingParameters) and params.layers is not None:
+    if (
+        isinstance(params, ExtractionParameters | PatchingParameters | ScreeningParameters)
+        and params.layers is not None
+    ):
         check_layers(params.layers, outlook.n_layers)
         if isinstance(params, PatchingParameters):
             _refuse_final_residual(outlook, params.layers)

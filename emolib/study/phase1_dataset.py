@@ -27,15 +27,15 @@ from emolib.study.phase1_stances import expressed_kinds as expressed_kinds
 from emolib.study.phase1_stances import expressed_quality as expressed_quality
 from emolib.study.phase1_stances import misleading_texts as misleading_texts
 from emolib.study.phase1_stances import reader_agreement as reader_agreement
-from emolib.study.phase1_texts import beside as beside
-from emolib.study.phase1_texts import companion_readings as companion_readings
-from emolib.study.phase1_texts import dataset_readings as dataset_readings
-from emolib.study.phase1_texts import listed_cues as listed_cues
-from emolib.study.phase1_texts import minimal_pairs as minimal_pairs
-from emolib.study.phase1_texts import placebo_differences as placebo_differences
-from emolib.study.phase1_texts import rated_words as rated_words
-from emolib.study.phase1_texts import sequences as sequences
 from emolib.study.run import Run
+from emolib.study.text_answers import beside as beside
+from emolib.study.text_answers import companion_readings as companion_readings
+from emolib.study.text_answers import dataset_readings as dataset_readings
+from emolib.study.text_answers import listed_cues as listed_cues
+from emolib.study.text_answers import minimal_pairs as minimal_pairs
+from emolib.study.text_answers import placebo_differences as placebo_differences
+from emolib.study.text_answers import rated_words as rated_words
+from emolib.study.text_answers import sequences as sequences
 
 LEAK_LIMIT = 0.65
 GATE = 0.62  # of classifier (a) per label and style
@@ -53,7 +53,7 @@ def lengths(run: Run) -> pd.DataFrame:
     """Characters, and tokens of the run's model (special tokens left out), per label."""
 
     def token_counts(texts: Sequence[str]) -> list[int]:
-        return [len(row) for row in run.lm.tokenizer(list(texts), add_special_tokens=False).input_ids]
+        return [len(row) for row in run.described.tokenizer(list(texts), add_special_tokens=False).input_ids]
 
     return run.artifacts.table(
         run.paths.dataset(f"lengths_{run.paths.model}.parquet"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 OF_REPORTS = ("report", "seal", "numbers")  # of files outside the results
+OF_INSTRUMENTS = ("gold", "placebos")
 RECOMPUTED = "recomputed"  # how the names of recomputations begin
 STATES = ("pass", "fail", "skip")
 NEAR = (0.01, 0.1, 0.5, 1.0)  # shares of a tolerance that a deviation is told by

@@ -38,6 +38,7 @@ from emolib.data.spellings import Merge
 from emolib.data.styles import counts_in_its_style, of_style
 from emolib.models.language_model import LanguageModel
 from emolib.models.loading import check_name, load_known
+from emolib.models.unloaded import UnloadedModel, unloaded
 from emolib.scoring import BACKENDS, score_texts
 from emolib.scoring.cache import ScoreCache
 from emolib.study.artifacts import Artifacts, SweepShards
@@ -171,6 +172,15 @@ class Run:
             check_layers(layers, lm.n_layers)
         return lm
 
+    @cached_property
+    def described(self) -> LanguageModel | UnloadedModel:
+        """The model, or what is known of it without its weights; for what reads its tokenizer and its name alone."""
+        params = self.params
+        given = {"device": params.device, "dtype": params.dtype}
+        given |= {"random_weights": params.random_weights, "seed": params.seed}
+        found = None if "lm" in self.__dict__ else unloaded(params.model, **given)
+        return found or self.lm
+
     def model_content(self, given: Mapping[str, Any]) -> ModelContent:
         """What the model of a phase with these parameters is made of: the one in memory, or else what a load would
         give now."""
@@ -233,7 +243,8 @@ class Run:
         Returns:
             What a report's summary prints: the line's values and, as `parameters`, every resolved one.
         """
-        device = str(self.lm.device) if "lm" in self.__dict__ else "cpu"
+        asked = [self.__dict__[name] for name in ("lm", "described") if name in self.__dict__]
+        device = str(asked[0].device) if asked else "cpu"
         seconds = time.perf_counter() - self._started
         self.record.write(self.artifacts.made)
         line = self.record.summary(samples=samples, seconds=seconds, device=device, command=self.command)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-from emolib.base.paths import repository_root
+import pytest
+from benchmark_runs import run_here
 
-SCRIPT = repository_root() / "benchmarks" / "shift_cost.py"
+from emolib.study.phase5_steering import shift_design
+
+
+@pytest.fixture(autouse=True)
+def design_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script changes how many texts are judged, for its own process."""
+    for name in ("GRID_TEXTS", "CONTROL_TEXTS"):
+        monkeypatch.setattr(shift_design, name, getattr(shift_design, name))
 
 
 def counted(path: Path, *arguments: str) -> dict:
-    command = [sys.executable, str(SCRIPT), *arguments, "--json", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=repository_root(), check=False)
+    done = run_here("shift_cost.py", *arguments, "--json", str(path))
     assert done.returncode == 0, done.stderr
     assert "shift/sweeps" in done.stdout and "test/isotropic" in done.stdout
     return json.loads(path.read_text())

@@ -173,6 +173,16 @@ def test_all_pairs_of_layers_at_once_equal_pair_by_pair_in_blocks_or_whole() -> 
     assert best["raw", 0, 1] > best["raw", 4, 1] + 0.1 and best["raw", 9, 2] > best["raw", 0, 2] + 0.1
 
 
+def test_choices_that_differ_by_the_last_digits_alone_are_settled_by_the_simplest() -> None:
+    a, b, _ = rotated_pair(2000, 24, 24)  # without noise no penalty helps, and the small ones all do as well
+    ridge = fitted(a, b)
+    tenth, ten_times = (fitted(a, b, penalty=ridge.penalty * factor) for factor in (0.1, 10))
+    reached, of_tenth, of_ten_times = (amap.fit.r2["validation"] for amap in (ridge, tenth, ten_times))
+    assert of_tenth - reached < 1e-4 < of_tenth - of_ten_times
+    nudged = replace(a, values={"resid_pre": a.values["resid_pre"] * np.float32(1 + 1e-6)})
+    assert fitted(nudged, b).penalty == pytest.approx(ridge.penalty, rel=1e-5)
+
+
 def test_a_map_states_what_it_is_and_what_the_axes_keep() -> None:
     a, b, turn = rotated_pair(600, 20, 26)
     amap = fitted(a, b, method="procrustes", space="raw", rank=5)

@@ -16,6 +16,7 @@ from emolib.directions.controls import (
     FAMILIES,
     ControlSource,
     covariance_direction,
+    effective_number,
     isotropic_direction,
     shuffled_difference,
 )
@@ -231,3 +232,14 @@ def test_a_mistake_is_told_in_one_line(source, change, family, layer, message):
     with pytest.raises(UserError, match=message) as found:
         replace(source, **change).direction(family, layer, 0)
     assert "\n" not in str(found.value)
+
+
+def test_directions_along_few_axes_are_worth_fewer_than_there_are():
+    generator = np.random.default_rng(0)
+    free = generator.standard_normal((20, 400))
+    low = generator.standard_normal((20, 3)) @ generator.standard_normal((3, 400))
+    rank = [effective_number(rows / np.linalg.norm(rows, axis=1, keepdims=True)) for rows in (free, low)]
+    assert 18 < rank[0] <= 20 and rank[1] <= 3
+    assert effective_number(np.ones((5, 4))) == pytest.approx(1)
+    with pytest.raises(UserError, match="not zero"):
+        effective_number(np.zeros((2, 4)))

@@ -308,7 +308,7 @@ def token_ids_shift(lm: LanguageModel, prompt: str, ids: Sequence[int], act: Any
     rows = forced_pass.ForcedRows([row], [list(ids)], [] if act is None else [0], [] if act is None else [act], 0, 0)
     rows = dataclasses.replace(rows, width=len(row), n_fed=len(ids) - 1)
     with torch.inference_mode():
-        hidden = ForcedPass(lm, rows).hidden()[-1]
+        hidden = ForcedPass(lm, rows).hidden()[-1, 1:]
         logits = torch.nn.functional.linear(lm.native.final_norm(hidden), lm.native.head.weight, lm.native.head.bias)
     wanted = torch.tensor(list(ids[1:]))
     return pd.DataFrame({"best": (logits.gather(1, wanted[:, None])[:, 0] - logits.amax(-1)).numpy()})

@@ -60,6 +60,13 @@ def widths_by_length(lengths: Sequence[int]) -> dict[int, int]:
 # Batches
 
 
+def test_a_prompt_is_padded_by_no_more_than_asked() -> None:
+    rows, acts = sweep()
+    widths = widths_of(list(plan_batches(rows, acts, 8, N_LAYERS, padding=3)))
+    assert max(width - len(rows[row]) for row, width in widths.items()) == 3
+    assert max(width - len(rows[row]) for row, width in widths_of(plan(rows, acts, 8)).items()) > 8, "control"
+
+
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_every_row_is_in_exactly_one_batch(batch_size: int) -> None:
     rows, acts = sweep()

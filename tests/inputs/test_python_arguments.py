@@ -387,6 +387,12 @@ WRONG: dict[str, dict[str, Case]] = {
         "a negative head": (lambda w: generated(w, ["a"], [emolib.AblateHead(1, -2)]), ["head of 0-3", "-2"]),
         "an unknown way": (lambda w: emolib.AblateHead(1, 2, how="noise"), ["'noise'", "mean"]),
         "a way that is none": (lambda w: emolib.AblateHead(1, 2, how=None), ["ablation", "None"]),
+        "a source for another way": (lambda w: emolib.AblateHead(1, 2, source=w.record), ["resample", "source"]),
+        "a source that is none": (
+            lambda w: emolib.AblateHead(1, 2, "resample", source=TEXTS),
+            ["source", "record_heads"],
+        ),
+        "a source without the head": (lambda w: emolib.AblateHead(0, 0, "resample", source=w.record), ["1:2", "0:0"]),
         "a mean of NaN": (lambda w: emolib.AblateHead(1, 2, how="mean", mean=[NAN]), ["mean", "finite"]),
         "a mean of another width": (
             lambda w: generated(w, ["a"], [emolib.AblateHead(1, 2, how="mean", mean=[1.0])]),
@@ -550,6 +556,11 @@ WRONG: dict[str, dict[str, Case]] = {
         "no chat format": (lambda w: w.lm.in_chat_format("Hello"), ["chat format"]),
     },
     "UserError": {"a long one stays short": (lambda w: (_ for _ in ()).throw(emolib.UserError("x" * 9999)), ["xxx"])},
+    "screen_heads": {
+        **model_refused(lambda v: emolib.screen_heads(v, pd.DataFrame())),
+        "texts": (lambda w: emolib.screen_heads(w.lm, TEXTS), ["contrasts", "table", "list"]),
+        "a data set": (lambda w: emolib.screen_heads(w.lm, w.data), ["contrasts", "prompt_with"]),
+    },
     "residual_sweep": {
         "no layers": (lambda w: emolib.residual_sweep(w.lm, TEXTS, w.vecs), ["residual_sweep", "'layers'", "'alphas'"]),
         **texts_refused(lambda w, v: swept(w, v)),

@@ -47,6 +47,9 @@ def source(scale: float = 1.0, n_tokens: int = 3) -> HeadActivations:
     return HeadActivations("model", "revision", "a text", tuple(range(n_tokens)), z, values, patterns)
 
 
+RESAMPLED = {"how": "resample", "mean": None, "source": source()}
+
+
 TIMING: dict[str, list[Any]] = {
     "window": [1, 7, None],
     "schedule": [Decay(0.5), Decay(0.25), (1.0, 0.5), (0.5, 1.0), (1.0,)],
@@ -121,6 +124,8 @@ CASES: dict[type[Act], tuple[dict[str, Any], dict[str, list[Any]]]] = {
             "head": [0, 2],
             "how": [{"how": "zero", "mean": None}],
             "mean": [-ARRAY, 2 * ARRAY],
+            "source": [RESAMPLED, {**RESAMPLED, "source": source(2.0)}],
+            "source_prompt": [{**RESAMPLED, "source_prompt": 2}],
             **TIMING,
             "window": [1, 7],
         },

@@ -111,7 +111,18 @@ def head_acts(
         acts.append(AblateHead(*place(), **timing))
         acts.append(AblateHead(*place(), "mean", numbers.standard_normal(lm.d_head), **timing))
         acts.append(pushed(lm, *place(), (3.0, -2.0)[len(acts) % 2], **timing))
+    for number, timing in enumerate(TIMINGS):
+        text = SOURCES[number % len(SOURCES)]
+        part = None if number % 2 else 1 + len(sources[text].prompt_ids) // 2
+        acts.append(AblateHead(*place(), "resample", source=sources[text], source_prompt=part, **timing))
     return [act for act in acts if not isinstance(act, PatchHead) or act.mode in modes]
+
+
+def resampled_place(act: AblateHead, from_end: int) -> int:
+    """The source's token for the one that lies so far after the prompt's end (before it: negative)."""
+    n_source = len(act.source.prompt_ids)
+    wanted = from_end + (act.source_prompt or n_source)
+    return min(max(wanted, 1), n_source - 1) if n_source > 1 else 0
 
 
 def by_hand(case: Case, act: AblateHead | PatchHead | Steer, n_prompt: int) -> tuple[str, int, Edit]:
@@ -127,6 +138,8 @@ def by_hand(case: Case, act: AblateHead | PatchHead | Steer, n_prompt: int) -> t
     if isinstance(act, AblateHead):
         target = torch.zeros(case.lm.d_head) if act.mean is None else torch.tensor(act.mean, dtype=torch.float32)
         n_source = None
+        if act.source is not None:
+            resampled = plain_heads(case.plain, act.source.prompt_ids)[act.layer][0][:, act.head]
     else:
         n_source = len(act.source.prompt_ids)
         z, values, pattern = plain_heads(case.plain, act.source.prompt_ids)[act.layer]
@@ -143,7 +156,7 @@ def by_hand(case: Case, act: AblateHead | PatchHead | Steer, n_prompt: int) -> t
             if factor == 0:
                 continue
             if isinstance(act, AblateHead):
-                new = target
+                new = target if act.source is None else resampled[resampled_place(act, column - n_prompt)]
             elif act.mode == "v_only":
                 new = own_pattern[0, act.head, column] @ swapped
             else:
@@ -642,3 +655,30 @@ def test_a_head_act_that_does_not_fit_the_model_is_refused_before_generating(
                 on_batch=finished.append,
             )
     assert finished == []
+
+
+def test_what_follows_prompts_of_unequal_length_is_resampled_alike(case: Case, engine: str, sources: Sources) -> None:
+    lm, source = case.lm, sources[LONG]
+    act = AblateHead(1, 0, "resample", source=source, source_prompt=12)
+    short, long = (act.targets(width, width + N_FORCED, lm.d_head) for width in (5, 9))
+    np.testing.assert_array_equal(short, long[4:])
+    np.testing.assert_array_equal(short[4:], source.z[1, 0][11 : 12 + N_FORCED])
+    early = AblateHead(1, 0, "resample", source=source, source_prompt=2).targets(5, 6, lm.d_head)
+    np.testing.assert_array_equal(early[:5], np.tile(source.z[1, 0][1], (5, 1)))  # never the source's first token
+    forced = [forced_tokens(lm, 1)[0]] * 2
+    found = forced_logits(lm, f"{engine}", [PROMPTS[0]] * 2, [act, dataclasses.replace(act, source_prompt=11)], forced)
+    assert furthest(found[0], found[1]) > SEEN
+    assert act.fingerprint() != dataclasses.replace(act, source_prompt=11).fingerprint()
+
+
+def test_resampling_needs_a_source_that_holds_the_head_and_is_the_model_s(case: Case, sources: Sources) -> None:
+    source = sources[EQUAL]
+    with pytest.raises(UserError, match="how='resample'"):
+        AblateHead(1, 0, "resample")
+    with pytest.raises(UserError, match="how='resample'"):
+        AblateHead(1, 0, source=source)
+    with pytest.raises(UserError, match="source_prompt"):
+        AblateHead(1, 0, "resample", source=source, source_prompt=99)
+    foreign = dataclasses.replace(source, revision="another")
+    with pytest.raises(UserError, match="expected heads of"):
+        generate(case.lm, PROMPTS[:1], [AblateHead(1, 0, "resample", source=foreign)])

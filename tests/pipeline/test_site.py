@@ -346,7 +346,7 @@ def test_in_another_language_no_page_holds_a_japanese_word(
     own_repository(tmp_path / "repository", monkeypatch)
     translate(tmp_path / "repository", "en")
     monkeypatch.setenv("EMOLIB_LANGUAGE", "en")
-    fig = figures.histogram(pd.DataFrame({"x": [1, 2], "emotion": "anger"}), "x", "emotion", figures.Axes("title"))
+    fig = figures.bars_by_label(pd.DataFrame({"x": [1, 2], "y": 1.0}), "x", "y", None, figures.Axes("title"))
     shown = new_output("display_data", data=plot_files.mime_bundle(fig, "name"))
     cells = [new_markdown_cell("# Vectors"), new_code_cell("1", outputs=[shown], execution_count=1)]
     save(new_notebook(cells=cells), folders / "quick" / "smollm2_135m" / "phase3_vectors.ipynb")

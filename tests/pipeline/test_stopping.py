@@ -214,6 +214,8 @@ INTERRUPTED = {
     "build-dataset": ("emolib.data.dataset.convert", ["build-dataset", "my texts.csv", "-o", "out.jsonl"]),
     "import-pickle": ("emolib.exchange.first_study.import_pickle", ["import-pickle", "a.pkl", "-o", "new"]),
     "export-pickle": ("emolib.exchange.first_study.export_pickle", ["export-pickle", "new", "-o", "a.pkl"]),
+    "export-vectors": ("emolib.study.exported_vectors.export_vectors", ["export-vectors", "anger", "-o", "a.gguf"]),
+    "import-vectors": ("emolib.exchange.vector_files.rewrite_vectors", ["import-vectors", "a.npy", "-o", "a.gguf"]),
     "train-scorers": ("emolib.scoring.training.train_scorers", ["train-scorers", "--goemotions", "g", "--tydip", "t"]),
     "check-scorers": ("emolib.scoring.sanity.sanity_accuracy", ["check-scorers"]),
     "selftest": ("emolib.selftest.running.print_selftest", ["selftest", "--repeats", "6"]),

@@ -192,7 +192,7 @@ def test_sizes_are_those_at_the_points_that_data_sets_choose_not_at_the_best_str
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(calibration, "GRID", (0.6,))
-    monkeypatch.setattr(calibration, "N_SETS", 4)
+    monkeypatch.setattr(calibration, "N_SETS", 2)
     design = Design("llama", 0, calibration.DATA_SEEDS, effect=0.6)
     found = sizes_over_grid("llama", [0], one_by_one)
     monkeypatch.setattr(loop, "ALPHAS", (0.01,))  # hardly a steer, which every data set now has to choose

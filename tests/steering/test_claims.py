@@ -108,17 +108,27 @@ def test_an_interval_that_holds_zero_refutes_the_claim_alone():
     assert claim(sweep_of(gratitude=narrow))["supported"]
 
 
-@pytest.mark.parametrize(
-    "by", [np.full(N, 1.0), np.where(np.arange(N) < 4, 12.0, 0.0)], ids=["without spread", "four scenarios alone"]
-)
-def test_a_degenerate_difference_is_flagged_and_refuted_alone(by):
+def test_a_constant_difference_is_tested_by_its_signs_and_not_thrown_out():
+    constant = claim(sweep_of(gratitude=rows("emotion", "gratitude", gratitude=3 + PATTERN + 1.0)))
+    assert constant["degenerate"] and np.isnan(constant["ci_low"]) and constant["p_sign"] == 0.5**N
+    assert constant["beats_others"] and constant["supported"]
+    signs = np.where(np.arange(N) % 3, 1e-12, -1e-12)  # as many scenarios fall as not: no evidence
+    mixed = claim(sweep_of(gratitude=rows("emotion", "gratitude", gratitude=3 + PATTERN + signs)))
+    assert mixed["degenerate"] and mixed["p_sign"] > 0.05 and not mixed["beats_others"]
+
+
+def test_few_differences_are_flagged_and_refuted_alone():
+    by = np.where(np.arange(N) < 4, 12.0, 0.0)
     found = claim(sweep_of(gratitude=rows("emotion", "gratitude", gratitude=3 + PATTERN + by)))
     assert found["degenerate"] and not found["beats_others"] and not found["supported"]
     assert np.isnan(found["ci_low"]) and np.isnan(found["ci_high"]) and found["vs_others"] > 0.9
-    assert found["beats_random"] and found["rank_p"] == 1 / 60
+    assert found["beats_random"] and found["rank_p"] == 1 / 60 and found["n_nonzero"] == 4
     one_more = np.where(np.arange(N) < 5, 12.0, 0.0)
     found = claim(sweep_of(gratitude=rows("emotion", "gratitude", gratitude=3 + PATTERN + one_more)))
-    assert not found["degenerate"] and found["supported"]
+    assert not found["degenerate"] and found["ci_low"] > 0 and found["p_flip"] == 1 / 32
+    assert not found["supported"]  # the interval alone would have said so, five equal signs do not
+    two_more = np.where(np.arange(N) < 7, 12.0, 0.0)
+    assert claim(sweep_of(gratitude=rows("emotion", "gratitude", gratitude=3 + PATTERN + two_more)))["supported"]
 
 
 def test_broken_texts_are_no_success_but_are_shown_beside():

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import Case, Edit, factors_by_hand, plain_logits
+from tiny import Case, Edit, factors_by_hand, forced_logits, plain_logits
 
 from emolib.base.errors import UserError
+from emolib.engine import divergences
 from emolib.engine.generation import generate
 from emolib.interventions import AblateDirection, AblateHead, Decay, Steer, SubspaceSteer
 from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode
 from emolib.scoring.encoder import load_encoder
-from emolib.steering import damage
 from emolib.steering.damage import next_token_kl, topic_kept
 
 PROMPTS = ["The new shop by the old bridge opens again", "I", "Rain fell and", "I"]
@@ -159,28 +159,48 @@ def test_a_row_does_not_depend_on_the_rows_beside_it(
     shuffled = next_token_kl(lm, *([given[row] for row in order] for given in (prompts, texts, acts)), batch_size=3)
     np.testing.assert_allclose(shuffled, together[order], atol=TOLERANCE, rtol=TOLERANCE)
     longer = [PROMPTS[0] + " and again" * 3, *prompts], [texts[0], *texts], [acts[0], *acts]
-    monkeypatch.setattr(damage, "NUMBERS_AT_ONCE", 2 * lm.spec.d_vocab)
+    monkeypatch.setattr(divergences, "TOKENS_AT_ONCE", {"cpu": 3})
     np.testing.assert_allclose(next_token_kl(lm, *longer)[1:], together, atol=TOLERANCE, rtol=TOLERANCE)
     assert len(np.unique(together.round(3))) > len(together) // 2, "rows that are alike show no mix-up"
 
 
+def test_one_pass_over_a_text_gives_what_the_steps_of_generation_give(
+    case: Case, route: Callable[[LanguageModel], LanguageModel]
+) -> None:
+    lm, unit = route(case.lm), 20.0 if case.name == "bundled" else 1.0
+    acts = [steer(lm, 1, unit), steer(lm, lm.n_layers, unit), steer(lm, 0, unit, window=1, schedule=Decay(0.5))]
+    texts = [ids[:3] for ids in encode(lm, [" and we went in", " do not know, said he"])]
+    rows = [(prompt, text, act) for act in acts for prompt, text in zip(PROMPTS, texts * 2, strict=True)]
+    prompts, texts, acts = ([*column] for column in zip(*rows, strict=True))
+    fed = [text[:-1] for text in texts]
+    p, q = (
+        forced_logits(lm, "bridge" if lm.blueprint is None else "native", prompts, given, fed).double().log_softmax(-1)
+        for given in ([None] * len(acts), acts)
+    )
+    expected = (p.exp() * (p - q)).sum(-1).numpy()
+    _, values = next_token_kl(lm, prompts, texts, acts, per_position=True)
+    np.testing.assert_allclose(values, expected, atol=1e-5, rtol=1e-5)
+    assert (expected.max(axis=1) > SEEN).all()
+
+
 def test_the_unpatched_pass_of_a_prompt_is_shared(tiny_case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows_run = []
+    lines_run = []
 
-    class Counting(damage.NativeRunner):
-        def __init__(self, lm: LanguageModel, ids: torch.Tensor, *given: Any, **settings: Any) -> None:
-            rows_run.append(len(ids))
-            super().__init__(lm, ids, *given, **settings)
+    class Counting(divergences.ForcedPass):
+        def hidden(self) -> torch.Tensor:
+            found = super().hidden()
+            lines_run.append(len(found))
+            return found
 
-    monkeypatch.setattr(damage, "NativeRunner", Counting)
+    monkeypatch.setattr(divergences, "ForcedPass", Counting)
     acts = [steer(tiny_case.lm, layer) for layer in (2, 0, 1)]
-    prompts, texts, acts = crossed(tiny_case.lm, acts)
+    prompts, texts, acts = crossed(tiny_case.lm, [*acts, None])
     next_token_kl(tiny_case.lm, prompts, texts, acts)
     n_texts = len(set(zip(prompts, map(tuple, texts), strict=True)))
-    assert sum(rows_run) == len(acts) + n_texts
-    rows_run.clear()
+    assert sum(lines_run) == 3 * len(PROMPTS) + n_texts
+    lines_run.clear()
     next_token_kl(tiny_case.lm, ["I", "Ra"] * 3, [texts[0]] * 6, acts[:6], batch_size=3)
-    assert rows_run == [3 + 1, 3 + 1], "rows of one prompt belong into one batch"
+    assert lines_run == [3 + 1, 3 + 1], "rows of one prompt belong into one batch"
 
 
 def test_an_act_moves_the_predictions_from_its_own_tokens_on(tiny_case: Case) -> None:
@@ -224,14 +244,15 @@ def test_a_batch_that_does_not_fit_is_halved(tiny_case: Case, monkeypatch: pytes
     expected = next_token_kl(tiny_case.lm, *rows)
     room, sizes = 5, []
 
-    class Crowded(damage.NativeRunner):
-        def start(self) -> torch.Tensor:
-            if len(self._ids) > room:
+    class Crowded(divergences.ForcedPass):
+        def hidden(self) -> torch.Tensor:
+            found = super().hidden()
+            if len(found) > room:
                 raise torch.OutOfMemoryError("out of memory")
-            sizes.append(len(self._ids))
-            return super().start()
+            sizes.append(len(found))
+            return found
 
-    monkeypatch.setattr(damage, "NativeRunner", Crowded)
+    monkeypatch.setattr(divergences, "ForcedPass", Crowded)
     np.testing.assert_allclose(next_token_kl(tiny_case.lm, *rows), expected, atol=TOLERANCE, rtol=TOLERANCE)
     assert len(sizes) > 1
     room = 1

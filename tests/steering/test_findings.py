@@ -19,7 +19,8 @@ def claim(**given: Any) -> dict[str, Any]:
     """A row of the claims table that reaches its bar, unless told otherwise."""
     row = {"emotion": "gratitude", "metric": "keywords/gratitude", "vs_others": 0.7, "ci_low": 0.4, "ci_high": 1.1}
     row |= {"degenerate": False, "n": 24, "rank_p": 1 / 60, "bar": 1 / 60, "random_max": 0.3, "median": 0.5}
-    row |= {"beats_others": True, "supported": True, "unfiltered_largest": 0.1, **given}
+    row |= {"beats_others": True, "supported": True, "unfiltered_largest": 0.1}
+    row |= {"n_nonzero": 24, "p_sign": 0.001, "p_flip": 0.001, **given}
     return {**{f"unfiltered_{key}": row[key] for key in BESIDE}, **row}
 
 
@@ -41,7 +42,9 @@ def code(*args: Any, **given: Any) -> tuple[str, str]:
 
 MISSED = {"supported": False, "beats_others": False}
 WIDE = {**MISSED, "vs_others": 0.1, "ci_low": -0.2, "ci_high": 0.4}
-FLAT = {**MISSED, "degenerate": True, "ci_low": np.nan, "ci_high": np.nan}
+NO_SIZE = {"degenerate": True, "ci_low": np.nan, "ci_high": np.nan}
+FEW = {**MISSED, **NO_SIZE, "n_nonzero": 4, "p_sign": 1 / 16}
+FLAT = {**MISSED, **NO_SIZE, "n_nonzero": 24, "p_sign": 0.4}
 REACHED = {"supported": False, "rank_p": 0.25}
 
 
@@ -50,7 +53,11 @@ REACHED = {"supported": False, "rank_p": 0.25}
     [
         ({}, ("supported", "bar_reached")),
         ({"n": 9}, ("underpowered", "few_scenarios")),  # though the bar is reached
-        (FLAT, ("not_supported", "degenerate")),
+        (FEW, ("not_supported", "few_nonzero")),
+        (FLAT, ("not_supported", "flat")),  # 24 of them: not few
+        ({**NO_SIZE, "p_sign": 2**-24}, ("supported", "bar_reached")),  # the same in every scenario: evidence
+        ({**NO_SIZE, **REACHED, "p_sign": 2**-24}, ("not_supported", "controls_reach_it")),
+        (MISSED | {"p_flip": 0.03}, ("underpowered", "permutation_missed")),  # its interval lies above 0
         (REACHED, ("not_supported", "controls_reach_it")),
         (WIDE, ("underpowered", "too_small_to_detect")),
         (WIDE | {"n": 45}, ("not_supported", "bar_missed")),  # 45 scenarios do detect d_z = 0.5
@@ -91,7 +98,9 @@ def test_the_smallest_effect_of_interest_decides_what_is_underpowered():
         ({"met": False, "low": -0.1, "detectable_d": 0.4}, "not_supported"),
         ({"met": False, "low": -0.3, "high": -0.1}, "not_supported"),
         ({"met": False, "low": np.nan, "high": np.nan}, "underpowered"),
-        ({"met": False, "low": np.nan, "high": np.nan, "degenerate": True}, "not_supported"),
+        ({"met": False, "low": np.nan, "high": np.nan, "degenerate": True, "n_nonzero": 2}, "not_supported"),
+        ({"p_best": 0.03}, "underpowered"),  # not even a perfect score could have been told
+        ({"p_best": 0.02}, "supported"),
         ({"n": 9}, "underpowered"),
         ({"rank_bar": 1 / 60, "n_controls": 58}, "underpowered"),
         ({"rank_bar": 1 / 60, "n_controls": 59, "rank_p": 1 / 60}, "supported"),
@@ -99,7 +108,7 @@ def test_the_smallest_effect_of_interest_decides_what_is_underpowered():
 )
 def test_the_rule_of_verdicts(change: dict[str, object], expected: str):
     row = {"met": True, "low": 0.1, "high": 0.3, "reference": 0.0, "n": 24, "detectable_d": 0.6, "degenerate": False}
-    assert verdict({**row, "rank_bar": None, **change}, 0.5)[0] == expected
+    assert verdict({**deciding.TESTS, **row, "rank_bar": None, **change}, 0.5)[0] == expected
 
 
 def test_the_reference_of_an_interval_is_not_always_0():

@@ -76,6 +76,24 @@ def test_directions_of_topics_pass_seldom(act_rows: pd.DataFrame) -> None:
     assert beside["passed"].mean() > 0.9, "S is owed to the others' acts where these stay in place"
 
 
+def test_no_draw_of_directions_comes_twice_and_draws_end_where_there_are_no_more(act_rows: pd.DataFrame) -> None:
+    placebos = [act for act in act_rows["act"].unique() if act.startswith("topic")]
+    table = act_rows.assign(shift=noisy(act_rows, 0))
+    found = placebo_act_passes(table, placebos[:3], THREE, n=204)
+    assert len(found) == 3 * 6, "three directions stand in six orders for an emotion and two others"
+    assert len(placebo_act_passes(table, placebos, THREE, n=204)) == 204
+    assert placebo_act_passes(table, placebos, THREE, n=204).groupby("emotion").size().tolist() == [68] * 3
+
+
+def test_a_draw_is_the_emotions_direction_against_each_of_the_others(act_rows: pd.DataFrame) -> None:
+    acts = ["topic:0", "topic:1"]
+    rows = act_rows[act_rows["act"].isin(acts)]
+    hit = (rows["act"] == "topic:0") & (rows["label"] == "gratitude")
+    table = rows.assign(shift=noisy(rows, 0) * 1e-3 + hit)
+    found = placebo_act_passes(table, acts, {"gratitude": ("anger",)}, n=9)
+    assert sorted(found["passed"]) == [False, True], "one of the two orders"
+
+
 def test_a_text_without_a_word_counts_none() -> None:
     assert placebo_words(["", "so late"], 2) == ["late", "so"]
     assert word_counts(["", "so late, so"], ["so"])["so"].tolist() == [0, 2]

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from further_rows import further_of
 
 from emolib.base.errors import UserError
 from emolib.steering.findings import NOT_SUPPORTED, SUPPORTED, UNDERPOWERED
+from emolib.steering.further_conditions import FURTHER
 from emolib.steering.shift_claims import (
     IDIOMATIC,
     INSTRUMENTS_MISSING,
@@ -91,7 +93,7 @@ def implicit(*values: float) -> Effects:
 
 def claimed(effects: Effects, seed: int = 0, **given: Any) -> pd.DataFrame:
     beside = pd.concat([ranks(style, seed=seed) for style in dict.fromkeys(style for style, _ in effects)])
-    settings = {"instruments": judged(), **given}
+    settings = {"instruments": judged(), "further": further_of(), **given}
     return shift_claims(shift_conditions(planted(effects, seed)), settings.pop("ranks", beside), **settings)
 
 
@@ -196,7 +198,10 @@ def test_one_label_that_it_is_not_specific_against_is_enough_to_refuse() -> None
     pair = {"gratitude", "anger"}
     same = cells["emotion"].isin(pair) & cells["other"].isin(pair)
     found = shift_claims(
-        shift_conditions(cells.assign(specific=cells["specific"] - 0.3 * same)), ranks(), instruments=judged()
+        shift_conditions(cells.assign(specific=cells["specific"] - 0.3 * same)),
+        ranks(),
+        instruments=judged(),
+        further=further_of(),
     ).set_index("emotion")["verdict"]
     assert found["apology"] == SUPPORTED and found["gratitude"] == found["anger"] == UNDERPOWERED
 
@@ -225,7 +230,8 @@ def test_an_act_to_which_s_is_not_owed_is_refused() -> None:
     conditions = shift_conditions(cells.assign(specific=cells["specific"] - 0.3 * idle))
     for style in ("implicit", "explicit"):
         beside = ranks(style)
-        found = shift_claims(conditions.assign(style=style), beside, instruments=judged()).set_index("emotion")
+        given = {"instruments": judged(), "further": further_of()}
+        found = shift_claims(conditions.assign(style=style), beside, **given).set_index("emotion")
         assert found["verdict"].to_dict() == {"gratitude": SUPPORTED, "anger": UNDERPOWERED, "apology": SUPPORTED}
         assert found.loc["anger", ["weakest_measure", "reason"]].tolist() == ["own", "not_above_zero"]
 
@@ -300,14 +306,55 @@ def test_a_claim_without_one_of_its_measures_is_refused() -> None:
         shift_conditions(planted({("implicit", "plain"): 0.3}))
 
 
+# what is needed beside the own labels and directions of the same norm
+
+
+def reasons(**further: Any) -> set[str]:
+    found = claimed(implicit(0.3, 0.3, 0.3, 0.3), further=further_of(**further))
+    assert set(found["verdict"]) == {UNDERPOWERED if set(found["reason"]) != {"bar_reached"} else SUPPORTED}
+    return set(found["reason"])
+
+
+def test_each_further_condition_can_refuse_a_claim_alone() -> None:
+    assert reasons() == {"bar_reached"}
+    assert reasons(like=0.0) == {"not_above_zero"}
+    assert reasons(concept=0.3) == {"concepts_reach_it"} and reasons(concept=0.29) == {"bar_reached"}
+    assert reasons(kl=0.31) == {"equal_kl_reaches_it"} and reasons(kl=0.29) == {"bar_reached"}
+    assert reasons(kl=0.31, n_kl=59) == {"equal_kl_reaches_it"}  # with so many the bar is that of equal norm
+    found = claimed(implicit(0.3, 0.3, 0.3, 0.3), further=further_of(like=0.0))
+    assert found["weakest_other"].isin(["joy", "admiration", "sadness", "fear", "embarrassment"]).all()
+
+
+@pytest.mark.parametrize("part", FURTHER)
+def test_a_condition_that_was_not_measured_is_named_and_leaves_nothing_supported(part: str) -> None:
+    attribute = {"like_valent": "like_valent", "concepts": "concepts", "equal_kl": "equal_kl"}[part]
+    found = claimed(implicit(0.3, 0.3, 0.3, 0.3), further=further_of(**{attribute: None}))
+    assert set(found["missing"]) == {part} and set(found["reason"]) == {"conditions_missing"}
+    assert set(claimed(implicit(0.3, 0.3, 0.3, 0.3), further=None)["missing"]) == {",".join(FURTHER)}
+
+
+def test_one_label_of_like_valence_without_one_measure_is_missing() -> None:
+    whole = further_of().like_valent
+    fewer = whole[(whole["other"] != "joy") | (whole["measure"] != "adjusted")]
+    found = claimed(implicit(0.3, 0.3, 0.3, 0.3), further=further_of(like_valent=fewer)).set_index("emotion")
+    assert found["missing"].to_dict() == {"gratitude": "like_valent", "anger": "", "apology": ""}
+    assert found.loc["anger", "like_valent"] == "sadness,fear" and found.loc["gratitude", "like_valent"] == ""
+
+
+def test_the_share_of_the_word_is_that_of_its_vector_alone() -> None:
+    found = claimed(implicit(0.3, 0.3, 0.3, 0.3))
+    assert found["lexical_share"].tolist() == pytest.approx([0.2] * 3) and (found["n_concepts"] == 3).all()
+    assert found["nearest_concept"].str.startswith("lexical:").all()
+
+
 # many draws
 
 
 def share_claimed(effects: Effects, n_draws: int = 200) -> float:
     """The share of draws in which one of two emotions is claimed, all directions far below: S alone decides."""
-    beside, tools = ranks(), judged()
+    beside, given = ranks(), {"instruments": judged(), "further": further_of()}
     draws = (shift_conditions(planted(effects, seed, emotions=EMOTIONS[:2])) for seed in range(n_draws))
-    found = (shift_claims(conditions, beside, instruments=tools) for conditions in draws)
+    found = (shift_claims(conditions, beside, **given) for conditions in draws)
     return float(np.mean([(table["verdict"] == SUPPORTED).any() for table in found]))
 
 

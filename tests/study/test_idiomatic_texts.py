@@ -12,10 +12,10 @@ import pytest
 from pandas.testing import assert_frame_equal
 from planted_runs import in_two_styles, steering_run, vectors_run, written
 
-from emolib.readout import contrasts, leaks, readings, surface, surface_gate
+from emolib.readout import label_contrasts, leaks, readings, surface, surface_gate
 from emolib.report.ja import phase1 as say
 from emolib.selftest.planted import Planted, plant, planted_scenarios
-from emolib.study import phase1_dataset, phase1_texts, phase2_activations
+from emolib.study import phase1_dataset, phase2_activations, text_answers
 from emolib.study.phase3_vectors import fitting, restricted
 from emolib.study.phase5_steering import design
 from emolib.study.run import Run
@@ -112,13 +112,13 @@ def test_shared_sequences_and_cues_are_of_texts_without_a_flag(flagged, without,
 
 
 def test_phase_1_shows_how_many_are_left_out(flagged):
-    table = phase1_texts.minimal_pairs(SimpleNamespace(data=flagged))
+    table = text_answers.minimal_pairs(SimpleNamespace(data=flagged))
     assert table.loc["implicit", "idiomatic"] == 3 * FEW
     shown = say.table_minimal_pairs(table)
     assert shown.loc["暗示表現", "決まり文句の残る文"] == 3 * FEW
     assert set(shown["ミニマルペア"]) == {"記載なし"}
     paired = say.table_minimal_pairs(
-        phase1_texts.minimal_pairs(SimpleNamespace(data=flagged.assign(minimal_pair=True)))
+        text_answers.minimal_pairs(SimpleNamespace(data=flagged.assign(minimal_pair=True)))
     )
     assert paired["ミニマルペア"].tolist() == paired["シナリオ"].tolist()
 
@@ -166,7 +166,7 @@ def test_vectors_and_tests_of_the_implicit_style_do_not_count_them(run):
 
 def test_probes_of_the_implicit_style_neither_learn_from_them_nor_are_tested_on_them(run):
     sets = [fitting.training(run, "mean"), *(fitting.split_of(run, "mean", s) for s in ("validation", "test"))]
-    contrast = contrasts.contrast_of(sets, "gratitude", "neutral", 1, [0])
+    contrast = label_contrasts.contrast_of(sets, "gratitude", "neutral", 1, [0])
     for part, kept in zip(contrast.sets, contrast.of_style("implicit"), strict=True):
         assert not part.texts[kept]["idiomatic"].any() and implicit_and_flagged(part.texts).any()
 

@@ -16,7 +16,7 @@ from emolib.report.ja import phase1, phase3, phase5
 from emolib.selftest.planted import Planted, plant, planted_scenarios
 from emolib.statistics.auc import auc_interval
 from emolib.statistics.intervals import bootstrap_mean
-from emolib.study import phase1_texts, phase3_vectors, phase5_steering
+from emolib.study import phase3_vectors, phase5_steering, text_answers
 from emolib.study.phase3_vectors import fitting, pair_separation
 from emolib.study.phase3_vectors.separation import chosen_separation
 from emolib.study.phase5_steering import results
@@ -155,7 +155,7 @@ def test_the_effects_are_those_of_the_test_sweep(planted, saved, tmp_path, monke
 
 def test_labels_stand_beside_the_ratings_of_their_words_and_unrated_ones_are_told():
     params = SimpleNamespace(neutral="neutral")
-    table = phase1_texts.rated_words(SimpleNamespace(data=load_dataset(), params=params, kept_values={}))
+    table = text_answers.rated_words(SimpleNamespace(data=load_dataset(), params=params, kept_values={}))
     assert len(table) == 23 and "neutral" not in set(table["label"])
     shown = phase1.table_words(table)
     assert shown.loc["喜び"].tolist() == ["joy", "+2.8", "0.75"]
@@ -164,5 +164,5 @@ def test_labels_stand_beside_the_ratings_of_their_words_and_unrated_ones_are_tol
     own = pd.DataFrame({"emotion": ["joy", "calm, quiet", "flat"], "scenario": "a"}).assign(
         id=list("abc"), topic="general", lang="en", style="a", split="train", text=list("xyz")
     )
-    few = phase1_texts.rated_words(SimpleNamespace(data=own, params=SimpleNamespace(neutral="flat"), kept_values={}))
+    few = text_answers.rated_words(SimpleNamespace(data=own, params=SimpleNamespace(neutral="flat"), kept_values={}))
     assert few["label"].tolist() == ["joy", "calm, quiet"] and few["word"].isna().tolist() == [False, True]

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from emolib.pipeline.verification import claim_checks, lineage_checks, sweep_checks
-from emolib.pipeline.verification.readings import Reading, broken_effect, separation
+from emolib.pipeline.verification.altered_numbers import Reading, broken_effect, separation
+from emolib.pipeline.verification.check_rows import BROKEN, Rows
 from emolib.pipeline.verification.recompute.material import Material
-from emolib.pipeline.verification.recompute.vectors import check_vector_tables, check_vectors
-from emolib.pipeline.verification.rows import BROKEN, Rows
+from emolib.pipeline.verification.recompute.stored_vectors import check_vector_tables, check_vectors
 from emolib.pipeline.verification.run_files import Artifact, RunFiles, read_tensors
 
 Check = Callable[[Material, Rows], None]

@@ -14,13 +14,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from emolib.pipeline.verification.rows import Rows, careful
+from emolib.pipeline.verification.check_rows import Rows, careful
 from emolib.pipeline.verification.run_files import Artifact, RunFiles
 from emolib.pipeline.verification.shift_checks import shift_point
 from emolib.pipeline.verification.sweep_checks import FAMILIES
 
 TOLERANCE = 1e-9
-BESIDE = ("vs_others", "ci_low", "ci_high", "degenerate", "rank_p", "random_max", "beats_others", "supported")
+BESIDE = (
+    *("vs_others", "ci_low", "ci_high", "degenerate", "n_nonzero", "p_sign", "p_flip", "rank_p", "random_max"),
+    *("beats_others", "supported"),
+)
 
 
 def check_claims(run: RunFiles, rows: Rows) -> None:
@@ -73,8 +76,8 @@ def claims(sweep: pd.DataFrame, *, n_resamples: int, seed: int) -> pd.DataFrame:
 
     Returns:
         emotion, metric, own_effect, own_effect_unfiltered, wrong_way, wrong_way_unfiltered, n, direct_path,
-        direct_path_counted, vs_others, ci_low, ci_high, degenerate, beats_others, p_ and max_ of every family, rank_p,
-        random_max, bar, beats_random, supported, median.
+        direct_path_counted, vs_others, ci_low, ci_high, degenerate, n_nonzero, p_sign, p_flip, beats_others, p_ and
+        max_ of every family, rank_p, random_max, bar, beats_random, supported, median.
     """
     emotions = list(dict.fromkeys(sweep.loc[sweep["kind"] == "emotion", "emotion"]))
     cells = [(e, f"{family}/{e}") for e in emotions for family in ("keywords", "target") if f"{family}/{e}" in sweep]
@@ -140,7 +143,47 @@ def _specific(
     degenerate = bool(few or flat)
     low, high = (np.nan, np.nan) if degenerate else bca(difference, n_resamples=n_resamples, seed=seed)
     row = {"vs_others": difference.mean(), "ci_low": low, "ci_high": high, "degenerate": degenerate}
-    return row | {"beats_others": bool(not degenerate and low > 0)}
+    signs, flips = sign_test(difference), flipped_signs(difference, seed)
+    beats = signs <= 0.025 if degenerate else low > 0 and not flips > 0.025
+    row |= {"n_nonzero": np.count_nonzero(difference), "p_sign": signs, "p_flip": flips}
+    return row | {"beats_others": bool(beats)}
+
+
+def sign_test(values: np.ndarray) -> float:
+    """One-sided: the chance of so many positive ones among those that are not 0.
+
+    >>> sign_test(np.array([1.0, 2.0, 0.0, 3.0]))
+    0.125
+    """
+    moved = values[values != 0]
+    return (
+        float(stats.binomtest(int((moved > 0).sum()), len(moved), alternative="greater").pvalue) if len(moved) else 1.0
+    )
+
+
+def flipped_signs(values: np.ndarray, seed: int) -> float:
+    """One-sided: the share of choices of signs with so large a sum; all of up to 30 non-zero ones, else 9,999 drawn.
+
+    All of them are counted by what they take off: of the sum of sizes twice those with a minus.
+
+    >>> flipped_signs(np.array([1.0, 2.0, 3.0]), 0), flipped_signs(np.array([1.0, 2.0, -3.0]), 0)
+    (0.125, 0.625)
+    """
+    if len(values) > 45:
+        return float("nan")
+    moved = values[values != 0]
+    rounding = 1e-12 * np.abs(moved).sum()
+    if len(moved) > 30:
+        drawn = np.random.default_rng(np.random.SeedSequence([seed, len(moved)])).integers(0, 2, (9_999, len(moved)))
+        return float((1 + ((2.0 * drawn - 1.0) @ moved >= moved.sum() - rounding).sum()) / 10_000)
+    allowed = (np.abs(moved).sum() - moved.sum() + rounding) / 2  # what those with a minus may add up to
+    taken: list[np.ndarray] = []
+    for some in (np.abs(moved)[::2], np.abs(moved)[1::2]):
+        chosen = (np.arange(2 ** len(some))[:, None] >> np.arange(len(some))) & 1
+        taken.append(chosen @ some)
+    ordered = np.sort(taken[1])
+    within = np.searchsorted(ordered, allowed - taken[0], side="right").sum()
+    return float(within / 2.0 ** len(moved))
 
 
 def bca(values: np.ndarray, *, n_resamples: int, seed: int) -> tuple[float, float]:
@@ -319,11 +362,16 @@ def _verdict(row: Mapping[Any, Any], smallest: float) -> str:
     reached = not ranked or row["rank_p"] <= row["rank_bar"] + 1e-12
     if row["n"] < 10 or (ranked and 1 / (1 + row["n_controls"]) > row["rank_bar"] + 1e-12):
         return "underpowered"
-    if row["claim"] == "subspace":
-        above = row["value"] > row["reference"]
-    if above and reached and not degenerate:
+    if row["p_best"] > 0.025:
+        return "underpowered"
+    if degenerate:
+        above = row["p_sign"] <= 0.025
+    by_permutation = not row["p_flip"] > 0.025
+    if above and reached and (degenerate or by_permutation):
         return "supported"
-    if degenerate or not reached:
+    if (degenerate and not above) or not reached:
         return "not_supported"
+    if not degenerate and above:
+        return "underpowered"
     holds = not (row["low"] > row["reference"] or row["high"] < row["reference"])
     return "underpowered" if holds and row["detectable_d"] > smallest else "not_supported"

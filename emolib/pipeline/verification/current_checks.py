@@ -10,7 +10,7 @@ from typing import Any
 
 from emolib.base.errors import UserError
 from emolib.base.variants import READERS
-from emolib.pipeline.verification.rows import Rows
+from emolib.pipeline.verification.check_rows import Rows
 from emolib.pipeline.verification.run_files import RunFiles
 
 GIVEN = ("model", "dtype", "random_weights", "seed")  # what decides a model's content

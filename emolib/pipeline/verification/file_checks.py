@@ -10,7 +10,7 @@ import pandas as pd
 
 from emolib.base import files, store
 from emolib.base.errors import UserError
-from emolib.pipeline.verification.rows import Rows
+from emolib.pipeline.verification.check_rows import Rows
 from emolib.pipeline.verification.run_files import Artifact, RunFiles, read_tensors
 from emolib.pipeline.verification.schemas import RANGES, ROUNDING, SHARES, Schema
 

@@ -13,8 +13,8 @@ import pandas as pd
 from emolib.base import files, store
 from emolib.base.errors import UserError, shown
 from emolib.base.paths import file_name
+from emolib.pipeline.verification.check_rows import Rows, careful
 from emolib.pipeline.verification.record_checks import dataset_of
-from emolib.pipeline.verification.rows import Rows, careful
 from emolib.pipeline.verification.run_files import Artifact, RunFiles, read_tensors
 
 TOKENS = ("n_tokens", "tokens", "token_strings", "trigger")  # what Phase 2 adds to the data set's columns

@@ -17,7 +17,7 @@ from emolib.base.parameters import OF_PAIRS, PHASE_PARAMETERS, resolve
 from emolib.base.paths import BETWEEN, data_file, params_folder, prompting_file
 from emolib.base.variants import READERS
 from emolib.data.dataset import read_dataset
-from emolib.pipeline.verification.rows import Rows
+from emolib.pipeline.verification.check_rows import Rows
 from emolib.pipeline.verification.run_files import PhaseRecord, RunFiles, manifest_sha256
 
 ELSEWHERE = ("profile", "model", "phase", "device", "png")  # do not decide what a phase finds, or name its place

@@ -14,7 +14,7 @@ from emolib.base import files, paths, store
 from emolib.base.errors import UserError, shown
 from emolib.base.paths import display
 from emolib.pipeline.notebook_files import is_complete
-from emolib.pipeline.verification.rows import Rows, careful
+from emolib.pipeline.verification.check_rows import Rows, careful
 from emolib.pipeline.verification.run_files import PhaseRecord, RunFiles, read_tensors
 from emolib.pipeline.verification.stated_numbers import SPOKEN, Pool, numbers
 

@@ -93,7 +93,8 @@ _SWEEP = (
 )
 _CLAIM = (
     "emotion:str metric:str own_effect:float own_effect_unfiltered:float wrong_way:float wrong_way_unfiltered:float "
-    "n:int vs_others:float ci_low:float ci_high:float degenerate:bool beats_others:bool p_isotropic:float "
+    "n:int vs_others:float ci_low:float ci_high:float degenerate:bool n_nonzero:int p_sign:float "
+    "p_flip:float beats_others:bool p_isotropic:float "
     "max_isotropic:float p_covariance:float max_covariance:float p_shuffled:float max_shuffled:float rank_p:float "
     "random_max:float bar:float beats_random:bool supported:bool direct_path:float direct_path_counted:float"
 )
@@ -105,7 +106,14 @@ _JUDGED = (
 _OF_INSTRUMENT = "measure style emotion instrument stand_in"
 _RESIDUAL = r"patching/residual/{model}_residual_sweep_"
 _SHIFT = r"patching/shift/{model}_shift_((?P<shift_part>fold\d+)_)?"
-_SHIFTED = r"validation_layer\d{3}|test_zero|test_dose|test_(isotropic|covariance|shuffled)_\d{4}"
+_SHIFTED = (
+    r"validation_layer\d{3}|test_zero|test_dose|test_(isotropic|covariance|shuffled)_\d{4}|"
+    r"test_concepts|test_equal_kl|test_perturbed"
+)
+_RANKED = (
+    "style:str emotion:str other:str contrast:float p_isotropic:float p_covariance:float p_shuffled:float "
+    "n_isotropic:int n_covariance:int n_shuffled:int rank_p:float worst_family:str n_controls:int"
+)
 _SHIFT_KEYS = "prompt:str text:str label:str style:str act:str layer:int alpha:float"
 _CROSSED = (
     "mean:float se:float variance:float v_text:float v_prompt:float v_cell:float n_texts:int n_prompts:int n_cells:int "
@@ -151,6 +159,11 @@ def _instruments(kind: str, name: str, columns: str, key: str = "", **more: obje
 def _alignment(name: str, columns: str, key: str, **more: object) -> Schema:
     place = rf"alignment/{{model}}_{name}\.parquet"
     return Schema(f"alignment {name}", "phase4", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
+
+
+def _screening(name: str, columns: str, key: str, **more: object) -> Schema:
+    place = rf"screening/{{model}}_{name}\.parquet"
+    return Schema(f"screening {name.partition('_(')[0]}", "phase6a", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
 
 
 def _heads(name: str, columns: str, key: str, **more: object) -> Schema:
@@ -327,7 +340,8 @@ SCHEMAS: tuple[Schema, ...] = (
     _vector_table(
         "information",
         f"{_KEYED} source:str style:str c:float auc:float low:float high:float shuffled_mean:float shuffled_max:float "
-        "advantage:float advantage_low:float advantage_high:float n:int",
+        "advantage:float advantage_low:float advantage_high:float advantage_p:float "
+        "advantage_best_p:float n:int",
         "emotion source style",
         every="emotion",
         blank="*",
@@ -433,7 +447,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "control cosines",
         "phase5",
         rf"{_RESIDUAL}control_cosines\.parquet",
-        columns="family:str emotion:str cosine:float",
+        columns="family:str emotion:str cosine:float n_directions:int effective:float",
         key="family emotion",
         crossed=True,
         every="emotion",
@@ -485,7 +499,7 @@ SCHEMAS: tuple[Schema, ...] = (
     Schema(
         "shift tokens",
         "phase5",
-        rf"{_SHIFT}(?P<shift_tokens>test_emotion|test_training)\.parquet",
+        rf"{_SHIFT}(?P<shift_tokens>test_emotion|test_training|test_like_\d)\.parquet",
         columns="row:int position:int token_id:int word:str logprob:float logprob_unpatched:float entropy:float",
         key="row position",
         told=False,
@@ -493,7 +507,7 @@ SCHEMAS: tuple[Schema, ...] = (
     Schema(
         "shift lexicon",
         "phase5",
-        rf"{_SHIFT}test_lexicon\.parquet",
+        rf"{_SHIFT}test_(like_\d_)?lexicon\.parquet",
         columns="act:str layer:int alpha:float token_id:int lexical:float",
         key="act layer alpha token_id",
         told=False,
@@ -527,10 +541,57 @@ SCHEMAS: tuple[Schema, ...] = (
         "shift ranks",
         "phase5",
         r"patching/shift/{model}_shift_ranks\.parquet",
-        columns="style:str emotion:str other:str contrast:float p_isotropic:float p_covariance:float p_shuffled:float "
-        "n_isotropic:int n_covariance:int n_shuffled:int rank_p:float worst_family:str n_controls:int",
+        columns=_RANKED,
         key="style emotion other",
         every="emotion",
+    ),
+    Schema(
+        "shift ranks at equal KL",
+        "phase5",
+        r"patching/shift/{model}_shift_equal_kl_ranks\.parquet",
+        columns=_RANKED,
+        key="style emotion other",
+    ),
+    Schema(
+        "strengths of equal KL",
+        "phase5",
+        rf"{_SHIFT}equal_kl\.parquet",
+        columns="family:str index:int emotion:str start:float alpha:float kl:float wanted:float reached:bool steps:int",
+        key="family index emotion",
+        empty=True,
+    ),
+    Schema(
+        "like-valent and concept vectors",
+        "phase5",
+        rf"{_SHIFT}(like|concept)_vectors\.parquet",
+        columns="direction:str dimension:int value:float",
+        key="direction dimension",
+        told=False,
+    ),
+    Schema(
+        "shift like-valent conditions",
+        "phase5",
+        r"patching/shift/{model}_shift_like_conditions\.parquet",
+        columns=f"style:str emotion:str other:str measure:str {_CROSSED} low:float high:float p:float",
+        blank="t",
+        key="style emotion other measure",
+    ),
+    Schema(
+        "shift beside concepts",
+        "phase5",
+        r"patching/shift/{model}_shift_concepts\.parquet",
+        columns="style:str emotion:str other:str contrast:float n_concepts:int reaching:int nearest:str "
+        "nearest_contrast:float lexical_share:float",
+        blank="lexical_share",
+        key="style emotion other",
+    ),
+    Schema(
+        "shift survival",
+        "phase5",
+        r"patching/shift/{model}_shift_survival\.parquet",
+        columns="style:str emotion:str degrees:float specific:float share:float least:float most:float n:int",
+        blank="share least most",
+        key="style emotion degrees",
     ),
     Schema(
         "shift doses",
@@ -546,9 +607,10 @@ SCHEMAS: tuple[Schema, ...] = (
         "phase5",
         r"patching/shift/{model}_shift_claims\.parquet",
         columns="style:str emotion:str n_texts:int weakest_other:str weakest_measure:str p:float mean:float low:float "
-        "high:float rank_p:float n_controls:int share_of_gold:float p_holm:float bar:float exploratory:bool "
-        "by_numbers:str by_numbers_reason:str verdict:str reason:str",
-        blank="share_of_gold",
+        "high:float rank_p:float n_controls:int like_valent:str n_concepts:int concepts_reaching:int "
+        "nearest_concept:str lexical_share:float kl_rank_p:float kl_controls:int missing:str share_of_gold:float "
+        "p_holm:float bar:float exploratory:bool by_numbers:str by_numbers_reason:str verdict:str reason:str",
+        blank="share_of_gold lexical_share kl_rank_p",
         key="style emotion",
     ),
     # instruments of phase 5
@@ -721,7 +783,8 @@ SCHEMAS: tuple[Schema, ...] = (
         "effect_sizes",
         "model:str measure:str on_target:bool kind:str emotion:str layer:int alpha:float metric:str counted:bool "
         "baseline_mean:float baseline_sd:float n:int mean:float sd:float d_z:float hedges_g:float ci_low:float "
-        "ci_high:float d_low:float d_high:float t:float p_t:float p_wilcoxon:float n_nonzero:int degenerate:bool "
+        "ci_high:float d_low:float d_high:float t:float p_t:float p_wilcoxon:float p_sign:float p_flip:float "
+        "p_paired:float n_nonzero:int degenerate:bool "
         "mean_unfiltered:float direction:any rank_p_worst:float family:str family_size:int p_bonferroni:float "
         "p_fdr:float",
         "model kind emotion metric layer alpha",
@@ -744,7 +807,8 @@ SCHEMAS: tuple[Schema, ...] = (
         "claims",
         "phase:str claim:str model:str emotion:str measure:str bar:str value:float low:float high:float "
         "reference:float n:int detectable_d:float rank_p:float rank_bar:float max_p:float max_family:str max_at:str "
-        "max_z:float max_left_out:bool n_controls:int degenerate:bool family:str p:float p_holm:float "
+        "max_z:float max_left_out:bool n_controls:int degenerate:bool n_nonzero:int p_sign:float p_flip:float "
+        "p_best:float family:str p:float p_holm:float "
         "exploratory:bool by_numbers:str by_numbers_reason:str verdict:str reason:any artifact:str",
         "phase claim model emotion measure",
     ),
@@ -754,6 +818,57 @@ SCHEMAS: tuple[Schema, ...] = (
         r"statistics/power_analysis\.json",
         "json",
         fields="test:str alpha:float designs:list observed:list post_hoc_power_descriptive:str",
+    ),
+    # phase 6a
+    _screening(
+        "direct",
+        "layer:int head:int emotion:str position:str style:str written:float sd:float n_scenarios:int norm:float "
+        "cosine:float p_rotation:float p_max:float",
+        "layer head emotion position style",
+    ),
+    _screening(
+        "attribution_validation",
+        "layer:int head:int emotion:str carried:float se:float n_scenarios:int",
+        "layer head emotion",
+        crossed=True,
+    ),
+    _screening(
+        "roads",
+        "layer:int head:int exact:float atp:float dropped:float query:float key:float value:float query_linear:float "
+        "key_linear:float integrated:float",
+        "layer head",
+        blank="integrated",
+    ),
+    _screening("mlps", "layer:int carried:float se:float neuron:int neuron_carried:float", "layer"),
+    _screening("missed", "layer:int head:int estimate:float upper:float confidence:float n_sets:int", "layer head"),
+    _screening(
+        "exact_(all|labels|topics|steer|joint|mean|zero|context)",
+        "scenario:str emotion:str other:str base:float kind:str variant:int heads:str change:float",
+        "scenario emotion other variant",
+        told=False,
+    ),
+    _screening(
+        "verdicts",
+        "layer:int head:int emotion:str n_scenarios:int base:float base_p:float carried:float low:float high:float "
+        "part:float part_high:float p_max:float p_holm:float weakest_label:str label_carried:float label_p:float "
+        "topic_share:float topic_p:float verdict:str reason:str",
+        "layer head emotion",
+        blank="label_carried label_p topic_share topic_p",
+    ),
+    _screening(
+        "texts",
+        "emotion:str prompt:str layer:int head:int role:str text:str",
+        "emotion prompt layer head",
+        families=SCORES,
+        told=False,
+    ),
+    Schema(
+        "head scores, as JSON",
+        "phase6a",
+        r"screening/head_scores_{model}\.json",
+        "json",
+        fields="profile:str model:str layers:list prompts:list sequence_length:int head_scores:list head_samples:list",
+        told=False,
     ),
     # phase 6b
     _heads("heads", "layer:int head:int origin:str", "layer head"),

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from emolib.pipeline.verification.rows import Rows, careful
+from emolib.pipeline.verification.check_rows import Rows, careful
 from emolib.pipeline.verification.run_files import RunFiles
 
 TOLERANCE = 1e-9
@@ -117,20 +117,22 @@ def _condition_problems(held: pd.DataFrame, cells: pd.DataFrame) -> Iterator[str
 def check_shift_claims(run: RunFiles, rows: Rows) -> None:
     """Every claim of S follows from its conditions and ranks."""
     rows.check = "claims of S"
-    made = {kind: run.of_kind(f"shift {kind}") for kind in ("conditions", "ranks")}
+    made = {kind: run.of_kind(f"shift {kind}") for kind in ("conditions", "ranks", "like-valent conditions")}
     for artifact in run.of_kind("shift claims"):
-        if not all(made.values()):
+        if not (made["conditions"] and made["ranks"]):
             rows.failed(artifact.path, "the conditions or ranks that it is about are missing")
             continue
         held = run.table(artifact)
         conditions, ranks = (run.table(made[kind][0]) for kind in ("conditions", "ranks"))
+        like = made["like-valent conditions"]
+        conditions = pd.concat([conditions.assign(like=False), *(run.table(of).assign(like=True) for of in like[:1])])
         problems = careful(lambda: list(_claim_problems(held, conditions, ranks)))  # noqa: B023
         rows.judged(artifact.path, problems, len(held))
 
 
 def _claim_problems(held: pd.DataFrame, conditions: pd.DataFrame, ranks: pd.DataFrame) -> Iterator[str]:
     claimed = conditions[conditions["style"] != IDIOMATIC]
-    wanted = set(claimed[list(CLAIM)].itertuples(index=False, name=None))
+    wanted = set(claimed.loc[~claimed["like"], list(CLAIM)].itertuples(index=False, name=None))
     if wanted != set(held[list(CLAIM)].itertuples(index=False, name=None)):
         yield "its styles and emotions are not those of the conditions"
         return
@@ -153,7 +155,9 @@ def _claim(row: Mapping[Any, Any], conditions: pd.DataFrame, ranks: pd.DataFrame
         table[(table["style"] == row["style"]) & (table["emotion"] == row["emotion"])] for table in (conditions, ranks)
     )
     mine = mine[mine["measure"].isin(NEEDED.get(row["style"], OF_WORDS))]
-    ranked = set(mine["other"]) <= set(beside["other"]) and beside["rank_p"].notna().all()
+    own = mine[~mine["like"]]
+    mine = mine[~mine["like"] | mine["other"].isin(str(row["like_valent"]).split(","))]
+    ranked = set(own["other"]) <= set(beside["other"]) and beside["rank_p"].notna().all()
     return {
         "p": float(mine["p"].max()),
         "n_texts": int(mine["n_texts"].min()),
@@ -180,7 +184,13 @@ def _word(row: Mapping[Any, Any]) -> str:
         return "not_supported"
     if 1 / (1 + row["n_controls"]) > row["bar"] + 1e-12:
         return "underpowered"
-    return "supported" if row["p_holm"] <= 0.05 and row["rank_p"] <= row["bar"] + 1e-12 else "underpowered"
+    met = row["p_holm"] <= 0.05 and row["rank_p"] <= row["bar"] + 1e-12
+    met = met and not row["missing"] and not row["concepts_reaching"]
+    return (
+        "supported"
+        if met and row["kl_rank_p"] <= max(row["bar"], 1 / (1 + row["kl_controls"])) + 1e-12
+        else "underpowered"
+    )
 
 
 def check_shift_zero(run: RunFiles, rows: Rows) -> None:

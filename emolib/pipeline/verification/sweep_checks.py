@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emolib.pipeline.verification.check_rows import Rows, careful
 from emolib.pipeline.verification.record_checks import dataset_of
-from emolib.pipeline.verification.rows import Rows, careful
 from emolib.pipeline.verification.run_files import Artifact, RunFiles
 
 FAMILIES = ("isotropic", "covariance", "shuffled")

@@ -21,14 +21,15 @@ from emolib.pipeline.verification import (
     claim_checks,
     current_checks,
     file_checks,
+    instrument_checks,
     lineage_checks,
     record_checks,
     report_checks,
     shift_checks,
     sweep_checks,
 )
-from emolib.pipeline.verification.recompute.sampling import Sampling
-from emolib.pipeline.verification.rows import BROKEN, Rows, failures, lines
+from emolib.pipeline.verification.check_rows import BROKEN, Rows, failures, lines
+from emolib.pipeline.verification.recompute.drawn_rows import Sampling
 from emolib.pipeline.verification.run_files import RunFiles, opened
 
 Check = Callable[[RunFiles, Rows], None]
@@ -52,6 +53,8 @@ CHECKS: tuple[Check, ...] = (
     shift_checks.check_shift_zero,
     shift_checks.check_shift_conditions,
     shift_checks.check_shift_claims,
+    instrument_checks.check_gold,
+    instrument_checks.check_placebos,
     claim_checks.check_study_claims,
     report_checks.check_reports,
     report_checks.check_seals,
@@ -105,9 +108,9 @@ def checked(run: RunFiles, recompute: Sampling | None = None, without: Sequence[
         if check not in without:
             run_check(check, run, found)
     if recompute is not None:
-        from emolib.pipeline.verification.recompute import checks  # brings torch and transformers
+        from emolib.pipeline.verification.recompute import recomputations  # brings torch and transformers
 
-        checks.recompute(run, found, recompute)
+        recomputations.recompute(run, found, recompute)
     table = found.table()
     table.insert(0, "model", run.model)
     return table

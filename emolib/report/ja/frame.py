@@ -33,7 +33,7 @@ OF_THIS_TIME = ("run_id", "elapsed_seconds", "timestamp")
 
 def environment(run: Run) -> Markdown:
     """One line: which model, with which weights, on which device."""
-    lm = run.lm
+    lm = run.described
     weights = "シード付き乱数重み（事前学習なし）" if lm.spec.random_weights else "事前学習済みの重み"
     return Markdown(
         f"モデル {code_span(lm.spec.name)}（{Name(lm.spec.hub_id)}、{weights}、改訂 {code_span(lm.revision[:12])}、"

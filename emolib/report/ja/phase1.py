@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from emolib.report.ja.agreement import sentence_agreement, table_agreement
 from emolib.report.ja.frame import environment, scorers, summary
 from emolib.report.ja.phase1_expressed import (
     sentence_expressed,
@@ -42,6 +41,7 @@ from emolib.report.ja.phase1_texts import (
     table_openings,
     table_punctuation,
 )
+from emolib.report.ja.scorer_agreement import sentence_agreement, table_agreement
 
 __all__ = [
     "conclusion",

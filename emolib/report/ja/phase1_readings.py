@@ -8,7 +8,7 @@ from IPython.display import Markdown
 from emolib.base.escaping import Name
 from emolib.report.ja.names import companion_name, emotion_name, named, style_name
 from emolib.report.markup import number, tidy, with_interval
-from emolib.study.phase1_texts import AGREEMENT_BARS, CUE_BAR, Readings
+from emolib.study.text_answers import AGREEMENT_BARS, CUE_BAR, Readings
 
 UNRATED = "評定なし"
 NOT_STATED = "このデータセットは、ミニマルペアかどうかを記していない。"

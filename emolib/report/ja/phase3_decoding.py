@@ -72,7 +72,8 @@ def _by_style(table: pd.DataFrame, columns: list[str], *, digits: int = 2) -> pd
 
 
 INFORMATION = {
-    "more": "区間は 0 より上にあり、基準を満たす",
+    "more": "区間は 0 より上にあり、順位の並べ替えの p も 0.025 以下で、基準を満たす",
+    "no_room": "誤りのない得点でも bag of words と区別できない文の数なので、判定しない",
     "less": "残差ストリームからの読み出しは bag of words に劣る",
     "no_difference": "bag of words との差は検出できない",
     "unknown": "差は計算できないため、判定しない",
@@ -94,7 +95,7 @@ def sentence_information(table: pd.DataFrame) -> Markdown:
             most = max(1 - row["auc"] for row in rows)
             lines[-1] += f"AUC は 1 を超えないため、ここで検出しうる差は最大でも {number(most)} である。"
         if code == "more" and part["near_ceiling"].any():
-            lines[-1] += "AUC が 1 に近いときの区間は狭く、感情の数による補正もしていない。"
+            lines[-1] += "AUC が 1 に近いときの区間は狭い。感情の数による補正はしていない。"
     shuffled = shuffled_codes(table)
     failed = shuffled[shuffled["code"] == "not_above"]
     if len(failed):

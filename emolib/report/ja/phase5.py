@@ -29,6 +29,7 @@ from emolib.report.ja.phase5_effects import (
     table_labels,
     table_specificity,
 )
+from emolib.report.ja.phase5_further import table_further, table_survival
 from emolib.report.ja.phase5_instruments import table_admissions, table_instruments
 from emolib.report.ja.phase5_limits import criteria, limits
 from emolib.report.ja.phase5_next import next_actions
@@ -67,6 +68,7 @@ __all__ = [
     "table_controls",
     "table_damage",
     "table_doses",
+    "table_further",
     "table_instruments",
     "table_labels",
     "table_layers",
@@ -82,6 +84,7 @@ __all__ = [
     "table_shift_doses",
     "table_shift_effects",
     "table_specificity",
+    "table_survival",
     "table_unfiltered",
     "texts",
 ]

@@ -6,7 +6,6 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.plots import figures
-from emolib.report.ja.agreement import sentence_agreement, table_agreement
 from emolib.report.ja.names import FAMILIES, emotion_name, metric_name
 from emolib.report.ja.phase5_words import (
     KINDS,
@@ -21,6 +20,7 @@ from emolib.report.ja.phase5_words import (
     together,
     verdict_word,
 )
+from emolib.report.ja.scorer_agreement import sentence_agreement, table_agreement
 from emolib.report.markup import number, show, tidy
 from emolib.steering.findings import overall, unfiltered
 from emolib.steering.summaries import unchanged_at_zero
@@ -100,15 +100,19 @@ def table_controls(ranks: pd.DataFrame, norms: pd.DataFrame, sweep: pd.DataFrame
 
 
 def family_rows(ranks: pd.DataFrame) -> pd.DataFrame:
-    """The largest effect, the rank p and the largest cosine of every family of controls."""
+    """The largest effect, the rank p, the largest cosine and the effective number of every family of controls."""
     shown = ranks.assign(
         emotion=ranks["emotion"].map(emotion_name),
         metric=ranks["metric"].map(metric_name),
         family=ranks["family"].map(SHORT),
         **{column: [number(v, 3) for v in ranks[column]] for column in ("own", "largest", "p", "cosine")},
+        effective=[
+            f"{number(effective, 1)} / {int(count)}"
+            for effective, count in zip(ranks["effective"], ranks["n_directions"], strict=True)
+        ],
     )
     names = {"emotion": "感情", "metric": "指標", "family": "対照群", "own": OWN, "largest": "対照の最大"}
-    names |= {"p": "片側順位 p", "cosine": "ベクトルとのコサイン（最大）"}
+    names |= {"p": "片側順位 p", "cosine": "ベクトルとのコサイン（最大）", "effective": "実効的な本数 / 本数"}
     return shown.rename(columns=names)[list(names.values())].set_index(["感情", "指標", "対照群"])
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.data.styles import in_style_order
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import UNIT_NAMES, emotion_name, emotion_names
 from emolib.report.ja.phase5_shift import DIGITS, mean_shifts
@@ -16,6 +17,7 @@ from emolib.report.ja.phase5_shift_words import (
     STYLES,
     VERDICTS,
     WHY_NOT,
+    missing_names,
     numbers_say,
     text_style,
 )
@@ -66,8 +68,7 @@ def _found(outcome: Outcome) -> str:
 def _claims(outcome: Outcome) -> pd.DataFrame:
     """The claims, implicit texts first."""
     assert outcome.shift is not None
-    claims = outcome.shift.claims
-    return claims if claims.empty else claims.sort_values("style", key=lambda s: s != "implicit", kind="stable")
+    return in_style_order(outcome.shift.claims)
 
 
 def _unjudged(claims: pd.DataFrame) -> bool:
@@ -115,10 +116,18 @@ def _on_measures(style: str, claims: pd.DataFrame, above: pd.DataFrame) -> str:
         held = mine[(mine["measure"] == measure) & mine["above"]]
         if measure in set(mine["measure"]):
             found.append(f"{name}は{emotion_names(held['emotion']) or 'なし'}")
+    against = claims[claims["like_valent"] != ""]
     reached = [row["emotion"] for row in claims.to_dict("records") if not row["rank_p"] <= row["bar"] + 1e-12]
     text = f"{text_style(style)}で、どの相手の感情に対しても 0 より大きい（補正前の片側 p ≤ {LEVEL:g}）のは、{'、'.join(found)}。"
     if reached:
         text += f"順位 p が基準に届かないのは{emotion_names(reached)}。"
+    if len(against):
+        weak = against.loc[~against["weakest_other"].isin(set(claims["emotion"])), "emotion"]
+        if len(weak):
+            text += f"最も弱い条件が感情価の近い感情に対するものであるのは{emotion_names(weak)}。"
+    near = claims[claims["concepts_reaching"] > 0]
+    if len(near):
+        text += f"感情でない概念のベクトルも同じだけ動かすのは{emotion_names(near['emotion'])}。"
     return text
 
 
@@ -156,7 +165,9 @@ def _unmeasured(outcome: Outcome) -> str:
     aside = [style for style in STYLES if style in set(outcome.shift.conditions["style"])]
     if aside:
         parts.append(f"{'・'.join(str(text_style(style)) for style in aside)}の文からは何も主張しない")
-    parts.append("感情価の近い感情（喜び・悲しみなど）に対する特異性と、KL をそろえた対照は測っていない")
+    for codes, part in claims[claims["missing"] != ""].groupby("missing", sort=False):
+        which = "どの主張でも" if len(part) == len(claims) else f"{_listed(part)}では"
+        parts.append(f"{which}{missing_names(str(codes))}を測っていない")
     return "。".join(parts) + "。"
 
 

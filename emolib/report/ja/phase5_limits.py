@@ -6,6 +6,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.base.escaping import code_span
+from emolib.data.styles import in_style_order
 from emolib.directions.controls import FAMILIES
 from emolib.report.ja.frame import scorers
 from emolib.report.ja.names import metric_name, named
@@ -61,7 +62,7 @@ def _design(run: Run) -> str:
     counts = "、".join(
         f"{text_style(style)} {cells['text'].nunique()} シナリオ × プロンプト {cells['prompt'].nunique()} 件"
         f"（各文 {len(cells) // cells['text'].nunique()} プロンプト）"
-        for style, cells in test.cells.groupby("style", sort=False)
+        for style, cells in in_style_order(test.cells).groupby("style", sort=False)
     )
     first = "（最初の分割）" if others else ""
     return (

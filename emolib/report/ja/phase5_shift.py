@@ -14,7 +14,9 @@ from emolib.report.ja.phase5_shift_words import (
     MEASURES,
     REASONS,
     WHY_NOT,
+    concept_name,
     measure_with_other,
+    missing_names,
     shift_verdict,
     text_style,
 )
@@ -49,9 +51,20 @@ def _claim_row(row: Mapping[str, Any]) -> dict[str, str]:
         "Holm 補正後": p_value(row["p_holm"]),
         "最も厳しい順位 p（基準）": f"{p_value(row['rank_p'])}（{number(row['bar'], 4)}）",
         "対照（各群）": str(row["n_controls"]),
+        "順位 p（KL をそろえた対照、各群の本数）": f"{p_value(row['kl_rank_p'])}（{row['kl_controls']}）",
+        "当該以上の概念（最も近い）": _concepts(row),
+        "語の寄与": share(row["lexical_share"]),
+        "測っていない条件": missing_names(row["missing"]) if row["missing"] else NOTHING,
         "上限 / 正例": share(row["share_of_gold"]),
         "テストの文": str(row["n_texts"]),
     }
+
+
+def _concepts(row: Mapping[str, Any]) -> str:
+    """How many vectors of other concepts reach the own contrast, over the other emotions, and which comes nearest."""
+    if not row["n_concepts"]:
+        return NOTHING
+    return f"{row['concepts_reaching']}（{concept_name(row['nearest_concept'])}）"
 
 
 def _instruments_sentence(outcome: Outcome) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.data.styles import in_style_order
 from emolib.plots import figures
 from emolib.report.ja.names import emotion_name
 from emolib.report.ja.phase5_shift_words import WHY_NOT, text_style
@@ -81,7 +82,7 @@ def with_zero(doses: pd.DataFrame) -> pd.DataFrame:
     """The doses with their bands, and strength 0, at which S and KL are 0."""
     kept = doses[["style", "emotion", "alpha", "mean", "se", "kl"]]
     zero = kept[["style", "emotion"]].drop_duplicates().assign(alpha=0.0, mean=0.0, se=0.0, kl=0.0)
-    joined = pd.concat([kept, zero], ignore_index=True).sort_values(["style", "emotion", "alpha"], kind="stable")
+    joined = in_style_order(pd.concat([kept, zero], ignore_index=True).sort_values(["emotion", "alpha"], kind="stable"))
     reach = 1.96 * joined["se"].to_numpy(float)
     means = joined["mean"].to_numpy(float)
     return joined.assign(low=np.subtract(means, reach), high=np.add(means, reach)).reset_index(drop=True)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from emolib.base.escaping import Name
-from emolib.report.ja.names import emotion_name, style_name
+from emolib.report.ja.names import companion_name, emotion_name, style_name
 from emolib.steering.claims import FEWEST_SCENARIOS
 from emolib.steering.findings import SUPPORTED
+from emolib.steering.further_conditions import CONCEPTS, EQUAL_KL, LIKE_VALENT
 from emolib.steering.shift_claims import INSTRUMENTS_MISSING
 
 MEASURES = {"raw": "S（未補正）", "adjusted": "S（補正後）", "contextual": "S（文脈部分）", "own": "自ベクトル対比"}
@@ -26,9 +27,17 @@ REASONS = {
     "below_gold": "効果の上限が正例の 20 % に満たない",
     "controls_reach_it": "対照方向の中に、同じかそれ以上のものがある",
     "not_above_zero": "0 を上回らない条件がある",
+    "conditions_missing": "測っていない条件がある",
+    "concepts_reach_it": "感情でない概念のベクトルに、同じかそれ以上のものがある",
+    "equal_kl_reaches_it": "KL をそろえた対照方向の中に、同じかそれ以上のものがある",
     "not_judged": "計器を判定していない",
     "instrument_failed": "計器が不合格",
     "instrument_underpowered": "計器の合否が定まらない",
+}
+CONDITIONS = {
+    LIKE_VALENT: "感情価の近い感情に対する S",
+    CONCEPTS: "感情でない概念のベクトルとの比較",
+    EQUAL_KL: "KL をそろえた対照",
 }
 STYLES = {"idiomatic": "定型句を含む暗示表現", "mixed": "表現の混在"}
 WHY_NOT = {
@@ -63,4 +72,16 @@ def numbers_say(row: Mapping[str, Any]) -> str:
 
 def measure_with_other(measure: str, other: str) -> Name:
     """A condition in one breath: the measure and the label that it is against."""
-    return Name(Name(f"{MEASURES[measure]}、相手 ") + emotion_name(other))
+    return Name(Name(f"{MEASURES[measure]}、相手 ") + companion_name(other))
+
+
+def missing_names(codes: str) -> str:
+    """Conditions that were not measured, from their codes by commas."""
+    return "・".join(CONDITIONS[code] for code in codes.split(","))
+
+
+def concept_name(act: str) -> Name:
+    """The vector of another concept: `topic:work`, `lexical:joy` or `denied:joy`."""
+    kind, _, about = act.partition(":")
+    told = {"topic": f"話題 {about}", "lexical": Name("語（") + emotion_name(about) + Name("）")}
+    return Name(told.get(kind, Name("否定（") + emotion_name(about) + Name("）")))

@@ -20,9 +20,12 @@ REASONS = {
     "bar_reached": "二つの条件を満たす",
     "few_scenarios": "シナリオが少なすぎる",
     "few_controls": "対照方向が少なく、順位 p が基準に届きえない",
-    "degenerate": "0 でない差が少ない",
+    "few_nonzero": "0 でない差が少ない",
+    "flat": "差にばらつきがほとんどなく、符号検定が水準に届かない",
     "too_small_to_detect": "関心のある最小の効果を検出できないシナリオ数である",
     "controls_reach_it": "対照方向の中に、同じかそれ以上動かすものがある",
+    "at_ceiling": "誤りのない得点でも区別できない",
+    "permutation_missed": "区間は条件を満たすが、符号反転の並べ替えが水準に届かない",
     "bar_missed": "当該 − 他の感情の平均の区間が条件を満たさない",
 }
 KINDS = {
@@ -47,10 +50,9 @@ NO_INTERVAL = "区間なし"
 
 
 def verdict_word(row: Mapping[str, Any]) -> str:
-    """A row's verdict in words; a degenerate difference is named, since it is no evidence against the effect."""
+    """A row's verdict in words; what has no interval is named, since it is no evidence against the effect."""
     word = VERDICTS[row["verdict"]]
-    degenerate = row["verdict"] == "not_supported" and row["reason"] == "degenerate"
-    return f"{word}（{REASONS['degenerate']}）" if degenerate else word
+    return f"{word}（{REASONS[row['reason']]}）" if row["reason"] in ("few_nonzero", "flat") else word
 
 
 def sized(metric: str, value: float, *, signed: bool = True) -> str:

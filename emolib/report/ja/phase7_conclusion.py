@@ -28,6 +28,7 @@ from emolib.steering.findings import (
     qualified,
 )
 
+NO_SIZE = {"few_nonzero": "0 でない差が少ない", "flat": "差にばらつきがほとんどなく、符号検定も水準に届かない"}
 NO_STEERING = "Phase 5 の読める記録がないため、操作についての主張はない"
 
 
@@ -183,9 +184,10 @@ def _caveat(claim: str, rows: pd.DataFrame, grounds: pd.DataFrame) -> str:
         return f"支持した区間の下限は {ends} で、検定の数の補正はしていない{many}。"
     if claim == "beyond_words_implicit" and supported.empty:
         return "感情語のない文では、語を超える情報があるとは一つも示せていない。"
-    if claim == "subspace" and supported["holds_reference"].any():
-        count = of_total(int(supported["holds_reference"].sum()), len(supported))
-        return f"事前の規則どおり点推定で判定した。支持した {count}で、95 % 区間は基準値を含む。"
+    if claim == "subspace" and (around := int((rows["holds_reference"] & (rows["value"] > rows["reference"])).sum())):
+        return (
+            f"{of_total(around, len(rows))}では、点推定は基準値を上回るが、95 % 区間が基準値を含むため、支持としない。"
+        )
     return ""
 
 
@@ -256,11 +258,9 @@ def _missed_lines(missed: pd.DataFrame) -> list[str]:
     lines = [
         f"- 不支持（生成テキストでは「条件を満たさない」）の {len(missed)} 件は、事前の基準を満たさなかったという意味であり、効果がないことの証明ではない。"
     ]
-    degenerate = missed[missed["reason"] == "degenerate"]
-    if len(degenerate):
+    for reason, part in missed[missed["reason"].isin(["few_nonzero", "flat"])].groupby("reason", sort=False):
         lines.append(
-            f"- {listed(map(claim_name, degenerate.to_dict('records')))}は 0 でない差が少ないか、ばらつきがごく小さく、"
-            "効果量と区間を計算しない。"
+            f"- {listed(map(claim_name, part.to_dict('records')))}では{NO_SIZE[str(reason)]}ため、効果量と区間を計算しない。"
         )
     lines += [
         f"- {claim_name(row)}は、順位 p が基準を超え（{p_value(row['rank_p'])}）、区間も 0 を含む。規則では不支持だが、"

@@ -14,7 +14,10 @@ from emolib.statistics.effect_sizes import CONTROL_FAMILIES
 from emolib.study.run import Run
 
 ORDER = ("emotion", "direct_path", "pca", "probe", "subspace", "prompting")
-TESTS = {"p_t": "t 検定", "p_wilcoxon": "Wilcoxon", "p_bonferroni": "Bonferroni", "p_fdr": "BH"}
+TESTS = {
+    **{"p_t": "t 検定", "p_wilcoxon": "Wilcoxon", "p_sign": "符号検定", "p_flip": "符号反転"},
+    **{"p_bonferroni": "Bonferroni", "p_fdr": "BH"},
+}
 UNIT = "補正の単位（指標の種類）"
 ALL_DEGENERATE = "すべて縮退しており、効果量と区間を計算しない"
 

@@ -15,7 +15,7 @@ from emolib.report.ja.phase7_words import listed
 from emolib.statistics.power import required_scenarios
 from emolib.steering.claims import FEWEST_SCENARIOS, LEVEL
 from emolib.steering.findings import NOT_SUPPORTED, POWER
-from emolib.study.phase7_claims.sources import Source
+from emolib.study.phase7_claims.claim_sources import Source
 
 
 def next_actions(claims: pd.DataFrame, sources: Sequence[Source], params: StatisticsParameters) -> Markdown:

@@ -14,7 +14,7 @@ from emolib.report.ja.phase5_words import KINDS
 from emolib.report.ja.phase7_words import POSITIONS, nothing, quoted, texts_named
 from emolib.report.markup import NOTHING, number, with_interval
 from emolib.statistics.effect_sizes import CONTROL_FAMILIES
-from emolib.study.phase7_claims import sources as reading
+from emolib.study.phase7_claims import claim_sources as reading
 from emolib.study.run import Run
 
 STATES = {

@@ -96,14 +96,14 @@ def sentence_k(directions: pd.DataFrame) -> Markdown:
         )
     lines = [
         "規則: 検証での超過（重なり − 帰無の平均）が最良の k から 1 標準誤差以内に入る最小の k を選ぶ。"
-        "最良の超過が帰無の超過の最大を超えなければ、部分空間があるとは言わない。"
+        "最良の超過の 95 % 区間（± 1.96 SE）の下限が帰無の超過の最大を超えなければ、部分空間があるとは言わない。"
         "規則は小さい k を選ぶものであり、それより先の方向がないことの検定ではない。"
     ]
     said: dict[tuple[str, str], list[str]] = {}  # the same sentence is said once, of all its emotions
     for row in directions.to_dict("records"):
         text = f"k = {row['chosen_k']}。{_next_direction(row)}"
         if not row["found"]:
-            text = f"規則は k = {row['chosen_k']} を選ぶが、超過は帰無の範囲を出ず、k に意味はない。"
+            text = f"規則は k = {row['chosen_k']} を選ぶが、超過の区間は帰無の範囲を出ず、k に意味はない。"
         said.setdefault((row["model"], text), []).append(row["emotion"])
     lines += [f"- {Name(model)}・{emotion_names(emotions)}: {text}" for (model, text), emotions in said.items()]
     return Markdown("\n".join(lines))

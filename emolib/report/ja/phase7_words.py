@@ -27,9 +27,12 @@ REASONS = {
     "bar_reached": "基準を満たす",
     "few_scenarios": f"シナリオが {FEWEST_SCENARIOS} 未満",
     "few_controls": "対照の数では順位 p が基準に届かない",
-    "degenerate": "0 でない差が少ないか、ばらつきがごく小さい",
+    "few_nonzero": "0 でない差が少ない",
+    "flat": "差にばらつきがほとんどなく、符号検定が水準に届かない",
     "too_small_to_detect": "区間が基準値を含み、この n では関心のある最小の効果を検出できない",
     "controls_reach_it": "対照の中に同じかそれ以上動かす方向があり、順位 p が基準を超える",
+    "at_ceiling": "誤りのない得点でも比べる相手と区別できない（天井）",
+    "permutation_missed": "区間は基準を満たすが、並べ替えの p が届かない",
     "bar_missed": "基準を満たさない",
 }
 SHIFT_REASONS = {**OF_SHIFT, **REASONS}
@@ -49,10 +52,11 @@ BARS = {
     "stability": "分割半コサインの 95 % 区間 > シャッフルの 97.5 % 点",
     "separation": "テスト AUC の 95 % 区間 > ランダム方向とシャッフルの 97.5 % 点",
     "readout": "プローブのテスト AUC の 95 % 区間 > シャッフルの最大",
-    "beyond_words": "AUC の差の 95 % 区間 > 0",
-    "beyond_words_implicit": "AUC の差の 95 % 区間 > 0",
-    "subspace": "検証の超過の最良 > シャッフルの超過の最大の 97.5 % 点",
-    "steering": "［当該感情 − 他の感情］の 95 % BCa 区間 > 0、かつ最も厳しい対照の順位 p ≤ 基準",
+    "beyond_words": "AUC の差の 95 % 区間 > 0、かつ順位の並べ替えの p ≤ 0.025",
+    "beyond_words_implicit": "AUC の差の 95 % 区間 > 0、かつ順位の並べ替えの p ≤ 0.025",
+    "subspace": "検証の超過の最良の 95 % 区間 > シャッフルの超過の最大の 97.5 % 点",
+    "steering": "［当該感情 − 他の感情］の 95 % BCa 区間 > 0（45 シナリオ以下では符号反転の p ≤ 0.025 も）、"
+    "かつ最も厳しい対照の順位 p ≤ 基準",
     "shift": "計器の合格、他のどの感情に対しても必要なすべての量で S > 0（片側、Holm）、かつ最も厳しい対照の順位 p ≤ 基準",
 }
 DEGENERATE = "縮退"

@@ -36,6 +36,18 @@ def _counted(checks: pd.DataFrame) -> Markdown:
     return Markdown(markdown_table(rows, ["検査", "成り立つべきこと", "ファイル", *STATES.values()]))
 
 
+def table_instruments(checks: pd.DataFrame) -> Markdown:
+    """Gold and placebos, one row per measure, style and emotion."""
+    judged = checks[checks["check"].isin(found.OF_INSTRUMENTS)]
+    if judged.empty:
+        return Markdown("計器を判定していない実行である。")
+    rows = [
+        [check_name(row["check"]), Name(row["file"]), row["compared"], STATES[row["status"]], Name(row["told"])]
+        for row in judged.to_dict("records")
+    ]
+    return Markdown(markdown_table(rows, ["計器", "測度・様式・感情", "行", "結果", "備考"]))
+
+
 def table_failures(checks: pd.DataFrame) -> Markdown:
     """Every failure with its file, as `emolib verify` prints it."""
     failed = checks[checks["status"] == "fail"]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from emolib.steering.claims import LEVEL
+
 CHANCE = 0.5  # AUC
 LARGE_GAP = 0.15  # between a raw cosine and one that large dimensions do not make
 EQUIDISTANT = 0.5  # the cosine of (a - c) and (b - c) where a, b and c are equally far from each other
@@ -113,13 +115,17 @@ def information_codes(table: pd.DataFrame) -> pd.DataFrame:
     """The residual stream against the bag of words in all and in implicit texts.
 
     Returns:
-        `information_table`'s rows of the bag of words with code, `more`, `less` or `no_difference` by the interval of
-        the advantage, and near_ceiling: whether the residual's own AUC leaves next to nothing to resample.
+        `information_table`'s rows of the bag of words with code, `more` or `less` by the interval of the advantage and,
+        for `more`, by the permutation of the two scores' ranks too; `no_room` where a score without errors could not be
+        told from the words; else `no_difference`; and near_ceiling: whether the residual's own AUC leaves next to
+        nothing to resample.
     """
     own = table[table["source"] == "residual"].set_index(["emotion", "style"])["auc"]
     words = table[(table["source"] == "words") & table["style"].isin(["all", "implicit"])]
     low, high = words["advantage_low"], words["advantage_high"]
-    code = np.where(low > 0, "more", np.where(high < 0, "less", "no_difference"))
+    more = (low > 0) & ~(words["advantage_p"] > LEVEL / 2)
+    code = np.where(more, "more", np.where(high < 0, "less", "no_difference"))
+    code = np.where(words["advantage_best_p"] > LEVEL / 2, "no_room", code)
     ceiling = [own.get((e, s), np.nan) >= NEAR_CEILING for e, s in zip(words["emotion"], words["style"], strict=True)]
     return _coded(words, low, code).assign(near_ceiling=ceiling)
 

@@ -17,7 +17,7 @@ from emolib.directions.dissimilarities import dissimilarities, dissimilarity_rel
 from emolib.directions.noise_free_cosines import noise_free_cosines
 from emolib.directions.valence_axis import N_COMPONENTS, ValenceAxis, difference, label_orders, valence_axis
 from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors, scenario_cube
-from emolib.study.phase3_vectors import companions, fitting
+from emolib.study.phase3_vectors import companion_activations, fitting
 from emolib.study.run import Run, kept
 
 EMBEDDING = -1  # stands for the embedding where layers are numbered
@@ -32,7 +32,7 @@ def geometry_layer(run: Run) -> int:
 @kept
 def _labels(run: Run) -> tuple[str, ...]:
     """All labels in the cube's order, neutral first."""
-    texts = companions.chosen(run, "fifteen")
+    texts = companion_activations.chosen(run, "fifteen")
     assert texts is not None
     return (run.params.neutral, *(name for name in dict.fromkeys(texts["emotion"]) if name != run.params.neutral))
 
@@ -40,9 +40,9 @@ def _labels(run: Run) -> tuple[str, ...]:
 @kept
 def _cubes(run: Run, kind: str) -> np.ndarray:
     """`[layer + 1, scenario, label, d_model]`, the embedding first; neutral is the first label."""
-    acts = companions.activations(run, kind)
+    acts = companion_activations.activations(run, kind)
     whole, _, _ = scenario_cube(acts, run.params.neutral)
-    embedded = {"resid_pre": companions.embedding(run, kind)[None]}
+    embedded = {"resid_pre": companion_activations.embedding(run, kind)[None]}
     first, _, _ = scenario_cube(replace(acts, values=embedded), run.params.neutral)
     return np.concatenate([first, whole])
 
@@ -55,7 +55,7 @@ def _places(run: Run, kind: str) -> Iterator[tuple[int, np.ndarray]]:
 
 def label_valence(run: Run) -> dict[str, float] | None:
     """What people say of each label's word; NaN of one that nobody rated. None where there are no companions."""
-    if companions.texts(run) is None:
+    if companion_activations.texts(run) is None:
         return None
     rated = human_valence(_labels(run)[1:])
     return {label: rated[label].mean if label in rated else float("nan") for label in _labels(run)[1:]}
@@ -73,10 +73,13 @@ def valence_table(run: Run) -> pd.DataFrame | None:
         reliability as embedding, embedding_low, …, difference from it with difference_low and difference_high,
         n_labels (with a known valence), n_scenarios. See `ValenceAxis`.
     """
-    if companions.texts(run) is None:
+    if companion_activations.texts(run) is None:
         return None
     valence = label_valence(run)
-    matched = {**companions.inputs(run, "fifteen"), "valence": [repr(value) for value in (valence or {}).values()]}
+    matched = {
+        **companion_activations.inputs(run, "fifteen"),
+        "valence": [repr(value) for value in (valence or {}).values()],
+    }
     matched |= {"seed": run.params.seed, "n_permutations": N_PERMUTATIONS}
     return run.artifacts.table(run.paths.companion_table("valence"), matched, lambda: _valence_table(run))
 
@@ -117,7 +120,7 @@ def label_places(run: Run) -> pd.DataFrame | None:
         layer, label, valence, pc1, pc2 (the sign of each makes its correlation with the valence positive), share_1,
         share_2.
     """
-    if companions.texts(run) is None:
+    if companion_activations.texts(run) is None:
         return None
     known = label_valence(run) or {}
     rows = []
@@ -140,7 +143,7 @@ def label_dissimilarities(run: Run) -> pd.DataFrame | None:
         layer (-1: the embedding), first, second, dissimilarity (see `dissimilarities`), and reliability, which is the
         whole table's of that layer and stands in each of its rows.
     """
-    if companions.texts(run) is None:
+    if companion_activations.texts(run) is None:
         return None
 
     def compute() -> pd.DataFrame:
@@ -154,7 +157,7 @@ def label_dissimilarities(run: Run) -> pd.DataFrame | None:
             ]
         return pd.DataFrame(rows)
 
-    matched = companions.inputs(run, "fifteen")
+    matched = companion_activations.inputs(run, "fifteen")
     return run.artifacts.table(run.paths.companion_table("dissimilarities"), matched, compute)
 
 
@@ -164,15 +167,15 @@ def label_dissimilarities(run: Run) -> pd.DataFrame | None:
 def companion_vectors(run: Run) -> EmotionVectors | None:
     """Vectors at the mean of the data set's emotions and of the five labels of like valence, fitted on the same
     training scenarios; stored as Phase 3's other vectors are."""
-    if companions.texts(run) is None:
+    if companion_activations.texts(run) is None:
         return None
     fitted = _fitted(run)
-    return fitting.kept_vectors(run, run.paths.companion_vectors(), fitted, companions.inputs(run, "five"))
+    return fitting.kept_vectors(run, run.paths.companion_vectors(), fitted, companion_activations.inputs(run, "five"))
 
 
 @kept
 def _fitted(run: Run) -> EmotionVectors:
-    return fit_emotion_vectors(companions.activations(run, "five"), neutral=run.params.neutral, whiten=True)
+    return fit_emotion_vectors(companion_activations.activations(run, "five"), neutral=run.params.neutral, whiten=True)
 
 
 def likeness(run: Run) -> pd.DataFrame | None:
@@ -182,7 +185,7 @@ def likeness(run: Run) -> pd.DataFrame | None:
         emotion, companion, layer, plain, corrected (without the sample's noise) with low and high, reliability (the
         lower of the two vectors'), n_scenarios. See `noise_free_cosines`.
     """
-    if companions.texts(run) is None:
+    if companion_activations.texts(run) is None:
         return None
 
     def compute() -> pd.DataFrame:
@@ -198,11 +201,13 @@ def likeness(run: Run) -> pd.DataFrame | None:
                     rows.append({**row, **parts, "reliability": min(found.reliability[[i, j]])})
         return pd.DataFrame(rows)
 
-    return run.artifacts.table(run.paths.companion_table("likeness"), companions.inputs(run, "five"), compute)
+    return run.artifacts.table(
+        run.paths.companion_table("likeness"), companion_activations.inputs(run, "five"), compute
+    )
 
 
 def _five_emotions(run: Run) -> list[str]:
-    texts = companions.chosen(run, "five")
+    texts = companion_activations.chosen(run, "five")
     assert texts is not None
     return [name for name in dict.fromkeys(texts["emotion"]) if name != run.params.neutral]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emolib.study.phase4_alignment.comparisons import agreement_table, method_table, overlap_table, raw_table
+from emolib.study.phase4_alignment.compared_methods import agreement_table, method_table, overlap_table, raw_table
 from emolib.study.phase4_alignment.judged import margin_table, null_table, rivals, verdicts
 from emolib.study.phase4_alignment.layers import anchor_counts, chosen, chosen_map, curve, layer_table
 from emolib.study.phase4_alignment.monitoring import monitoring_table

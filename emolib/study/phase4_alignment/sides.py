@@ -15,7 +15,7 @@ from emolib.data.activations import Activations
 from emolib.directions.vectors import scenario_cube
 from emolib.engine.anchors import AnchorBlocks, find_anchors, joined
 from emolib.study import phase2_activations
-from emolib.study.phase3_vectors import companions, fitting
+from emolib.study.phase3_vectors import companion_activations, fitting
 from emolib.study.phase4_alignment.anchor_texts import anchor_texts
 from emolib.study.run import Run, kept, prepared
 
@@ -68,8 +68,8 @@ def _inputs(run: Run) -> dict[str, Any]:
     found |= {name: getattr(run.params, name) for name in ("most_per_word", "method", "space", "neutral")}
     for name, side in zip(("a", "b"), pair(run), strict=True):
         found[name] = {"model": side.lm.identity, "texts": fitting.inputs(side, "mean")}
-        if companions.texts(side) is not None:
-            found[name]["labels"] = companions.inputs(side, "fifteen")
+        if companion_activations.texts(side) is not None:
+            found[name]["labels"] = companion_activations.inputs(side, "fifteen")
         for path in side.artifacts.made:
             run.artifacts.note(path)
     return found
@@ -127,15 +127,15 @@ def one_layer(acts: Activations, layer: int) -> Activations:
 def label_texts(side: Run) -> pd.DataFrame:
     """The texts that the labels' vectors are made of: the companions' and the data set's on the same training
     scenarios, or the data set's own labels alone."""
-    found = companions.chosen(side, "fifteen")
+    found = companion_activations.chosen(side, "fifteen")
     return side.texts("train") if found is None else found
 
 
 @kept
 def _label_activations(side: Run) -> Activations:
-    if companions.texts(side) is None:
+    if companion_activations.texts(side) is None:
         return fitting.training(side, "mean")
-    return companions.activations(side, "fifteen")
+    return companion_activations.activations(side, "fifteen")
 
 
 def labels(side: Run, layer: int) -> Labels:

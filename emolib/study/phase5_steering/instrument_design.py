@@ -119,7 +119,9 @@ def context_table(run: Run, family: Family) -> pd.DataFrame:
         some = few(run, cells) if split == VALIDATION else cells
         for instrument, stand_in, place, contexts in _contexts(run, family, cells, some):
             if len(contexts) and (place == "a" or split == VALIDATION):
-                rows = context_rows(contexts, _texts(run), labels, positions=[place], neutral=run.params.neutral)
+                rows = context_rows(
+                    contexts, companion_texts(run), labels, positions=[place], neutral=run.params.neutral
+                )
                 found.append(rows.assign(split=split, instrument=instrument, stand_in=stand_in))
     if not any((rows["split"] == VALIDATION).any() for rows in found):
         return pd.DataFrame(columns=TABLE_COLUMNS)
@@ -140,11 +142,11 @@ def _contexts(
     run: Run, family: Family, cells: pd.DataFrame, some: pd.DataFrame
 ) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     """Instrument, what stands in, the contexts' place, and the contexts: gold for all cells, the rest for some."""
-    data, given = _texts(run), {"neutral": run.params.neutral}
+    data, given = companion_texts(run), {"neutral": run.params.neutral}
     if family.name == OWN:
         yield "gold_a", "", "a", gold_contexts(cells, data, family.labels, **given)
         yield "gold_b", "", "b", gold_contexts(some, data, family.labels, **given)
-        pairs = _pairs(run)
+        pairs = emotion_pairs(run)
         for kind, name in NAME_OF_KIND.items():
             held = set(pairs.loc[pairs["kind"] == kind, "emotion"])
             labels = [label for label in family.labels if label in held]
@@ -171,7 +173,7 @@ def _companions(run: Run) -> pd.DataFrame:
 
 
 @kept
-def _texts(run: Run) -> pd.DataFrame:
+def companion_texts(run: Run) -> pd.DataFrame:
     """The data set's texts and the companions', with the style that counts."""
     columns = ["scenario", "emotion", "style", "text"]
     both = pd.concat([run.data[columns], _companions(run)[columns]], ignore_index=True)
@@ -179,7 +181,7 @@ def _texts(run: Run) -> pd.DataFrame:
 
 
 @kept
-def _pairs(run: Run) -> pd.DataFrame:
+def emotion_pairs(run: Run) -> pd.DataFrame:
     """Denied and mentioned emotions under the labels of the run; none in another language than English."""
     pairs = load_lexical()
     if not english(run):
@@ -189,7 +191,7 @@ def _pairs(run: Run) -> pd.DataFrame:
 
 def _of_family(run: Run, family: Family, cells: pd.DataFrame) -> pd.DataFrame:
     """The cells whose text's scenario has texts of all labels of the family."""
-    texts = _texts(run)
+    texts = companion_texts(run)
     held = texts[texts["emotion"].isin(family.labels)].groupby("scenario")["emotion"].nunique()
     return cells[cells["text"].isin(held.index[held == len(family.labels)])]
 
@@ -198,7 +200,7 @@ def _with_thirds(run: Run, family: Family, cells: pd.DataFrame) -> pd.DataFrame:
     """The cells that have a third scenario, with it. Training texts need the emotions' texts alone."""
     of_validation = cells["text"].isin(first_part(run).validation).all()
     chosen = _of_family(run, family, cells) if of_validation else cells
-    pool, texts = _pool(run), _texts(run)
+    pool, texts = _pool(run), companion_texts(run)
     wanted = {*family.labels, run.params.neutral}
     whole = texts[texts["scenario"].isin(pool) & texts["emotion"].isin(wanted)].groupby("scenario")["emotion"].nunique()
     if chosen.empty or not (whole == len(wanted)).any():

@@ -49,10 +49,10 @@ def placebo_vectors(run: Run) -> EmotionVectors:
 
     matched = {
         "layer": layer,
-        "position": _position(run),
+        "position": text_position(run),
         "texts": store.digest(texts["text"].tolist()),
         "topics": [list(topics), hashlib.sha256(b"".join(v.tobytes() for v in topics.values())).hexdigest()],
-        "norm": float(_like(run).norms[layer]),
+        "norm": float(like_norms(run).norms[layer]),
     }
     table = kept_shard(run, "directions", matched, compute, len(texts))
     values = {}
@@ -64,12 +64,12 @@ def placebo_vectors(run: Run) -> EmotionVectors:
     return replace(vecs, values=values, whitened={}, discriminants={})
 
 
-def _position(run: Run) -> str:
+def text_position(run: Run) -> str:
     """Texts without an emotion have no trigger."""
     return "mean" if run.params.vector_position == "trigger" else run.params.vector_position
 
 
-def _like(run: Run) -> LayerVectors:
+def like_norms(run: Run) -> LayerVectors:
     """An emotion's vectors with the mean norm of all."""
     vecs = vectors(run, first_part(run))
     one = vecs[vecs.emotions[0]]
@@ -88,7 +88,7 @@ def _topics(run: Run, layer: int) -> dict[str, np.ndarray]:
     most = [topic for topic in counts.index if counts[topic] >= FEWEST_TEXTS]
     if len(most) < 2:
         return {}
-    like = replace(_like(run), position=train.position)
+    like = replace(like_norms(run), position=train.position)
     found = topic_vectors(train, like=like, neutral=run.params.neutral)
     chosen = sorted(most, key=lambda topic: (-counts[topic], topic))[:MOST_TOPICS]
     return {f"topic:{topic}": found[f"topic:{topic}"].values[layer] for topic in chosen}
@@ -131,11 +131,11 @@ def _fitted(run: Run, texts: pd.DataFrame, layer: int) -> dict[str, np.ndarray]:
         run.lm,
         texts,
         sites=("resid_pre",),
-        positions=_position(run),
+        positions=text_position(run),
         layers=(layer,),
         batch_size=run.params.extraction_batch,
     )
-    whole = _like(run)
+    whole = like_norms(run)
     like = replace(whole, values=whole.values[[layer]], position=acts.position)
     of_pairs = (acts.texts["kind"] != "").to_numpy()
     found = {}

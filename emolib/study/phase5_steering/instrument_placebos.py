@@ -38,7 +38,7 @@ from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.run import Run, kept
 
 N_PAIRS, FEWEST_PAIRS = 16, 4  # of each kind that are read: two in each half
-N_ACTS = 72  # placebo acts per style
+N_ACTS = 204  # placebos per style of directions, drawn from those that are read; at least 200, as many per emotion
 PLACEBO = "placebo"  # kind of their cells
 PLACEBO_COLUMNS = ["measure", "style", "instrument", "emotion", "stand_in", "number", "passed"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from emolib.data.styles import in_style_order
 from emolib.steering.instruments import (
     COLUMNS,
     NEEDED,
@@ -64,7 +65,7 @@ def instruments(run: Run) -> pd.DataFrame:
         `emolib.steering.instruments.COLUMNS`.
     """
     table = pd.concat([instrument_table(gold_pairs(run)), placebo_rows(placebos(run))], ignore_index=True)
-    return table[COLUMNS]
+    return _by_measure(table[COLUMNS])
 
 
 @kept
@@ -82,7 +83,14 @@ def admissions(run: Run) -> pd.DataFrame:
         admission(judged[of_shifts], tried, needed=NEEDED),
         admission(judged[~of_shifts], tried, needed=(GOLD_TEXTS,)),
     ]
-    return pd.concat(found, ignore_index=True)
+    return _by_measure(pd.concat(found, ignore_index=True))
+
+
+def _by_measure(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows measure by measure as they come, within each in the order of the styles."""
+    return pd.concat(
+        [in_style_order(part) for _, part in table.groupby("measure", sort=False)] or [table], ignore_index=True
+    )
 
 
 def gold_estimates(run: Run) -> pd.DataFrame:

@@ -7,6 +7,7 @@ counts. *Placebo texts*: pairs that differ in no emotion in place of the steered
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 
 import numpy as np
@@ -96,37 +97,52 @@ def score_placebos(run: Run) -> pd.DataFrame:
     pairs = load_placebo()
     pairs = pairs[pairs["pair"].isin(read)].reset_index(drop=True)
     scores = _scored(run, "placebo_scores", pairs)
+    wanted = {
+        emotion: [name for name in names if not name.startswith(WORDS)]
+        for emotion, names in _measures(run, scores).items()
+    }
     generator, parts = np.random.default_rng(run.params.seed), []
     for kind, some in scores.groupby("kind", sort=False):
+        by_role = {role: part.set_index("pair") for role, part in some.groupby("role")}
         names, beside = some["pair"].unique(), scores[scores["kind"] != kind]
         for halving in range(N_HALVINGS):
             order = generator.permutation(names)
             for half, chosen in enumerate((order[: len(order) // 2], order[len(order) // 2 :])):
                 for own, plain in (("a", "b"), ("b", "a")):
                     name = f"{kind} {own}_for_{plain} {halving}{half}"
-                    mine = some[some["pair"].isin(set(chosen))]
-                    parts.append(_stood_in(run, mine, beside, own, plain, generator).assign(stand_in=name))
+                    kept = [pair for pair in names if pair in set(chosen)]
+                    mine, reference = (by_role[role].loc[kept] for role in (own, plain))
+                    for emotion, some_others in others(run).items():
+                        held = {run.params.neutral: reference}
+                        held |= {other: _drawn(beside, len(mine), generator) for other in some_others}
+                        cells = _stood_in(mine, held, wanted[emotion])
+                        parts.append(cells.assign(emotion=emotion, stand_in=name))
     cells = pd.concat(parts, ignore_index=True)
     flags = passes(judged_pairs(cells.assign(instrument="placebo_texts")), ["measure", "emotion", "stand_in"])
     flags = flags.assign(measure=_families(flags["measure"]), style=EVERY, instrument="placebo_texts")
     return flags.assign(number=flags.groupby("measure").cumcount())[PLACEBO_COLUMNS]
 
 
-def _stood_in(
-    run: Run, mine: pd.DataFrame, beside: pd.DataFrame, own: str, plain: str, generator: np.random.Generator
-) -> pd.DataFrame:
-    """The cells of every emotion, with these pairs in place of the own and the neutral texts."""
-    found = []
-    for emotion, some in others(run).items():
-        parts = [mine[mine["role"] == own].assign(emotion=emotion)]
-        parts.append(mine[mine["role"] == plain].assign(emotion=run.params.neutral))
-        for other in some:
-            drawn = beside.iloc[list(islice(cycle(generator.permutation(len(beside))), len(parts[0])))]
-            parts.append(drawn.assign(emotion=other, pair=parts[0]["pair"].to_numpy()))
-        scores = pd.concat(parts, ignore_index=True).rename(columns={"pair": "scenario"}).assign(style=EVERY)
-        wanted = {emotion: [name for name in _measures(run, scores)[emotion] if not name.startswith(WORDS)]}
-        found.append(text_score_cells(scores, wanted, neutral=run.params.neutral, others={emotion: some}))
-    return pd.concat(found, ignore_index=True)
+def _drawn(texts: pd.DataFrame, n: int, generator: np.random.Generator) -> pd.DataFrame:
+    """So many of the texts at random, all of them before one comes again."""
+    return texts.iloc[list(islice(cycle(generator.permutation(len(texts))), n))]
+
+
+def _stood_in(mine: pd.DataFrame, held: Mapping[str, pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
+    """The cells that `text_score_cells` would give with these texts in place of the own ones and of the other labels'.
+
+    Args:
+        mine: by pair.
+        held: per other label, neutral among them, as many texts, in the order of the pairs.
+        names: of the scores.
+    """
+    cells = []
+    for name in names:
+        own = mine[name].to_numpy(float)
+        for other, texts in held.items():
+            table = pd.DataFrame({"text": mine.index, "specific": own - texts[name].to_numpy(float)})
+            cells.append(table.assign(measure=name, style=EVERY, other=other))
+    return pd.concat(cells, ignore_index=True)
 
 
 def _scored(run: Run, name: str, texts: pd.DataFrame) -> pd.DataFrame:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from emolib.base.parameters import PatchingParameters
-from emolib.directions.controls import FAMILIES
+from emolib.directions.controls import FAMILIES, effective_number
 from emolib.scoring.measures import measures
 from emolib.steering import alternatives, candidates, comparisons, robustness, summaries
 from emolib.steering.cells import control_seed
@@ -163,16 +164,18 @@ def control_cosines(run: Run) -> pd.DataFrame:
     A family whose directions lie close to the vector holds part of what it is to be the control of.
 
     Returns:
-        family, emotion, cosine.
+        family, emotion, cosine, n_directions (of the smallest part) and effective: how many orthogonal ones they are
+        worth (`emolib.directions.controls.effective_number`, the fewest of a part).
     """
     sweep = test_sweep(run)
     matched = {**of_sweep(sweep), "settings": [settings(run, part).fingerprint() for part in parts(run)]}
 
     def compute() -> pd.DataFrame:
         found = pd.concat([_cosines_of_part(run, part, sweep) for part in parts(run)])
-        return found.groupby(["family", "emotion"], sort=False, as_index=False)["cosine"].max()
+        worst = {"cosine": "max", "n_directions": "min", "effective": "min"}
+        return found.groupby(["family", "emotion"], sort=False, as_index=False).agg(worst)
 
-    return run.artifacts.table(run.paths.sweep("control_cosines"), matched, compute)
+    return run.artifacts.table(run.paths.sweep("control_cosines"), {**matched, "columns": "effective"}, compute)
 
 
 def _cosines_of_part(run: Run, part: Part, sweep: pd.DataFrame) -> pd.DataFrame:
@@ -180,11 +183,13 @@ def _cosines_of_part(run: Run, part: Part, sweep: pd.DataFrame) -> pd.DataFrame:
     drawn = drawn[["kind", "layer", "index"]].drop_duplicates()
     vecs, source = vectors(run, part), controls(run, part, tuple(sorted(set(drawn["layer"].astype(int)))))
     rows = []
-    for family, layer, index in drawn.astype({"layer": int, "index": int}).itertuples(index=False):
-        direction = source.direction(family, layer, control_seed(run.params.seed, family, layer, index))
+    for (family, layer), part_of in drawn.astype({"layer": int, "index": int}).groupby(["kind", "layer"], sort=False):
+        seeds = [control_seed(run.params.seed, family, layer, index) for index in part_of["index"]]
+        directions = np.array([source.direction(family, layer, seed) for seed in seeds])
+        shared = {"family": family, "n_directions": len(directions), "effective": effective_number(directions)}
         for emotion in run.emotions:
-            cosine = float(direction @ vecs[emotion][layer].direction)
-            rows.append({"family": family, "emotion": emotion, "cosine": cosine})
+            cosine = float((directions @ vecs[emotion][layer].direction).max())
+            rows.append({**shared, "emotion": emotion, "cosine": cosine})
     return pd.DataFrame(rows)
 
 

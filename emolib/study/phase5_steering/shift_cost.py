@@ -16,7 +16,6 @@ import pandas as pd
 
 from emolib.base.parameters import PatchingParameters
 from emolib.directions.controls import FAMILIES
-from emolib.engine.continuation import LENGTH_STEP
 from emolib.models.outlook import outlook_of
 from emolib.study.phase5_steering.design import Part, parts
 from emolib.study.phase5_steering.shift_design import (
@@ -113,7 +112,7 @@ class _Count:
         texts = design.texts[design.texts["label"].isin(labels)]
         pairs = design.cells[["prompt", "text"]].merge(texts, left_on="text", right_on="scenario")
         counted = [max(self.tokens[words] - FIRST_AND_MARK, 1) for words in pairs["words"]]
-        fed = sum(-(-n // LENGTH_STEP) * LENGTH_STEP + self.params.window for n in counted)
+        fed = sum(n + self.params.window for n in counted)  # hardly padded
         prompts = sum(max(self.tokens[design.prompts[name]] - self.params.window, 0) for name in set(pairs["prompt"]))
         through = fed * (self.n_layers + n_acts * (self.n_layers - layer)) + prompts * self.n_layers
         return len(pairs) * max(n_acts, 1), through, sum(counted) * (1 + n_acts)

@@ -116,6 +116,13 @@ def shift_design(run: Run, part: Part, split: Split) -> ShiftDesign:
     )
 
 
+def test_prompts(run: Run, part: Part) -> dict[str, str]:
+    """The neutral texts by scenario that can stand before test texts, in the order in which they are taken."""
+    data = _whole(run)
+    neutral = data[data["emotion"] == run.params.neutral].set_index("scenario")["text"]
+    return {name: neutral[name] for name in _pool(run, part, "test")}
+
+
 def grid_design(run: Run, part: Part) -> ShiftDesign:
     """The validation texts, each after one prompt, on which the candidates are compared."""
     return shift_design(run, part, "validation").once(GRID_TEXTS)

@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from emolib.base import store
+from emolib.data.styles import in_style_order
 from emolib.directions.controls import FAMILIES
 from emolib.engine.continuation import context_shift
 from emolib.engine.continuation_tokens import continuations
 from emolib.steering import shift_claims
 from emolib.steering.damage import next_token_kl
+from emolib.steering.further_conditions import Further
 from emolib.steering.kl_lengths import FEWEST
 from emolib.steering.own_shift import own_shift
 from emolib.steering.shift_claims import OWN, mean_contrasts, shift_conditions, shift_ranks
@@ -96,10 +98,10 @@ def lexical_shifts(run: Run, part: Part) -> pd.DataFrame:
         return lexicon(rows, token_ids, found).astype({"layer": int, "token_id": int})
 
     matched = {**shard.matched(), "token_ids": store.digest(token_ids)}
-    return _kept_alone(run, part, "test_lexicon", matched, compute, len(rows))
+    return kept_alone(run, part, "test_lexicon", matched, compute, len(rows))
 
 
-def _kept_alone(
+def kept_alone(
     run: Run, part: Part, name: str, matched: Mapping[str, Any], compute: Callable[[], pd.DataFrame], n_rows: int
 ) -> pd.DataFrame:
     """An artifact that is a stretch of its own for the progress."""
@@ -116,18 +118,24 @@ def _kept_alone(
 @kept
 def conditions(run: Run) -> pd.DataFrame:
     """See `emolib.steering.shift_claims.shift_conditions`."""
-    return shift_conditions(specific_cells(run))
+    return in_style_order(shift_conditions(specific_cells(run)))
 
 
 @kept
 def ranks(run: Run) -> pd.DataFrame:
     """See `emolib.steering.shift_claims.shift_ranks`."""
-    return shift_ranks(mean_contrasts(test_shifts(run), run.emotions))
+    return in_style_order(shift_ranks(mean_contrasts(test_shifts(run), run.emotions)))
 
 
-def claims(run: Run, instruments: pd.DataFrame | None = None, gold: pd.DataFrame | None = None) -> pd.DataFrame:
+def claims(
+    run: Run,
+    instruments: pd.DataFrame | None = None,
+    gold: pd.DataFrame | None = None,
+    further: Further | None = None,
+) -> pd.DataFrame:
     """See `emolib.steering.shift_claims.shift_claims`."""
-    return shift_claims.shift_claims(conditions(run), ranks(run), instruments=instruments, gold=gold)
+    given = {"instruments": instruments, "gold": gold, "further": further}
+    return shift_claims.shift_claims(conditions(run), ranks(run), **given)
 
 
 # doses
@@ -144,7 +152,7 @@ def shift_doses(run: Run) -> pd.DataFrame:
     cells = specific_shift(dose_shifts(run).drop(columns="part"))
     own = cells.groupby([*CELL, "alpha", "emotion"], sort=False)["specific"].mean().reset_index()
     own = own[own.groupby("style")["text"].transform("nunique") >= 2]
-    means = crossed_means(own, ["style", "emotion", "alpha"])
+    means = in_style_order(crossed_means(own, ["style", "emotion", "alpha"]))
     kl = pd.concat([dose_kl(run, part) for part in parts(run)]).groupby(["emotion", "alpha"])["kl"].mean()
     return means.join(kl, on=["emotion", "alpha"])
 
@@ -156,28 +164,34 @@ def dose_kl(run: Run, part: Part) -> pd.DataFrame:
     Returns:
         emotion, alpha, kl (mean KL(unpatched ‖ patched) over the prompts, nat).
     """
+    texts = kl_texts(run, part)
+    cells = [*emotion_shard(run, part).cells, *dose_cells(run, part)]
+    matched = {
+        "prompts": store.digest([[prompt for prompt, _ in texts], [ids for _, ids in texts]]),
+        "cells": [cell.described() for cell in cells],
+        "acts": fingerprint_of_cells(cells),
+    }
+
+    def compute() -> pd.DataFrame:
+        given = [(prompt, ids, cell.act) for cell in cells for prompt, ids in texts]
+        found = next_token_kl(run.lm, *([*column] for column in zip(*given, strict=True)))
+        named = [(cell.emotion, cell.alpha) for cell in cells for _ in texts]
+        rows = pd.DataFrame(named, columns=["emotion", "alpha"]).assign(kl=found)
+        return rows.groupby(["emotion", "alpha"], sort=False)["kl"].mean().reset_index()
+
+    return kept_alone(run, part, "dose_kl", matched, compute, len(cells) * len(texts))
+
+
+@kept
+def kl_texts(run: Run, part: Part) -> list[tuple[str, tuple[int, ...]]]:
+    """The first validation prompts, in the run's format, and the token ids of their unpatched continuations."""
     sweep = validation_sweep(run)
     written = sweep[(sweep["part"] == part.name) & (sweep["kind"] == "baseline") & (sweep["sample"] == 0)]
     neutral = run.data[run.data["emotion"] == run.params.neutral].set_index("scenario")["text"]
     template, tokenizer = template_of(run), run.lm.tokenizer
     ids = [tuple(tokenizer(text, add_special_tokens=False).input_ids) for text in written["text"]]
     long = [i for i, tokens in enumerate(ids) if len(tokens) >= FEWEST][:N_KL_PROMPTS]
-    prompts = [template.replace("{text}", neutral[written["scenario"].iloc[i]]) for i in long]
-    cells = [*emotion_shard(run, part).cells, *dose_cells(run, part)]
-    matched = {
-        "prompts": store.digest([prompts, [ids[i] for i in long]]),
-        "cells": [cell.described() for cell in cells],
-        "acts": fingerprint_of_cells(cells),
-    }
-
-    def compute() -> pd.DataFrame:
-        given = [(prompt, ids[i], cell.act) for cell in cells for prompt, i in zip(prompts, long, strict=True)]
-        found = next_token_kl(run.lm, *([*column] for column in zip(*given, strict=True)))
-        named = [(cell.emotion, cell.alpha) for cell in cells for _ in long]
-        rows = pd.DataFrame(named, columns=["emotion", "alpha"]).assign(kl=found)
-        return rows.groupby(["emotion", "alpha"], sort=False)["kl"].mean().reset_index()
-
-    return _kept_alone(run, part, "dose_kl", matched, compute, len(cells) * len(long))
+    return [(template.replace("{text}", neutral[written["scenario"].iloc[i]]), ids[i]) for i in long]
 
 
 def save(run: Run) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from emolib.base import paths, store
 from emolib.base.errors import UserError
+from emolib.base.parameters import ScreeningParameters
 from emolib.circuits.context_cells import ContextCells, context_cells
 from emolib.circuits.head_choices import choose_heads, top_count
 from emolib.circuits.patched_heads import PatchSettings, other_heads
@@ -31,7 +32,8 @@ def heads(run: Run) -> tuple[Head, ...]:
 
 
 def _ranking(run: Run) -> pd.DataFrame:
-    """Phase 6a's scores on validation scenarios: what a head carries of the effect, over its standard error."""
+    """Phase 6a's scores on validation scenarios: what a head carries of the effect by AtP, over its standard error; in
+    the layers in which Phase 6a trusts it."""
     place = run.paths.screening(RANKING)
     if not place.exists():
         raise UserError(
@@ -39,6 +41,8 @@ def _ranking(run: Run) -> pd.DataFrame:
             "there; run phase6a first, or name heads: --head-spec 3:5,7:2"
         )
     table = run.artifacts.stored_table(place)
+    trusted = table[table["layer"] >= ScreeningParameters.model_fields["first_trusted"].default]
+    table = trusted if len(trusted) else table
     return table.assign(t=-table["carried"] / table["se"].clip(lower=1e-12))
 
 

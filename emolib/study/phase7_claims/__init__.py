@@ -6,9 +6,7 @@ its claims about steering. No model is loaded and no text generated.
 
 from __future__ import annotations
 
-from emolib.study.phase7_claims.design_power import detectable_effects, power
-from emolib.study.phase7_claims.effect_table import effects, families, own_effects
-from emolib.study.phase7_claims.sources import (
+from emolib.study.phase7_claims.claim_sources import (
     every_model,
     finished_phases,
     samples,
@@ -17,6 +15,8 @@ from emolib.study.phase7_claims.sources import (
     vector_models,
     vector_places,
 )
+from emolib.study.phase7_claims.design_power import detectable_effects, power
+from emolib.study.phase7_claims.effect_table import effects, families, own_effects
 from emolib.study.phase7_claims.study_claims import claims
 from emolib.study.phase7_claims.subspace_sizes import k_selection, next_directions
 from emolib.study.phase7_claims.vector_claims import grounds

@@ -10,8 +10,8 @@ import pandas as pd
 from emolib.base import store
 from emolib.statistics.power import achieved_power, power_table, required_scenarios
 from emolib.steering.findings import POWER, detectable
+from emolib.study.phase7_claims.claim_sources import steered_models
 from emolib.study.phase7_claims.effect_table import effects, own_effects, resampling, sweep_files
-from emolib.study.phase7_claims.sources import steered_models
 from emolib.study.phase7_claims.statistics_files import statistics_table
 from emolib.study.run import Run, kept
 

@@ -12,7 +12,7 @@ import pandas as pd
 from emolib.scoring.measures import measures
 from emolib.statistics.effect_sizes import UnscoredWarning, correct, effect_sizes
 from emolib.steering.effects import success
-from emolib.study.phase7_claims.sources import places, source_of, steered_models, stored
+from emolib.study.phase7_claims.claim_sources import places, source_of, steered_models, stored
 from emolib.study.phase7_claims.statistics_files import statistics_table
 from emolib.study.run import Run, kept
 
@@ -24,7 +24,17 @@ MEASURES = (
 EFFECT_COLUMNS = (
     *("model", "measure", "on_target", "kind", "emotion", "layer", "alpha", "metric", "counted", "baseline_mean"),
     *("baseline_sd", "n", "mean", "sd", "d_z", "hedges_g", "ci_low", "ci_high", "d_low", "d_high", "t", "p_t"),
-    *("p_wilcoxon", "n_nonzero", "degenerate", "mean_unfiltered", "direction", "rank_p_worst"),
+    *(
+        "p_wilcoxon",
+        "p_sign",
+        "p_flip",
+        "p_paired",
+        "n_nonzero",
+        "degenerate",
+        "mean_unfiltered",
+        "direction",
+        "rank_p_worst",
+    ),
     *("family", "family_size", "p_bonferroni", "p_fdr"),
 )
 
@@ -47,7 +57,8 @@ def effects(run: Run) -> pd.DataFrame:
         if not parts:
             return pd.DataFrame(columns=EFFECT_COLUMNS)
         table = pd.concat(parts, ignore_index=True)
-        return correct(table.drop(columns=["family", "family_size", "p_bonferroni", "p_fdr"]), family=FAMILY)
+        bare = table.drop(columns=["family", "family_size", "p_bonferroni", "p_fdr"])
+        return correct(bare, family=FAMILY, p="p_paired")
 
     return statistics_table(
         run,

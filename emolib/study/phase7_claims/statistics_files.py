@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from emolib.base import store
-from emolib.study.phase7_claims.sources import stored
+from emolib.study.phase7_claims.claim_sources import stored
 from emolib.study.run import Run
 
 # columns that hold names: a label may be called `1` or `True`

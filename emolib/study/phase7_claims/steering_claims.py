@@ -10,11 +10,14 @@ import pandas as pd
 from emolib.statistics import intervals
 from emolib.steering.effects import control_counts, control_effects, effects, value_of
 from emolib.steering.findings import findings
-from emolib.study.phase7_claims.sources import places, stored, test_sweep
+from emolib.study.phase7_claims.claim_sources import places, stored, test_sweep
 from emolib.study.phase7_claims.vector_claims import claim_row
 from emolib.study.run import Run
 
-JUDGED = ("value", "low", "high", "reference", "n", "rank_p", "rank_bar", "n_controls", "degenerate", "met")
+JUDGED = (
+    *("value", "low", "high", "reference", "n", "rank_p", "rank_bar", "n_controls", "degenerate", "met"),
+    *("n_nonzero", "p_sign", "p_flip"),
+)
 
 
 def steering_claims(run: Run, model: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from emolib.directions.subspace_choice import choose_k
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
-from emolib.study.phase7_claims.sources import places, stored, vector_models
+from emolib.study.phase7_claims.claim_sources import places, stored, vector_models
 from emolib.study.phase7_claims.statistics_files import statistics_table
 from emolib.study.run import Run, kept
 
@@ -27,8 +27,8 @@ def k_selection(run: Run) -> pd.DataFrame:
     Returns:
         Per model, emotion and k, at the layer that the probe chose on validation: overlap, null, null_high, excess and
         se (scenarios resampled), null_max, test_overlap, test_null, test_null_high, test_excess, chosen, chosen_k,
-        best_k, found (the best excess lies above null_max) and rule. Empty where no model has an overlap table: it
-        takes Phase 3 and two emotions.
+        best_k, found (the interval of the best excess lies above null_max) and rule. Empty where no model has an
+        overlap table: it takes Phase 3 and two emotions.
     """
     files = {model: _files(run, model) for model in vector_models(run)}
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from emolib.base import paths
+from emolib.directions.subspace_choice import NORMAL
+from emolib.steering.claims import LEVEL
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
-from emolib.study.phase7_claims.sources import places, source_of, stored, vector_models
+from emolib.study.phase7_claims.claim_sources import places, source_of, stored, vector_models
 from emolib.study.phase7_claims.subspace_sizes import k_selection
 from emolib.study.run import Run
-
-NORMAL = 1.96
 
 
 def vector_claims(run: Run, model: str) -> list[dict[str, Any]]:
@@ -63,6 +63,9 @@ def _information_claims(model: str, emotion: str, table: pd.DataFrame, path: Pat
         reference = float(at[null]) if null else 0.0
         row = claim_row(claim, model, emotion, "auc" if null else "auc_difference", path)
         row |= {"value": value, "low": low, "high": high, "reference": reference, "met": low > reference}
+        if not null:  # at the ceiling the interval is too narrow: the ranks' permutation stands beside it
+            row |= {"p_flip": float(at["advantage_p"]), "p_best": float(at["advantage_best_p"])}
+            row["met"] = bool(low > reference and not row["p_flip"] > LEVEL / 2)
         rows.append({**row, "n": int(at["n"]) // 2})  # a scenario gives two texts, the emotion's and the neutral one
     return rows
 

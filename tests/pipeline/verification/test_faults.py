@@ -19,8 +19,8 @@ import pytest
 from laid_runs import LaidRun, read_files_once
 
 from emolib.base import store
+from emolib.pipeline.verification.check_rows import failures, lines
 from emolib.pipeline.verification.report_checks import RUN_ID
-from emolib.pipeline.verification.rows import failures, lines
 
 RESIDUAL, RANDOM = "patching/residual/*_residual_sweep_", "patching_random/*_random_sweep_"
 VECTORS = "emotion_vectors/*_"

@@ -14,11 +14,11 @@ from emolib.data.keywords import load_keywords
 from emolib.directions import controls, rivals
 from emolib.engine.likelihood import continuation_nll
 from emolib.engine.sampling import Sampler
-from emolib.pipeline.verification.recompute import acts, scores
-from emolib.pipeline.verification.recompute.acts import PlainAct, steer
+from emolib.pipeline.verification.recompute import plain_acts, scores
+from emolib.pipeline.verification.recompute.plain_acts import PlainAct, steer
 from emolib.pipeline.verification.recompute.plain_model import PlainModel, layers_of
+from emolib.pipeline.verification.recompute.plain_writing import Choice, Sampled, Stored, greedy, parts_at
 from emolib.pipeline.verification.recompute.texts import mean_nll
-from emolib.pipeline.verification.recompute.writing import Choice, Sampled, Stored, greedy, parts_at
 from emolib.scoring import score_texts
 
 PROMPTS = ["The train to the coast was late", "Tea"]
@@ -125,21 +125,21 @@ def cube(seed: int = 0) -> np.ndarray:
 def test_control_directions_are_the_studys() -> None:
     tokens = np.random.default_rng(1).normal(0, 1, (60, 32)).astype(np.float32)
     pairs = [
-        (acts.isotropic(32, 5), controls.isotropic_direction(32, 5)),
-        (acts.covariance(tokens, 5), controls.covariance_direction(tokens, 5)),
-        (acts.shuffled(cube(), 5), controls.shuffled_difference(cube(), 5)),
+        (plain_acts.isotropic(32, 5), controls.isotropic_direction(32, 5)),
+        (plain_acts.covariance(tokens, 5), controls.covariance_direction(tokens, 5)),
+        (plain_acts.shuffled(cube(), 5), controls.shuffled_difference(cube(), 5)),
     ]
     for mine, theirs in pairs:
         assert mine / np.linalg.norm(mine) == pytest.approx(theirs / np.linalg.norm(theirs), abs=1e-5)
-    assert acts.isotropic(32, 6) != pytest.approx(acts.isotropic(32, 5))
+    assert plain_acts.isotropic(32, 6) != pytest.approx(plain_acts.isotropic(32, 5))
 
 
 def test_rivals_are_the_studys() -> None:
     some = cube(2).astype(np.float64)
     emotional, neutral = some[:, 1], some[:, 0]
     for mine, theirs in (
-        (acts.first_component(emotional - neutral), rivals._principal(emotional, neutral)),
-        (acts.probe(emotional, neutral), rivals._probe(emotional, neutral)),
+        (plain_acts.first_component(emotional - neutral), rivals._principal(emotional, neutral)),
+        (plain_acts.probe(emotional, neutral), rivals._probe(emotional, neutral)),
     ):
         assert mine / np.linalg.norm(mine) == pytest.approx(theirs / np.linalg.norm(theirs), abs=3e-3)
 
@@ -150,11 +150,11 @@ def test_the_probe_is_the_minimum_that_it_says_it_is() -> None:
     y = np.repeat([True, False], 9)
     z = np.c_[x.transform(np.concatenate([some[:, 1], some[:, 0]])), np.ones(18)]
     wanted = LogisticRegression(C=0.01, fit_intercept=False, tol=1e-10, max_iter=10_000).fit(z, y).coef_[0][:-1]
-    assert acts.probe(some[:, 1], some[:, 0]) == pytest.approx(wanted / x.scale_, abs=1e-6)
+    assert plain_acts.probe(some[:, 1], some[:, 0]) == pytest.approx(wanted / x.scale_, abs=1e-6)
 
 
 def test_a_subspace_of_one_direction_moves_to_its_target() -> None:
-    basis = acts.leading(cube()[:, 1].astype(np.float64) - cube()[:, 0], 2)
+    basis = plain_acts.leading(cube()[:, 1].astype(np.float64) - cube()[:, 0], 2)
     assert basis.T @ basis == pytest.approx(np.eye(2), abs=1e-9)
     act = PlainAct(0, basis=basis, target=np.array([3.0, -2.0]), alpha=1.0, window=9)
     moved = act.moved(cube()[0], np.ones(4))

@@ -71,6 +71,7 @@ def test_both_ways_of_counting_broken_texts_stand_one_below_the_other():
 
 def test_families_and_norms_are_named_and_strength_zero_is_counted():
     row = {"emotion": "anger", "metric": "keywords/anger", "own": -0.0001, "largest": 0.1, "p": 0.5, "cosine": 0.2}
+    row |= {"n_directions": 59, "effective": 18.04}
     ranks = pd.DataFrame([{**row, "family": family} for family in words.SHORT])
     shown = told.family_rows(ranks)
     clean(shown)

@@ -11,7 +11,7 @@ import pytest
 from emolib.base.errors import UserError
 from emolib.data.dataset import load_dataset
 from emolib.report.ja import phase1 as say
-from emolib.study import phase1_texts as study
+from emolib.study import text_answers as study
 
 OWN = SimpleNamespace(data=load_dataset(), kept_values={})
 ANOTHER = SimpleNamespace(

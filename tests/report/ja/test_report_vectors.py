@@ -429,20 +429,25 @@ def test_pairs_are_limited_to_the_most_alike(monkeypatch):
 
 
 INFORMATION = (
-    "emotion source style layer c auc low high shuffled_mean shuffled_max advantage advantage_low advantage_high n"
+    "emotion source style layer c auc low high shuffled_mean shuffled_max advantage advantage_low advantage_high "
+    "advantage_p advantage_best_p n"
 )
 
 
-def information_report(low: float, high: float, *, auc: float = 0.9, shuffled: float = 0.7) -> str:
+def information_report(
+    low: float, high: float, *, auc: float = 0.9, shuffled: float = 0.7, p: float = 0.01, best: float = 0.001
+) -> str:
     middle = (low + high) / 2
-    own = ("anger", "residual", "all", 3, 0.01, auc, 0.8, 1.0, 0.5, shuffled, NAN, NAN, NAN, 16)
-    bag = ("anger", "words", "all", None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, middle, low, high, 16)
+    own = ("anger", "residual", "all", 3, 0.01, auc, 0.8, 1.0, 0.5, shuffled, NAN, NAN, NAN, NAN, NAN, 16)
+    bag = ("anger", "words", "all", None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, middle, low, high, p, best, 16)
     return said(phase3.sentence_information(rows(own, bag, columns=INFORMATION)))
 
 
 def test_more_than_the_words_is_claimed_only_where_the_interval_is_beyond_zero():
-    assert information_report(0.05, 0.3).splitlines()[0].endswith("0 より上にあり、基準を満たす。")
-    assert "AUC が 1 に近いときの区間は狭く" in information_report(0.05, 0.3, auc=1.0)
+    assert information_report(0.05, 0.3).splitlines()[0].endswith("0.025 以下で、基準を満たす。")
+    assert "検出できない" in information_report(0.05, 0.3, p=0.03)
+    assert "誤りのない得点でも" in information_report(0.05, 0.3, best=0.03)
+    assert "AUC が 1 に近いときの区間は狭い" in information_report(0.05, 0.3, auc=1.0)
     assert "AUC が 1 に近い" not in information_report(0.05, 0.3)
     assert "劣る" in information_report(-0.3, -0.05)
     between = information_report(-0.004, 0.1)
@@ -532,7 +537,10 @@ def test_what_stands_at_the_word_is_said_both_ways():
 
 def concluded(chosen: pd.DataFrame, *, gap: float = 0.1, k: int = 1, found: bool = True, other: float = 0.1) -> str:
     """Phase 3's closing sentences about what can be read out."""
-    cells = [("anger", "words", style, None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, gap, gap, 0.2, 16) for style in STYLES]
+    cells = [
+        ("anger", "words", style, None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, gap, gap, 0.2, 0.01, 0.001, 16)
+        for style in STYLES
+    ]
     table = rows(("anger", 3, k, 0.4, k, 0.4, 0.1, 0.2, found, 0.6, 0.3, 0.4), columns=K)
     along = rows(("anger", 3, 16, 0.3, other, 0.2), columns="emotion layer n target/anger target/joy null")
     return said(phase3.discussion_decoding(chosen, 8, rows(*cells, columns=INFORMATION), table, along))
@@ -569,8 +577,11 @@ def test_a_probe_is_above_its_shuffles_only_where_it_is():
 def phase_3_concluded(
     low: float, *, gap: float = 0.1, other: float = 0.1, k: bool = True, stable: float = 0.5, shuffled: float = 0.7
 ) -> str:
-    own = ("anger", "residual", "all", 3, 0.01, 0.9, 0.8, 1.0, 0.5, shuffled, NAN, NAN, NAN, 16)
-    cells = [("anger", "words", style, None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, gap, gap, 0.2, 16) for style in STYLES]
+    own = ("anger", "residual", "all", 3, 0.01, 0.9, 0.8, 1.0, 0.5, shuffled, NAN, NAN, NAN, NAN, NAN, 16)
+    cells = [
+        ("anger", "words", style, None, 0.01, 0.7, 0.6, 0.8, 0.5, 0.7, gap, gap, 0.2, 0.01, 0.001, 16)
+        for style in STYLES
+    ]
     table = rows(("anger", 3, 1, 0.4, 1, 0.4, 0.1, 0.2, True, 0.6, 0.3, 0.4), columns=K) if k else pd.DataFrame()
     along = rows(("anger", 3, 16, 0.3, other, 0.2), columns="emotion layer n target/anger target/joy null")
     information = rows(own, *cells, columns=INFORMATION)

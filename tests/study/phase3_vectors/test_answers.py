@@ -20,18 +20,21 @@ def test_separation_needs_an_interval_above_both_nulls(low, random, shuffled, co
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "auc", "code", "ceiling"),
+    ("low", "high", "auc", "p", "best", "code", "ceiling"),
     [
-        (0.05, 0.3, 0.9, "more", False),
-        (0.05, 0.3, 1.0, "more", True),
-        (-0.3, -0.05, 0.9, "less", False),
-        (-0.1, 0.1, 0.9, "no_difference", False),
-        (NAN, NAN, NAN, "unknown", False),
+        (0.05, 0.3, 0.9, 0.02, 0.001, "more", False),
+        (0.05, 0.3, 1.0, 0.02, 0.001, "more", True),
+        (0.05, 0.3, 0.9, 0.03, 0.001, "no_difference", False),  # the permutation does not follow the interval
+        (0.05, 0.3, 1.0, 0.02, 0.03, "no_room", True),  # a score without errors would not be told from the words
+        (-0.3, -0.05, 0.9, 1.0, 0.001, "less", False),
+        (-0.1, 0.1, 0.9, 0.5, 0.001, "no_difference", False),
+        (NAN, NAN, NAN, NAN, NAN, "unknown", False),
     ],
 )
-def test_more_than_the_words_needs_an_interval_beyond_zero(low, high, auc, code, ceiling):
+def test_more_than_the_words_needs_an_interval_beyond_zero_and_a_permutation(low, high, auc, p, best, code, ceiling):
     own = {"emotion": "anger", "source": "residual", "style": "implicit", "auc": auc}
     bag = {**own, "source": "words", "auc": 0.7, "advantage_low": low, "advantage_high": high}
+    bag |= {"advantage_p": p, "advantage_best_p": best}
     explicit = {**bag, "style": "explicit"}
     found = answers.information_codes(pd.DataFrame([own, bag, explicit]))
     assert found[["style", "code", "near_ceiling"]].to_numpy().tolist() == [["implicit", code, ceiling]]

@@ -14,7 +14,7 @@ from tiny import tiny_model
 from emolib.engine.embeddings import mean_embeddings
 from emolib.engine.extraction import extract_activations
 from emolib.selftest.planted import plant, planted_scenarios
-from emolib.study.phase3_vectors import companions, geometry
+from emolib.study.phase3_vectors import companion_activations, geometry
 from emolib.study.phase3_vectors.geometry import EMBEDDING
 from emolib.study.phase3_vectors.geometry_answers import dissimilarity_finding, likeness_codes, valence_finding
 from emolib.study.run import Run
@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 def test_texts_are_crossed_and_of_training_scenarios_alone(run: Run) -> None:
-    many, like = companions.chosen(run, "fifteen"), companions.chosen(run, "five")
+    many, like = companion_activations.chosen(run, "fifteen"), companion_activations.chosen(run, "five")
     assert many is not None and like is not None
     assert (many["emotion"].nunique(), many["scenario"].nunique(), len(many)) == (24, 4, 96)
     assert (like["emotion"].nunique(), like["scenario"].nunique(), len(like)) == (9, 4, 36)

@@ -18,10 +18,9 @@ from emolib.data.pairs import load_placebo
 from emolib.engine.continuation import continuation_shift
 from emolib.models.language_model import LanguageModel
 from emolib.pipeline.verification.schemas import SCHEMAS
-from emolib.steering.instruments import COLUMNS, FAILED, MUST_FAIL, NOT_JUDGED, PASSED
+from emolib.steering.instruments import COLUMNS, FAILED, FEWEST_PLACEBOS, MUST_FAIL, NOT_JUDGED, PASSED
 from emolib.steering.third_scenarios import Wording
 from emolib.study.phase5_steering import instrument_design, instrument_gold, shift_sweeps
-from emolib.study.phase5_steering.instrument_cost import instrument_work
 from emolib.study.phase5_steering.instrument_design import (
     context_table,
     families,
@@ -144,6 +143,7 @@ def test_there_are_placebos_of_every_kind(run: Run) -> None:
     texts, acts, words, scores = text_placebos(run), act_placebos(run), word_placebos(run), score_placebos(run)
     assert texts.groupby("measure").size().to_dict() == dict.fromkeys(S, 216)
     assert set(acts["style"]) == {"explicit", "implicit"} and set(acts["measure"]) == S
+    assert acts.groupby(["measure", "style"]).size().min() >= FEWEST_PLACEBOS
     assert set(words["measure"]) == {"keywords"} and words["stand_in"].nunique() > 5
     assert "target" in set(scores["measure"]) and (scores.groupby("measure").size() == 216).all()
     lists = load_keywords()
@@ -177,6 +177,14 @@ def test_the_table_says_everything_and_the_admission_follows_from_it(run: Run) -
         if gold == [FAILED]:
             assert row.verdict in ("not_measurable", NOT_JUDGED)
     assert (gold_estimates(run).groupby("measure").size() == 2 * 6).all()
+
+
+def test_implicit_texts_come_first(run: Run) -> None:
+    for table in (instruments(run), admissions(run)):
+        for measure, part in table.groupby("measure"):
+            styles = [style for style in dict.fromkeys(part["style"]) if style != "all"]
+            assert styles == ["implicit", "explicit"][-len(styles) :], measure
+    assert instruments(run).groupby("measure")["style"].nunique().max() > 1
 
 
 def test_a_small_model_with_random_weights_is_not_admitted_by_s(run: Run) -> None:
@@ -220,21 +228,6 @@ def test_every_artifact_of_the_stage_has_its_schema(run: Run) -> None:
 def test_lexical_parts_are_taken_at_texts_that_are_not_judged(run: Run) -> None:
     read = set(lexicon_design(run).cells["text"])
     assert len(read) == 1 and not read & set(validation_design(run).cells["text"])
-
-
-def test_the_rows_that_are_counted_are_those_that_are_read(run: Run) -> None:
-    work = instrument_work(run, lengths=lambda texts: [len(text.split()) for text in texts]).set_index("work")
-    shards = {
-        name: pd.read_parquet(run.paths.instruments(f"instrument_{name}")) for name in ("placebo_texts", "placebo_acts")
-    }
-    for name, tokens in shards.items():
-        assert work["rows"][name] == tokens["row"].nunique(), name
-    own = context_table(run, families(run)[0]).query("split == 'validation'")
-    pairs = {
-        *zip(own["prompt_with"], own["words"], strict=True),
-        *zip(own["prompt_without"], own["words"], strict=True),
-    }
-    assert work["rows"]["contexts/own"] == len(pairs) and (work["layer_tokens"] > 0).all()
 
 
 def test_the_bundled_model_s_s_sees_the_feeling_before_the_text(

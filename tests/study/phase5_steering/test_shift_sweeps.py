@@ -295,6 +295,12 @@ def test_the_raw_measure_is_s_and_its_conditions_are_there_for_every_pair_and_st
     assert (shift_results.ranks(run)["n_controls"] == CONTROLS).all()
 
 
+def test_implicit_texts_come_first(run: Run) -> None:
+    for table in (shift_results.conditions(run), shift_results.ranks(run), shift_results.shift_doses(run)):
+        assert list(dict.fromkeys(table["style"])) == ["implicit", "explicit"]
+    assert list(dict.fromkeys(shift_results.claims(run)["style"])) == ["implicit", "explicit"]
+
+
 def test_doses_hold_every_strength_and_its_own_kl(run: Run) -> None:
     found = shift_results.shift_doses(run)
     (point,) = shift_sweeps.shift_points(run).values()

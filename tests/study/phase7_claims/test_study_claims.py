@@ -122,9 +122,9 @@ def test_a_measure_that_hardly_ever_moves_is_degenerate_and_has_no_effect_size()
     sweep["keywords/anger"] = 0.0
     add_phase5(sweep)
     run = open_run()
-    assert judged(run)["keywords/anger"] == ("not_supported", "degenerate")
+    assert judged(run)["keywords/anger"] == ("not_supported", "few_nonzero")
     row = study.own_effects(study.effects(run)).set_index("metric").loc["keywords/anger"]
-    assert row["degenerate"] and np.isnan(row["d_z"]) and np.isnan(row["p_t"])
+    assert row["degenerate"] and np.isnan(row["d_z"]) and np.isnan(row["p_t"]) and row["p_paired"] == 1
     assert not study.own_effects(study.effects(run)).set_index("metric").loc["keywords/gratitude", "degenerate"]
 
 

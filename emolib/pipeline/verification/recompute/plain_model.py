@@ -22,7 +22,7 @@ from emolib.models.gguf import gguf_folder
 from emolib.models.loading import config_of
 from emolib.models.silence import quiet
 from emolib.models.sources import OTHERWISE, WANTED, ModelSource, source_of
-from emolib.pipeline.verification.recompute.acts import PlainAct
+from emolib.pipeline.verification.recompute.plain_acts import PlainAct
 
 FINAL_NORMS = ("norm", "ln_f", "final_layer_norm")
 Change = Callable[[Tensor], Tensor]  # of the stream [pos, d_model] of one text

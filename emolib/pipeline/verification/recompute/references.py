@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from emolib.pipeline.verification.recompute.acts import steer
+from emolib.pipeline.verification.check_rows import Measured, Rows
 from emolib.pipeline.verification.recompute.material import Material
+from emolib.pipeline.verification.recompute.plain_acts import steer
+from emolib.pipeline.verification.recompute.plain_writing import Sampled, Stored, log_softmax, parts_at
 from emolib.pipeline.verification.recompute.shard_acts import PartActs, parts_of, plain_schedule
 from emolib.pipeline.verification.recompute.texts import LIKELIHOOD, PARTS, mean_nll, random_numbers
-from emolib.pipeline.verification.recompute.writing import Sampled, Stored, log_softmax, parts_at
-from emolib.pipeline.verification.rows import Measured, Rows
+from emolib.pipeline.verification.run_files import Artifact
 
 TEMPERATURE, TOP_P = 0.8, 0.9  # of the fluency reference
 N_PROMPTS, N_TOKENS, FEWEST = 8, 12, 3  # texts that the unit is measured along, most and fewest tokens of each
@@ -19,25 +20,27 @@ KL = 0.02  # relative
 
 def check_references(material: Material, rows: Rows) -> None:
     """Drawn texts of the fluency reference are those that their random numbers give, and as likely as is stored."""
-    given = material.parameters
-    for check, limits in (("recomputed texts", PARTS), ("recomputed likelihoods", LIKELIHOOD)):
+    given, limits = material.parameters, {"recomputed texts": PARTS, "recomputed likelihoods": LIKELIHOOD}
+    made: list[tuple[str, Artifact, Measured]] = []
+    for artifact in material.run.of_kind("fluency reference"):
+        held = material.run.table(artifact)
+        text, likelihood = (Measured(of=len(held), tolerance=limit[material.is_float32]) for limit in limits.values())
+        for place in _drawn(material, held, artifact.path.stem):
+            row = held.iloc[place]
+            prompt, ids = material.model.prompt_ids(row["prompt"]), material.model.text_ids(row["text"])
+            logits, _ = material.model.forced(prompt, ids)
+            off = abs(mean_nll(logits, ids) - row["nll"]) if ids else 0.0
+            likelihood.add(off, f"the likelihood of {row['id']}")
+            most = int(given["max_new_tokens"])
+            choose = Sampled(random_numbers([int(given["seed"]), 1, place], most), TEMPERATURE, TOP_P)
+            off = parts_at(material.model, prompt, Stored(row["text"], most), None, choose, logits)
+            text.add(off, f"the text of {row['id']}")
+        made += [(check, artifact, found) for check, found in zip(limits, (text, likelihood), strict=True)]
+    for check in limits:
         rows.check = check
-        for artifact in material.run.of_kind("fluency reference"):
-            held = material.run.table(artifact)
-            found = Measured(of=len(held), tolerance=limits[material.is_float32])
-            for place in _drawn(material, held, artifact.path.stem):
-                row = held.iloc[place]
-                prompt, ids = material.model.prompt_ids(row["prompt"]), material.model.text_ids(row["text"])
-                logits, _ = material.model.forced(prompt, ids)
-                if limits is LIKELIHOOD:
-                    found.add(abs(mean_nll(logits, ids) - row["nll"]) if ids else 0.0, f"the likelihood of {row['id']}")
-                    continue
-                most = int(given["max_new_tokens"])
-                draws = random_numbers([int(given["seed"]), 1, place], most)
-                choose = Sampled(draws, TEMPERATURE, TOP_P)
-                off = parts_at(material.model, prompt, Stored(row["text"], most), None, choose, logits)
-                found.add(off, f"the text of {row['id']}")
-            rows.measured(artifact.path, found)
+        for told, artifact, found in made:
+            if told == check:
+                rows.measured(artifact.path, found)
 
 
 def _drawn(material: Material, held: pd.DataFrame, name: str) -> list[int]:

@@ -19,9 +19,9 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from emolib.base import files, paths
 from emolib.base.yaml_files import read_mapping
+from emolib.pipeline.verification.check_rows import Measured, Rows
 from emolib.pipeline.verification.recompute.material import Material
 from emolib.pipeline.verification.recompute.texts import strata
-from emolib.pipeline.verification.rows import Measured, Rows
 
 TOLERANCE = 1e-4  # of a probability or a score
 MATCHING = {"anger": ("anger", "annoyance"), "apology": ("remorse",)}  # GoEmotions' labels for the project's
@@ -50,6 +50,7 @@ def check_scores(material: Material, rows: Rows) -> None:
         found = Measured(of=len(held), tolerance=TOLERANCE)
         for told, off in _targets(held):
             found.add(off, told)
+        found.compared = len(held)  # every row was, in every target at once
         rows.measured(artifact.path, found)
 
 

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from emolib.base.errors import UserError
-from emolib.pipeline.verification.recompute import acts
-from emolib.pipeline.verification.recompute.acts import PlainAct
+from emolib.pipeline.verification.recompute import plain_acts
 from emolib.pipeline.verification.recompute.material import Material
-from emolib.pipeline.verification.recompute.vectors import Fit, mean_difference
+from emolib.pipeline.verification.recompute.plain_acts import PlainAct
+from emolib.pipeline.verification.recompute.stored_vectors import Fit, mean_difference
 from emolib.pipeline.verification.run_files import Artifact
 from emolib.pipeline.verification.sweep_checks import SHARD
 
 WITH_VECTOR = ("emotion", "direct_path", "zero", "other_style", "pca", "probe")
 UNPATCHED = ("baseline", "prompting", "prompting_baseline")
+ANGLES = (30.0, 45.0, 60.0)  # degrees between a vector and the perturbed one
 Cell = Sequence[Any]  # kind, emotion, layer, alpha, index, seed, template
 
 
@@ -48,10 +49,14 @@ class PartActs:
             return None
         if kind == "subspace":
             return self._move(emotion, int(layer), float(alpha), int(index), timing)
-        vector = self._vector(kind, emotion, int(layer), int(seed))
-        own = self.mean_difference(emotion, int(layer)) if emotion in self.emotions else vector
+        if kind == "perturbed":
+            vector = self._perturbed(emotion, int(layer), int(index), int(seed))
+        else:
+            vector = self._vector(kind, emotion, int(layer), int(seed))
+        whose = emotion in self.emotions and kind != "perturbed"
+        own = self.mean_difference(emotion, int(layer)) if whose else vector
         unit = self._unit(str(settings["unit"]), int(layer), own)
-        return acts.steer(int(layer), vector, float(alpha) * unit, **timing)
+        return plain_acts.steer(int(layer), vector, float(alpha) * unit, **timing)
 
     def _vector(self, kind: str, emotion: str, layer: int, seed: int) -> np.ndarray:
         match kind:
@@ -59,18 +64,39 @@ class PartActs:
                 return self.mean_difference(emotion, layer)
             case "other_style":
                 return self.mean_difference(emotion, layer, self.material.other_style)
+            case "concept":
+                return self._concept(emotion, layer)
             case "isotropic":
-                return acts.isotropic(self.material.activations(self.position, layer).shape[1], seed)
+                return plain_acts.isotropic(self.material.activations(self.position, layer).shape[1], seed)
             case "covariance":
-                return acts.covariance(self.neutral_tokens(layer), seed)
+                return plain_acts.covariance(self.neutral_tokens(layer), seed)
             case "shuffled":
-                return acts.shuffled(self.cube(layer), seed)
+                return plain_acts.shuffled(self.cube(layer), seed)
             case "pca" | "probe":
                 cube, place = self.cube(layer).astype(np.float64), 1 + self.emotions.index(emotion)
                 if kind == "pca":
-                    return acts.first_component(cube[:, place] - cube[:, 0])
-                return acts.probe(cube[:, place], cube[:, 0])
+                    return plain_acts.first_component(cube[:, place] - cube[:, 0])
+                return plain_acts.probe(cube[:, place], cube[:, 0])
         raise UserError(f"expected a kind of act that can be worked out again, got {kind}")
+
+    def _concept(self, name: str, layer: int) -> np.ndarray:
+        """The vector of another concept, as it is stored."""
+        for artifact in self.material.run.of_kind("like-valent and concept vectors"):
+            table = self.material.run.table(artifact)
+            mine = table[table["direction"] == name].sort_values("dimension")
+            if len(mine):
+                return mine["value"].to_numpy(np.float32)
+        raise UserError(f"expected a stored vector of the concept {name}, found none; run Phase 5")
+
+    def _perturbed(self, emotion: str, layer: int, number: int, seed: int) -> np.ndarray:
+        """An emotion's vector with an orthogonal one added; its number counts emotions, then the angles of `ANGLES`."""
+        v = self.mean_difference(emotion, layer).astype(np.float64)
+        angle = np.radians(ANGLES[number % len(ANGLES)])
+        key = [seed, 5, self.emotions.index(emotion), 0]
+        drawn = np.random.default_rng(int(np.random.SeedSequence(key).generate_state(1)[0])).standard_normal(len(v))
+        drawn -= (drawn @ v) / (v @ v) * v
+        found: np.ndarray = v + np.tan(angle) * np.linalg.norm(v) * drawn / np.linalg.norm(drawn)
+        return found
 
     def _unit(self, unit: str, layer: int, own: np.ndarray) -> float:
         """The length that a strength of 1 has, in activation units."""
@@ -91,7 +117,7 @@ class PartActs:
 
     def _move(self, emotion: str, layer: int, alpha: float, k: int, timing: Mapping[str, Any]) -> PlainAct:
         cube, place = self.cube(layer).astype(np.float64), 1 + self.emotions.index(emotion)
-        basis = acts.leading(cube[:, place] - cube[:, 0], k).astype(np.float32)
+        basis = plain_acts.leading(cube[:, place] - cube[:, 0], k).astype(np.float32)
         target = (cube[:, place].mean(axis=0) @ basis).astype(np.float32)
         return PlainAct(layer, basis=basis, target=target, alpha=alpha, **timing)
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emolib.pipeline.verification.check_rows import BROKEN, Measured, Rows
 from emolib.pipeline.verification.recompute.material import Material
 from emolib.pipeline.verification.recompute.plain_model import PlainModel
+from emolib.pipeline.verification.recompute.plain_writing import log_softmax
 from emolib.pipeline.verification.recompute.shard_acts import PartActs, part_of, parts_of
-from emolib.pipeline.verification.recompute.writing import log_softmax
-from emolib.pipeline.verification.rows import BROKEN, Measured, Rows
 from emolib.pipeline.verification.sweep_checks import SEEDED
 
 NEEDED = {"prompt", "text", "label", "layer", "alpha", "n_tokens", "shift", "kind", "owner", "index"}

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emolib.pipeline.verification.recompute.acts import PlainAct
+from emolib.pipeline.verification.check_rows import BROKEN, Measured, Rows
 from emolib.pipeline.verification.recompute.material import Material
+from emolib.pipeline.verification.recompute.plain_acts import PlainAct
 from emolib.pipeline.verification.recompute.plain_model import PlainModel
+from emolib.pipeline.verification.recompute.plain_writing import Choice, Sampled, Stored, greedy, log_softmax, parts_at
 from emolib.pipeline.verification.recompute.shard_acts import PartActs, part_of, parts_of, sweep_of
-from emolib.pipeline.verification.recompute.writing import Choice, Sampled, Stored, greedy, log_softmax, parts_at
-from emolib.pipeline.verification.rows import BROKEN, Measured, Rows
 from emolib.pipeline.verification.run_files import Artifact
 
 PARTS = {True: 1e-3, False: 0.25}  # logits (or a share of probability), by whether the model is one of float32

@@ -1,0 +1,292 @@
+"""m with only some nodes free, exactly: by running the model with all others held at another run's values.
+
+m is a weighted sum of mean token log-probabilities of texts after prompts, under acts, per scenario (as the
+continuation shift has it). Every row has a source, from which held nodes take their values: its own prompt and text
+without the context or the steer, another scenario's neutral run (resample), or nothing (zero). Their mean over all
+sources and tokens stands for mean ablation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from emolib.base import arguments
+from emolib.base.errors import UserError
+from emolib.circuits.faithfulness import CircuitEffect
+from emolib.circuits.nodes import Node, NodeSet
+from emolib.circuits.ov_qk import known_blueprint
+from emolib.engine.continuation_tokens import continuations
+from emolib.engine.held_pass import ForcedText, Held, HeldPass, NodeValues
+from emolib.interventions import Intervention, acts_of, check_interventions
+from emolib.models.finite import require_finite
+from emolib.models.language_model import LanguageModel
+from emolib.models.limits import check_length
+from emolib.models.tokens import encode
+
+Ablation = Literal["source", "mean", "zero"]
+ABLATIONS: tuple[Ablation, ...] = ("source", "mean", "zero")
+ROWS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class EffectRow:
+    """One log-probability that m is made of, and what stands for it without the effect.
+
+    Attributes:
+        prompt, text, act: with the context or steer.
+        weight: of the mean log-probability in its scenario's m.
+        without: the prompt without the context; None: the same prompt. It never has an act.
+        source: prompt and text of the run whose values held nodes take; None: `without` and the row's own text.
+        reach: prompt tokens from the end on which nodes are held; None: all but the first. Where the context makes the
+            prompt longer than the source's, the tokens that both have.
+    """
+
+    scenario: str
+    prompt: str
+    text: str
+    weight: float
+    act: Intervention = None
+    without: str | None = None
+    source: tuple[str, str] | None = None
+    reach: int | None = None
+
+
+def resampled(rows: Sequence[EffectRow], runs: Mapping[str, tuple[str, str]], *, seed: int = 0) -> list[EffectRow]:
+    """The rows with another scenario's run as their source: resample ablation.
+
+    Args:
+        runs: scenario → the prompt and text of its neutral run; every scenario gets another's, each once.
+
+    Raises:
+        UserError: fewer than two runs, or a scenario without one.
+
+    >>> rows = [EffectRow(name, "It rained.", "It came at noon.", 1.0) for name in ("a", "b")]
+    >>> [row.source for row in resampled(rows, {"a": ("One.", "Two."), "b": ("Three.", "Four.")})]
+    [('Three.', 'Four.'), ('One.', 'Two.')]
+    """
+    names = list(runs)
+    missing = sorted({row.scenario for row in rows} - set(names))
+    if len(names) < 2 or missing:
+        raise UserError(
+            f"expected neutral runs of at least two scenarios and of every row's, got {len(names)}, missing: {missing}"
+        )
+    order = [names[place] for place in np.random.default_rng(seed).permutation(len(names))]
+    other = dict(zip(order, [*order[1:], order[0]], strict=True))
+    return [replace(row, source=runs[other[row.scenario]]) for row in rows]
+
+
+def circuit_effect(
+    lm: LanguageModel,
+    rows: Sequence[EffectRow],
+    nodes: Sequence[Node],
+    *,
+    groups: Mapping[Node, Sequence[int]] | None = None,
+    ablation: Ablation = "source",
+    batch_size: int = ROWS_AT_ONCE,
+) -> CircuitEffect:
+    """What evaluates m with only some nodes left free, by the model itself.
+
+    For the effect of a *context* a row is (context and prompt, emotion's text, 1) with `without` the neutral context
+    and prompt, beside one of the neutral text with weight −1. For the effect of a *steer* on S a row is (prompt, text,
+    act), weights ±1 as in S; unpatched, these cancel.
+
+    Args:
+        nodes: those that may be held.
+        groups: of every node of kind `neurons` its neurons; an MLP is held whole or by groups, not both.
+        ablation: `source` (own or resampled, as the rows say), `mean` of all sources over tokens, or `zero`.
+
+    Raises:
+        UserError: no rows, fewer than two scenarios, a node or an act that does not fit the model, texts that are too
+            long, weights that the engine does not read.
+
+    >>> import emolib
+    >>> from emolib.circuits.faithfulness import faithfulness
+    >>> from emolib.circuits.nodes import all_nodes
+    >>> lm = emolib.load_model("smollm2_135m", device="cpu")
+    >>> feel = {"a": "I am so grateful. ", "b": "I cannot thank you enough. "}
+    >>> rows = [EffectRow(s, c + "The bus came.", "Thank you for waiting.", 1.0, without="It is Monday. The bus came.",
+    ...                   reach=4) for s, c in feel.items()]
+    >>> effect = circuit_effect(lm, rows, all_nodes(lm, first_layer=20))
+    >>> table = faithfulness(effect, [frozenset(effect.nodes), frozenset()])
+    >>> table["size"].tolist(), bool(table["gained"][0] != table["gained"][1])
+    ([110, 0], True)
+    """
+    known_blueprint(lm)
+    arguments.one_of("ablation", ablation, ABLATIONS)
+    size = arguments.whole_number("batch_size", batch_size, least=1)
+    if not rows:
+        raise UserError("expected rows of prompts and texts, got none")
+    groups = _checked_nodes(lm, nodes, {} if groups is None else groups)
+    check_interventions(lm, [row.act for row in rows])
+    job = _Job.of(lm, rows, tuple(nodes), groups, ablation, size)
+    without = [ForcedText(job.ids[row.without or row.prompt], job.texts[row.text]) for row in rows]
+    base = np.concatenate(
+        [
+            HeldPass(lm, without[start : start + size], job.width, job.n_fed).logprobs().cpu().numpy()
+            for start in range(0, len(rows), size)
+        ]
+    )
+    return CircuitEffect(tuple(nodes), job.evaluate, job.by_scenario(base[None])[0])
+
+
+def _checked_nodes(
+    lm: LanguageModel, nodes: Sequence[Node], groups: Mapping[Node, Sequence[int]]
+) -> Mapping[Node, Sequence[int]]:
+    """The groups of the neurons among the nodes.
+
+    Raises:
+        UserError: a node that the model does not have, a group without neurons, or neurons held twice.
+    """
+    seen: dict[int, set[int]] = {}
+    for node in nodes:
+        known = {"head": 0 <= node.index < lm.n_heads, "mlp": node.index == 0, "neurons": node in groups}[node.kind]
+        if not (known and 0 <= node.layer < lm.n_layers):
+            raise UserError(
+                f"expected nodes of {lm.n_layers} layers with {lm.n_heads} heads, and groups for neurons, got {node}"
+            )
+        if node.kind == "neurons":
+            size = lm.native.layers[node.layer].down.weight.shape[1]
+            members = set(arguments.whole_numbers("groups", groups.get(node, ()), least=0, most=size - 1))
+            taken = seen.setdefault(node.layer, set())
+            if not members or members & taken or Node(node.layer, "mlp") in nodes:
+                raise UserError(
+                    f"expected neurons of {node.name} that no other node of its layer holds, got {len(members)}, "
+                    f"{len(members & taken)} of them twice"
+                )
+            taken |= members
+    return {node: list(groups[node]) for node in nodes if node.kind == "neurons"}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all evaluations share; a row's tokens and sources are looked up once."""
+
+    lm: LanguageModel
+    rows: Sequence[EffectRow]
+    nodes: tuple[Node, ...]
+    groups: Mapping[Node, Sequence[int]]
+    ids: dict[str, tuple[int, ...]]
+    texts: dict[str, tuple[int, ...]]
+    values: NodeValues
+    source_of: torch.Tensor
+    width: int
+    n_fed: int
+    size: int
+
+    @classmethod
+    def of(
+        cls,
+        lm: LanguageModel,
+        rows: Sequence[EffectRow],
+        nodes: tuple[Node, ...],
+        groups: Mapping[Node, Sequence[int]],
+        ablation: Ablation,
+        size: int,
+    ) -> _Job:
+        sources = [row.source or (row.without or row.prompt, row.text) for row in rows]
+        prompts = list(
+            dict.fromkeys(
+                [*(row.prompt for row in rows), *(row.without or row.prompt for row in rows), *(s[0] for s in sources)]
+            )
+        )
+        ids = {prompt: tuple(row) for prompt, row in zip(prompts, encode(lm, prompts, name="prompts"), strict=True)}
+        said = list(dict.fromkeys([*(row.text for row in rows), *(s[1] for s in sources)]))
+        texts = {text: found.ids for text, found in zip(said, continuations(lm, said), strict=True)}
+        width, n_fed = max(map(len, ids.values())), max(len(text) - 1 for text in texts.values())
+        check_length(lm, width, n_fed + 1, "the longest prompt with the longest text")
+        distinct = list(dict.fromkeys(sources))
+        recorded = [
+            HeldPass(
+                lm, [ForcedText(ids[p], texts[t]) for p, t in distinct[start : start + size]], width, n_fed
+            ).record(neurons=bool(groups))
+            for start in range(0, len(distinct), size)
+        ]
+        values = _ablated(_joined(recorded), ablation)
+        places = {source: i for i, source in enumerate(distinct)}
+        source_of = torch.tensor([places[source] for source in sources], device=lm.device)
+        return cls(lm, rows, nodes, groups, ids, texts, values, source_of, width, n_fed, size)
+
+    def evaluate(self, sets: Sequence[NodeSet]) -> Float[np.ndarray, "set scenario"]:
+        """m per kept set and scenario. Sets that keep everything run without anything held."""
+        found = np.zeros((len(sets), len(self.rows)))
+        work = [(i, row) for i in range(len(sets)) for row in range(len(self.rows))]
+        for start in range(0, len(work), self.size):
+            part = work[start : start + self.size]
+            chosen = [row for _, row in part]
+            rows = [ForcedText(self.ids[self.rows[row].prompt], self.texts[self.rows[row].text]) for row in chosen]
+            acts = [self.rows[row].act if acts_of(self.rows[row].act) else None for row in chosen]
+            held = self._held([sets[i] for i, _ in part], chosen)
+            logprobs = HeldPass(self.lm, rows, self.width, self.n_fed, acts, held).logprobs().cpu().numpy()
+            require_finite(self.lm, ((row, logprobs[i : i + 1]) for i, row in enumerate(chosen)), "the log-probability")
+            for (i, row), value in zip(part, logprobs, strict=True):
+                found[i, row] = value
+        return self.by_scenario(found)
+
+    def by_scenario(self, logprobs: Float[np.ndarray, "set row"]) -> Float[np.ndarray, "set scenario"]:
+        """Weighted sums, scenarios in the order in which they first come."""
+        weights = pd.DataFrame({"scenario": [row.scenario for row in self.rows]})
+        codes, _ = pd.factorize(weights["scenario"])
+        found = np.zeros((len(logprobs), codes.max() + 1))
+        for row, code in enumerate(codes):
+            found[:, code] += self.rows[row].weight * logprobs[:, row]
+        return found
+
+    def _held(self, kept: Sequence[NodeSet], chosen: Sequence[int]) -> Held:
+        heads = torch.zeros(len(kept), self.lm.n_layers, self.lm.n_heads, dtype=torch.bool)
+        mlps = torch.zeros(len(kept), self.lm.n_layers, dtype=torch.bool)
+        widths = {node.layer: self.lm.native.layers[node.layer].down.weight.shape[1] for node in self.groups}
+        neurons = {layer: torch.zeros(len(kept), width, dtype=torch.bool) for layer, width in widths.items()}
+        for i, free in enumerate(kept):
+            for node in self.nodes:
+                if node in free:
+                    continue
+                if node.kind == "head":
+                    heads[i, node.layer, node.index] = True
+                elif node.kind == "mlp":
+                    mlps[i, node.layer] = True
+                else:
+                    neurons[node.layer][i, list(self.groups[node])] = True
+        reach = [self.width if self.rows[row].reach is None else int(self.rows[row].reach or 0) for row in chosen]
+        device = self.lm.device
+        index = torch.tensor(list(chosen), device=device)
+        return Held(
+            self.values,
+            self.source_of[index],
+            heads.to(device),
+            mlps.to(device),
+            {layer: mask.to(device) for layer, mask in neurons.items()},
+            torch.tensor(reach, device=device),
+        )
+
+
+def _joined(parts: Sequence[NodeValues]) -> NodeValues:
+    def joined(by_part: Sequence[Sequence[torch.Tensor]]) -> list[torch.Tensor]:
+        return [torch.cat(of_layer) for of_layer in zip(*by_part, strict=True)]
+
+    return NodeValues(
+        joined([part.z for part in parts]),
+        joined([part.mlps for part in parts]),
+        joined([part.neurons for part in parts]),
+        torch.cat([part.real for part in parts]),
+    )
+
+
+def _ablated(values: NodeValues, ablation: Ablation) -> NodeValues:
+    """The sources' values, or what stands for all of them at every place."""
+    if ablation == "source":
+        return values
+    everywhere = torch.ones_like(values.real)
+
+    def same(part: torch.Tensor) -> torch.Tensor:
+        mean = part[values.real].mean(0) if ablation == "mean" else torch.zeros_like(part[0, 0])
+        return mean.expand_as(part)
+
+    z, mlps, neurons = ([same(part) for part in of_site] for of_site in (values.z, values.mlps, values.neurons))
+    return NodeValues(z, mlps, neurons, everywhere)

@@ -1,0 +1,128 @@
+"""Phase 6a: 結論, 考察 and 次のアクション, computed from the verdicts and the roads."""
+
+from __future__ import annotations
+
+import pandas as pd
+from IPython.display import Markdown
+
+from emolib.circuits.screening import POOLED
+from emolib.report.ja.frame import three_lines
+from emolib.report.ja.names import emotion_name
+from emolib.report.ja.phase6a_words import REASONS, ROADS, VERDICTS, spelled_head
+from emolib.report.markup import number, p_value
+from emolib.steering.findings import SUPPORTED, UNDERPOWERED
+from emolib.steering.shift_claims import NOT_MEASURABLE
+
+
+def conclusion(verdicts: pd.DataFrame, scores: pd.DataFrame, agreement: pd.DataFrame) -> Markdown:
+    """結論: the verdicts, on what they hang, what could not be told."""
+    parts = []
+    for emotion, part in verdicts.groupby("emotion", sort=False):
+        told = [
+            f"{'・'.join(spelled_head(head) for head in some[['layer', 'head']].itertuples(index=False, name=None))} は"
+            f"**{VERDICTS[str(code)]}**"
+            for code, some in part.groupby("verdict", sort=False)
+        ]
+        parts.append(f"{emotion_name(str(emotion))}の文脈の効果を担うヘッドとして、{'、'.join(told)}")
+    return three_lines(
+        found="。".join(parts) + "。", rests_on=_rests_on(scores, agreement), not_measured=_open(verdicts)
+    )
+
+
+def _rests_on(scores: pd.DataFrame, agreement: pd.DataFrame) -> str:
+    own = scores[scores["emotion"] == POOLED]
+    best = own.loc[own["p_max"].idxmin()]
+    count = int((own["p_max"] <= 0.05).sum())
+    line = (
+        f"検証シナリオの AtP で選び、テストの {int(best['n_samples'])} シナリオで {len(own)} ヘッドを一つずつ厳密に除去した。"
+        f"全ヘッドの最大統計量で p ≤ 0.05 のヘッドは {count} 個（最小の p は {p_value(best['p_max'])}、"
+        f"{spelled_head((int(best['layer']), int(best['head'])))}）。"
+    )
+    whole = agreement[agreement["estimate"] == "atp"]
+    if whole.empty:
+        return line
+    return f"{line}AtP と厳密な除去の順位相関は、全層で {number(whole['correlation'].iloc[0], signed=True)}。"
+
+
+def _open(verdicts: pd.DataFrame) -> str:
+    parts = []
+    for code in (NOT_MEASURABLE, UNDERPOWERED):
+        some = verdicts[verdicts["verdict"] == code]
+        if len(some):
+            reasons = "、".join(REASONS[reason] for reason in dict.fromkeys(some["reason"]))
+            parts.append(f"{len(some)} 件（ヘッド × 感情）は{VERDICTS[code]}（{reasons}）")
+    parts.append("モデル自身のコードで動く（エンジンが読めない）構成では、書き込みと AtP* は測れない")
+    return "。".join(parts) + "。"
+
+
+def discussion(agreement: pd.DataFrame, missed: pd.DataFrame, joint: pd.DataFrame, verdicts: pd.DataFrame) -> Markdown:
+    """考察: where each road may be trusted, what may be missed, backup, what the verdicts hang on."""
+    lines = [*_trust_lines(agreement), _missed_line(missed), *_joint_lines(joint), _verdict_line(verdicts)]
+    return Markdown("\n".join(f"- {line}" for line in lines))
+
+
+def _trust_lines(agreement: pd.DataFrame) -> list[str]:
+    lines = []
+    for estimate, part in agreement.groupby("estimate", sort=False):
+        bands = part.iloc[1:]
+        if estimate not in ("atp", "integrated", "direct") or bands.empty:
+            continue
+        told = "、".join(
+            f"層 {row.first}–{row.last} で {number(row.correlation, signed=True)}（大きさの比 {number(row.size)}）"
+            for row in bands.itertuples(index=False)
+        )
+        lines.append(f"{ROADS[str(estimate)]}と厳密な除去の順位相関は、{told}。")
+    if lines:
+        lines.append(
+            "大きさの比が 1 から離れる層や、順位相関が低い層では、一次の推定だけでヘッドを選ばない。浅い層では、ヘッドの出力が"
+            "残差の長さの大半を占め、次の正規化がその長さで割るため、勾配は近くでしか成り立たない。"
+        )
+    return lines
+
+
+def _missed_line(missed: pd.DataFrame) -> str:
+    worst = missed["upper"].max()
+    return (
+        f"AtP が選ばなかったヘッドの変化の上限は {number(worst, 3)} nat/トークンである。これは、ほかの無作為なヘッドと一緒に"
+        "除去したときの平均についての上限であり、単独の除去についてのものではない。"
+    )
+
+
+def _joint_lines(joint: pd.DataFrame) -> list[str]:
+    top = joint[joint["heads"] == "top"] if len(joint) else joint
+    if top.empty:
+        return []
+    row = top.iloc[-1]
+    apart = abs(row["interaction"]) > 2 * row["se"]
+    how = (
+        "和より大きく失われ、互いに代わりを務めている"
+        if row["interaction"] < 0
+        else "和ほどは失われず、同じ経路を担っている"
+    )
+    told = how if apart else "和と区別できない"
+    return [
+        f"選択した {int(row['k'])} ヘッドを同時に除くと、効果の {number(100 * row['share'], 0)} % が失われる。{told}。"
+    ]
+
+
+def _verdict_line(verdicts: pd.DataFrame) -> str:
+    supported = verdicts[verdicts["verdict"] == SUPPORTED]
+    if supported.empty:
+        return "支持されたヘッドはない。ここで示した順位は探索であり、主張ではない。"
+    heads = "、".join(
+        f"{spelled_head((row.layer, row.head))}（{emotion_name(row.emotion)}、効果の {number(100 * row.part, 0)} %）"
+        for row in supported.itertuples(index=False)
+    )
+    return f"支持されたのは {heads} である。文脈の効果についての主張であり、生成文についてのものではない。"
+
+
+def next_actions(verdicts: pd.DataFrame) -> Markdown:
+    """次のアクション, computed."""
+    lines = []
+    if (verdicts["verdict"] == UNDERPOWERED).any():
+        lines.append("- 検出力不足のヘッドは、`n_confirmed` と `n_screened` を増やして確かめる。")
+    if (verdicts["verdict"] == NOT_MEASURABLE).any():
+        lines.append("- 文脈の効果が確かめられない感情は、先に Phase 5 の計器（正例）の結果を確かめる。")
+    lines.append("- 選択したヘッドを Phase 6b（head patching）に渡し、値と注意パターンのどちらが担うかを調べる。")
+    lines.append("- 浅い層は `steps` を 3 にして積分勾配で補正し、厳密な除去と比べる。")
+    return Markdown("\n".join(lines))

@@ -1,0 +1,55 @@
+"""Phase 6a: which heads carry what an emotional context does, by three roads.
+
+Needs Phase 3's vectors. All heads: what they write (test texts), AtP (validation scenarios; heads are selected by it),
+and on test scenarios, one emotion each in turn, exact resample ablation beside AtP and AtP*. The selected heads and as
+many random ones of the same layers: every emotion, against neutral and against the other emotions, topics, other kinds
+of ablation, a steer's effect, and generated texts.
+"""
+
+from __future__ import annotations
+
+from emolib.study.phase6a_screening.all_roads import (
+    agreement,
+    all_heads,
+    halves,
+    missed,
+    mlps,
+    roads,
+    samples,
+    scores,
+    selection,
+    validation_scores,
+    writes,
+)
+from emolib.study.phase6a_screening.closer_look import (
+    chosen_heads,
+    joint,
+    other_kinds,
+    steer_effect,
+    text_changes,
+    texts,
+    verdicts,
+)
+from emolib.study.phase6a_screening.contrast_design import shown_text
+
+__all__ = [
+    "agreement",
+    "all_heads",
+    "chosen_heads",
+    "halves",
+    "joint",
+    "missed",
+    "mlps",
+    "other_kinds",
+    "roads",
+    "samples",
+    "scores",
+    "selection",
+    "shown_text",
+    "steer_effect",
+    "text_changes",
+    "texts",
+    "validation_scores",
+    "verdicts",
+    "writes",
+]

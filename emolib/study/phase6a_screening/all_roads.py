@@ -1,0 +1,222 @@
+"""Phase 6a's roads over all heads, and the heads that are selected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emolib.base import store
+from emolib.circuits.attribution import attribute, bounded
+from emolib.circuits.contrasts import UNIT
+from emolib.circuits.direct_writes import direct_writes
+from emolib.circuits.screening import (
+    POOLED,
+    Exact,
+    Head,
+    exact_changes,
+    head_scores,
+    random_heads,
+    road_agreement,
+    single_heads,
+    split_half,
+)
+from emolib.models.tokens import encode
+from emolib.study.phase3_vectors import fitting
+from emolib.study.phase6a_screening.contrast_design import contrasts, digest_of, in_turn, kept_table, layers
+from emolib.study.run import Run, kept
+
+ESTIMATES = ("atp", "dropped", "query", "key", "value", "query_linear", "key_linear")
+
+
+@kept
+def writes(run: Run) -> pd.DataFrame:
+    """Road (i) on the test texts; as `emolib.circuits.direct_writes.direct_writes`."""
+    position, params = run.params.vector_position, run.params
+    texts = run.texts("test").reset_index(drop=True)
+    matched = {"texts": digest_of(texts[["id", "text"]]), "n_null": params.n_null, **fitting.inputs(run, position)}
+
+    def compute() -> pd.DataFrame:
+        vecs, train = fitting.vectors(run, position), fitting.training(run, position)
+        given = {"neutral": params.neutral, "n_null": params.n_null, "seed": params.seed}
+        found = direct_writes(run.lm, texts, vecs, train, **given)
+        return found[found["layer"].isin(layers(run))].reset_index(drop=True)
+
+    return kept_table(run, "direct", matched, compute)
+
+
+@kept
+def validation_scores(run: Run) -> pd.DataFrame:
+    """AtP of every head on validation scenarios: layer, head, emotion (and `all`), carried (minus the estimated change,
+    nat per token), se over scenarios, n_scenarios."""
+    table = contrasts(run, "validation", run.params.n_attributed)
+
+    def compute() -> pd.DataFrame:
+        found = attribute(run.lm, table).heads["atp"]
+        rows = []
+        for emotion in (POOLED, *run.emotions):
+            here = np.ones(len(table), dtype=bool) if emotion == POOLED else (table["emotion"] == emotion).to_numpy()
+            part = (
+                pd.DataFrame(-found[here].reshape(here.sum(), -1))
+                .groupby(table.loc[here, "scenario"].to_numpy())
+                .mean()
+            )
+            mean, se = part.mean().to_numpy(), (part.std(ddof=1) / np.sqrt(len(part))).to_numpy()
+            at, heads = (index.ravel() for index in np.indices(found.shape[1:]))
+            named = {"layer": at, "head": heads, "emotion": emotion, "carried": mean, "se": se}
+            rows.append(pd.DataFrame({**named, "n_scenarios": len(part)}))
+        whole = pd.concat(rows, ignore_index=True)
+        return whole[whole["layer"].isin(layers(run))].reset_index(drop=True)
+
+    return kept_table(run, "attribution_validation", {"contrasts": digest_of(table)}, compute)
+
+
+@kept
+def selection(run: Run) -> tuple[tuple[Head, ...], tuple[Head, ...]]:
+    """The heads that AtP on validation scenarios names first (by mean over its standard error), in layers in which it
+    may be trusted, and as many random ones of the same layers."""
+    scores = validation_scores(run)
+    own = scores[(scores["emotion"] == POOLED) & (scores["layer"] >= run.params.first_trusted)]
+    own = own if len(own) else scores[scores["emotion"] == POOLED]
+    ranked = own.assign(t=own["carried"] / own["se"].clip(lower=1e-12)).sort_values("t", ascending=False, kind="stable")
+    top = [(int(a), int(b)) for a, b in ranked[["layer", "head"]].head(run.params.n_top).to_numpy()]
+    return tuple(top), tuple(random_heads(top, run.lm.n_heads, run.params.seed))
+
+
+def kept_exact(run: Run, name: str, table: pd.DataFrame, variants: Sequence[Sequence[Head]], **more: Any) -> Exact:
+    """Exact ablations, stored as one row per contrast and variant."""
+    kind = more.get("kind", "resample")
+    acts = more.get("acts")
+
+    def compute() -> pd.DataFrame:
+        found = exact_changes(run.lm, table, variants, kind=kind, acts=acts)
+        numbers = np.arange(len(variants))
+        rows = found.units[[*UNIT, "base"]].loc[np.repeat(found.units.index, len(variants))].reset_index(drop=True)
+        heads = [",".join(f"{a}:{b}" for a, b in variant) for variant in variants]
+        return rows.assign(
+            kind=kind,
+            variant=np.tile(numbers, len(found.units)),
+            heads=np.tile(np.array(heads, dtype=object), len(found.units)),
+            change=found.changes.ravel(),
+        )
+
+    matched = {"contrasts": digest_of(table), "variants": [list(map(list, one)) for one in variants], "kind": kind}
+    if acts is not None:
+        matched["acts"] = [act.fingerprint() for act in acts.values()]
+    stored = kept_table(run, name, matched, compute)
+    base = stored["base"].to_numpy().reshape(len(table), -1)[:, 0]
+    changes = stored["change"].to_numpy().reshape(len(table), -1)
+    return Exact(table.reset_index(drop=True).assign(base=base), tuple(map(tuple, variants)), changes, kind)
+
+
+@kept
+def all_heads(run: Run) -> Exact:
+    """Resample ablation of every head on the test contrasts in turn."""
+    return kept_exact(run, "exact_all", in_turn(run), single_heads(run.lm, layers(run)))
+
+
+@kept
+def scores(run: Run) -> pd.DataFrame:
+    """`screening.head_scores` of all heads, emotions together; and `head_scores_<model>.json` beside it."""
+    found = head_scores(all_heads(run), emotions=[], seed=run.params.seed)
+    run.artifacts.obtain(
+        run.paths.head_scores(), {"scores": digest_of(found)}, lambda: store.json_bytes(_first_layout(run, found))
+    )
+    return found
+
+
+def _first_layout(run: Run, found: pd.DataFrame) -> dict[str, Any]:
+    """The first study's JSON."""
+    exact = all_heads(run)
+    kept_columns = ["layer", "head", "metric", "delta_mean", "delta_std", "n_samples"]
+    samples = [
+        {"layer": head[0], "head": head[1], "scenario": scenario, "delta": round(float(change), 7)}
+        for place, (head,) in enumerate(exact.variants)
+        for scenario, change in zip(exact.units["scenario"], exact.changes[:, place], strict=True)
+    ]
+    return {
+        **{"profile": run.params.profile, "model": run.params.model, "layers": layers(run)},
+        "prompts": exact.units["prompt_with"].tolist(),
+        "sequence_length": int(max(len(ids) for ids in encode(run.lm, exact.units["prompt_with"].tolist()))),
+        "head_scores": found[kept_columns].to_dict("records"),
+        "head_samples": samples,
+    }
+
+
+@kept
+def roads(run: Run) -> pd.DataFrame:
+    """Every head on the test contrasts in turn: exact, and every estimate; as `screening.road_table`."""
+    exact, table = all_heads(run), in_turn(run)
+
+    def compute() -> pd.DataFrame:
+        wanted = ("first_order", "star", *(("integrated",) if run.params.steps else ()))
+        found = attribute(run.lm, table, wanted, steps=max(run.params.steps, 1), layers=layers(run))
+        at, heads = np.array([variant[0] for variant in exact.variants]).T
+        rows = pd.DataFrame({"layer": at, "head": heads, "exact": exact.changes.mean(0)})
+        for name in ESTIMATES:
+            rows[name] = found.heads[name].mean(0)[at, heads]
+        rows["integrated"] = found.heads["integrated"].mean(0)[at, heads] if run.params.steps else np.nan
+        return rows
+
+    table_ = kept_table(run, "roads", {"contrasts": digest_of(table), "steps": run.params.steps}, compute)
+    written = writes(run)
+    mean = written[(written["position"] == "mean") & (written["style"] == "all")].groupby(["layer", "head"])["written"]
+    return table_.merge((-mean.mean()).rename("direct").reset_index(), on=["layer", "head"], how="left")
+
+
+@kept
+def mlps(run: Run) -> pd.DataFrame:
+    """AtP of every MLP on the test contrasts in turn, first-order alone: layer, carried (minus the estimated change,
+    nat per token), se, neuron (of the largest size), neuron_carried."""
+    table = in_turn(run)
+
+    def compute() -> pd.DataFrame:
+        found = attribute(run.lm, table, neurons=True)
+        assert found.neurons is not None, "neurons were asked for"
+        each, mean = -found.mlps, -found.neurons.mean(0)
+        largest = np.abs(mean).argmax(1)
+        return pd.DataFrame(
+            {
+                "layer": np.arange(each.shape[1]),
+                "carried": each.mean(0),
+                "se": each.std(0, ddof=1) / np.sqrt(len(each)),
+                "neuron": largest,
+                "neuron_carried": mean[np.arange(len(mean)), largest],
+            }
+        )
+
+    return kept_table(run, "mlps", {"contrasts": digest_of(table)}, compute)
+
+
+def agreement(run: Run) -> pd.DataFrame:
+    """Rank correlations of the roads, as `screening.road_agreement`."""
+    return road_agreement(roads(run).dropna(axis=1, how="all"), n_bands=run.params.n_bands)
+
+
+@kept
+def missed(run: Run) -> pd.DataFrame:
+    """What AtP may have passed over: layer, head, estimate, upper, confidence, n_sets; of all heads not selected."""
+    table, chosen = in_turn(run), set(selection(run)[0])
+    unverified = [variant[0] for variant in single_heads(run.lm, layers(run)) if variant[0] not in chosen]
+
+    def compute() -> pd.DataFrame:
+        found = bounded(run.lm, table, unverified, n_sets=run.params.n_sets, seed=run.params.seed)
+        at, heads = np.array(found.heads).T
+        named = {"layer": at, "head": heads, "estimate": found.estimate, "upper": found.upper}
+        return pd.DataFrame(named).assign(confidence=found.confidence, n_sets=found.n_sets)
+
+    matched = {"contrasts": digest_of(table), "n_sets": run.params.n_sets, "heads": unverified}
+    return kept_table(run, "missed", matched, compute)
+
+
+def halves(run: Run) -> pd.DataFrame:
+    """Split-half reliability of the order of heads; empty with fewer than four scenarios."""
+    exact = all_heads(run)
+    return split_half(exact, seed=run.params.seed) if exact.units["scenario"].nunique() >= 4 else pd.DataFrame()
+
+
+def samples(run: Run) -> int:
+    """Contrasts that were looked at."""
+    return len(contrasts(run, "validation", run.params.n_attributed)) + len(in_turn(run))
