@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emolib.base.errors import UserError
 
 if TYPE_CHECKING:
+    from emolib.circuits.patched_heads import patch_heads
     from emolib.circuits.screening import screen_heads
     from emolib.data.activations import Activations, LayerVector
     from emolib.data.dataset import build_dataset, load_dataset
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from emolib.interventions import (
         AblateDirection,
         AblateHead,
+        Cap,
+        Clamp,
         Decay,
         HeadActivations,
         PatchHead,
@@ -58,12 +61,15 @@ _HOMES = {
     "Steer": "emolib.interventions",
     "AblateDirection": "emolib.interventions",
     "AblateHead": "emolib.interventions",
+    "Cap": "emolib.interventions",
+    "Clamp": "emolib.interventions",
     "Decay": "emolib.interventions",
     "HeadActivations": "emolib.interventions",
     "PatchHead": "emolib.interventions",
     "SubspaceSteer": "emolib.interventions",
     "mean_head_output": "emolib.interventions",
     "record_heads": "emolib.interventions",
+    "patch_heads": "emolib.circuits.patched_heads",
     "LanguageModel": "emolib.models.language_model",
     "load_model": "emolib.models.loading",
     "read_vectors": "emolib.steering.given_vectors",
@@ -88,6 +94,8 @@ __all__ = [
     "AblateHead",
     "Activations",
     "AlignmentMap",
+    "Cap",
+    "Clamp",
     "Decay",
     "EmotionVectors",
     "Generation",
@@ -112,6 +120,7 @@ __all__ = [
     "mean_head_output",
     "notebook_parameters",
     "open_run",
+    "patch_heads",
     "read_vectors",
     "record_heads",
     "residual_sweep",

@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 DEBUG = "--debug"
+OPTIONS = {"layers": "--layers", "heads": "--head-spec"}  # that stand for a parameter
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 READ_NO_FURTHER = 141  # as a shell has it of a program whose reader has gone
 # the common base of what typer raises for a wrong option or argument; it has no public name
@@ -45,7 +46,7 @@ VariantName = Annotated[str | None, typer.Option(help="A name that `emolib varia
 Settings = Annotated[list[str] | None, typer.Option("-p", "--param", help="key=value (lists: 1,2); repeatable.")]
 
 
-def _parsed(settings: list[str] | None, layers: str | None = None) -> dict[str, Any]:
+def _parsed(settings: list[str] | None, **named: str | None) -> dict[str, Any]:
     """Each parameter's text as it was given: what it means is for the parameter's type to say."""
     values: dict[str, Any] = {}
     for item in settings or []:
@@ -55,10 +56,11 @@ def _parsed(settings: list[str] | None, layers: str | None = None) -> dict[str, 
         if key in values:
             raise UserError(f"{shown(key)} is given twice; keep one -p {shown(key)[1:-1]}=…")
         values[key] = text
-    if layers is not None:
-        if "layers" in values:
-            raise UserError("layers are given twice, by --layers and by -p layers=…; keep one")
-        values["layers"] = layers
+    for key, value in named.items():
+        if value is not None:
+            if key in values:
+                raise UserError(f"{key} are given twice, by {OPTIONS[key]} and by -p {key}=…; keep one")
+            values[key] = value
     return values
 
 
@@ -68,6 +70,9 @@ def run(
     model: Model = "smollm2_135m",
     phase: Annotated[list[str] | None, typer.Option(help="Only this phase; may be repeated.")] = None,
     layers: Annotated[str | None, typer.Option(help="Such as 0-17, 8,12,16 or all.")] = None,
+    head_spec: Annotated[
+        str | None, typer.Option(metavar="HEADS", help="Such as 3:5,7:2 (layer:head), 0:0-11 or top:10 (phase6b).")
+    ] = None,
     pair: Pair = None,
     anchor_texts: Annotated[
         str | None, typer.Option(metavar="FILE", help="Further neutral texts for maps between models (phase4).")
@@ -83,7 +88,7 @@ def run(
     from emolib.pipeline.model_pairs import run_pair
     from emolib.pipeline.phases import run_phases
 
-    given = _parsed(param, layers)
+    given = _parsed(param, layers=layers, heads=head_spec)
     if anchor_texts is not None:
         given["anchor_texts"] = anchor_texts
     if pair is None:

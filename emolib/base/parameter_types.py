@@ -109,8 +109,21 @@ def _label(value: str) -> str:
     return cleaned(value)
 
 
+def _heads(value: str) -> str:
+    """Heads as they are named; whether a model has them is told when it is known."""
+    text = value.replace(" ", "")
+    pairs = all(HEAD.fullmatch(part) for part in text.split(","))
+    if not pairs and not TOP.fullmatch(text):
+        raise ValueError("expected heads such as 3:5,7:2 (layer:head), 0:0-11 (a range) or top:10")
+    return text
+
+
+HEAD = re.compile(r"[0-9]{1,4}:[0-9]{1,4}(-[0-9]{1,4})?")
+TOP = re.compile(r"top:[1-9][0-9]{0,2}")
+
 # Of two limits on one side pydantic keeps the last, so a parameter's lower one stands beside its default.
 Text = Annotated[str, AfterValidator(_said), Field(max_length=1_000)]
+Heads = Annotated[Text, AfterValidator(_heads)]
 Label = Annotated[Text, AfterValidator(_label)]
 Count = Annotated[int, Field(le=100_000)]
 Rows = Annotated[int, Field(le=65_536)]  # of one batch

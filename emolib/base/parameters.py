@@ -22,6 +22,7 @@ from emolib.base.parameter_types import (
     Count,
     DataFile,
     Folds,
+    Heads,
     Inside,
     Label,
     Layers,
@@ -187,6 +188,33 @@ class ScreeningParameters(ActivationParameters):
     max_new_tokens: Tokens = Field(20, ge=5)
 
 
+class HeadPatchingParameters(ActivationParameters):
+    """Phase 6b."""
+
+    heads: Heads = Field("top:5", description="such as 3:5,7:2 or 0:0-11 (layer:head), or top:10 of Phase 6a's ranking")
+    n_texts: Count = Field(24, ge=2, description="test scenarios that are looked at, at most")
+    emotions: Literal["all", "in_turn"] = Field(
+        "all", description="under the three modes: every emotion in every cell, or one in each, in turn"
+    )
+    vector_style: Literal["all", "explicit", "implicit"] = Field(
+        "explicit", description="style of the training texts that the steers are fitted on"
+    )
+    steer_layer: Annotated[Count, Field(ge=0)] | None = Field(
+        None, description="of the residual steer; not given: the middle one"
+    )
+    match_kl: Size = Field(
+        0.1, gt=0, description="change of the next token (nat) to which both ways of steering are brought"
+    )
+    n_steered: Count = Field(5, ge=1, le=5, description="heads that are steered, the first ones")
+    max_new_tokens: Tokens = Field(30, ge=5)
+    temperature: Size = Field(0.8, ge=0, description="0 is greedy")
+    top_p: float = Field(0.9, gt=0, le=1)
+    n_samples: Count = Field(8, ge=1, description="texts per prompt, when sampling; averaged within the scenario")
+    n_null: Count = Field(19, ge=1, description="random pairs of heads that interactions are held against")
+    n_candidates: Count = Field(8, ge=2, description="other heads of the same layers that random pairs are made of")
+    n_resamples: Count = Field(2000, ge=50)
+
+
 class ReaderParameters(Frozen):
     """A phase that reads what others have stored: data, seeds and settings behind it are in those phases' records."""
 
@@ -240,6 +268,7 @@ PHASE_PARAMETERS: dict[str, type[Parameters | ReaderParameters]] = {
     "phase4": AlignmentParameters,
     "phase5": PatchingParameters,
     "phase6a": ScreeningParameters,
+    "phase6b": HeadPatchingParameters,
     "phase7": StatisticsParameters,
     "phase9": VerificationParameters,
 }

@@ -25,6 +25,7 @@ NOTEBOOKS = {
     "phase4": "phase4_alignment.ipynb",
     "phase5": "phase5_residual_patching.ipynb",
     "phase6a": "phase6a_head_screening.ipynb",
+    "phase6b": "phase6b_head_patching.ipynb",
     "phase7": "phase7_statistics.ipynb",
     "phase9": "phase9_verification.ipynb",
 }
@@ -435,6 +436,10 @@ class ResultPaths:
     def head_scores(self) -> Path:
         """Every head's score, in the first study's layout."""
         return self._of("phase6a", "screening", f"head_scores_{self.model}.json")
+
+    def head_patching(self, name: str) -> Path:
+        """A table about patched heads."""
+        return self._of("phase6b", "patching", "head_patching", f"{self.model}_{name}.parquet")
 
     def statistics(self, name: str) -> Path:
         """Statistics of all models of the profile."""

@@ -15,7 +15,15 @@ from emolib.base import arguments
 from emolib.base.errors import UserError
 from emolib.base.signatures import told
 from emolib.data.activations import LayerVector
-from emolib.interventions.act_arguments import Site, Values, bare_values, check_place, checked_array
+from emolib.interventions.act_arguments import (
+    Site,
+    Values,
+    bare_values,
+    check_direction_layer,
+    check_place,
+    checked_array,
+    unit_direction,
+)
 from emolib.interventions.fingerprints import act_fingerprint
 from emolib.interventions.head_records import HeadActivations
 from emolib.interventions.schedules import Schedule
@@ -51,8 +59,7 @@ class AblateDirection:
 
     def __post_init__(self) -> None:
         check_place(self)
-        if isinstance(self.direction, LayerVector) and self.direction.layer != self.layer:
-            raise UserError(f"the direction belongs to layer {self.direction.layer}, the ablation to {self.layer}")
+        check_direction_layer(self.direction, self.layer, "the ablation")
         self.coordinates()
 
     @property
@@ -65,11 +72,7 @@ class AblateDirection:
 
     def coordinates(self) -> tuple[Float[np.ndarray, "d_model 1"], Float[np.ndarray, "1"]]:
         """The unit direction as a basis of one column, and the coordinate that is left."""
-        values = checked_array(self.direction, "a direction [d_model]", 1)
-        norm = float(np.linalg.norm(values))
-        if norm == 0:
-            raise UserError("expected a non-zero direction [d_model], got norm 0")
-        unit = values / np.float32(norm)
+        unit = unit_direction(self.direction)
         if self.center is None:
             return unit[:, None], np.zeros(1, np.float32)
         center = checked_array(self.center, "a center [d_model]", 1)

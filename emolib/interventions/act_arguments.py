@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,23 +15,27 @@ from emolib.interventions.schedules import checked_timing
 
 STREAM_SITES = ("resid_pre", "attn_out", "mlp_out")
 Site = Literal["resid_pre", "attn_out", "mlp_out"]
+SiteOrHead = Literal["resid_pre", "attn_out", "mlp_out", "z"]
 LARGEST_ALPHA = 1000
 LARGEST_CHANGE = 1e12  # the norm of what an act adds; its square is far within float32
 Values = np.ndarray | Tensor
 
 
-def check_place(act: Any) -> None:
+def check_place(act: Any, sites: Sequence[str] = STREAM_SITES) -> None:
     """Has an act's layer, its head or site, and when it acts, as plain numbers.
+
+    Args:
+        sites: those at which such an act may stand.
 
     Raises:
         UserError: a layer or head that is no whole number, an unknown site, or what `checked_timing`
             says.
     """
     for name in ("layer", "head"):
-        if hasattr(act, name):
+        if hasattr(act, name) and not (name == "head" and "z" in sites and act.head is None):
             object.__setattr__(act, name, arguments.whole_number(name, getattr(act, name)))
     if hasattr(act, "site"):
-        arguments.one_of("site", act.site, STREAM_SITES)
+        arguments.one_of("site", act.site, sites)
     window, schedule, steps = checked_timing(act.window, act.schedule, act.steps)
     for name, value in {"window": window, "schedule": schedule, "steps": steps}.items():
         object.__setattr__(act, name, value)
@@ -84,3 +89,26 @@ def checked_array(values: LayerVector | Values, name: str, n_dimensions: int) ->
     if array.ndim != n_dimensions or not array.size or not np.isfinite(array).all():
         raise UserError(f"expected {name}: finite numbers of {n_dimensions} dimension(s), got shape {array.shape}")
     return array
+
+
+def unit_direction(direction: LayerVector | Values) -> np.ndarray:
+    """The direction at unit norm, `[d_model]` float32.
+
+    Raises:
+        UserError: a zero or non-finite direction, or more than one.
+
+    >>> unit_direction(np.array([0.0, 2.0])).tolist()
+    [0.0, 1.0]
+    """
+    values = checked_array(direction, "a direction [d_model]", 1)
+    norm = float(np.linalg.norm(values))
+    if norm == 0:
+        raise UserError("expected a non-zero direction [d_model], got norm 0")
+    unit: np.ndarray = values / np.float32(norm)
+    return unit
+
+
+def check_direction_layer(direction: LayerVector | Values, layer: int, what: str) -> None:
+    """Raises `UserError` for a direction of another layer than the act's."""
+    if isinstance(direction, LayerVector) and direction.layer != layer:
+        raise UserError(f"the direction belongs to layer {direction.layer}, {what} to {layer}")

@@ -10,15 +10,21 @@ from emolib.base.parameters import check_layers
 from emolib.data.activations import LayerVector
 from emolib.interventions.ablations import AblateDirection, AblateHead
 from emolib.interventions.bridge_sites import check_sites
+from emolib.interventions.coordinate_limits import Cap, Clamp
 from emolib.interventions.edge_cuts import CutEdge
 from emolib.interventions.head_patches import PatchHead
 from emolib.interventions.steers import Steer, SubspaceSteer
 from emolib.models.language_model import LanguageModel
 
-StreamAct = Steer | SubspaceSteer | AblateDirection
+StreamAct = Steer | SubspaceSteer | AblateDirection | Clamp | Cap
 HeadAct = AblateHead | PatchHead | CutEdge
 Act = StreamAct | HeadAct
 Intervention = Act | tuple[Act, ...] | None
+
+
+def head_of(act: Act) -> int | None:
+    """The head whose output an act changes; None for one of the residual stream."""
+    return act.head if isinstance(act, HeadAct | Steer) else None
 
 
 def acts_of(intervention: Intervention) -> tuple[Act, ...]:
@@ -69,12 +75,13 @@ def check_interventions(lm: LanguageModel, interventions: Sequence[Intervention]
 
 def _check_fit(lm: LanguageModel, act: Act) -> None:
     check_layers((act.layer,), lm.n_layers)
+    head = head_of(act)
     final = isinstance(act, StreamAct) and act.site == "resid_pre"
     if act.layer == lm.n_layers and not final:
         raise UserError(f"expected a layer of 0-{lm.n_layers - 1} for {type(act).__name__} here, got {act.layer}")
+    if head is not None and not 0 <= head < lm.n_heads:
+        raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {head}")
     if isinstance(act, HeadAct):
-        if not 0 <= act.head < lm.n_heads:
-            raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {act.head}")
         if isinstance(act, CutEdge):
             act.read_instead(lm.d_head)
         elif act.source is not None:
@@ -86,9 +93,10 @@ def _check_fit(lm: LanguageModel, act: Act) -> None:
         check_sites(lm, [(site, act.layer) for site in sites], pattern_first=reads_values)
         return
     check_sites(lm, [(act.site, act.layer)])
-    if act.width != lm.d_model:
-        raise UserError(f"expected vectors of d_model {lm.d_model}, got {act.width}")
-    vector = act.vector if isinstance(act, Steer) else act.direction if isinstance(act, AblateDirection) else None
+    name, width = ("d_model", lm.d_model) if head is None else ("d_head", lm.d_head)
+    if act.width != width:
+        raise UserError(f"expected vectors of {name} {width}, got {act.width}")
+    vector = getattr(act, "vector", getattr(act, "direction", None))  # a subspace does not know its owner
     if isinstance(vector, LayerVector):
         _check_owner(lm, "a vector", vector.model, vector.revision)
 

@@ -49,7 +49,7 @@ def _seen(lm: LanguageModel, places: Sequence[Place]) -> dict[Place, tuple[int, 
 
     ids = torch.arange(ROWS * COLUMNS, device=lm.device).view(ROWS, COLUMNS) % lm.limits.vocabulary
     try:
-        with hooked(lm, [(*place, look(place)) for place in places]):
+        with hooked(lm, [(*place, look(place)) for place in places], may_stay_silent=True):
             lm.network(input_ids=ids, use_cache=False)
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(

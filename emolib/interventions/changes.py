@@ -109,6 +109,31 @@ class Move(StreamChange):
 
 
 @dataclass(frozen=True)
+class Bound(StreamChange):
+    """h ← h + f (min(max(h·d̂, low), high) − h·d̂) d̂; exactly 0 is added where h·d̂ lies within the bounds."""
+
+    unit: Tensor  # [n, d_model]
+    low: Tensor  # [n, 1]
+    high: Tensor  # [n, 1]
+
+    def change(self, part: Tensor, factors: Tensor) -> Tensor:
+        stands = (part.float() @ self.unit[:, :, None])[:, :, 0]  # [n, pos]
+        missing = stands.clamp(self.low, self.high) - stands
+        return (factors.float() * missing[:, :, None] * self.unit[:, None]).to(part.dtype)
+
+
+@dataclass(frozen=True)
+class AddOutput(HeadChange):
+    """A head's output z ← z + f Δ."""
+
+    heads: Tensor  # [n]
+    delta: Tensor  # [n, d_head]
+
+    def change(self, part: Tensor, factors: Tensor, columns: Columns, parts: HeadParts) -> Tensor:
+        return factors * self.delta[:, None]
+
+
+@dataclass(frozen=True)
 class SetOutput(HeadChange):
     """A head's output z ← z + f (target − z); the target per prompt column, and one for generated tokens."""
 

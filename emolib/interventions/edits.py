@@ -17,9 +17,12 @@ from torch import Tensor
 
 from emolib.base.errors import UserError
 from emolib.interventions.ablations import AblateDirection, AblateHead
-from emolib.interventions.acts import Act, HeadAct, Intervention, acts_of
+from emolib.interventions.act_arguments import unit_direction
+from emolib.interventions.acts import Act, HeadAct, Intervention, acts_of, head_of
 from emolib.interventions.changes import (
     Add,
+    AddOutput,
+    Bound,
     Change,
     HeadChange,
     HeadParts,
@@ -29,6 +32,7 @@ from emolib.interventions.changes import (
     StreamChange,
     SwapValues,
 )
+from emolib.interventions.coordinate_limits import Cap, Clamp
 from emolib.interventions.edge_cuts import CutEdge
 from emolib.interventions.head_patches import PatchHead
 from emolib.interventions.schedules import schedule_factors
@@ -38,6 +42,7 @@ from emolib.models.language_model import LanguageModel
 
 Place = tuple[str, int]  # site and layer; site `z` stands for heads' outputs
 AnyChange = TypeVar("AnyChange", bound=Change)
+MOVES = (SubspaceSteer, AblateDirection, Clamp)
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,13 @@ class Edits:
         places: dict[Place, dict[tuple[int, str], list[_Entry]]] = defaultdict(lambda: defaultdict(list))
         first = width - 1
         for row, intervention in enumerate(interventions):
-            stages: dict[tuple[Place, int], int] = defaultdict(int)
+            stages: dict[tuple[Place, int | None], int] = defaultdict(int)
             for act in acts_of(intervention):
                 if is_idle(act):
                     continue
                 entry = _entry(row, act, lengths[row], width, n_new)
-                head, site = (act.head, "z") if isinstance(act, HeadAct) else (-1, act.site)
-                key = (site, act.layer)
+                head = head_of(act)
+                key: Place = ("z" if isinstance(act, HeadAct) else act.site, act.layer)
                 stage = stages[key, head]
                 stages[key, head] += 1
                 places[key][stage, _family(act)].append(entry)
@@ -125,15 +130,22 @@ class Edits:
     def _stream_change(self, family: str, entries: Sequence[_Entry]) -> StreamChange:
         placed = self._placed(entries)
         if family == "add":
-            deltas = [entry.act.delta() for entry in entries if isinstance(entry.act, Steer)]
-            return Add(*placed, self._tensor(np.stack(deltas)))
-        moves = [entry.act for entry in entries if isinstance(entry.act, SubspaceSteer | AblateDirection)]
+            return Add(*placed, self._deltas(entries))
+        if family == "bound":
+            caps = [entry.act for entry in entries if isinstance(entry.act, Cap)]
+            bounds = np.array([act.bounds() for act in caps], np.float32)
+            units = np.stack([unit_direction(act.direction) for act in caps])
+            unit, low, high = (torch.tensor(each, device=self.device) for each in (units, bounds[:, :1], bounds[:, 1:]))
+            return Bound(*placed, unit, low, high)
+        moves = [entry.act for entry in entries if isinstance(entry.act, MOVES)]
         return Move(*placed, *self._coordinates(moves))
 
     def _head_change(self, family: str, entries: Sequence[_Entry]) -> HeadChange:
         placed = self._placed(entries)
+        heads = torch.tensor([head_of(entry.act) for entry in entries], device=self.device)
+        if family == "add":
+            return AddOutput(*placed, heads, self._deltas(entries))
         acts = [entry.act for entry in entries if isinstance(entry.act, HeadAct)]
-        heads = torch.tensor([act.head for act in acts], device=self.device)
         if family == "values":
             sources, reads = zip(*(_read_instead(entry, self.width, self.d_head) for entry in entries), strict=True)
             return SwapValues(*placed, heads, self._tensor(np.stack(sources)), self._tensor(np.stack(reads)))
@@ -141,7 +153,10 @@ class Edits:
         targets = np.stack([_targets(act, self.d_head, self.width, n_columns) for act in acts])
         return SetOutput(*placed, heads, self._tensor(targets))
 
-    def _coordinates(self, acts: Sequence[SubspaceSteer | AblateDirection]) -> list[Tensor]:
+    def _deltas(self, entries: Sequence[_Entry]) -> Tensor:
+        return self._tensor(np.stack([entry.act.delta() for entry in entries if isinstance(entry.act, Steer)]))
+
+    def _coordinates(self, acts: Sequence[SubspaceSteer | AblateDirection | Clamp]) -> list[Tensor]:
         """Bases, targets and strengths, in float32; smaller subspaces are padded with zero columns."""
         pairs = [act.coordinates() for act in acts]
         k = max(basis.shape[1] for basis, _ in pairs)
@@ -224,6 +239,8 @@ def _family(act: Act) -> str:
         return "add"
     if isinstance(act, CutEdge) or (isinstance(act, PatchHead) and act.mode == "v_only"):
         return "values"
+    if isinstance(act, Cap):
+        return "bound"
     return "output" if isinstance(act, HeadAct) else "move"
 
 
@@ -236,19 +253,21 @@ def _entry(row: int, act: Act, length: int, width: int, n_new: int) -> _Entry:
     schedule = schedule_factors(act.schedule, act.steps, n_new + 1)
     reach = max(length - 1, 1) if act.window is None else min(act.window, max(length - 1, 1))
     if isinstance(act, PatchHead):
-        reach = min(reach, len(act.source.prompt_ids))
+        reach = min(reach, act.n_prompt)
     factors = np.zeros(width + n_new, dtype=np.float32)
     factors[width - reach : width] = schedule[0]
     factors[width:] = schedule[1:]
     return _Entry(row, act, factors, reach, length)
 
 
-def _by_column(tokens: np.ndarray, width: int, n_columns: int) -> np.ndarray:
-    """Values per token `[pos, d]` as values per column `[n_columns, d]`; the last token's from there on."""
+def _by_column(tokens: np.ndarray, n_prompt: int, width: int, n_columns: int) -> np.ndarray:
+    """Values per token `[pos, d]`, of which the first `n_prompt` are the prompt's, as values per column
+    `[n_columns, d]`; beyond the last token its own."""
     placed = np.zeros((n_columns, tokens.shape[1]), np.float32)
-    reach = min(width, len(tokens))
-    placed[width - reach : width] = tokens[-reach:]
+    reach, later = min(width, n_prompt), tokens[n_prompt : n_prompt + n_columns - width]
+    placed[width - reach : width] = tokens[n_prompt - reach : n_prompt]
     placed[width:] = tokens[-1]
+    placed[width : width + len(later)] = later
     return placed
 
 
@@ -257,7 +276,8 @@ def _read_instead(entry: _Entry, width: int, d_head: int) -> tuple[np.ndarray, n
     act, reads = entry.act, np.zeros((width, 1), np.float32)
     if isinstance(act, PatchHead):
         reads[width - entry.reach :] = 1
-        return _by_column(act.source.values[act.layer, act.head], width, width), reads
+        held = act.source.values[act.layer, act.head][: act.n_prompt]
+        return _by_column(held, len(held), width, width), reads
     assert isinstance(act, CutEdge), f"{type(act).__name__} reads no values"
     if act.key >= entry.length:
         raise UserError(f"expected a key within the prompt's {entry.length} tokens, got {act.key}")
@@ -268,6 +288,6 @@ def _read_instead(entry: _Entry, width: int, d_head: int) -> tuple[np.ndarray, n
 def _targets(act: HeadAct, d_head: int, width: int, n_columns: int) -> np.ndarray:
     """What the head's output becomes at every column, `[column, d_head]`."""
     if isinstance(act, PatchHead):
-        return _by_column(act.outputs(), width, n_columns)
+        return _by_column(act.outputs(), act.n_prompt, width, n_columns)
     assert isinstance(act, AblateHead), f"{type(act).__name__} sets no output"
     return act.targets(width, n_columns, d_head)

@@ -41,9 +41,12 @@ class PatchHead:
             taken from the source.
         steps: 0 patches the prefill alone; otherwise that many generated tokens too: under `v_only` they read the
             source's values at the prompt tokens, under the others they take the source's last output.
+        source_prompt: how many of the source's tokens stand for the prompt; None: all of them. The later ones stand for
+            what follows: the j-th token after the prompt takes what the source had at the j-th after its own (its last
+            one beyond its end). So two prompts of unequal length followed by one text are matched token by token.
 
     Raises:
-        UserError: an unknown mode, a source without this head.
+        UserError: an unknown mode, a source without this head, more tokens for the prompt than it has.
 
     >>> import emolib
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")
@@ -63,12 +66,22 @@ class PatchHead:
     window: int | None = None
     schedule: Schedule = "constant"
     steps: int | None = 0
+    source_prompt: int | None = None
 
     def __post_init__(self) -> None:
         check_place(self)
         arguments.one_of("patch mode", self.mode, PATCH_MODES)
         arguments.instance("a source", self.source, HeadActivations, "record_heads (one of its list)")
         self.source.check(self.layer, self.head)
+        if self.source_prompt is not None:
+            most = len(self.source.prompt_ids)
+            given = arguments.whole_number("source_prompt", self.source_prompt, least=1, most=most)
+            object.__setattr__(self, "source_prompt", given)
+
+    @property
+    def n_prompt(self) -> int:
+        """The source's tokens that stand for the prompt."""
+        return len(self.source.prompt_ids) if self.source_prompt is None else self.source_prompt
 
     def outputs(self) -> Float[np.ndarray, "pos d_head"]:
         """The head's output at every source token."""
@@ -81,4 +94,5 @@ class PatchHead:
         """A hash of the head, what it takes from the source, and when."""
         key = (self.layer, self.head)
         parts = {name: getattr(self.source, name)[key] for name in READ_FROM_SOURCE[self.mode]}
-        return act_fingerprint(self, "patch", self.head, mode=self.mode, **parts)
+        shared = {} if self.source_prompt is None else {"source_prompt": self.source_prompt}
+        return act_fingerprint(self, "patch", self.head, mode=self.mode, **shared, **parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from emolib.models.tokens import encode, pad_left, position_ids
 
 Head = tuple[int, int]
 RECORDED = ("z", "v", "pattern")  # sites
+MOST_HEADS = 1000  # in one range
 
 
 @dataclass(frozen=True)
@@ -58,28 +60,50 @@ class HeadActivations:
 
 
 def parse_heads(heads: str | Sequence[Head]) -> tuple[Head, ...]:
-    """`"3:5,7:2"` or pairs (layer, head) as a tuple of pairs.
+    """`"3:5,7:2"`, ranges such as `"0:0-11"` (heads 0 to 11 of layer 0), or pairs (layer, head) as a tuple of pairs.
+
+    Each head once, in the order given.
 
     Raises:
-        UserError: another form, or no head at all.
+        UserError: another form, a range that falls, or no head at all.
+
+    >>> parse_heads("7:2,3:0-2,7:2")
+    ((7, 2), (3, 0), (3, 1), (3, 2))
     """
-    wrong = UserError(f"expected heads such as 3:5,7:2 (layer:head) or pairs (layer, head), got {shown(heads)}")
+    wrong = UserError(
+        f"expected heads such as 3:5,7:2 (layer:head), 0:0-11 (a range) or pairs (layer, head), got {shown(heads)}"
+    )
     if not isinstance(heads, str | Iterable):
         raise wrong
-    if isinstance(heads, str):
-        parts = [part.split(":") for part in heads.split(",")]
-        if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", number) for part in parts for number in part):
-            raise wrong
-        given: Sequence[Sequence[int]] = [[int(number) for number in part] for part in parts]
-    else:
-        given = heads
+    given: Sequence[Sequence[int]]
+    given = [pair for part in heads.split(",") for pair in _read(part, wrong)] if isinstance(heads, str) else heads
     try:
         pairs = [arguments.whole_numbers("heads", pair) for pair in given]
     except UserError:
         raise wrong from None
     if not pairs or any(len(pair) != 2 for pair in pairs):
         raise wrong
-    return tuple((layer, head) for layer, head in pairs)
+    return tuple(dict.fromkeys((layer, head) for layer, head in pairs))
+
+
+def _read(part: str, wrong: UserError) -> list[list[int]]:
+    """`3:5` or `0:0-11` as pairs."""
+    found = re.fullmatch(r"\s*([0-9]{1,9})\s*:\s*([0-9]{1,9})(?:\s*-\s*([0-9]{1,9}))?\s*", part)
+    if found is None:
+        raise wrong
+    layer, first, last = (None if number is None else int(number) for number in found.groups())
+    if layer is None or first is None or (last is not None and not first <= last < first + MOST_HEADS):
+        raise wrong
+    return [[layer, head] for head in range(first, (first if last is None else last) + 1)]
+
+
+def check_heads(lm: LanguageModel, heads: Iterable[Head]) -> None:
+    """Raises `UserError` for a layer or head that the model does not have."""
+    for layer, head in heads:
+        if not 0 <= layer < lm.n_layers:
+            raise UserError(f"expected a layer of 0-{lm.n_layers - 1} for heads, got {layer}")
+        if not 0 <= head < lm.n_heads:
+            raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {head}")
 
 
 @told
@@ -104,11 +128,7 @@ def record_heads(
     wanted = parse_heads(heads)
     batch_size = arguments.whole_number("batch_size", batch_size, least=1)
     prompts = arguments.texts(prompts, "prompts")
-    for layer, head in wanted:
-        if not 0 <= layer < lm.n_layers:
-            raise UserError(f"expected a layer of 0-{lm.n_layers - 1} for heads, got {layer}")
-        if not 0 <= head < lm.n_heads:
-            raise UserError(f"expected a head of 0-{lm.n_heads - 1}, got {head}")
+    check_heads(lm, wanted)
     layers = sorted({layer for layer, _ in wanted})
     check_sites(lm, [(site, layer) for layer in layers for site in RECORDED])
     rows = encode(lm, prompts, name="prompts")
@@ -133,6 +153,10 @@ def record_heads(
     return found
 
 
+class _Enough(Exception):  # not an error: ends a pass behind the last layer that is wanted
+    pass
+
+
 @torch.inference_mode()
 def _run(lm: LanguageModel, rows: Sequence[Sequence[int]], layers: Sequence[int]) -> tuple[dict, int]:
     """`{(site, layer): tensor on the CPU}` of one padded batch, and its width."""
@@ -145,12 +169,21 @@ def _run(lm: LanguageModel, rows: Sequence[Sequence[int]], layers: Sequence[int]
 
         return function
 
+    def stop(value: torch.Tensor) -> None:
+        raise _Enough
+
     ids, mask = (part.to(lm.device) for part in pad_left(rows, lm.pad_id))
     keys = [(site, layer) for site in RECORDED for layer in layers]
-    with hooked(lm, [(*key, keep(key)) for key in keys]):
+    hooks: list[tuple[str, int, Callable[[torch.Tensor], None]]] = [(*key, keep(key)) for key in keys]
+    if lm.blueprint is not None:  # of others it is not known whether every block's input is passed
+        hooks.append(("resid_pre", max(layers) + 1, stop))
+    with contextlib.suppress(_Enough), hooked(lm, hooks):
         lm.network(
             input_ids=ids, attention_mask=mask, position_ids=position_ids(mask), use_cache=False, logits_to_keep=1
         )
+    silent = [f"{site} at layer {layer}" for site, layer in keys if (site, layer) not in kept]
+    if silent:  # a pass that was ended is not looked at by `hooked`
+        raise UserError(f"expected the bridge of {type(lm.network).__name__} to pass {', '.join(silent)}, it did not")
     return kept, ids.shape[1]
 
 

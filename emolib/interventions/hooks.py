@@ -41,17 +41,39 @@ def hook_point(lm: LanguageModel, site: str, layer: int) -> torch.nn.Module:
 
 
 @contextlib.contextmanager
-def hooked(lm: LanguageModel, hooks: Sequence[tuple[str, int, Callable[[Tensor], Tensor | None]]]) -> Iterator[None]:
-    """Calls each function with what its (site, layer) gives; a tensor that it returns takes that one's place."""
+def hooked(
+    lm: LanguageModel,
+    hooks: Sequence[tuple[str, int, Callable[[Tensor], Tensor | None]]],
+    *,
+    may_stay_silent: bool = False,
+) -> Iterator[None]:
+    """Calls each function with what its (site, layer) gives; a tensor that it returns takes that one's place.
 
-    def forward_hook(function: Callable[[Tensor], Tensor | None]) -> Callable[..., Tensor | None]:
+    Args:
+        may_stay_silent: whether a place may give nothing; else that is an error, for an act or a recording that never
+            happened looks like one without an effect.
+
+    Raises:
+        UserError: a hook point that the model's pass never reached.
+    """
+    fired: set[tuple[str, int]] = set()
+
+    def forward_hook(place: tuple[str, int], function: Callable[[Tensor], Tensor | None]) -> Callable:
         def hook(module: torch.nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
+            fired.add(place)
             return function(output)
 
         return hook
 
     with contextlib.ExitStack() as stack:
         for site, layer, function in hooks:
-            handle = hook_point(lm, site, layer).register_forward_hook(forward_hook(function))
+            handle = hook_point(lm, site, layer).register_forward_hook(forward_hook((site, layer), function))
             stack.callback(handle.remove)
         yield
+    silent = sorted({(site, layer) for site, layer, _ in hooks} - fired)
+    if silent and not may_stay_silent:
+        told = ", ".join(f"{site} at layer {layer}" for site, layer in silent)
+        raise UserError(
+            f"expected the bridge of {type(lm.network).__name__} to pass {told}, its hook never fired; "
+            "choose another site"
+        )

@@ -19,7 +19,9 @@ from emolib.base.signatures import told
 from emolib.base.strength import DEFAULT_UNIT, UNITS, Unit
 from emolib.data.activations import LayerVector
 from emolib.interventions.act_arguments import (
+    STREAM_SITES,
     Site,
+    SiteOrHead,
     Values,
     bare_values,
     check_change,
@@ -56,14 +58,16 @@ class Steer:
             vector; `resid`: the same with their median L2 norm, which a few huge dimensions may make up; `vector`:
             alpha times the vector as it is; `kl`: alpha times the length at which the emotions' vectors of the layer
             change the next token by 0.1 nat (`emolib.with_kl_lengths` measures it), along the unit vector.
-        site: `resid_pre`, or what the block's attention (`attn_out`) or MLP (`mlp_out`) adds to the residual stream.
+        site: `resid_pre`, or what the block's attention (`attn_out`) or MLP (`mlp_out`) adds to the residual stream; or
+            `z`, the output of the one head that `head` names, before W_O: then the vector is a bare `[d_head]` array
+            and other heads are left alone (inference-time intervention, Li et al. 2023).
         schedule: `constant`, `Decay(rate)`, or factors per step (steps beyond its end get 0).
         steps: how many generated tokens are patched; None patches all.
         resid_norm, bulk_norm, kl_length: the units of those names for a bare array.
 
     Raises:
         UserError: alpha not finite, or beyond ±1000 in another unit than `vector`; a zero or non-finite vector, one
-            of another layer, a unit without its norm.
+            of another layer, a unit without its norm, `site="z"` without `head` or the other way round.
 
     >>> import numpy as np
     >>> act = Steer(2, np.array([3.0, 4.0]), 0.5, unit="bulk", bulk_norm=10)  # half a norm, along the unit vector
@@ -71,27 +75,40 @@ class Steer:
     [3.0, 4.0]
     >>> Steer(2, np.array([3.0, 4.0]), -1, unit="vector").delta().tolist()  # suppresses
     [-3.0, -4.0]
+    >>> Steer(2, np.array([3.0, 4.0]), 2, unit="vector", site="z", head=5).delta().tolist()  # of head 2:5 alone
+    [6.0, 8.0]
     """
 
     layer: int
     vector: LayerVector | Values
     alpha: float
     unit: Unit = DEFAULT_UNIT
-    site: Site = "resid_pre"
+    site: SiteOrHead = "resid_pre"
     window: int = 3
     schedule: Schedule = "constant"
     steps: int | None = None
     resid_norm: float | None = None
     bulk_norm: float | None = None
     kl_length: float | None = None
+    head: int | None = None
 
     def __post_init__(self) -> None:
         arguments.one_of("unit", self.unit, UNITS)
         object.__setattr__(self, "alpha", checked_alpha(self.alpha, relative=self.unit != "vector"))
-        check_place(self)
+        check_place(self, (*STREAM_SITES, "z"))
+        self._check_head()
         if isinstance(self.vector, LayerVector) and self.vector.layer != self.layer:
             raise UserError(f"the vector belongs to layer {self.vector.layer}, the steer to layer {self.layer}")
         self.delta()
+
+    def _check_head(self) -> None:
+        """Site `z` goes with a head and that head's own numbers, and only it does."""
+        if (self.site == "z") != (self.head is not None):
+            raise UserError(f"expected head= together with site='z', and only then, got {self.site!r}, {self.head}")
+        if self.site == "z" and isinstance(self.vector, LayerVector):
+            raise UserError(
+                "expected a bare vector [d_head] for site 'z', got one of the residual stream; `head_steers` makes them"
+            )
 
     def _unit_norm(self) -> float:
         """A unit other than `vector`, in activation units."""
@@ -125,8 +142,8 @@ class Steer:
     def fingerprint(self) -> str:
         """A hash of what is added, where and when."""
         unit = "vector" if self.unit == "vector" else self._unit_norm()
-        values = bare_values(self.vector)
-        return act_fingerprint(self, "steer", self.site, vector=values, alpha=self.alpha, unit=unit)
+        values, place = bare_values(self.vector), self.site if self.head is None else self.head
+        return act_fingerprint(self, "steer", place, vector=values, alpha=self.alpha, unit=unit)
 
 
 @told

@@ -12,8 +12,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "phase4": ("phase3",),
     "phase5": ("phase3",),
     "phase6a": ("phase3",),
+    "phase6b": ("phase3", "phase6a"),  # of Phase 6a it reads the ranking alone, where heads=top:N asks for it
     "phase7": ("phase5",),
-    "phase9": ("phase7",),
+    "phase9": ("phase6b", "phase7"),
 }
 MEASURED = ("phase5",)  # need a measure of every label; the others do without, and Phase 7 reads what they left
 

@@ -39,6 +39,7 @@ from emolib.study.identity import READ_BY_PHASE7, READ_BY_PHASE9, finished
 from emolib.study.phase4_alignment.anchor_texts import anchor_texts
 from emolib.study.phase5_steering.design import parts, prompts
 from emolib.study.phase5_steering.sweep_settings import template_of
+from emolib.study.phase6b_head_patching import patched_cells
 from emolib.study.phase7_claims.claim_sources import finished_phases
 from emolib.study.run import Run
 
@@ -48,6 +49,7 @@ SPLIT = (
     "phase4",
     "phase5",
     "phase6a",
+    "phase6b",
 )  # read so many scenarios of each split as their parameters say
 
 
@@ -90,6 +92,9 @@ def _check_data(run: Run) -> None:
     if phase in SPLIT:
         for split in SPLITS:
             run.texts(split)
+    if phase == "phase6b":
+        patched_cells.cells(run)
+        run.texts("train", style=params.vector_style)
     if phase == "phase5":
         parts(run)
         run.texts("train", style=params.vector_style, count=1 if params.folds else None)

@@ -24,6 +24,8 @@ from emolib.engine.generation import generate
 from emolib.interventions import (
     AblateDirection,
     AblateHead,
+    Cap,
+    Clamp,
     Decay,
     Edits,
     PatchHead,
@@ -79,6 +81,9 @@ def varied_acts(lm: LanguageModel, *, values: bool = True) -> list[Any]:
         (steer(lm, 1, 0.5), AblateHead(1, 2), steer(lm, last, 0.5, steps=2)),
         SubspaceSteer(1, basis, target),
         AblateDirection(2, direction, size_of(lm) * center),
+        Clamp(1, direction, 3 * size_of(lm)),
+        Cap(0, direction, low=size_of(lm), site="attn_out"),
+        Steer(1, generator.standard_normal(lm.d_head), size_of(lm), unit="vector", site="z", head=1),
         AblateHead(0, 1),
         AblateHead(1, 0, "mean", generator.standard_normal(lm.d_head).astype(np.float32)),
         PatchHead(0, 1, source, "result", steps=None),
@@ -105,6 +110,10 @@ def by_hand(case: Case, act: Any, n_prompt: int) -> tuple[str, int, Edit]:
             u = tensor(act.basis)
             return act.alpha * (tensor(act.target) - h @ u) @ u.T
         unit = tensor(act.direction) / tensor(act.direction).norm()
+        if isinstance(act, Clamp):
+            return (act.value - h @ unit)[..., None] * unit
+        if isinstance(act, Cap):
+            return (torch.clamp(h @ unit, act.low, act.high) - h @ unit)[..., None] * unit
         return -((h - tensor(act.center)) @ unit)[..., None] * unit
 
     def stream(hidden: torch.Tensor) -> torch.Tensor:
@@ -127,7 +136,9 @@ def by_hand(case: Case, act: Any, n_prompt: int) -> tuple[str, int, Edit]:
             for column in np.flatnonzero(factors_by_hand(constant, n_prompt, n_prompt, n_source)):
                 swapped[column] = their_values[n_source - n_prompt + column, act.head]
         for column, factor in enumerate(factors):
-            if source is None:
+            if isinstance(act, Steer):
+                new = own[column] + act.alpha * tensor(act.vector)
+            elif source is None:
                 new = torch.zeros(case.lm.d_head) if act.mean is None else tensor(act.mean)
             elif act.mode == "v_only":
                 new = pattern[0, act.head, column] @ swapped
@@ -136,7 +147,7 @@ def by_hand(case: Case, act: Any, n_prompt: int) -> tuple[str, int, Edit]:
             z[0, column, act.head] = (1 - factor) * own[column] + factor * new
         return z
 
-    return ("z", act.layer, heads) if isinstance(act, AblateHead | PatchHead) else (act.site, act.layer, stream)
+    return ("z", act.layer, heads) if getattr(act, "head", None) is not None else (act.site, act.layer, stream)
 
 
 def counted_by_hand(lm: LanguageModel, text: str) -> list[int]:

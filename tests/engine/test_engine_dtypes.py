@@ -15,6 +15,8 @@ from emolib.engine.native import NativeRunner
 from emolib.interventions import (
     AblateDirection,
     AblateHead,
+    Cap,
+    Clamp,
     Decay,
     Edits,
     Intervention,
@@ -156,6 +158,9 @@ def acts_of_every_kind(lm: LanguageModel) -> list[Intervention]:
         Steer(lm.n_layers, vectors[0], 1.0, unit="vector"),
         SubspaceSteer(1, basis, np.array([1, -2, 3], np.float32)),
         AblateDirection(2, vectors[1], center=vectors[2]),
+        Clamp(1, vectors[2], 4.0),
+        Cap(2, vectors[0], low=3.0),
+        Steer(1, rng.standard_normal(lm.d_head), 3.0, unit="vector", site="z", head=2),
         AblateHead(1, 2),
         AblateHead(2, 0, how="mean", mean=rng.standard_normal(lm.d_head).astype(np.float32)),
         PatchHead(1, 1, source, mode="v_only", steps=None),

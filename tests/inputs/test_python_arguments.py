@@ -37,6 +37,7 @@ MADE_BY_THE_LIBRARY = {  # a user reads these, and makes none
     "UserError",
 }
 THANKS = pd.DataFrame({"text": ["Well, thank you"]})
+EMOTIONAL = pd.DataFrame({"scenario": ["a"], "emotion": ["joy"], "style": ["explicit"], "text": ["Well, thank you"]})
 D = 48
 VECTOR = np.linspace(-1, 1, D, dtype=np.float32)
 NAN, INF = float("nan"), float("inf")
@@ -340,6 +341,13 @@ WRONG: dict[str, dict[str, Case]] = {
         "swapped layer and vector": (lambda w: emolib.Steer(VECTOR, 1, 0.5), ["layer"]),
         "another layer's vector": (lambda w: steer(vector=w.vecs["joy"][2]), ["layer 2"]),
         "too short for the model": (lambda w: generated(w, ["a"], [steer(vector=VECTOR[:5])]), ["d_model 48", "got 5"]),
+        "a head without its site": (lambda w: steer(head=1), ["head=", "site='z'"]),
+        "a site without its head": (lambda w: steer(site="z"), ["head=", "None"]),
+        "a head as text": (lambda w: steer(site="z", head="1"), ["head", "'1'"]),
+        "a residual vector for a head": (
+            lambda w: generated(w, ["a"], [steer(site="z", head=1)]),
+            ["d_head 12", "got 48"],
+        ),
     },
     "SubspaceSteer": {
         **of_act(lambda w, **k: emolib.SubspaceSteer(**{"layer": 1, "basis": np.eye(D)[:, :2], "target": [1, 2], **k})),
@@ -356,6 +364,21 @@ WRONG: dict[str, dict[str, Case]] = {
         "a centre too short": (lambda w: emolib.AblateDirection(1, VECTOR, VECTOR[:3]), ["center", "48", "3"]),
         "a centre as text": (lambda w: emolib.AblateDirection(1, VECTOR, "mean"), ["center", "'mean'"]),
         "an unknown site": (lambda w: emolib.AblateDirection(1, VECTOR, site="z"), ["site", "'z'"]),
+    },
+    "Clamp": {
+        **of_act(lambda w, **k: emolib.Clamp(**{"layer": 1, "direction": VECTOR, "value": 1.0, **k}), ["direction"]),
+        "no value": (lambda w: emolib.Clamp(1, VECTOR), ["Clamp", "'value'"]),
+        "a value as text": (lambda w: emolib.Clamp(1, VECTOR, "1"), ["value", "'1'"]),
+        "a value of NaN": (lambda w: emolib.Clamp(1, VECTOR, NAN), ["value", "nan"]),
+        "an unknown site": (lambda w: emolib.Clamp(1, VECTOR, 1.0, site="z"), ["site", "'z'"]),
+        "too short for the model": (lambda w: generated(w, ["a"], [emolib.Clamp(1, VECTOR[:5], 1)]), ["got 5"]),
+    },
+    "Cap": {
+        **of_act(lambda w, **k: emolib.Cap(**{"layer": 1, "direction": VECTOR, "low": 1.0, **k}), ["direction"]),
+        "no bound": (lambda w: emolib.Cap(1, VECTOR), ["low=", "high="]),
+        "bounds the wrong way round": (lambda w: emolib.Cap(1, VECTOR, 2, 1), ["low 2", "high 1"]),
+        "a bound as text": (lambda w: emolib.Cap(1, VECTOR, "1"), ["low", "'1'"]),
+        "an infinite bound": (lambda w: emolib.Cap(1, VECTOR, high=INF), ["high", "inf"]),
     },
     "AblateHead": {
         **of_act(lambda w, **k: emolib.AblateHead(**{"layer": 1, "head": 2, **k})),
@@ -405,6 +428,19 @@ WRONG: dict[str, dict[str, Case]] = {
         "a head too many": (lambda w: emolib.record_heads(w.lm, TEXTS, "1:4"), ["head of 0-3"]),
         "batch size 0": (lambda w: emolib.record_heads(w.lm, TEXTS, "1:2", batch_size=0), ["batch_size"]),
         "a big batch": (lambda w: emolib.record_heads(w.lm, TEXTS, "1:2", batch_size="auto"), ["batch_size", "'auto'"]),
+    },
+    "patch_heads": {
+        **model_refused(lambda v: emolib.patch_heads(v, "1:2", EMOTIONAL)),
+        "heads in words": (lambda w: emolib.patch_heads(w.lm, "first", EMOTIONAL), ["3:5", "'first'"]),
+        "a head too many": (lambda w: emolib.patch_heads(w.lm, "1:4", EMOTIONAL), ["head of 0-3"]),
+        "the first of no ranking": (lambda w: emolib.patch_heads(w.lm, "top:2", EMOTIONAL), ["ranking", "'top:2'"]),
+        "no data": (lambda w: emolib.patch_heads(w.lm, "1:2", None), ["data", "table"]),
+        "a table without styles": (
+            lambda w: emolib.patch_heads(w.lm, "1:2", EMOTIONAL.drop(columns="style")),
+            ["no style"],
+        ),
+        "no texts": (lambda w: emolib.patch_heads(w.lm, "1:2", EMOTIONAL), ["split test", "texts="]),
+        "settings as dict": (lambda w: emolib.patch_heads(w.lm, "1:2", EMOTIONAL, settings={}), ["settings"]),
     },
     "mean_head_output": {
         "no records": (lambda w: emolib.mean_head_output([], 1, 2), ["records"]),

@@ -10,6 +10,8 @@ from emolib.engine.generation import Generation, generate
 from emolib.interventions import (
     AblateDirection,
     AblateHead,
+    Cap,
+    Clamp,
     Decay,
     Intervention,
     PatchHead,
@@ -41,6 +43,8 @@ def every_kind(lm: LanguageModel) -> list[Intervention]:
         Steer(lm.n_layers, vectors[1], 3.0, "vector"),
     ]
     acts += [SubspaceSteer(14, basis, np.full(3, 20.0, np.float32)), AblateDirection(14, vectors[2], vectors[3])]
+    acts += [Clamp(12, vectors[0], 30.0), Cap(12, vectors[0], low=20.0)]
+    acts += [Steer(8, vectors[0][: lm.d_head], 3.0, "vector", site="z", head=4)]
     acts += [AblateHead(8, 4), AblateHead(8, 4, "mean", mean_head_output(recorded, 8, 4))]
     acts += [
         PatchHead(*head, source, mode, steps=steps)
@@ -93,3 +97,16 @@ def test_an_ablated_head_equals_the_same_by_hand(bundled_case: Case, written: di
         handle.remove()
     for out, reference in zip(written["native"][place:], wanted, strict=False):
         assert_same_until_near_tie(out.token_ids, reference)
+
+
+def test_a_head_patched_with_its_own_recording_changes_nothing(bundled: LanguageModel) -> None:
+    """Grouped KV heads: two query heads of one KV head, and one elsewhere; another text's recording does change it."""
+    own = record_heads(bundled, PROMPTS, HEADS)
+    modes = ("v_only", "pattern_v", "result")
+    acts: list[Intervention] = [None, None]
+    acts += [tuple(PatchHead(*head, source, mode) for head in HEADS) for mode in modes for source in own]
+    acts += [tuple(PatchHead(*head, source, mode) for head in HEADS) for mode in modes for source in own[::-1]]
+    outs = generate(bundled, PROMPTS * 7, acts, max_new_tokens=N_NEW)
+    for i, out in enumerate(outs[2:8]):
+        assert out.token_ids == outs[i % 2].token_ids and out.delta_ratio < 1e-4
+    assert min(out.delta_ratio for out in outs[8:]) > 0.05

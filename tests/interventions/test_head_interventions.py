@@ -27,6 +27,7 @@ from tiny import (
 )
 
 from emolib.base.errors import UserError
+from emolib.data.activations import LayerVector
 from emolib.engine.generation import generate
 from emolib.interventions import (
     AblateHead,
@@ -34,6 +35,7 @@ from emolib.interventions import (
     Edits,
     HeadActivations,
     PatchHead,
+    Steer,
     mean_head_output,
     record_heads,
 )
@@ -87,24 +89,33 @@ def shown(case: Case, route: str) -> tuple[str, ...]:
     return MODES[1:] if case.name == "gpt_neo" and route.startswith("bridge") else MODES
 
 
-def head_acts(lm: LanguageModel, sources: Sources, modes: Sequence[str] = MODES) -> list[AblateHead | PatchHead]:
-    """Every mode, source and timing, and both ablations, spread over the layers and heads."""
+def pushed(lm: LanguageModel, layer: int, head: int, alpha: float = 1.0, **settings: Any) -> Steer:
+    """One head's output moved by a random vector."""
+    vector = np.random.default_rng(head).standard_normal(lm.d_head)
+    return Steer(layer, vector, alpha, "vector", site="z", head=head, **settings)
+
+
+def head_acts(
+    lm: LanguageModel, sources: Sources, modes: Sequence[str] = MODES
+) -> list[AblateHead | PatchHead | Steer]:
+    """Every mode, source and timing, both ablations and steers, spread over the layers and heads."""
     numbers = np.random.default_rng(0)
 
     def place() -> tuple[int, int]:
         return int(numbers.integers(lm.n_layers)), int(numbers.integers(lm.n_heads))
 
-    acts: list[AblateHead | PatchHead] = []
+    acts: list[AblateHead | PatchHead | Steer] = []
     for mode, text, timing in product(MODES, SOURCES, TIMINGS):
         acts.append(PatchHead(*place(), sources[text], mode, **timing))
     for timing in TIMINGS:
         acts.append(AblateHead(*place(), **timing))
         acts.append(AblateHead(*place(), "mean", numbers.standard_normal(lm.d_head), **timing))
+        acts.append(pushed(lm, *place(), (3.0, -2.0)[len(acts) % 2], **timing))
     for number, timing in enumerate(TIMINGS):
         text = SOURCES[number % len(SOURCES)]
         part = None if number % 2 else 1 + len(sources[text].prompt_ids) // 2
         acts.append(AblateHead(*place(), "resample", source=sources[text], source_prompt=part, **timing))
-    return [act for act in acts if isinstance(act, AblateHead) or act.mode in modes]
+    return [act for act in acts if not isinstance(act, PatchHead) or act.mode in modes]
 
 
 def resampled_place(act: AblateHead, from_end: int) -> int:
@@ -114,8 +125,16 @@ def resampled_place(act: AblateHead, from_end: int) -> int:
     return min(max(wanted, 1), n_source - 1) if n_source > 1 else 0
 
 
-def by_hand(case: Case, act: AblateHead | PatchHead, n_prompt: int) -> tuple[str, int, Edit]:
+def by_hand(case: Case, act: AblateHead | PatchHead | Steer, n_prompt: int) -> tuple[str, int, Edit]:
     """The same act as a function of one unpadded text's heads; a patch reads its source from the plain network."""
+    if isinstance(act, Steer):
+
+        def add(z: torch.Tensor, own_values: torch.Tensor, own_pattern: torch.Tensor) -> torch.Tensor:
+            for column, factor in enumerate(factors_by_hand(act, n_prompt, z.shape[1])):
+                z[0, column, act.head] += factor * act.alpha * torch.tensor(act.vector, dtype=torch.float32)
+            return z
+
+        return "z", act.layer, add
     if isinstance(act, AblateHead):
         target = torch.zeros(case.lm.d_head) if act.mean is None else torch.tensor(act.mean, dtype=torch.float32)
         n_source = None
@@ -358,6 +377,47 @@ def test_mean_ablation_puts_the_mean_in_the_head_s_place(case: Case, engine: str
     assert furthest(found[0], found[4]) > SEEN
 
 
+# Steering
+
+
+def test_a_steer_of_a_head_moves_that_head_s_output_alone(case: Case, engine: str, outputs: list) -> None:
+    lm, layer, head = case.lm, 1, 2
+    act = pushed(lm, layer, head, 2.0, window=2)
+    beside(lm, engine, PROMPTS[0], [act])
+    steered = outputs[0][1][0]
+    outputs.clear()
+    nothing = dataclasses.replace(act, schedule=(1e-9,))  # the same columns are fed, and next to nothing is added
+    beside(lm, engine, PROMPTS[0], [nothing])
+    change = steered - outputs[0][1][0]
+    expected = torch.zeros_like(change)
+    expected[-2:, head] = torch.tensor(act.delta())
+    torch.testing.assert_close(change, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_steer_of_a_head_counts_the_unit_that_it_is_given(tiny: LanguageModel) -> None:
+    vector = np.array([3.0, 4.0])
+    assert Steer(1, vector, 0.5, "resid", site="z", head=0, resid_norm=10.0).delta().tolist() == [3.0, 4.0]
+    outs = generate(tiny, PROMPTS[:1] * 2, [pushed(tiny, 1, 1, alpha) for alpha in (2.0, 4.0)], max_new_tokens=1)
+    assert outs[1].delta_ratio == pytest.approx(2 * outs[0].delta_ratio, rel=1e-3) and outs[0].delta_ratio > 0.05
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"site": "attn_out"}, "head= together with site='z', and only then, got 'attn_out', 1"),
+        ({"head": None}, "head= together with site='z', and only then, got 'z', None"),
+        ({"head": 1.5}, "head .*1.5"),
+        ({"vector": LayerVector(np.ones(4, np.float32), "m", "r", 1, "last", 2.0)}, "bare vector"),
+        ({"vector": np.ones((2, 4))}, r"shape \(2, 4\)"),
+    ],
+)
+def test_a_wrong_steer_of_a_head_is_refused_where_it_is_written(settings: dict, named: str) -> None:
+    right = {"layer": 1, "vector": np.ones(4), "alpha": 1.0, "unit": "vector", "site": "z", "head": 1}
+    assert Steer(**right).width == 4
+    with pytest.raises(UserError, match=named):
+        Steer(**{**right, **settings})
+
+
 # Patching
 
 
@@ -374,6 +434,33 @@ def test_a_head_s_own_recording_changes_nothing_and_another_text_s_does(
         assert_close(own, unpatched)
         for other in others:
             assert furthest(other, unpatched) > SEEN
+
+
+def test_a_source_that_goes_on_is_matched_token_by_token_behind_the_prompt(case: Case, engine: str) -> None:
+    """A head's own recording of prompt and text changes nothing while the text is fed; as a prompt alone it does."""
+    lm, words = case.lm, "a few words go on"
+    prompt, longer = PROMPTS[0], "Now the new shop by the old bridge"
+    n_prompt, n_longer = (len(ids) for ids in encode(lm, [prompt, longer]))
+    heads = list(product(range(lm.n_layers), (0, lm.n_heads - 1)))
+    own, other = record_heads(lm, [f"{prompt} {words}", f"{longer} {words}"], heads)
+    forced = [list(own.prompt_ids[n_prompt : n_prompt + N_FORCED])] * 5
+    for mode in shown(case, engine):
+        rows = [
+            None,
+            *(
+                tuple(PatchHead(*head, own, mode, steps=None, source_prompt=number) for head in heads)
+                for number in (n_prompt, None)
+            ),
+            *(
+                tuple(PatchHead(*head, other, mode, steps=None, source_prompt=number) for head in heads)
+                for number in (n_longer, n_longer - 1)
+            ),
+        ]
+        unpatched, same, shifted, theirs, moved = forced_logits(lm, engine, [prompt] * 5, rows, forced)
+        assert_close(same, unpatched)
+        for changed in (shifted, theirs, moved):
+            assert furthest(changed, unpatched) > SEEN
+        assert furthest(theirs, moved) > SEEN
 
 
 def test_pattern_and_values_make_the_output(case: Case, engine: str, sources: Sources) -> None:
@@ -524,6 +611,8 @@ def test_a_wrong_head_patch_is_refused_where_it_is_written(sources: Sources, tin
         "window .* got 0": {"window": 0},
         "steps .* got -1": {"steps": -1},
         "got 'falling'": {"schedule": "falling"},
+        "source_prompt .* got 0": {"source_prompt": 0},
+        "source_prompt .* got 99": {"source_prompt": 99},
     }
     for named, settings in wrong.items():
         with pytest.raises(UserError, match=named):
@@ -547,6 +636,11 @@ def test_a_head_act_that_does_not_fit_the_model_is_refused_before_generating(
         f"layer {last + 1} is out of range": AblateHead(last + 1, 0),
         "layer -1 is out of range": AblateHead(-1, 0),
         f"d_head {tiny.d_head}, got {tiny.d_head + 1}": AblateHead(1, 0, "mean", np.ones(tiny.d_head + 1)),
+        f"d_head {tiny.d_head}, got {tiny.d_head + 2}": Steer(
+            1, np.ones(tiny.d_head + 2), 1.0, "vector", site="z", head=0
+        ),
+        f"head of 0-{tiny.n_heads - 1}, got {tiny.n_heads + 1}": pushed(tiny, 1, tiny.n_heads + 1),
+        f"layer of 0-{last - 1} for Steer here, got {last}": pushed(tiny, last, 0),
     }
     finished: list[int] = []
     for named, act in wrong.items():

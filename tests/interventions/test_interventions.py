@@ -528,8 +528,21 @@ def test_hooks_are_gone_after_generating_and_recording(case: Case) -> None:
     assert during == [before + 1 + len(acts)] * 2, "one hook per place while the network runs, and the one above"
     assert count_hooks(lm) == before
     places = [("resid_pre", lm.n_layers), *((site, layer) for site in SITES for layer in range(lm.n_layers))]
-    with hooked(lm, [(*place, lambda value: None) for place in places]):
+    with hooked(lm, [(*place, lambda value: None) for place in places], may_stay_silent=True):
         assert count_hooks(lm) == before + len(places)
+    assert count_hooks(lm) == before
+
+
+def test_a_hook_that_never_fires_is_an_error(case: Case) -> None:
+    lm = case.lm
+    ids = torch.tensor(encode(lm, PROMPTS[1:2]))
+    places = [("attn_out", 0), ("mlp_out", lm.n_layers - 1)]
+    hooks = [(*place, lambda value: None) for place in places]
+    with hooked(lm, hooks), torch.inference_mode():
+        lm.network(input_ids=ids)
+    before = count_hooks(lm)
+    with pytest.raises(UserError, match=r"attn_out at layer 0, mlp_out at layer .* never fired"), hooked(lm, hooks):
+        pass
     assert count_hooks(lm) == before
 
 

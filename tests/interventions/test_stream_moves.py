@@ -24,7 +24,7 @@ from tiny import (
 from emolib.base.errors import UserError
 from emolib.data.activations import LayerVector
 from emolib.engine.generation import generate
-from emolib.interventions import AblateDirection, Decay, Edits, Steer, SubspaceSteer
+from emolib.interventions import AblateDirection, Cap, Clamp, Decay, Edits, Steer, SubspaceSteer
 from emolib.models.language_model import LanguageModel
 from emolib.models.tokens import encode
 
@@ -58,16 +58,28 @@ def ablation(lm: LanguageModel, layer: int, *, centred: bool = True, **settings:
     return AblateDirection(layer, 3 * direction, 2 * center if centred else None, **settings)
 
 
-def stream_acts(lm: LanguageModel) -> list[SubspaceSteer | AblateDirection]:
+def clamp(lm: LanguageModel, layer: int, value: float = 2.5, **settings: Any) -> Clamp:
+    return Clamp(layer, 3 * np.random.default_rng(layer).standard_normal(lm.d_model), value, **settings)
+
+
+def cap(lm: LanguageModel, layer: int, low: float | None, high: float | None, **settings: Any) -> Cap:
+    return Cap(layer, 3 * np.random.default_rng(layer).standard_normal(lm.d_model), low, high, **settings)
+
+
+def stream_acts(lm: LanguageModel) -> list[SubspaceSteer | AblateDirection | Clamp | Cap]:
     """Every site, k, timing and strength, spread over the layers; the final residual too."""
-    acts: list[SubspaceSteer | AblateDirection] = []
+    acts: list[SubspaceSteer | AblateDirection | Clamp | Cap] = []
     for number, site in enumerate(SITES):
         for i, timing in enumerate(TIMINGS):
             layer = (2 * i + number) % lm.n_layers
             alpha = (1.0, 0.5, -1.0)[(i + number) % 3]
             acts.append(subspace(lm, layer, k=1 + i % 3, alpha=alpha, site=site, **timing))
             acts.append(ablation(lm, layer, centred=(i + number) % 2 == 0, site=site, **timing))
-    return [*acts, subspace(lm, lm.n_layers), ablation(lm, lm.n_layers)]
+            acts.append(clamp(lm, layer, (2.5, -3.0)[i % 2], site=site, **timing))
+            bounds = ((3.0, 3.2), (None, -30.0), (30.0, None))[i % 3]  # bounds that every coordinate breaks
+            acts.append(cap(lm, layer, *bounds, site=site, **timing))
+    final = [subspace(lm, lm.n_layers), ablation(lm, lm.n_layers), clamp(lm, lm.n_layers)]
+    return [*acts, *final, cap(lm, lm.n_layers, 30.0, None)]
 
 
 def by_hand(act: Any, n_prompt: int) -> tuple[str, int, Edit]:
@@ -81,6 +93,10 @@ def by_hand(act: Any, n_prompt: int) -> tuple[str, int, Edit]:
             return h + factor * act.alpha * (u @ (mu - u.T @ h))
         d = torch.tensor(act.direction, dtype=torch.float32)
         d = d / d.norm()
+        if isinstance(act, Clamp):
+            return h + factor * (act.value - h @ d) * d
+        if isinstance(act, Cap):
+            return h + factor * (torch.clamp(h @ d, act.low, act.high) - h @ d) * d
         c = torch.zeros_like(d) if act.center is None else torch.tensor(act.center, dtype=torch.float32)
         return h - factor * ((h - c) @ d) * d
 
@@ -290,6 +306,55 @@ def test_ablating_is_a_move_to_the_centre_in_one_dimension(case: Case, engine: s
     assert (ablated - other).abs().max() > SEEN
 
 
+@pytest.mark.parametrize("site", SITES)
+def test_clamping_leaves_the_value_and_changes_nothing_else(case: Case, engine: str, site: str, streams: list) -> None:
+    act = clamp(case.lm, 1, site=site)
+    (out,) = generate(case.lm, PROMPTS[:1], [act], max_new_tokens=3, engine=engine)
+    d, n_patched = torch.tensor(act.coordinates()[0][:, 0]), len(out.prompt_ids) - 1
+    assert len(streams) == min(len(out.token_ids) + 1, 3)
+    for _, _, before, after in streams:
+        stands = after[0, -n_patched:] @ d
+        torch.testing.assert_close(stands, torch.full_like(stands, 2.5), atol=1e-4, rtol=1e-5)
+        assert_along(d[:, None], before, after)
+    assert (streams[0][2][0, -n_patched:] @ d - 2.5).abs().min() > 1e-3, "the coordinates were there before"
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_a_cap_moves_what_lies_outside_to_the_bound_and_leaves_the_rest(
+    case: Case, engine: str, site: str, streams: list
+) -> None:
+    lm = case.lm
+    looks = cap(lm, 1, -1e6, 1e6, site=site)
+    (base,) = generate(lm, PROMPTS[:1], [looks], max_new_tokens=1, engine=engine)
+    d, n_patched = torch.tensor(looks.direction / np.linalg.norm(looks.direction)).float(), len(base.prompt_ids) - 1
+    ((_, _, before, after),) = streams
+    assert torch.equal(before, after) and base.delta_ratio == 0.0, "a bound that nothing breaks changed something"
+    stood = (before[0] @ d)[-n_patched:]
+    low, high = (float(bound) for bound in stood.quantile(torch.tensor([0.3, 0.7])))
+    streams.clear()
+    generate(lm, PROMPTS[:1], [cap(lm, 1, low, high, site=site)], max_new_tokens=1, engine=engine)
+    ((_, _, before, after),) = streams
+    outside = (stood < low) | (stood > high)
+    assert 0 < int(outside.sum()) < len(stood), "the bounds split nothing"
+    torch.testing.assert_close((after[0] @ d)[-n_patched:], stood.clamp(low, high), atol=1e-4, rtol=1e-5)
+    assert torch.equal(after[0, -n_patched:][~outside], before[0, -n_patched:][~outside])
+    assert_along(d[:, None], before, after)
+
+
+def test_clamping_to_zero_is_ablating_and_a_cap_of_one_value_is_a_clamp(case: Case, engine: str) -> None:
+    lm = case.lm
+    direction = 3 * np.random.default_rng(1).standard_normal(lm.d_model)
+    acts = [
+        *(AblateDirection(1, direction), clamp(lm, 1, 0.0), cap(lm, 1, 0.0, 0.0)),
+        *(cap(lm, 1, 4.0, 4.0), clamp(lm, 1, 4.0), clamp(lm, 1, 1.0)),
+    ]
+    forced = forced_tokens(lm, 1) * len(acts)
+    ablated, zero, at_zero, capped, four, one = forced_logits(lm, engine, PROMPTS[:1] * len(acts), acts, forced)
+    for same, other in ((ablated, zero), (zero, at_zero), (capped, four)):
+        torch.testing.assert_close(same, other, atol=TOLERANCE, rtol=0)
+    assert (four - one).abs().max() > SEEN and (zero - one).abs().max() > SEEN
+
+
 def changed_columns(before: torch.Tensor, after: torch.Tensor, n_columns: int) -> list[int]:
     """Which columns of a text a patch changed; a pass need not feed columns before the first patched one."""
     changed = ((after - before)[0].abs().amax(-1) > 1e-5).nonzero()[:, 0]
@@ -376,6 +441,32 @@ def test_a_wrong_ablation_is_refused_where_it_is_written(settings: dict, named: 
         AblateDirection(**{**right, **settings})
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "named"),
+    [
+        (Clamp, {"direction": np.zeros(4)}, "norm 0"),
+        (Clamp, {"value": float("nan")}, "finite value, got nan"),
+        (Clamp, {"value": 1e20}, r"1e\+12"),
+        (Clamp, {"site": "z"}, "unknown site 'z'"),
+        (
+            Clamp,
+            {"direction": LayerVector(np.ones(4, np.float32), "m", "r", 2, "last", 2.0)},
+            "layer 2, the clamp to 1",
+        ),
+        (Cap, {"low": None, "high": None}, "low=, high= or both"),
+        (Cap, {"low": 2.0, "high": 1.0}, "low at most high, got low 2 and high 1"),
+        (Cap, {"high": float("inf")}, "finite high, got inf"),
+        (Cap, {"direction": np.ones((2, 4))}, r"shape \(2, 4\)"),
+        (Cap, {"direction": LayerVector(np.ones(4, np.float32), "m", "r", 2, "last", 2.0)}, "layer 2, the cap to 1"),
+    ],
+)
+def test_a_wrong_limit_is_refused_where_it_is_written(kind: type, settings: dict, named: str) -> None:
+    right = {"layer": 1, "direction": np.ones(4), **({"value": 1.0} if kind is Clamp else {"low": 0.0})}
+    assert kind(**right).width == 4
+    with pytest.raises(UserError, match=named):
+        kind(**{**right, **settings})
+
+
 def test_a_move_that_does_not_fit_the_model_is_refused_before_generating(tiny: LanguageModel, engine: str) -> None:
     width, last = tiny.d_model, tiny.n_layers
     foreign = LayerVector(np.ones(width, np.float32), "another", "revision", 1, "last", 2.0)
@@ -386,6 +477,10 @@ def test_a_move_that_does_not_fit_the_model_is_refused_before_generating(tiny: L
         "layer -1 is out of range": AblateDirection(-1, np.ones(width)),
         f"for AblateDirection here, got {last}": ablation(tiny, last, site="mlp_out"),
         "got one of another": AblateDirection(1, foreign),
+        f"d_model {width}, got {width + 2}": Clamp(1, np.ones(width + 2), 1.0),
+        f"d_model {width}, got {width + 3}": Cap(1, np.ones(width + 3), 1.0),
+        f"for Cap here, got {last}": cap(tiny, last, 1.0, None, site="attn_out"),
+        "got one of another .*": Clamp(1, foreign, 1.0),
     }
     finished: list[int] = []
     for named, act in wrong.items():

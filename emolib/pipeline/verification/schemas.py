@@ -166,6 +166,11 @@ def _screening(name: str, columns: str, key: str, **more: object) -> Schema:
     return Schema(f"screening {name.partition('_(')[0]}", "phase6a", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
 
 
+def _heads(name: str, columns: str, key: str, **more: object) -> Schema:
+    place = rf"patching/head_patching/{{model}}_{name}\.parquet"
+    return Schema(f"heads {name}", "phase6b", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
+
+
 _POSITION = "(?P<position>last|mean|trigger)"
 _ACTIVATIONS = {"values": (-1, _FLOATS), "offsets": (1, ("I64",)), "token_norms": (1, _FLOATS)}
 _ACTIVATIONS |= {"bulk_norms": (1, _FLOATS)}
@@ -863,6 +868,54 @@ SCHEMAS: tuple[Schema, ...] = (
         r"screening/head_scores_{model}\.json",
         "json",
         fields="profile:str model:str layers:list prompts:list sequence_length:int head_scores:list head_samples:list",
+        told=False,
+    ),
+    # phase 6b
+    _heads("heads", "layer:int head:int origin:str", "layer head"),
+    _heads(
+        "context",
+        "text:str style:str prompt:str third:str emotion:str m_emotional:float m_neutral:float effect:float",
+        "text prompt emotion",
+    ),
+    _heads(
+        "trials",
+        "heads:str mode:str target:str source:str extent:str text:str style:str prompt:str third:str emotion:str "
+        "m_unpatched:float m_patched:float delta:float",
+        "heads mode target source extent text prompt emotion",
+        told=False,
+    ),
+    _heads(
+        "interactions",
+        "pair:str n:int mean:float sd:float d_z:float ci_low:float ci_high:float p_t:float degenerate:bool "
+        "delta_a:float delta_b:float delta_ab:float p_null:float null_sd:float n_null:int",
+        "pair",
+        blank="d_z ci_low ci_high p_t p_null null_sd",
+        empty=True,
+    ),
+    _heads("fluency_reference", "id:str emotion:str prompt:str text:str nll:float", "id", blank="nll"),
+    _heads(
+        "texts",
+        "kind:str target:str emotion:str scenario:str sample:int prompt:str text:str valence:float",
+        "kind target emotion scenario sample prompt",
+        blank=_EMPTY_TEXT,
+        families=SCORES,
+        told=False,
+    ),
+    _heads("strengths", "way:str emotion:str factor:float kl:float", "way emotion", blank="factor", crossed=True),
+    _heads(
+        "steered",
+        "way:str ablation:str prompt:str text:str style:str layer:int alpha:float emotion:str other:str specific:float",
+        "way ablation prompt text emotion other",
+        empty=True,
+        told=False,
+    ),
+    _heads(
+        "steered_texts",
+        "way:str emotion:str scenario:str sample:int prompt:str text:str valence:float",
+        "way emotion scenario sample",
+        blank=_EMPTY_TEXT,
+        families=SCORES,
+        empty=True,
         told=False,
     ),
     # phase 9
