@@ -113,7 +113,7 @@ def with_null(found: pd.DataFrame, null: pd.DataFrame) -> pd.DataFrame:
 def single_means(trials: Trials, heads: Sequence[Head], *, mode: str = "result") -> dict[Head, float]:
     """Mean Δ of each head alone."""
     wide = _wide(trials, mode)
-    return {head: float(wide.loc[head_names([head])].mean()) for head in heads}
+    return {head: float(wide.loc[head_names([head])].to_numpy(float).mean()) for head in heads}
 
 
 def _wide(trials: Trials, mode: str) -> pd.DataFrame:
