@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from emolib.directions.controls import FAMILIES
+from emolib.steering.claims import shift_conditions, shift_ranks
 from emolib.steering.further_conditions import Further, concept_ranks
-from emolib.steering.shift_claims import shift_conditions, shift_ranks
 from emolib.steering.shift_measures import MEASURES
 from emolib.steering.shift_tables import crossed_cells
 

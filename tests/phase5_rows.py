@@ -15,11 +15,11 @@ from IPython.display import Markdown
 from emolib.base.parameters import PatchingParameters, resolve
 from emolib.directions.controls import FAMILIES
 from emolib.steering import comparisons
+from emolib.steering.claims import shift_claims, shift_conditions, shift_ranks
 from emolib.steering.findings import findings, overall
 from emolib.steering.further_conditions import Further
 from emolib.steering.operating_point import OperatingPoint
 from emolib.steering.robustness import BESIDE
-from emolib.steering.shift_claims import shift_claims, shift_conditions, shift_ranks
 from emolib.steering.shift_measures import MEASURES
 from emolib.steering.shift_tables import crossed_cells
 from emolib.study.phase5_steering import Outcome

@@ -15,7 +15,7 @@ from emolib.base.errors import UserError
 from emolib.base.parameters import resolve
 from emolib.base.paths import ResultPaths
 from emolib.scoring.measures import measures
-from emolib.steering.claims import claims_table
+from emolib.steering.text_claims import claims_table
 from emolib.study.identity import ModelContents
 from emolib.study.run import Run
 

@@ -18,8 +18,8 @@ from emolib.base.errors import UserError
 from emolib.circuits.screening import Exact, Head
 from emolib.statistics.corrections import holm
 from emolib.statistics.sign_flips import sign_flip_test
+from emolib.steering.claims import GOLD_SHARE, NOT_MEASURABLE
 from emolib.steering.findings import NOT_SUPPORTED, SUPPORTED, UNDERPOWERED
-from emolib.steering.shift_claims import GOLD_SHARE, NOT_MEASURABLE
 
 HEAD_VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDERPOWERED, NOT_MEASURABLE)
 HEAD_REASONS = ("no_effect", "small_effect", "not_confirmed", "not_against_labels", "not_beyond_topics", "all_hold")

@@ -21,10 +21,10 @@ from emolib.selftest.planted import Planted, plant, planted_scenarios, words
 from emolib.selftest.planted.circuit import Cut
 from emolib.selftest.planted.planting import Form
 from emolib.steering.cells import Controls, SweepSettings
-from emolib.steering.claims import claims_table
 from emolib.steering.effects import specific_difference
 from emolib.steering.operating_point import OperatingPoint, choose_operating_point
 from emolib.steering.sweeps import residual_sweep
+from emolib.steering.text_claims import claims_table
 
 MEASURES = {emotion: [f"keywords/{emotion}"] for emotion in words.EMOTIONS}
 LAYERS, ALPHAS = (1, 2, 3), (0.1, 0.2)  # layer 0 holds the same last token in every text, and no vector
@@ -62,8 +62,8 @@ class Outcome:
     """What the loop says about a data set.
 
     Attributes:
-        claims: `emolib.steering.claims.claims_table`, one row per emotion, with p_t (two-sided paired t test of the
-            specific difference, 1 where it does not vary) and differences (one per test scenario).
+        claims: `emolib.steering.text_claims.claims_table`, one row per emotion, with p_t (two-sided paired t test of
+            the specific difference, 1 where it does not vary) and differences (one per test scenario).
         control_norms: per control family the mean ‖Δh‖/‖h‖ over that of the emotions' steers.
     """
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emolib.steering.claims import FEWEST_SCENARIOS
+from emolib.steering.claims import NOT_MEASURABLE
 from emolib.steering.findings import UNDERPOWERED
-from emolib.steering.shift_claims import NOT_MEASURABLE
 from emolib.steering.shift_tables import check_columns
+from emolib.steering.text_claims import FEWEST_SCENARIOS
 
 COMMON, NOT_SHOWN = "common", "not_shown"
 ALIGNMENT_VERDICTS = (COMMON, NOT_SHOWN, UNDERPOWERED, NOT_MEASURABLE)

@@ -22,9 +22,9 @@ import pandas as pd
 
 from emolib.scoring.measures import SINGLES
 from emolib.statistics import intervals
-from emolib.steering.claims import FEWEST_SCENARIOS, LEVEL
 from emolib.steering.effects import control_counts
 from emolib.steering.robustness import BESIDE
+from emolib.steering.text_claims import FEWEST_SCENARIOS, LEVEL
 
 SUPPORTED, NOT_SUPPORTED, UNDERPOWERED = "supported", "not_supported", "underpowered"
 VERDICTS = (SUPPORTED, NOT_SUPPORTED, UNDERPOWERED)
@@ -104,8 +104,8 @@ def findings(claims: pd.DataFrame, sweep: pd.DataFrame, *, smallest_d: float) ->
     """The verdict on every row of a table of claims, and on what it hangs.
 
     Args:
-        claims: `emolib.steering.claims.claims_table` or `emolib.steering.robustness.single_scorers`, with or without
-            `with_robustness`.
+        claims: `emolib.steering.text_claims.claims_table` or `emolib.steering.robustness.single_scorers`, with or
+            without `with_robustness`.
         sweep: the test rows that the claims were made from; the control directions are counted there.
         smallest_d: the smallest d_z of interest.
 

@@ -32,9 +32,9 @@ class Further:
     Attributes:
         labels: the labels of like valence that a claim of each emotion needs; an emotion that is not here has none, so
             that nothing can be claimed of it.
-        like_valent: as `emolib.steering.shift_claims.shift_conditions` gives them, `other` a label of like valence.
+        like_valent: as `emolib.steering.claims.shift_conditions` gives them, `other` a label of like valence.
         concepts: as `concept_ranks` gives them.
-        equal_kl: as `emolib.steering.shift_claims.shift_ranks` gives them, of directions at the steer's KL.
+        equal_kl: as `emolib.steering.claims.shift_ranks` gives them, of directions at the steer's KL.
     """
 
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)

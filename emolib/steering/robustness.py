@@ -12,8 +12,8 @@ import pandas as pd
 from emolib.data.keywords import straight_apostrophes
 from emolib.directions.controls import FAMILIES
 from emolib.scoring.measures import SINGLES
-from emolib.steering.claims import claims_table
 from emolib.steering.effects import effects, specific_difference, success
+from emolib.steering.text_claims import claims_table
 
 PHRASE, OPENING = 4, 3  # words
 BESIDE = (
@@ -28,7 +28,7 @@ def with_robustness(
     """The claims with what the same conditions give where broken texts count as they are, and with typical texts.
 
     Args:
-        table: `emolib.steering.claims.claims_table` of the sweep.
+        table: `emolib.steering.text_claims.claims_table` of the sweep.
         given: the further arguments it was made with.
 
     Returns:
@@ -68,7 +68,7 @@ def single_scorers(sweep: pd.DataFrame, measures: Mapping[str, Sequence[str]], *
     The bar is that of the claims: looking at the same texts by one model at a time adds no claim.
 
     Args:
-        given: further arguments of `emolib.steering.claims.claims_table`.
+        given: further arguments of `emolib.steering.text_claims.claims_table`.
 
     Returns:
         Its columns, own_effect as own, and family (`target_lexical`, `target_encoder`, `target`).

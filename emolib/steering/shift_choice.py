@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from emolib.base.errors import UserError
+from emolib.steering.claims import IDIOMATIC
 from emolib.steering.operating_point import ROUNDING, OperatingPoint
-from emolib.steering.shift_claims import IDIOMATIC
 from emolib.steering.shift_tables import CELL, check_columns
 from emolib.steering.specific_shift import STRENGTH, crossed_mean
 

@@ -1,6 +1,6 @@
 """What the conditions, ranks and doses of the continuation shift come to beside its verdicts, as codes and numbers.
 
-Nothing here is corrected for how many there are, and nothing changes a verdict (`emolib.steering.shift_claims`).
+Nothing here is corrected for how many there are, and nothing changes a verdict (`emolib.steering.claims`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from emolib.steering.claims import LEVEL
 from emolib.steering.shift_measures import MEASURES
 from emolib.steering.shift_tables import check_columns
+from emolib.steering.text_claims import LEVEL
 
 
 def measures_above(conditions: pd.DataFrame) -> pd.DataFrame:
     """By which measures an emotion's S is above 0 against every other label.
 
     Args:
-        conditions: as `emolib.steering.shift_claims.shift_conditions` gives them.
+        conditions: as `emolib.steering.claims.shift_conditions` gives them.
 
     Returns:
         style, emotion, measure, mean (over the other labels, nat per token), p (of the label that holds least), other

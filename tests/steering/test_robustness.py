@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from emolib.base.parameters import resolve
-from emolib.steering.claims import claims_table
 from emolib.steering.findings import findings, stock_phrase, unfiltered
 from emolib.steering.robustness import BESIDE, single_scorers, stock_phrases, with_robustness
+from emolib.steering.text_claims import claims_table
 
 EMOTIONS = ("gratitude", "anger")
 FAMILIES = ("isotropic", "covariance", "shuffled")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from emolib.base.errors import UserError
+from emolib.steering.claims import IDIOMATIC
 from emolib.steering.shift_choice import broken_shares, choose_shift_point
-from emolib.steering.shift_claims import IDIOMATIC
 from emolib.steering.shift_tables import crossed_cells
 from emolib.steering.specific_shift import crossed_mean
 

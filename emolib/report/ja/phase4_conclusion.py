@@ -12,8 +12,8 @@ from emolib.report.ja.frame import three_lines
 from emolib.report.ja.phase4_words import ALL, NULLS, VERDICTS, labels_named, style_words
 from emolib.report.markup import number, p_value
 from emolib.steering.alignment_verdicts import COMMON, NOT_SHOWN
+from emolib.steering.claims import NOT_MEASURABLE
 from emolib.steering.findings import UNDERPOWERED
-from emolib.steering.shift_claims import NOT_MEASURABLE
 from emolib.study.phase4_alignment.layers import Chosen
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 from emolib.base.escaping import Name
 from emolib.report.ja.names import companion_name, style_name
 from emolib.steering.alignment_verdicts import COMMON, NOT_SHOWN
+from emolib.steering.claims import NOT_MEASURABLE
 from emolib.steering.findings import UNDERPOWERED
-from emolib.steering.shift_claims import NOT_MEASURABLE
 
 VERDICTS = {COMMON: "共通", NOT_SHOWN: "示されない", UNDERPOWERED: "検出力不足", NOT_MEASURABLE: "測定不能"}
 REASONS = {

@@ -23,10 +23,10 @@ from emolib.report.ja.phase5_shift_words import (
 )
 from emolib.report.ja.phase5_text_conclusion import text_found, text_hangs_on, text_unmeasured
 from emolib.report.markup import number
-from emolib.steering.claims import LEVEL
+from emolib.steering.claims import FEWEST_CONTROLS, INSTRUMENTS_MISSING
 from emolib.steering.findings import SUPPORTED
-from emolib.steering.shift_claims import FEWEST_CONTROLS, INSTRUMENTS_MISSING
 from emolib.steering.shift_findings import measures_above
+from emolib.steering.text_claims import LEVEL
 from emolib.study.phase5_steering import Outcome
 
 ABOUT = {"implicit": "感情についての主張", "explicit": "感情の語についての主張"}

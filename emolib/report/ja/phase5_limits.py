@@ -15,8 +15,8 @@ from emolib.report.ja.phase5_shift_words import WHY_NOT, text_style
 from emolib.report.ja.phase5_words import share
 from emolib.scoring.goemotions import matching_labels
 from emolib.scoring.measures import expected_measures
-from emolib.steering.claims import rank_bar
 from emolib.steering.summaries import baseline_broken
+from emolib.steering.text_claims import rank_bar
 from emolib.study.phase5_steering.design import parts
 from emolib.study.phase5_steering.shift_design import control_design, grid_design, shift_design, unmeasurable
 from emolib.study.run import Run

@@ -6,8 +6,8 @@ from IPython.display import Markdown
 
 from emolib.report.ja.names import emotion_names
 from emolib.steering.candidates import edges
+from emolib.steering.claims import FEWEST_CONTROLS, INSTRUMENTS_MISSING, NOT_MEASURABLE
 from emolib.steering.findings import SUPPORTED, emotions_with
-from emolib.steering.shift_claims import FEWEST_CONTROLS, INSTRUMENTS_MISSING, NOT_MEASURABLE
 from emolib.study.phase5_steering import Outcome
 
 

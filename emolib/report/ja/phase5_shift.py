@@ -22,7 +22,7 @@ from emolib.report.ja.phase5_shift_words import (
 )
 from emolib.report.ja.phase5_words import SHORT, share, together
 from emolib.report.markup import NOTHING, number, p_value, with_interval
-from emolib.steering.shift_claims import IDIOMATIC, INSTRUMENTS_MISSING
+from emolib.steering.claims import IDIOMATIC, INSTRUMENTS_MISSING
 from emolib.steering.shift_findings import measures_above
 from emolib.study.phase5_steering import Outcome
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from emolib.base.escaping import Name
 from emolib.report.ja.names import companion_name, emotion_name, style_name
-from emolib.steering.claims import FEWEST_SCENARIOS
+from emolib.steering.claims import INSTRUMENTS_MISSING
 from emolib.steering.findings import SUPPORTED
 from emolib.steering.further_conditions import CONCEPTS, EQUAL_KL, LIKE_VALENT
-from emolib.steering.shift_claims import INSTRUMENTS_MISSING
+from emolib.steering.text_claims import FEWEST_SCENARIOS
 
 MEASURES = {"raw": "S（未補正）", "adjusted": "S（補正後）", "contextual": "S（文脈部分）", "own": "自ベクトル対比"}
 VERDICTS = {

@@ -10,8 +10,8 @@ from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import emotion_name
 from emolib.report.ja.phase6a_words import REASONS, ROADS, VERDICTS, spelled_head
 from emolib.report.markup import number, p_value
+from emolib.steering.claims import NOT_MEASURABLE
 from emolib.steering.findings import SUPPORTED, UNDERPOWERED
-from emolib.steering.shift_claims import NOT_MEASURABLE
 
 
 def conclusion(verdicts: pd.DataFrame, scores: pd.DataFrame, agreement: pd.DataFrame) -> Markdown:

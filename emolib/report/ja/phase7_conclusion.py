@@ -17,7 +17,6 @@ from emolib.report.ja.phase5_words import VERDICTS as OF_TEXTS
 from emolib.report.ja.phase7_shift import shift_found, shift_lines
 from emolib.report.ja.phase7_words import CLAIMS, SHIFT_REASONS, listed, measure_name, of_total
 from emolib.report.markup import number, p_value
-from emolib.steering.claims import LEVEL
 from emolib.steering.findings import (
     NOT_SUPPORTED,
     POWER,
@@ -27,6 +26,7 @@ from emolib.steering.findings import (
     overall,
     qualified,
 )
+from emolib.steering.text_claims import LEVEL
 
 NO_SIZE = {"few_nonzero": "0 でない差が少ない", "flat": "差にばらつきがほとんどなく、符号検定も水準に届かない"}
 NO_STEERING = "Phase 5 の読める記録がないため、操作についての主張はない"

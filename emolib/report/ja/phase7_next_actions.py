@@ -13,8 +13,8 @@ from emolib.report.ja.names import named
 from emolib.report.ja.phase7_conclusion import claim_name
 from emolib.report.ja.phase7_words import listed
 from emolib.statistics.power import required_scenarios
-from emolib.steering.claims import FEWEST_SCENARIOS, LEVEL
 from emolib.steering.findings import NOT_SUPPORTED, POWER
+from emolib.steering.text_claims import FEWEST_SCENARIOS, LEVEL
 from emolib.study.phase7_claims.claim_sources import Source
 
 

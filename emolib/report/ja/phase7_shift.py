@@ -9,7 +9,7 @@ from emolib.report.ja.names import emotion_names
 from emolib.report.ja.phase5_shift_words import VERDICTS, text_style
 from emolib.report.ja.phase7_words import FAMILY_NAMES, SHIFT
 from emolib.report.markup import p_value
-from emolib.steering.claims import LEVEL
+from emolib.steering.text_claims import LEVEL
 
 
 def shift_found(rows: pd.DataFrame) -> str:

@@ -12,7 +12,7 @@ from emolib.report.ja.names import FAMILIES, metric_name, named, style_name
 from emolib.report.ja.phase5_shift_words import REASONS as OF_SHIFT
 from emolib.report.ja.phase5_shift_words import text_style
 from emolib.report.markup import NOTHING
-from emolib.steering.claims import FEWEST_SCENARIOS
+from emolib.steering.text_claims import FEWEST_SCENARIOS
 
 POSITIONS = {"mean": "平均", "last": "末尾"}
 MEASURE_NAMES = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emolib.steering.claims import LEVEL
+from emolib.steering.text_claims import LEVEL
 
 CHANCE = 0.5  # AUC
 LARGE_GAP = 0.15  # between a raw cosine and one that large dimensions do not make

@@ -14,9 +14,9 @@ from emolib.base import store
 from emolib.directions.vectors import EmotionVectors
 from emolib.engine.extraction import extract_activations
 from emolib.steering.cells import steer_cell
+from emolib.steering.claims import ANY, OWN, mean_contrasts
 from emolib.steering.further_conditions import CONCEPT, LEXICAL, concept_ranks
 from emolib.steering.placebo_acts import FEWEST_TEXTS
-from emolib.steering.shift_claims import ANY, OWN, mean_contrasts
 from emolib.study.phase5_steering.instrument_design import emotion_pairs, first_part, scaled
 from emolib.study.phase5_steering.instrument_directions import like_norms, text_position
 from emolib.study.phase5_steering.like_valent import at_one_layer

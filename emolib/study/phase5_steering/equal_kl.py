@@ -15,9 +15,9 @@ import pandas as pd
 from emolib.base import store
 from emolib.directions.controls import FAMILIES
 from emolib.steering.cells import Cell, control_cells
+from emolib.steering.claims import FEWEST_CONTROLS, OWN, mean_contrasts, shift_ranks
 from emolib.steering.damage import next_token_kl
 from emolib.steering.kl_search import FARTHEST, TOLERANCE, equal_kl_strengths
-from emolib.steering.shift_claims import FEWEST_CONTROLS, OWN, mean_contrasts, shift_ranks
 from emolib.study.phase5_steering.design import Part, controls
 from emolib.study.phase5_steering.instrument_design import first_part
 from emolib.study.phase5_steering.shift_design import control_design
@@ -92,7 +92,7 @@ def equal_kl_ranks(run: Run) -> pd.DataFrame | None:
     direction that reaches it.
 
     Returns:
-        As `emolib.steering.shift_claims.shift_ranks` gives them.
+        As `emolib.steering.claims.shift_ranks` gives them.
     """
     part, table = first_part(run), equal_kl_table(run)
     reached = table[table["reached"].astype(bool)]

@@ -11,8 +11,8 @@ import pandas as pd
 
 from emolib.interventions import Steer
 from emolib.steering.cells import Cell
+from emolib.steering.claims import OWN
 from emolib.steering.perturbations import perturbed, survival
-from emolib.steering.shift_claims import OWN
 from emolib.steering.specific_shift import specific_shift
 from emolib.study.phase5_steering.design import Part
 from emolib.study.phase5_steering.instrument_design import first_part

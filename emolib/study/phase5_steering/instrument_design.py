@@ -17,9 +17,9 @@ import pandas as pd
 from emolib.base.labels import spelled
 from emolib.data.companions import companions_of
 from emolib.data.pairs import load_lexical
+from emolib.steering.claims import IDIOMATIC
 from emolib.steering.gold import ROW_COLUMNS, context_rows, gold_contexts
 from emolib.steering.instruments import GOLD_LIKE
-from emolib.steering.shift_claims import IDIOMATIC
 from emolib.steering.stand_ins import LIKE_VALENT, like_valent_contexts, pair_contexts
 from emolib.steering.third_scenarios import third_scenarios
 from emolib.study.phase5_steering.design import Part, parts

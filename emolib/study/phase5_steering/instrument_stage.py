@@ -94,7 +94,7 @@ def _by_measure(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def gold_estimates(run: Run) -> pd.DataFrame:
-    """Gold's effect per measure, style, emotion and other label, as `shift_claims.shift_claims` takes it.
+    """Gold's effect per measure, style, emotion and other label, as `steering.claims.shift_claims` takes it.
 
     Returns:
         measure, style, emotion, other, estimate (nat per token).

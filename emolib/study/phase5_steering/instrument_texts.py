@@ -18,9 +18,9 @@ from emolib.data.pairs import load_placebo
 from emolib.data.styles import EVERY
 from emolib.scoring import version_of
 from emolib.scoring.measures import expressed_columns, measures, with_targets
+from emolib.steering.claims import IDIOMATIC
 from emolib.steering.instruments import judged_pairs, passes
 from emolib.steering.placebos import placebo_words, word_counts
-from emolib.steering.shift_claims import IDIOMATIC
 from emolib.steering.text_gold import text_score_cells
 from emolib.study.phase5_steering.instrument_design import english, first_part
 from emolib.study.phase5_steering.instrument_gold import CELL_COLUMNS, kept_shard

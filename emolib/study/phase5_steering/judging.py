@@ -48,7 +48,7 @@ class ShiftOutcome:
     """What the continuation shift comes to, as codes and numbers.
 
     Attributes:
-        conditions, ranks, claims: as the functions of `emolib.steering.shift_claims` give them.
+        conditions, ranks, claims: as the functions of `emolib.steering.claims` give them.
         doses: see `emolib.study.phase5_steering.shift_results.shift_doses`.
         instruments: None where none were judged.
         points: the operating points, chosen by S.
@@ -99,7 +99,7 @@ def further(run: Run) -> Further:
 
 @kept
 def claims(run: Run) -> pd.DataFrame:
-    """See `emolib.steering.shift_claims.shift_claims`, with the instruments that were judged."""
+    """See `emolib.steering.claims.shift_claims`, with the instruments that were judged."""
     found = judged_instruments(run)
     if found is None:
         return shift_results.claims(run)

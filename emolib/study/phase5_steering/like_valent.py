@@ -20,8 +20,8 @@ from emolib.engine.continuation import context_shift
 from emolib.engine.continuation_tokens import continuations
 from emolib.engine.extraction import extract_activations
 from emolib.steering.cells import Cell, steer_cell
+from emolib.steering.claims import IDIOMATIC, OWN, shift_conditions
 from emolib.steering.cross_fitted import can_cross_fit, cross_fitted_shifts
-from emolib.steering.shift_claims import IDIOMATIC, OWN, shift_conditions
 from emolib.steering.shift_measures import measured_cells
 from emolib.steering.shift_parts import lexicon, token_table
 from emolib.steering.shift_tables import crossed_cells
@@ -63,7 +63,7 @@ def like_conditions(run: Run) -> pd.DataFrame | None:
     """S of every emotion against its labels of like valence on test texts; None where there is nothing to read.
 
     Returns:
-        As `emolib.steering.shift_claims.shift_conditions` gives them.
+        As `emolib.steering.claims.shift_conditions` gives them.
     """
     if not like_families(run) or like_vectors(run) is None:
         return None

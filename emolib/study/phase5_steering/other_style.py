@@ -18,8 +18,8 @@ from emolib.directions.controls import FAMILIES
 from emolib.directions.vectors import EmotionVectors, cosine, fit_emotion_vectors
 from emolib.scoring.measures import measures
 from emolib.steering.cells import Cell, SweepSettings, steer_cell
-from emolib.steering.claims import claims_table
 from emolib.steering.sweeps import sweep_cells
+from emolib.steering.text_claims import claims_table
 from emolib.study import phase2_activations
 from emolib.study.phase3_vectors.restricted import FEWEST_SCENARIOS
 from emolib.study.phase5_steering import design, strengths
@@ -81,9 +81,9 @@ def claims(run: Run) -> pd.DataFrame | None:
     """Both conditions of a claim for these vectors, against the test sweep's baseline and controls.
 
     Returns:
-        The columns of `emolib.steering.claims.claims_table`, broken (share of the emotion's steered texts), cosine (of
-        the two styles' vectors at the steered layer, mean over parts) and n_fitted (training scenarios, fewest of the
-        parts).
+        The columns of `emolib.steering.text_claims.claims_table`, broken (share of the emotion's steered texts), cosine
+        (of the two styles' vectors at the steered layer, mean over parts) and n_fitted (training scenarios, fewest of
+        the parts).
     """
     found, test = sweep(run), test_sweep(run)
     if found is None:

@@ -10,7 +10,7 @@ from emolib.directions.controls import FAMILIES, effective_number
 from emolib.scoring.measures import measures
 from emolib.steering import alternatives, candidates, comparisons, robustness, summaries
 from emolib.steering.cells import control_seed
-from emolib.steering.claims import claims_table
+from emolib.steering.text_claims import claims_table
 from emolib.study.phase5_steering import judging, other_style
 from emolib.study.phase5_steering.design import Part, controls, parts
 from emolib.study.phase5_steering.own_sweeps import dose_sweep, test_sweep
@@ -44,7 +44,7 @@ def claims(run: Run) -> pd.DataFrame:
     """Every emotion and measure against the other vectors and against every family of controls.
 
     Returns:
-        The columns of `emolib.steering.claims.claims_table` and of `emolib.steering.robustness.with_robustness`.
+        The columns of `emolib.steering.text_claims.claims_table` and of `emolib.steering.robustness.with_robustness`.
     """
     sweep = test_sweep(run)
     known, given = measures(sweep, run.emotions), {"families": FAMILIES, **_resampling(run.params)}

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 
 from emolib.base.errors import UserError
 from emolib.data.styles import FLAG, IMPLICIT, of_style, opposite
-from emolib.steering.shift_claims import IDIOMATIC
+from emolib.steering.claims import IDIOMATIC
 from emolib.steering.shift_tables import crossed_cells, shift_rows
 from emolib.study import phase2_activations
 from emolib.study.phase5_steering.design import Part, parts

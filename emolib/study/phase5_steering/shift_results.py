@@ -12,12 +12,12 @@ from emolib.data.styles import in_style_order
 from emolib.directions.controls import FAMILIES
 from emolib.engine.continuation import context_shift
 from emolib.engine.continuation_tokens import continuations
-from emolib.steering import shift_claims
+from emolib.steering import claims as rule
+from emolib.steering.claims import OWN, mean_contrasts, shift_conditions, shift_ranks
 from emolib.steering.damage import next_token_kl
 from emolib.steering.further_conditions import Further
 from emolib.steering.kl_lengths import FEWEST
 from emolib.steering.own_shift import own_shift
-from emolib.steering.shift_claims import OWN, mean_contrasts, shift_conditions, shift_ranks
 from emolib.steering.shift_measures import measured_cells
 from emolib.steering.shift_parts import lexicon, token_table
 from emolib.steering.shift_tables import CELL
@@ -117,13 +117,13 @@ def kept_alone(
 
 @kept
 def conditions(run: Run) -> pd.DataFrame:
-    """See `emolib.steering.shift_claims.shift_conditions`."""
+    """See `emolib.steering.claims.shift_conditions`."""
     return in_style_order(shift_conditions(specific_cells(run)))
 
 
 @kept
 def ranks(run: Run) -> pd.DataFrame:
-    """See `emolib.steering.shift_claims.shift_ranks`."""
+    """See `emolib.steering.claims.shift_ranks`."""
     return in_style_order(shift_ranks(mean_contrasts(test_shifts(run), run.emotions)))
 
 
@@ -133,9 +133,9 @@ def claims(
     gold: pd.DataFrame | None = None,
     further: Further | None = None,
 ) -> pd.DataFrame:
-    """See `emolib.steering.shift_claims.shift_claims`."""
+    """See `emolib.steering.claims.shift_claims`."""
     given = {"instruments": instruments, "gold": gold, "further": further}
-    return shift_claims.shift_claims(conditions(run), ranks(run), **given)
+    return rule.shift_claims(conditions(run), ranks(run), **given)
 
 
 # doses

@@ -19,9 +19,9 @@ from emolib.engine.continuation import continuation_shift, token_shifts
 from emolib.engine.continuation_means import means_of_tokens
 from emolib.interventions import Intervention
 from emolib.steering.cells import Cell, control_cells, steer_cell
+from emolib.steering.claims import ANY, OWN
 from emolib.steering.operating_point import OperatingPoint
 from emolib.steering.shift_choice import broken_shares, choose_shift_point
-from emolib.steering.shift_claims import ANY, OWN
 from emolib.steering.shift_tables import ACT, shift_table
 from emolib.steering.specific_shift import specific_shift
 from emolib.steering.sweeps import fingerprint_of_cells

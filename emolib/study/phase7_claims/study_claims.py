@@ -1,5 +1,5 @@
 """What a study may claim: every claim of phases 3 and 5 with the bar that was set beforehand, where its numbers lie,
-and its verdict by the one rule of `emolib.steering.findings`; `statistics/claims.csv`.
+and its verdict: Phase 5's own for S, else by `emolib.steering.findings`; `statistics/claims.csv`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def claims(run: Run) -> pd.DataFrame:
         and p_best (see `emolib.steering.findings.judged`); family (`implicit`: the primary
         one, `explicit`, or `exploration`: all but the claims of the continuation shift), p (one-sided, of the condition
         that holds least) and p_holm (over the family's emotions and models), exploratory (whatever it says is
-        exploration), by_numbers and by_numbers_reason (see `emolib.steering.shift_claims`); verdict, reason, artifact.
+        exploration), by_numbers and by_numbers_reason (see `emolib.steering.claims`); verdict, reason, artifact.
         A claim of the continuation shift has Phase 5's verdict, and no detectable_d: its texts and prompts are crossed.
     """
     rows = [row for model in vector_models(run) for row in vector_claims(run, model)]

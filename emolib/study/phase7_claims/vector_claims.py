@@ -10,7 +10,7 @@ import pandas as pd
 
 from emolib.base import paths
 from emolib.directions.subspace_choice import NORMAL
-from emolib.steering.claims import LEVEL
+from emolib.steering.text_claims import LEVEL
 from emolib.study.phase3_vectors.decoding import chosen_probe_layers
 from emolib.study.phase7_claims.claim_sources import places, source_of, stored, vector_models
 from emolib.study.phase7_claims.subspace_sizes import k_selection

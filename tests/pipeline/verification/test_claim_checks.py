@@ -13,8 +13,8 @@ from stored_phases import EMOTIONS, rows_of, sweep_table
 from emolib.pipeline.verification import claim_checks
 from emolib.pipeline.verification.claim_checks import FAMILIES, claims, operating_point
 from emolib.scoring.measures import measures
-from emolib.steering.claims import claims_table
 from emolib.steering.operating_point import choose_operating_point
+from emolib.steering.text_claims import claims_table
 
 
 def with_covariance(sweep: pd.DataFrame) -> pd.DataFrame:

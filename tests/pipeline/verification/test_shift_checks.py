@@ -14,8 +14,8 @@ import pytest
 from phase5_rows import shift_of
 
 from emolib.pipeline.verification import claim_checks, shift_checks
+from emolib.steering.claims import shift_conditions
 from emolib.steering.shift_choice import choose_shift_point
-from emolib.steering.shift_claims import shift_conditions
 from emolib.steering.shift_tables import crossed_cells, shift_rows
 from emolib.steering.specific_shift import specific_shift
 

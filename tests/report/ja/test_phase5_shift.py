@@ -15,7 +15,7 @@ from emolib.report.ja.phase5_conclusion import conclusion
 from emolib.report.ja.phase5_discussion import discussion
 from emolib.report.ja.phase5_next import next_actions
 from emolib.report.ja.phase5_shift_words import REASONS, VERDICTS, shift_verdict
-from emolib.steering.shift_claims import SHIFT_VERDICTS
+from emolib.steering.claims import SHIFT_VERDICTS
 
 SUPPORT = "「支持」"
 

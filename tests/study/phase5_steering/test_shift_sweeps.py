@@ -15,7 +15,7 @@ from emolib.base.errors import UserError
 from emolib.engine.continuation import continuation_shift
 from emolib.selftest.planted import Planted, plant, planted_scenarios
 from emolib.steering.cells import control_cells, steer_cell
-from emolib.steering.shift_claims import INSTRUMENTS_MISSING, MEASURES
+from emolib.steering.claims import INSTRUMENTS_MISSING, MEASURES
 from emolib.steering.shift_tables import KEYS
 from emolib.study.phase5_steering import (
     design,

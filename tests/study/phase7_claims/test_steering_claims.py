@@ -13,9 +13,9 @@ from stored_phases import (
 
 from emolib.scoring.measures import measures
 from emolib.statistics.intervals import max_statistic_p
-from emolib.steering.claims import claims_table
 from emolib.steering.effects import control_effects
 from emolib.steering.effects import effects as own_effects_of
+from emolib.steering.text_claims import claims_table
 from emolib.study.phase7_claims.steering_claims import corrected_ranks
 
 
