@@ -75,7 +75,7 @@ def kl_rows(outcome: Outcome) -> pd.DataFrame:
     rows = []
     for (emotion, family), part in outcome.shift.equal_kl.groupby(["emotion", "family"], sort=False):
         reached = part[part["reached"].astype(bool)]
-        factor = (reached["alpha"] / reached["start"].abs()).median() if len(reached) else float("nan")
+        factor = (reached["alpha"] / reached["start"]).median() if len(reached) else float("nan")
         rows.append(
             {
                 "感情": emotion_name(str(emotion)),

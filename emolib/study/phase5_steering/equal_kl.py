@@ -47,6 +47,7 @@ def equal_kl_table(run: Run) -> pd.DataFrame:
     """
     part, prompts = first_part(run), kl_texts(run, first_part(run))
     point = shift_points(run)[part.name]
+    sign = float(np.sign(point.alpha))  # a run may suppress
     known = dose_kl(run, part)
     steers = known[np.isclose(known["alpha"], point.alpha)].set_index("emotion")["kl"]
     places = [
@@ -60,13 +61,14 @@ def equal_kl_table(run: Run) -> pd.DataFrame:
         return pd.DataFrame(columns=[*SEARCHED, "start", "alpha", "kl", "wanted", "reached", "steps"])
 
     def measure(which: list[int], alphas: np.ndarray) -> np.ndarray:
-        cells = [_cell(run, part, *places[i], float(alpha)) for i, alpha in zip(which, alphas, strict=True)]
+        cells = [_cell(run, part, *places[i], sign * float(alpha)) for i, alpha in zip(which, alphas, strict=True)]
         rows = [(prompt, ids, cell.act) for cell in cells for prompt, ids in prompts]
         found = np.asarray(next_token_kl(run.lm, *([*column] for column in zip(*rows, strict=True))))
         return found.reshape(len(cells), len(prompts)).mean(axis=1)
 
     def compute() -> pd.DataFrame:
         found = equal_kl_strengths(measure, [abs(point.alpha)] * len(places), wanted)
+        found = found.assign(alpha=sign * found["alpha"])
         return pd.concat([pd.DataFrame(places, columns=SEARCHED).assign(start=point.alpha), found], axis=1)
 
     matched = {
