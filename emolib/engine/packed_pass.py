@@ -148,7 +148,7 @@ class PackedPass(ForwardPass):
         self._token_at = self._index((offsets * self.n_tokens + token_at).ravel())
         self._flat = self._index((offsets * len(token_at) + flat).ravel())
         places = self._index(np.tile(tokens.place, self.copies))
-        biases = {}
+        biases: dict[int | None, Tensor | None] = {}
         for window in self._windows:
             allowed = seen if window is None else seen & (back < window)
             bias = torch.where(torch.from_numpy(allowed)[:, None], 0.0, LOWEST).to(self.device)
@@ -215,7 +215,9 @@ class PackedPass(ForwardPass):
         """softmax's input `[row, head, column, column]` in float32."""
         queries, keys = self.in_rows(q).transpose(1, 2).float(), self.in_rows(k).transpose(1, 2).float()
         keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
-        return queries @ keys.transpose(2, 3) * layer.scale + self._every.biases[layer.window]
+        bias = self._every.biases[layer.window]
+        assert bias is not None, "packed rows always hide something"
+        return queries @ keys.transpose(2, 3) * layer.scale + bias
 
     def heads_of(self, number: int, hidden: Tensor) -> Tensor:
         """z of a block whose (edited) input is `hidden`."""
