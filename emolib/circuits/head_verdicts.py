@@ -9,6 +9,7 @@ every other label, too, and where it takes more of it than of a topic's effect.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,7 @@ def head_verdicts(
     return pd.DataFrame(rows, columns=VERDICT_COLUMNS)
 
 
-def _verdict(row: dict[str, float], *, there: bool) -> tuple[str, str]:
+def _verdict(row: Mapping[str, Any], *, there: bool) -> tuple[str, str]:
     if not there:
         return NOT_MEASURABLE, "no_effect"
     confirmed = row["carried"] > 0 and max(row["p_max"], row["p_holm"]) <= LEVEL

@@ -241,7 +241,8 @@ def split_half(exact: Exact, *, n_splits: int = 100, seed: int = 0) -> pd.DataFr
     values = exact.by_scenario().to_numpy()
     if len(values) < 4:
         raise UserError(f"expected at least four scenarios to split, got {len(values)}")
-    generator, found = np.random.default_rng([seed, 12]), []
+    generator = np.random.default_rng([seed, 12])
+    found: list[float] = []
     for _ in range(n_splits):
         order = generator.permutation(len(values))
         halves = [values[part].mean(0) for part in np.array_split(order, 2)]

@@ -45,7 +45,8 @@ def backward(packed: PackedPass, weights: np.ndarray) -> Backward:
         flat = torch.autograd.grad(
             weighted(packed, held.logprobs, weights), [part for group in groups for part in group], retain_graph=True
         )
-    found, start = [], 0
+    found: list[list[Tensor]] = []
+    start = 0
     for group in groups:
         found.append(list(flat[start : start + len(group)]))
         start += len(group)
