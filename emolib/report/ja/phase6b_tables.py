@@ -49,7 +49,8 @@ def _share(table: pd.DataFrame) -> list[str]:
 def table_heads(table: pd.DataFrame) -> pd.DataFrame:
     """The heads in order, and where they come from."""
     origin = {"named": "指定", "ranked": "Phase 6a の順位（検証）"}
-    rows = {"層": table["layer"], "頭": table["head"], "選び方": table["origin"].map(origin)}
+    rows = {"層": table["layer"].tolist(), "頭": table["head"].tolist()}
+    rows["選び方"] = table["origin"].map(origin).tolist()
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(table) + 1, name="順"))
 
 

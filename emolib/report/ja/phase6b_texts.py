@@ -14,7 +14,7 @@ from emolib.report.markup import markdown_table, number, p_value
 
 EMPTY = "（空）"
 FIRST = ("sentiment/", "politeness/", "keywords/", "expressed/", "fluency/")
-SENTIMENT = {"POSITIVE": "肯定", "NEGATIVE": "否定", "NEUTRAL": "中立"}
+SENTIMENT = {"POSITIVE": "肯定", "NEGATIVE": "否定", "NEUTRAL": "中立", "compound": "合成値"}
 FLUENCY = {
     "nll": "NLL",
     "perplexity": "パープレキシティ",
