@@ -54,7 +54,7 @@ def _mediated(table: pd.DataFrame) -> str:
         f"{named(emotion_word(name) for name in part['emotion'])}が{CODES[str(code)]}"
         for code, part in whole.groupby("code", sort=False)
     )
-    return f"残差の操作の S のうち、すべての頭を平均でアブレーションして失われる部分は、{listed}。"
+    return f"残差の操作の S のうち、すべてのヘッドを平均でアブレーションして失われる部分は、{listed}。"
 
 
 def _rests(context: pd.DataFrame, at: pd.DataFrame) -> str:
@@ -74,11 +74,11 @@ def _open(context: pd.DataFrame, at: pd.DataFrame) -> str:
     blind = context[~context["measurable"].astype(bool)]
     if len(blind):
         names = named(emotion_word(name) for name in blind["emotion"])
-        parts.append(f"{names}では文脈の効果そのものが 0 と区別できず、頭の割合は測定不能")
+        parts.append(f"{names}では文脈の効果そのものが 0 と区別できず、ヘッドの割合は測定不能")
     n = int(context["n"].max())
     if (at["code"] == "open").any() and n > 2:
         parts.append(
-            f"検出力不足とした頭は、{n} シナリオで d_z {number(minimum_detectable_effect(n))} 以上の効果しか検出できない"
+            f"検出力不足としたヘッドは、{n} シナリオで d_z {number(minimum_detectable_effect(n))} 以上の効果しか検出できない"
         )
     return "。".join(parts) + "。" if parts else "判定できなかったものはない。"
 
@@ -105,7 +105,7 @@ def _modes(effects: pd.DataFrame) -> str:
     larger = [name for name, row in wide.iterrows() if abs(row["result"]) > abs(row["v_only"])]
     equal = float((wide["pattern_v"] - wide["result"]).abs().max()) if "pattern_v" in wide else float("nan")
     return (
-        f"頭 {len(wide)} 件のうち {len(larger)} 件で、出力の差し替え（result）の方が、値だけの差し替え（v_only）より Δm の絶対値が大きい。"
+        f"ヘッド {len(wide)} 件のうち {len(larger)} 件で、出力の差し替え（result）の方が、値だけの差し替え（v_only）より Δm の絶対値が大きい。"
         "差は、どのトークンに注意を向けるか（QK）の分である。"
         f"pattern_v と result の差は最大 {number(equal, 4)} nat であり、同じトークンどうしを対応させた場合に両者が一致するという計算上の検査になる。"
     )
@@ -117,14 +117,14 @@ def _carried(contrasts: pd.DataFrame) -> str:
     above = emotion[(emotion["ci_low"] > 0)]["heads"].tolist()
     own = kind[(kind["ci_low"] > 0)]["heads"].tolist()
     first = (
-        f"別のシナリオの感情の文を元にしても Δm が中立の文より大きい頭は {named(above)}"
+        f"別のシナリオの感情の文を元にしても Δm が中立の文より大きいヘッドは {named(above)}"
         if above
-        else "別のシナリオの感情の文を元にすると、Δm が中立の文より大きい（区間が 0 より上の）頭はない"
+        else "別のシナリオの感情の文を元にすると、Δm が中立の文より大きい（区間が 0 より上の）ヘッドはない"
     )
     second = (
-        f"別の感情より自分の感情で大きい頭は {named(own)}"
+        f"別の感情より自分の感情で大きいヘッドは {named(own)}"
         if own
-        else "別の感情より自分の感情で大きい（区間が 0 より上の）頭はない"
+        else "別の感情より自分の感情で大きい（区間が 0 より上の）ヘッドはない"
     )
     return (
         f"{first}。{second}。前者は感情的であることを、後者はその感情であることを、シナリオの内容と分けて見る値である。"
@@ -140,30 +140,30 @@ def _null(found: dict[str, float]) -> str:
 
 def _interacting(table: pd.DataFrame) -> str:
     if table.empty:
-        return "頭が一つなので、相互作用は測っていない。"
+        return "ヘッドが一つなので、相互作用は測っていない。"
     codes = [interaction_code(row) for _, row in table.iterrows()]
     listed = "、".join(f"{INTERACTIONS[code]} {codes.count(code)} 組" for code in dict.fromkeys(codes))
-    return f"頭の組 {len(table)} 件の相互作用は、{listed}であった。確率でなく対数確率で測るので、飽和による見かけの相互作用は小さいが、残る分は単独の効果が近いランダムな組で見積もる。"
+    return f"ヘッドの組 {len(table)} 件の相互作用は、{listed}であった。確率でなく対数確率で測るので、飽和による見かけの相互作用は小さいが、残る分は単独の効果が近いランダムな組で見積もる。"
 
 
 def _steering(ways: pd.DataFrame, damage: pd.DataFrame) -> str:
     if ways.empty or damage.empty:
-        return "頭による操作は、比べられる強さに届かず測定不能である。"
+        return "ヘッドによる操作は、比べられる強さに届かず測定不能である。"
     both = ways.merge(damage, on="emotion", suffixes=("", "_texts"))
     listed = "、".join(
         f"{emotion_word(row['emotion'])}が{STEERING[steering_code(row, row)]}" for _, row in both.iterrows()
     )
-    return f"「頭の操作は同じ効果で文の崩れが少ない」という公表された主張は、同じ KL に揃えた操作で、{listed}であった。"
+    return f"「ヘッドの操作は同じ効果で文の崩れが少ない」という公表された主張は、同じ KL に揃えた操作で、{listed}であった。"
 
 
 def remarks(params: HeadPatchingParameters, context: pd.DataFrame) -> Markdown:
     """備考: limits, and next actions."""
     n = int(context["n"].max())
     lines = [
-        "- すべて探索である。頭・方式・元の文・向きの数について補正していない。主張の判定（Phase 5・7）には用いない。",
+        "- すべて探索である。ヘッド・方式・元の文・向きの数について補正していない。主張の判定（Phase 5・7）には用いない。",
         "- m は感情の文と中立の文の対数確率の差であり、珍しい文や感情的な文一般を持ち上げる効果も含む。感情どうしを比べた値は、操作の効果（S）の表だけである。",
         "- トークンの対応は文脈の終わりからの位置による。シナリオが違えば、対応するトークンの内容は異なる。",
-        "- 生成文は二次的な資料である。生成では、頭は元の文脈の値を読む（v_only）。続く文が分からないので、出力を一つずつ対応させることはできない。",
+        "- 生成文は二次的な資料である。生成では、ヘッドは元の文脈の値を読む（v_only）。続く文が分からないので、出力を一つずつ対応させることはできない。",
         f"- 文脈の効果は {n} シナリオで測った。感情を順番に割り当てた条件（元の文・範囲・アブレーション・相互作用）では、感情ごとのシナリオはその 3 分の 1 ほどである。",
     ]
     if params.temperature == 0:
@@ -181,12 +181,12 @@ def next_actions(context: pd.DataFrame, effects: pd.DataFrame, params: HeadPatch
             "- 文脈の効果が測れていない。`n_test` と `n_texts` を増やすか、`quick` 以上のプロファイルで走らせる。"
         )
     elif (at["code"] == "open").any():
-        lines.append("- 検出力不足の頭は、`n_texts` を増やして測り直す。")
+        lines.append("- 検出力不足のヘッドは、`n_texts` を増やして測り直す。")
     carried = at[(at["code"] == "carried") & (at["mode"] == "result")]["heads"].unique().tolist()
     if carried:
         lines.append(f"- {named(carried)}が何を読んで何を書くか（OV・QK）を調べる。")
     if params.heads.startswith("top"):
-        lines.append("- 順位の下位の頭も同じ方法で測り、選び方の効果を確かめる。")
+        lines.append("- 順位の下位のヘッドも同じ方法で測り、選び方の効果を確かめる。")
     else:
-        lines.append("- 頭の選び方を、検証シナリオでのアブレーションの順位（`--head-spec top:5`）に替えて比べる。")
+        lines.append("- ヘッドの選び方を、検証シナリオでのアブレーションの順位（`--head-spec top:5`）に替えて比べる。")
     return Markdown("\n".join(lines))

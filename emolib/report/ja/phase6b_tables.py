@@ -32,7 +32,7 @@ from emolib.report.ja.phase6b_words import (
 from emolib.report.markup import NOTHING, number, p_value, show, with_interval
 from emolib.study.run import Run
 
-NO_SECOND = "頭が一つなので、複数の頭の相互作用は測れない。"
+NO_SECOND = "ヘッドが一つなので、複数のヘッドの相互作用は測れない。"
 NO_S = "感情が一つしかないか、強さが届かないため、操作の効果（S）は測れない。"
 
 
@@ -49,7 +49,7 @@ def _share(table: pd.DataFrame) -> list[str]:
 def table_heads(table: pd.DataFrame) -> pd.DataFrame:
     """The heads in order, and where they come from."""
     origin = {"named": "指定", "ranked": "Phase 6a の順位（検証）"}
-    rows = {"層": table["layer"].tolist(), "頭": table["head"].tolist()}
+    rows = {"層": table["layer"].tolist(), "ヘッド": table["head"].tolist()}
     rows["選び方"] = table["origin"].map(origin).tolist()
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(table) + 1, name="順"))
 
@@ -72,7 +72,7 @@ def table_modes(effects: pd.DataFrame) -> pd.DataFrame:
     found = main_effects(effects)
     whole = found[found["emotion"] == _together(found)]
     rows = {
-        "頭": whole["heads"],
+        "ヘッド": whole["heads"],
         "向き": whole["target"].map(TARGETS),
         "方式": whole["mode"].map(MODES),
         "n": whole["n"],
@@ -81,7 +81,7 @@ def table_modes(effects: pd.DataFrame) -> pd.DataFrame:
         "p": [p_value(value) for value in whole["p_t"]],
         "判定": whole["code"].map(CODES),
     }
-    return pd.DataFrame(rows).set_index(["頭", "向き", "方式"])
+    return pd.DataFrame(rows).set_index(["ヘッド", "向き", "方式"])
 
 
 def table_modes_by_emotion(effects: pd.DataFrame) -> pd.DataFrame:
@@ -89,14 +89,14 @@ def table_modes_by_emotion(effects: pd.DataFrame) -> pd.DataFrame:
     found = main_effects(effects)
     own = found[(found["mode"] == "result") & (found["emotion"] != ALL)]
     rows = {
-        "頭": own["heads"],
+        "ヘッド": own["heads"],
         "向き": own["target"].map(TARGETS),
         "感情": own["emotion"].map(emotion_word),
         "n": own["n"],
         "Δm [95 %]": _effect(own),
         "割合 [95 %]": _share(own),
     }
-    return pd.DataFrame(rows).set_index(["頭", "向き", "感情"])
+    return pd.DataFrame(rows).set_index(["ヘッド", "向き", "感情"])
 
 
 def figure_modes(run: Run, effects: pd.DataFrame) -> None:
@@ -104,7 +104,9 @@ def figure_modes(run: Run, effects: pd.DataFrame) -> None:
     found = main_effects(effects)
     whole = found[found["emotion"] == _together(found)].copy()
     whole["row"] = [f"{heads} {TARGETS[target]}" for heads, target in zip(whole["heads"], whole["target"], strict=True)]
-    axes = Axes("文脈の効果のうち頭が担う割合", x="割合", names={mode: MODES[mode] for mode in whole["mode"].unique()})
+    axes = Axes(
+        "文脈の効果のうちヘッドが担う割合", x="割合", names={mode: MODES[mode] for mode in whole["mode"].unique()}
+    )
     fig = forest(whole, "share", "row", "mode", axes, ends=Band("share_low", "share_high"))
     show(run, fig, "head_modes")
 
@@ -117,7 +119,7 @@ def table_sources(effects: pd.DataFrame) -> pd.DataFrame:
     single = chosen[~chosen["heads"].str.contains("+", regex=False)]
     coded = with_codes(single.reset_index(drop=True))
     rows = {
-        "頭": coded["heads"],
+        "ヘッド": coded["heads"],
         "向き": coded["target"].map(TARGETS),
         "元の文": coded["source"].map(SOURCES),
         "n": coded["n"],
@@ -125,20 +127,20 @@ def table_sources(effects: pd.DataFrame) -> pd.DataFrame:
         "割合 [95 %]": _share(coded),
         "p": [p_value(value) for value in coded["p_t"]],
     }
-    return pd.DataFrame(rows).set_index(["頭", "向き", "元の文"])
+    return pd.DataFrame(rows).set_index(["ヘッド", "向き", "元の文"])
 
 
 def table_contrasts(table: pd.DataFrame) -> pd.DataFrame:
     """What one source carries beyond another."""
     whole = table[(table["emotion"] == _together(table)) & (table["mode"] == "result")]
     rows = {
-        "頭": whole["heads"],
+        "ヘッド": whole["heads"],
         "差": whole["contrast"].map(CONTRASTS),
         "n": whole["n"],
         "Δm の差 [95 %]": _effect(whole),
         "p": [p_value(value) for value in whole["p_t"]],
     }
-    return pd.DataFrame(rows).set_index(["頭", "差"])
+    return pd.DataFrame(rows).set_index(["ヘッド", "差"])
 
 
 def table_null(table: pd.DataFrame, found: dict[str, float]) -> pd.DataFrame:
@@ -158,7 +160,7 @@ def table_ablations(table: pd.DataFrame) -> pd.DataFrame:
     """What ablated heads take of the context's effect."""
     whole = with_codes(table[table["emotion"] == _together(table)].reset_index(drop=True))
     rows = {
-        "頭": whole["heads"],
+        "ヘッド": whole["heads"],
         "方法": whole["mode"].map(MODES),
         "n": whole["n"],
         "文脈の効果の変化 [95 %]": _effect(whole),
@@ -166,7 +168,7 @@ def table_ablations(table: pd.DataFrame) -> pd.DataFrame:
         "p": [p_value(value) for value in whole["p_t"]],
         "判定": whole["code"].map(CODES),
     }
-    return pd.DataFrame(rows).set_index(["頭", "方法"])
+    return pd.DataFrame(rows).set_index(["ヘッド", "方法"])
 
 
 def table_interactions(table: pd.DataFrame) -> pd.DataFrame | Markdown:
@@ -174,7 +176,7 @@ def table_interactions(table: pd.DataFrame) -> pd.DataFrame | Markdown:
     if table.empty:
         return Markdown(NO_SECOND)
     rows = {
-        "頭の組": table["pair"],
+        "ヘッドの組": table["pair"],
         "n": table["n"],
         "Δ(A)": [number(value, 3, signed=True) for value in table["delta_a"]],
         "Δ(B)": [number(value, 3, signed=True) for value in table["delta_b"]],
@@ -186,7 +188,7 @@ def table_interactions(table: pd.DataFrame) -> pd.DataFrame | Markdown:
         "ランダムな組の sd": [number(value, 3) for value in table["null_sd"]],
         "判定": [INTERACTIONS[interaction_code(row)] for _, row in table.iterrows()],
     }
-    return pd.DataFrame(rows).set_index("頭の組")
+    return pd.DataFrame(rows).set_index("ヘッドの組")
 
 
 def table_mediation(table: pd.DataFrame) -> pd.DataFrame | Markdown:
@@ -199,7 +201,7 @@ def table_mediation(table: pd.DataFrame) -> pd.DataFrame | Markdown:
         "アブレーション": coded["ablation"].map(ablation_word),
         "感情": coded["emotion"].map(emotion_word),
         "n": coded["n"],
-        "S（頭はそのまま）[95 %]": [with_interval(*row, digits=3, signed=True) for row in whole],
+        "S（ヘッドはそのまま）[95 %]": [with_interval(*row, digits=3, signed=True) for row in whole],
         "S（残り）": [number(value, 3, signed=True) for value in coded["s_left"]],
         "失われた S [95 %]": _effect(coded),
         "割合 [95 %]": _share(coded),
@@ -227,12 +229,12 @@ def table_ways(ways: pd.DataFrame, damage: pd.DataFrame) -> pd.DataFrame | Markd
     rows = {
         "感情": both["emotion"].map(emotion_word),
         "S: 残差": [number(value, 3, signed=True) for value in both["s_residual"]],
-        "S: 頭": [number(value, 3, signed=True) for value in both["s_heads"]],
+        "S: ヘッド": [number(value, 3, signed=True) for value in both["s_heads"]],
         "差 [95 %]": _effect(both, "difference"),
         "破綻: 残差": [number(value) for value in both["broken_residual"]],
-        "破綻: 頭": [number(value) for value in both["broken_heads"]],
+        "破綻: ヘッド": [number(value) for value in both["broken_heads"]],
         "NLL: 残差": [number(value) for value in both["nll_residual"]],
-        "NLL: 頭": [number(value) for value in both["nll_heads"]],
+        "NLL: ヘッド": [number(value) for value in both["nll_heads"]],
         "判定": [STEERING[steering_code(row, row)] for _, row in both.iterrows()],
     }
     return pd.DataFrame(rows).set_index("感情")
@@ -248,14 +250,14 @@ def table_extents(effects: pd.DataFrame) -> pd.DataFrame:
     ]
     single = with_codes(chosen[~chosen["heads"].str.contains("+", regex=False)].reset_index(drop=True))
     rows = {
-        "頭": single["heads"],
+        "ヘッド": single["heads"],
         "範囲": single["extent"].map(EXTENTS),
         "n": single["n"],
         "Δm [95 %]": _effect(single),
         "割合 [95 %]": _share(single),
         "判定": single["code"].map(CODES),
     }
-    return pd.DataFrame(rows).sort_values(["頭"], kind="stable").set_index(["頭", "範囲"])
+    return pd.DataFrame(rows).sort_values(["ヘッド"], kind="stable").set_index(["ヘッド", "範囲"])
 
 
 def _together(table: pd.DataFrame) -> str:

@@ -52,8 +52,8 @@ CONTRASTS = {
     "emotion": "別のシナリオの感情 − 別のシナリオの中立",
     "kind": "別のシナリオの同じ感情 − 同じシナリオの別の感情",
 }
-WAYS = {"residual": "残差の操作", "heads": "頭の操作"}
-ABLATED = {"all mean": "すべて（平均）", "all zero": "すべて（零）", "random mean": "ランダムな頭（平均）"}
+WAYS = {"residual": "残差の操作", "heads": "ヘッドの操作"}
+ABLATED = {"all mean": "すべて（平均）", "all zero": "すべて（零）", "random mean": "ランダムなヘッド（平均）"}
 
 
 def emotion_word(emotion: str) -> Name:

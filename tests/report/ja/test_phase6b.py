@@ -48,7 +48,7 @@ def test_the_conclusion_names_the_heads_that_carry_and_those_that_do_not(found: 
     nothing = trials(0.6, total=0.0)
     context, effects = context_effects(nothing, n_resamples=200), patch_effects(nothing, n_resamples=200)
     text = say.conclusion(context, effects, pd.DataFrame()).data
-    assert "1:2・3:0は**測定不能**" in text and "頭の割合は測定不能" in text
+    assert "1:2・3:0は**測定不能**" in text and "ヘッドの割合は測定不能" in text
 
 
 def test_tables_say_shares_and_verdicts(found: Trials) -> None:
@@ -58,7 +58,7 @@ def test_tables_say_shares_and_verdicts(found: Trials) -> None:
     assert modes.loc[("3:0", "中立 → 感情", "値だけ（v_only）"), "判定"] == "担わない"
     assert "別のシナリオの同じ感情" in say.table_sources(effects).index.get_level_values("元の文")
     named = say.table_heads(pd.DataFrame({"layer": [1, 3], "head": [2, 0], "origin": ["named", "ranked"]}))
-    assert named.loc[1, ["層", "頭"]].tolist() == [1, 2] and named.loc[2, "選び方"].startswith("Phase 6a")
+    assert named.loc[1, ["層", "ヘッド"]].tolist() == [1, 2] and named.loc[2, "選び方"].startswith("Phase 6a")
     lost = say.table_ablations(ablation_effects(found, n_resamples=200))
     assert lost.loc[("1:2", "再標本アブレーション（主）"), "判定"] == "担わない"
     contrast = contrast_of_sources(found, "same_emotion", "neutral", n_resamples=200)
