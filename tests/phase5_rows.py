@@ -203,7 +203,7 @@ def surviving(styles: tuple[str, ...], emotions: tuple[str, ...], size: float) -
     """Half of every emotion's effect is left at any angle."""
     keys = itertools.product(styles, emotions, (0.0, 45.0))
     rows = [
-        {"style": s, "emotion": e, "degrees": d, "specific": size / 2 if d else size, "share": 0.5 if d else 1.0}
+        {"style": s, "emotion": e, "degrees": d, "specific": size / 2 if d else size, "left": 0.5 if d else 1.0}
         for s, e, d in keys
     ]
     return pd.DataFrame(rows).assign(least=0.4, most=0.6, n=2)

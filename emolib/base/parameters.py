@@ -391,8 +391,8 @@ def check_known(given: Iterable[str], phases: Sequence[str]) -> None:
 def known_elsewhere(key: str, valid: Iterable[str]) -> str:
     """Ends an error about a parameter that is none of `valid`: the phases that have it, or the nearest of the valid.
 
-    >>> known_elsewhere("layers", ["near_duplicate", "n_folds"])
-    'phase2 and phase5 have it, not what is run here; leave it out, or run one of these'
+    >>> known_elsewhere("alphas", ["near_duplicate", "n_folds"])
+    'phase5 has it, not what is run here; leave it out, or run that'
     """
     others = [phase for phase in PHASE_PARAMETERS if key in parameter_names(phase)]
     if not others:

@@ -60,8 +60,8 @@ def composition(
     >>> import emolib
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")
     >>> table = composition(lm, "3:5,7:2,7:3")
-    >>> table[["layer", "reader_head", "kind"]].iloc[0].tolist(), len(table)
-    ([3, 2, 'value'], 6)
+    >>> table[["layer", "reader_head"]].iloc[0].tolist(), table["kind"].iloc[0], len(table)
+    ([3, 2], 'value', 6)
     """
     net = known_blueprint(lm)
     kinds = [arguments.one_of("kind", kind, KINDS) for kind in arguments.listed("kinds", kinds, "kinds")]

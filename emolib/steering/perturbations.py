@@ -43,15 +43,16 @@ def survival(cells: pd.DataFrame) -> pd.DataFrame:
             the vectors themselves.
 
     Returns:
-        style, emotion, degrees, specific (mean over cells, other labels and perturbations, nat per token), share (of
-        that at 0 degrees; NaN where that is not above 0), least and most (of the single perturbations' shares), n.
+        style, emotion, degrees, specific (mean over cells, other labels and perturbations, nat per token), left (the
+        share of that at 0 degrees; NaN where that is not above 0), least and most (of the single perturbations'
+        shares), n.
 
     Raises:
         UserError: missing columns, an emotion without the S of its vector itself.
 
     >>> rows = pd.DataFrame({"degrees": [0, 45, 45], "index": [0, 0, 1], "specific": [0.4, 0.3, 0.5]})
     >>> found = survival(rows.assign(style="implicit", emotion="joy", other="anger"))
-    >>> found[["degrees", "share", "least"]].round(2).values.tolist()
+    >>> found[["degrees", "left", "least"]].round(2).values.tolist()
     [[0.0, 1.0, 1.0], [45.0, 1.0, 0.75]]
     """
     check_columns(cells, ["style", "emotion", "other", "degrees", "index", "specific"], "cells")
@@ -64,6 +65,6 @@ def survival(cells: pd.DataFrame) -> pd.DataFrame:
         for degrees, values in each.groupby(level="degrees"):
             shares = values / own if own > 0 else values * np.nan
             row = {"style": style, "emotion": emotion, "degrees": float(degrees), "specific": float(values.mean())}
-            row |= {"share": float(shares.mean()), "least": float(shares.min()), "most": float(shares.max())}
+            row |= {"left": float(shares.mean()), "least": float(shares.min()), "most": float(shares.max())}
             rows.append({**row, "n": len(values)})
     return pd.DataFrame(rows)

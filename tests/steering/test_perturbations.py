@@ -27,8 +27,8 @@ def test_shares_are_of_the_vectors_own_effect_and_undefined_without_one() -> Non
     rows = pd.DataFrame(keys, columns=["other", "degrees", "index"]).assign(style="implicit", emotion="joy")
     rows["specific"] = [0.4, 0.2, 0.4, 0.8, 0.4, 0.2]
     found = survival(rows).set_index("degrees")
-    assert found.loc[0, ["specific", "share"]].tolist() == pytest.approx([0.6, 1.0])
-    assert found.loc[45, ["specific", "share", "n"]].tolist() == pytest.approx([0.3, 0.5, 2])
-    assert survival(rows.assign(specific=-rows["specific"]))["share"].isna().all()
+    assert found.loc[0, ["specific", "left"]].tolist() == pytest.approx([0.6, 1.0])
+    assert found.loc[45, ["specific", "left", "n"]].tolist() == pytest.approx([0.3, 0.5, 2])
+    assert survival(rows.assign(specific=-rows["specific"]))["left"].isna().all()
     with pytest.raises(UserError, match="0 degrees"):
         survival(rows[rows["degrees"] > 0])

@@ -126,7 +126,7 @@ def survival_rows(table: pd.DataFrame) -> pd.DataFrame:
         mine = rows.setdefault(emotion_name(row["emotion"]), {})
         if row["degrees"] == 0:
             mine["S（0°、nat/トークン）"] = number(row["specific"], DIGITS, signed=True)
-        elif pd.isna(row["share"]):
+        elif pd.isna(row["left"]):
             mine[f"{row['degrees']:g}°"] = NOTHING
         else:
             ends = f"（{share(row['least'])}〜{share(row['most'])}）" if row["n"] > 1 else ""
@@ -136,10 +136,10 @@ def survival_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def survival_sentence(table: pd.DataFrame) -> str:
     """What is left where the perturbation is as long as the vector."""
-    at = table[(table["degrees"] == 45) & table["share"].notna()]
+    at = table[(table["degrees"] == 45) & table["left"].notna()]
     if at.empty:
         return "- 効果が 0 より大きい感情がないため、残る割合は定義できない。"
-    low, high = at["share"].min(), at["share"].max()
+    low, high = at["left"].min(), at["left"].max()
     return (
         f"- ベクトルと同じノルムの直交する摂動（45°）を加えたとき、S に残る割合は {share(low)}〜{share(high)} である"
         "（感情と表現ごと）。残る割合が大きいほど、効果は一つの方向を特定しない。"

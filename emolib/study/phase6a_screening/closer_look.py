@@ -11,6 +11,7 @@ from emolib.circuits.screening import POOLED, Exact, Head, joint_against_sum
 from emolib.engine.generation import generate
 from emolib.interventions import AblateHead, record_heads
 from emolib.models.tokens import encode
+from emolib.scoring import version_of
 from emolib.study.phase6a_screening.all_roads import all_heads, kept_exact, scores, selection
 from emolib.study.phase6a_screening.contrast_design import (
     contrasts,
@@ -150,7 +151,8 @@ def texts(run: Run) -> pd.DataFrame:
         )
         return run.scored(found)
 
-    matched = {"contrasts": digest_of(table), "heads": [list(h) for h in heads if h], "scorers": run.params.backend}
+    matched = {"contrasts": digest_of(table), "chosen_heads": [list(h) for h in heads if h]}
+    matched["scorers"] = version_of(run.params.backend)
     return kept_table(run, "texts", {**matched, "max_new_tokens": run.params.max_new_tokens}, compute)
 
 

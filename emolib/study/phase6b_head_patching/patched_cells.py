@@ -51,7 +51,7 @@ def head_table(run: Run) -> pd.DataFrame:
     origin = "named" if top_count(run.params.heads) is None else "ranked"
     rows = [{"layer": layer, "head": head, "origin": origin} for layer, head in heads(run)]
     return run.artifacts.table(
-        run.paths.head_patching("heads"), {"heads": list(heads(run))}, lambda: pd.DataFrame(rows)
+        run.paths.head_patching("heads"), {"chosen_heads": list(heads(run))}, lambda: pd.DataFrame(rows)
     )
 
 
@@ -92,4 +92,4 @@ def matched(run: Run, **more: Any) -> dict[str, Any]:
     found = cells(run)
     texts = sorted((*key, text) for key, text in found.text_of.items())
     design = [found.table.to_dict("list"), found.emotions, texts]
-    return {"design": store.digest(design), "heads": [list(map(int, head)) for head in heads(run)], **more}
+    return {"design": store.digest(design), "chosen_heads": [list(map(int, head)) for head in heads(run)], **more}

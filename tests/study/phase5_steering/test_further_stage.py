@@ -107,7 +107,7 @@ def test_a_perturbation_keeps_the_part_along_the_vector_in_every_unit(run: Run) 
         assert np.linalg.norm(act.delta()) > 1.1 * np.linalg.norm(plain.delta())
     table = identifiability.survival_table(run)
     assert set(table["degrees"]) == {0.0, *identifiability.ANGLES}
-    assert (table.loc[table["degrees"] == 0, "share"].dropna() == 1).all()
+    assert (table.loc[table["degrees"] == 0, "left"].dropna() == 1).all()
 
 
 def test_a_data_set_without_companions_names_what_is_missing(

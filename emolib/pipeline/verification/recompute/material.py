@@ -54,7 +54,9 @@ class Material:
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Of a phase that ran the model, the last one of them."""
+        """Of Phase 5, whose sweeps are worked out again; without it of the last phase that ran the model."""
+        if "phase5" in self.run.records:
+            return self.run.records["phase5"].parameters
         found = [record.parameters for record in self.run.records.values() if "n_train" in record.parameters]
         if not found:
             raise UserError(f"expected a finished phase that ran {self.run.model}, found none; run it first")
