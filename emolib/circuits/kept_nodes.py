@@ -116,7 +116,7 @@ def circuit_effect(
     >>> effect = circuit_effect(lm, rows, all_nodes(lm, first_layer=20))
     >>> table = faithfulness(effect, [frozenset(effect.nodes), frozenset()])
     >>> table["size"].tolist(), bool(table["gained"][0] != table["gained"][1])
-    ([110, 0], True)
+    ([100, 0], True)
     """
     known_blueprint(lm)
     arguments.one_of("ablation", ablation, ABLATIONS)

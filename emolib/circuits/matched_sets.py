@@ -61,7 +61,7 @@ def matched_sets(
     >>> nodes = [Node(layer, "head", head) for layer in range(3) for head in range(4)]
     >>> features = pd.DataFrame({"norm": 1.0, "score": range(12)}, index=nodes)
     >>> found = matched_sets(frozenset(nodes[:2]), features, n=5)
-    >>> {len(one) for one in found.sets}, found.table["overlap"].max()
+    >>> {len(one) for one in found.sets}, float(found.table["overlap"].max())
     ({2}, 0.0)
     """
     n = arguments.whole_number("n", n, least=1)

@@ -200,7 +200,7 @@ def effective_number(directions: Float[np.ndarray, "control layer d_model"]) -> 
     like another.
 
     >>> import numpy as np
-    >>> effective_number(np.ones((5, 1, 3))), effective_number(np.eye(3)[:, None])
+    >>> round(effective_number(np.ones((5, 1, 3))), 6), effective_number(np.eye(3)[:, None])
     (1.0, 3.0)
     """
     units = directions / np.linalg.norm(directions, axis=-1, keepdims=True)

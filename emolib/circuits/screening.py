@@ -89,7 +89,7 @@ def exact_changes(
     >>> data = emolib.load_dataset().query("split == 'validation'")
     >>> names = sorted(data["scenario"].unique())
     >>> found = exact_changes(lm, context_contrasts(data, ["anger"], names[:1], pool=names), [[(29, 0)], [(29, 1)]])
-    >>> found.changes.shape, found.units["base"].notna().all()
+    >>> found.changes.shape, bool(found.units["base"].notna().all())
     ((1, 2), True)
     """
     checked_model(lm)

