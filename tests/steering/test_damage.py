@@ -179,7 +179,8 @@ def test_one_pass_over_a_text_gives_what_the_steps_of_generation_give(
     )
     expected = (p.exp() * (p - q)).sum(-1).numpy()
     _, values = next_token_kl(lm, prompts, texts, acts, per_position=True)
-    np.testing.assert_allclose(values, expected, atol=1e-5, rtol=1e-5)
+    rtol = 1e-4 if case.name == "bundled" else 1e-5  # of distances of up to 12 nat there, of float32 logits
+    np.testing.assert_allclose(values, expected, atol=1e-5, rtol=rtol)
     assert (expected.max(axis=1) > SEEN).all()
 
 
