@@ -111,7 +111,10 @@ def context_cells(
         known = table if role == ROLES[1] else table.drop(columns="style")
         table = known.merge(found.rename(columns={"third": role}), on=["prompt", "text"], how="inner")
     if table.empty:
-        raise UserError("expected texts with contexts that share no wording with them, got none; give a larger pool")
+        raise UserError(
+            "expected texts with contexts that share no wording with them, got none; give more scenarios, or run the "
+            "other phases alone (--phase)"
+        )
     return ContextCells(table[CELL_COLUMNS], emotions, texts_by_label(data[whole]), neutral)
 
 

@@ -277,7 +277,9 @@ def test_choice_is_the_smallest_k_within_one_standard_error() -> None:
     table = pd.DataFrame({"emotion": "joy", "layer": 4, "k": [1, 2, 3, 4], "excess": [0.10, 0.42, 0.50, 0.45]})
     table = table.assign(overlap=[0.2, 0.6, 0.7, 0.7], null=0.2, null_high=0.65, null_max=0.45, se=[0.5, 0.2, 0.1, 0.0])
     row = choose_k(table, layer_of={"joy": 4}).iloc[0]
-    assert (row["k"], row["best_k"], row["se"], row["found"]) == (2, 3, 0.1, True)
+    assert (row["k"], row["best_k"], row["se"]) == (2, 3, 0.1)
+    assert not row["found"]  # its interval, 0.30 to 0.70, holds the null's 0.45
+    assert choose_k(table.assign(null_max=0.29), layer_of=4)["found"][0]
     assert choose_k(table.assign(se=0.01), layer_of=4)["k"][0] == 3
     assert not choose_k(table.assign(null_max=0.55), layer_of=4)["found"][0]
 
