@@ -398,7 +398,8 @@ def known_elsewhere(key: str, valid: Iterable[str]) -> str:
     if not others:
         return nearest(key, valid)
     have, these = ("has", "that") if len(others) == 1 else ("have", "one of these")
-    return f"{' and '.join(others)} {have} it, not what is run here; leave it out, or run {these}"
+    named = " and ".join([", ".join(others[:-1]), others[-1]]) if len(others) > 1 else others[0]
+    return f"{named} {have} it, not what is run here; leave it out, or run {these}"
 
 
 def usual(params: Parameters | ReaderParameters) -> Parameters | ReaderParameters:

@@ -341,6 +341,7 @@ def screen_heads(
     >>> len(found.roads), sorted(found.roads)
     (18, ['atp', 'exact', 'head', 'layer'])
     """
+    checked_model(lm)
     exact = exact_changes(lm, contrasts, single_heads(lm, layers), acts=acts, kind=kind)
     attributed = attribute(lm, contrasts, methods, acts=acts, kind=kind, layers=layers)
     return HeadScreen(exact, attributed, head_scores(exact, seed=seed), road_table(exact, attributed, direct))

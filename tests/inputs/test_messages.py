@@ -61,7 +61,7 @@ def test_only_what_is_alike_is_taken_for_a_slip(given: str, valid: list[str], me
     assert ("did you mean" in line) == (meant is not None) and (meant is None or f"did you mean {meant!r}?" in line)
 
 
-OTHERS = ["layers", "phase2 and phase5 have it", "run one of these"]
+OTHERS = ["layers", "phase2, phase5 and phase6a have it", "run one of these"]
 CASES = [
     Refusal("an unknown option", ["run", "--profil", "quick"], ["--profil"]),
     Refusal("an unknown command", ["rnu"], ["rnu"]),

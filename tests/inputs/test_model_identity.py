@@ -294,7 +294,7 @@ def test_one_command_asks_the_hub_once(monkeypatch: pytest.MonkeyPatch, place: P
 def test_a_model_that_nothing_was_run_on_asks_nobody(monkeypatch: pytest.MonkeyPatch, place: Place) -> None:
     fake = FakeHub(monkeypatch, None)
     asked = place.ask(["status", "--model", "llama3_8b"])
-    assert asked.code == 0 and asked.out.count("missing") == 6 and fake.asked == []
+    assert asked.code == 0 and asked.out.count("missing") == 8 and fake.asked == []
 
 
 # phases: what was finished on other content is stale

@@ -89,7 +89,7 @@ def texts(pairs: pd.DataFrame, differences: Callable[[str, str], list[tuple[str,
 
 
 def _marked(parts: list[tuple[str, bool]]) -> str:
-    return " ".join(f"<b>{escape(text)}</b>" if differs else escape(text) for text, differs in parts)
+    return " ".join(f"**{escape(text)}**" if differs else escape(text) for text, differs in parts)
 
 
 def sentence_likeness(pairs: pd.DataFrame) -> Markdown:

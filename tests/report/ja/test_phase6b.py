@@ -81,7 +81,7 @@ def test_differences_of_texts_are_marked_and_what_the_model_wrote_is_escaped() -
         }
     )
     text = say.texts(pairs, differences, "neutral").data
-    assert "<b>" in text and "<script>" not in text and "<i>" not in text
+    assert "**" in text and "<script>" not in text and "<i>" not in text
     assert "1 件のうち 0 件" in say.sentence_likeness(pairs).data
 
 
