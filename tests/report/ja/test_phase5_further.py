@@ -34,7 +34,7 @@ def test_what_survives_a_perturbation_is_a_share_and_undefined_without_an_effect
     shift = shift_of(judged=True)
     shown = clean(say.table_survival(outcome_of(shift=shift)))
     assert "50%（40%〜60%）" in shown and "S に残る割合は 50%〜50% である" in shown
-    without = shift.survival.assign(share=float("nan"))
+    without = shift.survival.assign(left=float("nan"))
     lost = clean(say.table_survival(outcome_of(shift=replace(shift, survival=without))))
     assert "残る割合は定義できない" in lost
 
