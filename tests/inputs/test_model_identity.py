@@ -457,8 +457,8 @@ def test_the_tables_word_on_type_and_chat_counts(place: Place, monkeypatch: pyte
     for name, other in changed.items():
         monkeypatch.setattr("emolib.base.config.model_table", lambda other=other: {other.name: other})
         found[name] = list(states("gpt2_small").values())
-    assert found["chat"] == ["done", "done", "done", "stale", "stale", "stale"]
-    assert found["dtype"] == found["quantization"] == ["stale"] * 6
+    assert found["chat"] == ["done"] * 3 + ["stale"] * 5
+    assert found["dtype"] == found["quantization"] == ["stale"] * 8
 
 
 def test_another_corpus_in_the_same_place_makes_phase_3_stale(place: Place) -> None:

@@ -23,6 +23,7 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     profile = everything(tmp_path, variants=False)
     run = ["run", "--profile", "baseline_smoke", "-p", "alphas=[0.25]", "-p", "n_controls=2", "--layers", "14"]
     run += ["-p", "max_new_tokens=6", "-p", "n_resamples=60", "-p", "unit=resid"]
+    run += [word for phase in ("phase5", "phase7", "phase9") for word in ("--phase", phase)]
     first = emolib_here(tmp_path, *run)
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("done already") == 3, "phases 1 to 3 are the profile's own"

@@ -60,7 +60,7 @@ def test_the_notebook_runs_and_what_it_stores_is_of_its_kind(run: Run) -> None:
             exec(cell.source, space)
     places = [path for path in run.paths.root.rglob("*") if path.is_file() and "screening" in path.parts]
     stored = [path for path in places if not path.name.endswith(".manifest.json")]
-    assert len(stored) == 15
+    assert len(stored) == 16
     for path in stored:
         found = schema_of(path.relative_to(run.paths.root).as_posix(), run.paths.model)
         assert found is not None and found[0].phase == "phase6a", path

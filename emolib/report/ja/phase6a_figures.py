@@ -15,6 +15,8 @@ from emolib.report.ja.phase6a_words import ROADS, spelled_head
 from emolib.report.markup import show, show_view
 from emolib.study.run import Run
 
+MOST_TOKENS = 40  # of a text in an attention view
+
 
 def figure_road(run: Run, roads: pd.DataFrame, road: str) -> None:
     """One road's heads as a map."""
@@ -29,7 +31,10 @@ def figure_road(run: Run, roads: pd.DataFrame, road: str) -> None:
 def figure_attention(run: Run, heads: Sequence[Head], text: str, name: str, caption: str) -> None:
     """Attention of the selected heads over one text."""
     (record,) = record_heads(run.lm, [text], list(heads))
-    tokens = run.lm.tokenizer.batch_decode([[token] for token in record.prompt_ids])
-    patterns = np.stack([record.patterns[head] for head in heads])
+    ids = record.prompt_ids[:MOST_TOKENS]  # earlier tokens do not see later ones
+    tokens = run.lm.tokenizer.batch_decode([[token] for token in ids])
+    patterns = np.stack([record.patterns[head][: len(ids), : len(ids)] for head in heads])
+    if len(ids) < len(record.prompt_ids):
+        caption = f"{caption}（先頭 {len(ids)} トークン）"
     names = [spelled_head(head) for head in heads]
     show_view(run, views.attention_patterns(tokens, patterns, names, caption=caption), f"attention_{name}")

@@ -82,16 +82,18 @@ def test_conditions_agree_and_a_changed_one_is_seen() -> None:
 @pytest.mark.parametrize("given", [{}, {"n_texts": 6}, {"n_controls": 5}, {"size": 0.0}, {"idle": "anger"}])
 def test_claims_agree_and_a_verdict_that_its_numbers_do_not_give_is_seen(judged: bool, given: dict[str, Any]) -> None:
     shift = shift_of(judged=judged, **given)
-    assert list(shift_checks._claim_problems(shift.claims, shift.conditions, shift.ranks)) == []
+    like = shift.further.like_valent.assign(like=True)
+    conditions = pd.concat([shift.conditions.assign(like=False), like], ignore_index=True)
+    assert list(shift_checks._claim_problems(shift.claims, conditions, shift.ranks)) == []
     other = "supported" if shift.claims["by_numbers"].iloc[0] != "supported" else "underpowered"
     row = shift.claims.index == shift.claims.index[0]
     for column in ("by_numbers", "p_holm", "rank_p"):
         wrong = other if column == "by_numbers" else 0.012345
         changed = shift.claims.assign(**{column: shift.claims[column].mask(row, wrong)})
-        assert list(shift_checks._claim_problems(changed, shift.conditions, shift.ranks)), column
+        assert list(shift_checks._claim_problems(changed, conditions, shift.ranks)), column
     if other == "supported":
         changed = shift.claims.assign(verdict=shift.claims["verdict"].mask(row, "supported"))
-        assert list(shift_checks._claim_problems(changed, shift.conditions, shift.ranks))
+        assert list(shift_checks._claim_problems(changed, conditions, shift.ranks))
 
 
 def test_phase_7_s_rows_are_phase_5_s() -> None:
