@@ -23,7 +23,7 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     profile = everything(tmp_path, variants=False)
     run = ["run", "--profile", "baseline_smoke", "-p", "alphas=[0.25]", "-p", "n_controls=2", "--layers", "14"]
     run += ["-p", "max_new_tokens=6", "-p", "n_resamples=60", "-p", "unit=resid"]
-    run += [word for phase in ("phase5", "phase7", "phase9") for word in ("--phase", phase)]
+    run += [word for phase in "123579" for word in ("--phase", f"phase{phase}")]
     first = emolib_here(tmp_path, *run)
     assert first.returncode == 0, first.stderr
     assert first.stdout.count("done already") == 3, "phases 1 to 3 are the profile's own"
@@ -39,7 +39,7 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     again = emolib_here(tmp_path, *run)
     assert again.stdout.count("done already") == 6
     assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 6
-    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 6
+    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 8
     for more in ([], ["--variant", name]):
         verified = emolib_here(tmp_path, "verify", "--profile", "baseline_smoke", *more)
         assert verified.returncode == 0, verified.stdout + verified.stderr
