@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from emolib.base import arguments
 from emolib.base.errors import UserError, shown
 from emolib.base.signatures import told
 from emolib.data.activations import LayerVectors
@@ -62,6 +63,7 @@ def read_vectors(
     """
     held, where = read_vector_file(path, numbering=numbering, layer=layer), shown(str(path))
     stated = held.stated
+    label = None if label is None else arguments.text("label", label)
     if label is not None and stated.label and label != stated.label:
         raise UserError(
             f"expected vectors of {shown(label)}, {where} says that it holds those of {shown(stated.label)}"

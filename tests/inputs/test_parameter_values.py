@@ -250,7 +250,7 @@ def test_the_free_texts_are_these_and_what_names_a_file_says_so() -> None:
     }
     texts = {name for (phase, name), kind in kinds.items() if str in _members(kind)[0] and not marks[phase, name]}
     assert {name for (_, name), found in marks.items() if found} == {"dataset", "corpus", "anchor_texts"}
-    assert texts == {"neutral", "device", "backend", "variant", "other"}
+    assert texts == {"neutral", "device", "backend", "variant", "other", "heads"}
 
 
 @pytest.mark.parametrize(("phase", "key", "given", "expected"), READ)

@@ -96,6 +96,11 @@ def swept(w: World, prompts: Any = tuple(TEXTS), **changed: Any) -> pd.DataFrame
     )
 
 
+def written(w: World) -> Path:
+    emolib.write_vectors(w.vecs["joy"], w.folder / "joy.gguf")
+    return w.folder / "joy.gguf"
+
+
 def lengths(texts: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({"length": [len(text) for text in texts]})
 
@@ -692,6 +697,43 @@ WRONG: dict[str, dict[str, Case]] = {
         "one text": (lambda w: emolib.continuation_shift(w.lm, TEXTS, TEXTS[0]), ["list"]),
         "a text too few": (lambda w: emolib.continuation_shift(w.lm, TEXTS, TEXTS[:-1]), ["one text per prompt"]),
         "acts that are none": (lambda w: emolib.continuation_shift(w.lm, TEXTS, TEXTS, ["x"] * len(TEXTS)), ["'x'"]),
+    },
+    "write_vectors": {
+        "no vectors": (lambda w: emolib.write_vectors("joy", w.folder / "a.gguf"), ["fit_emotion_vectors", "'joy'"]),
+        "all emotions": (lambda w: emolib.write_vectors(w.vecs, w.folder / "a.gguf"), ["vecs['gratitude']"]),
+        "another ending": (lambda w: emolib.write_vectors(w.vecs["joy"], w.folder / "a.bin"), [".gguf", "a.bin"]),
+        "a path as number": (lambda w: emolib.write_vectors(w.vecs["joy"], 3), ["path", "3"]),
+        "a folder that is a file": (
+            lambda w: emolib.write_vectors(w.vecs["joy"], written(w) / "a.gguf"),
+            ["folder"],
+        ),
+        "layers before the first": (
+            lambda w: emolib.write_vectors(w.vecs["joy"], w.folder / "a.gguf", layers=[1]),
+            ["layers", "got 1"],
+        ),
+        "layers as text": (
+            lambda w: emolib.write_vectors(w.vecs["joy"], w.folder / "a.gguf", layers="2-3"),
+            ["layers", "'2-3'"],
+        ),
+        "a hint as number": (
+            lambda w: emolib.write_vectors(w.vecs["joy"], w.folder / "a.gguf", model_hint=2),
+            ["model_hint", "2"],
+        ),
+        "means of another shape": (
+            lambda w: emolib.write_vectors(w.vecs["joy"], w.folder / "a.gguf", neutral_means=VECTOR),
+            ["neutral_means", "[48]"],
+        ),
+        "a strength as text": (
+            lambda w: emolib.write_vectors(w.vecs["joy"], w.folder / "a.gguf", strength="1"),
+            ["strength", "'1'"],
+        ),
+    },
+    "read_vectors": {
+        "no file": (lambda w: emolib.read_vectors(w.folder / "none.gguf"), ["none.gguf", "no such file"]),
+        "a path as number": (lambda w: emolib.read_vectors(3), ["path", "3"]),
+        "a folder": (lambda w: emolib.read_vectors(w.folder), ["file"]),
+        "a label as number": (lambda w: emolib.read_vectors(written(w), label=3), ["label", "3"]),
+        "a model's name": (lambda w: emolib.read_vectors(written(w), lm="gpt2"), ["load_model", "'gpt2'"]),
     },
     "verify_run": {
         "no run": (lambda w: emolib.verify_run(None), ["run", "phase9", "NoneType"]),
