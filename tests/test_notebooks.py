@@ -76,6 +76,10 @@ def test_cells_are_short_calls_without_outputs(phase):
             assert "parameters" in cell.metadata.get("tags", []) or len(cell.source.splitlines()) <= 15
 
 
+def test_the_report_of_phase_5_is_short_enough_to_be_read():
+    assert len(source("phase5").cells) <= 70
+
+
 def parameters_cell(phase: str) -> str:
     (cell,) = [c for c in source(phase).cells if "parameters" in c.metadata.get("tags", [])]
     return cell.source

@@ -41,6 +41,7 @@ from emolib.report.ja.phase5_shift_doses import figure_shift_doses, table_shift_
 from emolib.report.ja.phase5_strengths import figure_doses, table_doses
 from emolib.report.ja.phase5_text_conclusion import sentence_texts
 from emolib.report.ja.phase5_texts import table_phrases, texts
+from emolib.report.ja.phase5_words import together
 
 __all__ = [
     "conclusion",
@@ -87,4 +88,5 @@ __all__ = [
     "table_survival",
     "table_unfiltered",
     "texts",
+    "together",
 ]

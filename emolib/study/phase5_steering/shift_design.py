@@ -29,7 +29,7 @@ GRID_POINTS: Literal["all", "choosable"] = "choosable"  # candidates at which S 
 GRID_TEXTS: int | None = None  # per style, on which candidates are compared; None: all validation texts
 CONTROL_TEXTS: int | None = 4  # per style, under control directions; None: all test texts
 FEWEST_TRAINING = 6  # scenarios below which nothing is predicted from
-N_TRAINING = 24  # scenarios whose texts the adjustment is fitted on, and whose neutral ones are the lexicon's contexts
+MOST_TRAINING = 24  # scenarios that the adjustment is fitted on, and whose neutral texts are the lexicon's contexts
 MIXED = "mixed"  # of a scenario whose texts are of several styles
 Split = Literal["validation", "test", "training"]
 SPLITS: tuple[Split, ...] = ("validation", "test", "training")
@@ -249,11 +249,15 @@ def _pool(run: Run, part: Part, split: Split) -> list[str]:
 
 
 def _training(run: Run, part: Part) -> list[str]:
-    """Training scenarios for the adjustment: of every style as many as there are of the others, if there are."""
+    """Training scenarios for the adjustment, as many as there are to test on if that is neither few nor very many.
+
+    Of every style as many as there are of the others, if there are.
+    """
     pool = _ordered(run, _of_split(run, part, "train"), _fitted(run, part))
     styles = _whole(run).drop_duplicates("scenario").set_index("scenario")["style"].loc[pool]
     turn = styles.groupby(styles).cumcount()
-    return turn.sort_values(kind="stable").index[:N_TRAINING].tolist()
+    number = min(MOST_TRAINING, max(FEWEST_TRAINING, len(part.test)))
+    return turn.sort_values(kind="stable").index[:number].tolist()
 
 
 def _of_split(run: Run, part: Part, split: str) -> list[str]:
