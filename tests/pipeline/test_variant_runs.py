@@ -21,30 +21,27 @@ def everything(folder: Path, *, variants: bool) -> dict[str, bytes]:
 def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, tmp_path):
     shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
     profile = everything(tmp_path, variants=False)
-    run = ["run", "--profile", "baseline_smoke", "-p", "alphas=[0.25]", "-p", "n_controls=2", "--layers", "14"]
-    run += ["-p", "max_new_tokens=6", "-p", "n_resamples=60", "-p", "unit=resid"]
-    run += [word for phase in "123579" for word in ("--phase", f"phase{phase}")]
+    run = ["run", "--profile", "baseline_smoke", "-p", "n_halves=5", "-p", "n_bootstrap=60"]
+    run += [word for phase in "123" for word in ("--phase", f"phase{phase}")]
     first = emolib_here(tmp_path, *run)
     assert first.returncode == 0, first.stderr
-    assert first.stdout.count("done already") == 3, "phases 1 to 3 are the profile's own"
+    assert first.stdout.count("done already") == 2, "phases 1 and 2 are the profile's own"
     assert everything(tmp_path, variants=False) == profile
     (name,) = [path.name for path in (tmp_path / "executed/baseline_smoke/variants").iterdir()]
     reports = tmp_path / "executed/baseline_smoke/variants" / name / MODEL
-    assert sorted(p.name for p in reports.glob("*.ipynb")) == [
-        paths.NOTEBOOKS[p] for p in ("phase5", "phase7", "phase9")
-    ]
+    assert sorted(p.name for p in reports.glob("*.ipynb")) == [paths.NOTEBOOKS["phase3"]]
 
     listed = emolib_here(tmp_path, "variants", "--profile", "baseline_smoke").stdout
-    assert listed.startswith(name) and "alphas=[0.25]" in listed and f"{MODEL}: phase5 phase7 phase9" in listed
+    assert listed.startswith(name) and "n_halves=5" in listed and f"{MODEL}: phase3" in listed
     again = emolib_here(tmp_path, *run)
-    assert again.stdout.count("done already") == 6
-    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 6
+    assert again.stdout.count("done already") == 3
+    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 3
     assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 8
     for more in ([], ["--variant", name]):
         verified = emolib_here(tmp_path, "verify", "--profile", "baseline_smoke", *more)
         assert verified.returncode == 0, verified.stdout + verified.stderr
     compared = emolib_here(tmp_path, "compare", "baseline_smoke", f"baseline_smoke@{name}").stdout
-    assert "max_new_tokens" in compared and "operating point" in compared
+    assert "n_halves" in compared and "n_bootstrap" in compared
     deleted = emolib_here(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", name)
     assert deleted.stdout.count("removed") == 2 and everything(tmp_path, variants=True) == {}
     assert everything(tmp_path, variants=False) == profile
