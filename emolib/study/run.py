@@ -153,7 +153,7 @@ class Run:
     def dataset_digest(self) -> str:
         return store.digest(self.data.to_dict("list"))
 
-    @property
+    @cached_property
     def emotions(self) -> tuple[str, ...]:
         return tuple(name for name in dict.fromkeys(self.data["emotion"]) if name != self.params.neutral)
 
