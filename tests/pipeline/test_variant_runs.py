@@ -1,6 +1,7 @@
 """Trying other values on the command line leaves the profile's results as they are."""
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -35,7 +36,11 @@ def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, 
     assert listed.startswith(name) and "n_halves=5" in listed and f"{MODEL}: phase3" in listed
     again = emolib_here(tmp_path, *run)
     assert again.stdout.count("done already") == 3
-    assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout.count(" done ") == 3
+    states = emolib_here(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout
+    assert re.search(rf"^phase3 +done +\S*variants/{name}/", states, re.M) and re.search(
+        r"^phase9 +missing$", states, re.M
+    )
+    assert re.search(r"^phase2 +done +\S*baseline_smoke/smollm2", states, re.M), "a phase that is the profile's own"
     assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 8
     for more in ([], ["--variant", name]):
         verified = emolib_here(tmp_path, "verify", "--profile", "baseline_smoke", *more)
