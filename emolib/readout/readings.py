@@ -6,6 +6,7 @@ cue), and a remark where something was unclear. A text that was rewritten since 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -164,3 +165,40 @@ def shared_sequences(data: pd.DataFrame, *, length: int = 3, style: str = "impli
 def _sequences(text: str, length: int) -> set[tuple[str, ...]]:
     found = words(text)
     return {tuple(found[place : place + length]) for place in range(len(found) - length + 1)}
+
+
+def label_phrases(train: pd.DataFrame, texts: pd.DataFrame, *, length: int = 3, fewest: int = 4) -> pd.Series:
+    """Which texts hold a stock phrase of their own label, as a mask: one that its training texts alone have.
+
+    `shared_sequences` counts texts with *any* sequence that training texts of their label alone have, which short texts
+    of a small vocabulary share by chance. A stock phrase stands in several scenarios.
+
+    Args:
+        train: columns scenario, emotion, text.
+        texts: columns emotion, text.
+        length: words in a sequence.
+        fewest: training scenarios of the label that hold it.
+
+    >>> train = pd.DataFrame({"scenario": list("abcd") * 2, "emotion": ["joy"] * 4 + ["neutral"] * 4})
+    >>> train["text"] = ["that made my day"] * 4 + ["that made my bed"] * 4
+    >>> label_phrases(train, pd.DataFrame({"emotion": "joy", "text": ["it made my day", "it made my bed"]})).tolist()
+    [True, False]
+    """
+    counts: dict[str, Counter[tuple[str, ...]]] = {}
+    for (label, _), part in train.groupby(["emotion", "scenario"], sort=False):
+        counts.setdefault(str(label), Counter()).update(
+            set().union(*(_sequences(text, length) for text in part["text"]))
+        )
+    own = {
+        label: {
+            sequence
+            for sequence, count in found.items()
+            if count >= fewest and not any(sequence in other for name, other in counts.items() if name != label)
+        }
+        for label, found in counts.items()
+    }
+    held = [
+        bool(_sequences(text, length) & own.get(str(label), set()))
+        for label, text in zip(texts["emotion"], texts["text"], strict=True)
+    ]
+    return pd.Series(held, index=texts.index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -69,9 +71,13 @@ def vocabulary() -> tuple[str, ...]:
     return (*SPECIAL, *triggers, *FILLERS, *generated, *nouns, *prompts)
 
 
-def word_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per word or punctuation mark, case ignored; a begin token comes before every text."""
-    ids = {word: i for i, word in enumerate(vocabulary())}
+def word_tokenizer(known: Sequence[str] | None = None) -> PreTrainedTokenizerFast:
+    """One token per word or punctuation mark, case ignored; a begin token comes before every text.
+
+    Args:
+        known: every token in the order of its id, `SPECIAL` among them; None takes `vocabulary`.
+    """
+    ids = {word: i for i, word in enumerate(vocabulary() if known is None else known)}
     backend = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     backend.normalizer = normalizers.Lowercase()
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
