@@ -48,8 +48,8 @@ class Sizes:
     fitted: int = 40
     training: int = 24
     prompts: int = 24
-    per_text: int = 4
-    control_texts: int = 24
+    per_text: int = 2
+    control_texts: int = 96
     controls: int = 59
     kl_directions: int = 6
     kl_prompts: int = 8
@@ -73,7 +73,7 @@ class DataSet:
     seed: int
     styles: tuple[str, ...] = (IMPLICIT,)
     sizes: Sizes = FULL
-    alpha: float = 0.1
+    alpha: float = 0.04
     flagged: bool = True
 
     @cached_property

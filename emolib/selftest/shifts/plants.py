@@ -8,7 +8,7 @@ eight emotions and those of like valence, each in words or turns of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -31,13 +31,16 @@ from emolib.selftest.shifts.small_words import (
 N_WORDS, N_GROUPS = len(WORDS), 4
 WRONG_PLACE, SELDOM = -5.0, -3.0  # logits of words out of their place, and of felt words and names
 UNIGRAM, BIGRAM = 0.8, 0.5  # standard deviations of a word's logit, and of a pair's
-CONTEXT = 0.5  # nat: sd over pairs of groups of what the act's own part does in context
+CONTEXT = 0.5  # nat: sd over the words that may follow of what the act's own part does in context
 LEXICAL = 1.0  # nat: what an act does to its own words in any sentence
 PHRASE, PHRASE_SHARE = 2.0, 0.3  # nat per word of the phrase, and the share of a label's texts that hold it
 FLAT = 0.12  # of all logits taken off by the strongest act beyond the weakest
+SHARED = 0.5  # how far all labels' texts lean towards what the common part moves
 HEAT = 0.5  # by how much hotter the rarest label's texts are than the commonest's
 STEADY = 2.0  # nat: what the steadiest act takes off words out of their place beyond the least steady one
 TILT = {"emotion": 0.9, "words": 1.2, "valence": 1.2, "calendar": 1.2}  # how far texts lean towards what is moved
+
+COMMON = "common"  # what all labels' directions share
 
 Table = Float[np.ndarray, "word word"]
 
@@ -47,10 +50,10 @@ class Reader:
     """What a coordinate of the stream does to the next word.
 
     Attributes:
-        weights: per label how much of its direction is read.
+        weights: how much is read of each label's own part, or of `COMMON`.
         groups: `[group, word]` of 0 and 1: the words after which a row of `writes` counts; no word in two groups. None:
             the one row of `writes` counts after every word.
-        writes: `[group, word]`, nat per unit of the coordinate (1 along a label's own direction under its act).
+        writes: `[group, word]`, nat per unit of the coordinate (1 under a label's act, of the label's own part).
     """
 
     weights: Mapping[str, float]
@@ -96,13 +99,16 @@ def make_plant(kind: str, seed: int, *, tilt: float | None = None) -> Plant:
 
     >>> plant = make_plant("calendar", 0)
     >>> plant.base.shape, len(plant.readers)
-    ((65, 65), 1)
+    ((47, 47), 2)
     """
     if kind not in KINDS:
         raise UserError(f"unknown plant {shown(kind)}: {nearest(kind, KINDS)}")
     rng = np.random.default_rng([seed, 21])
     base = _base(rng)
-    return KINDS[kind](base, rng, TILT.get(kind, 0.0) if tilt is None else tilt)
+    made = KINDS[kind](base, rng, TILT.get(kind, 0.0) if tilt is None else tilt)
+    common = _in_context(COMMON, base, rng, CONTEXT / 2)
+    tilts = {label: made.tilts.get(label, 0.0) + SHARED * common.table() for label in LABELS}
+    return replace(made, readers=(*made.readers, common), tilts=tilts)
 
 
 def _base(rng: np.random.Generator) -> Table:
@@ -151,7 +157,7 @@ def _words(base: Table, rng: np.random.Generator, tilt: float) -> Plant:
 def _phrase(base: Table, rng: np.random.Generator, tilt: float) -> Plant:
     phrases, readers = {}, []
     for number, label in enumerate(LABELS):
-        phrase = (PLACES[0][number], PLACES[1][(number + 3) % 16], PLACES[2][(number + 5) % 16])
+        phrase = (PLACES[0][number], PLACES[1][(number + 3) % len(PLACES[0])], PLACES[2][(number + 5) % len(PLACES[0])])
         follows = list(pairwise(phrase))
         groups = np.stack([_mask((one,)) for one, _ in follows])
         writes = PHRASE * np.stack([_mask((other,)) for _, other in follows])
@@ -200,22 +206,26 @@ def _shares() -> dict[str, float]:
     return {label: float(share) for label, share in zip(LABELS, order, strict=True)}
 
 
-def _in_context(label: str, base: Table, rng: np.random.Generator) -> Reader:
+def _in_context(label: str, base: Table, rng: np.random.Generator, size: float = CONTEXT) -> Reader:
     """Moves the next word by the group that the word before it is in, and no word over all of its contexts.
 
     Groups are equally often in neutral texts as nearly as can be; what a word gains after one it loses after others.
+    `size` is the standard deviation of what a word gains over the words that may follow, so that all labels' acts do as
+    much.
     """
-    frequency = stationary(base)
-    groups, writes = [], []
+    frequency, steps = stationary(base), chances(base)
+    groups, writes, spread = [], [], 0.0
     for place, words in enumerate(PLACES):
         dealt = rng.permutation(len(words)) % N_GROUPS
         mine = np.stack([_mask(tuple(np.array(words)[dealt == g])) for g in range(N_GROUPS)])
         shares = mine @ frequency / (mine @ frequency).sum()
-        drawn = CONTEXT * rng.standard_normal((N_GROUPS, N_WORDS))
-        drawn -= shares @ drawn
+        drawn = rng.standard_normal((N_GROUPS, N_WORDS))
+        drawn = (drawn - shares @ drawn) * _mask(PLACES[(place + 1) % 3])
+        gained = mine.T @ drawn
+        spread += frequency @ ((steps * gained**2).sum(axis=1) - (steps * gained).sum(axis=1) ** 2)
         groups.append(mine)
-        writes.append(drawn * _mask(PLACES[(place + 1) % 3]))
-    return Reader({label: 1.0}, np.concatenate(writes), np.concatenate(groups))
+        writes.append(drawn)
+    return Reader({label: 1.0}, size / np.sqrt(spread) * np.concatenate(writes), np.concatenate(groups))
 
 
 def _leaning(kind: str, base: Table, readers: Mapping[str, Reader], tilt: float) -> Plant:

@@ -5,8 +5,8 @@ its name stands, and a little noise for every word. Layer 1: neurons read the di
 plant says. The stream holds, each along directions of its own: a constant that makes up most of the norm (so that a
 norm layer is a fixed scale), which word a token is, the logits of the next word, the labels' directions, noise.
 
-Two labels' directions have a cosine of `OVERLAP`, as vectors of real models do. A label's reader reads along its own
-direction, so another label's act does that share of what its own does.
+Two labels' directions have a cosine of `OVERLAP`, as vectors of real models do: a common part, and one of each label's
+own. A label's reader reads the label's own part; what is common to all moves what all labels' texts lean towards.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from emolib.models.language_model import LanguageModel, wrap
 from emolib.models.loading import spec_of
 from emolib.selftest.planted.features import random_basis
 from emolib.selftest.planted.words import BEGIN, END, PAD, word_tokenizer
-from emolib.selftest.shifts.plants import N_WORDS, Plant, Reader
+from emolib.selftest.shifts.plants import COMMON, N_WORDS, Plant, Reader
 from emolib.selftest.shifts.small_words import FELT, LABELS, MENTION, VOCABULARY, WORDS
 
-WIDTH = 192
+WIDTH = 144
 N_HEADS = {"gpt2": 2, "llama": 1}
-D_HEAD = {"gpt2": WIDTH // 2, "llama": 80}
+D_HEAD = {"gpt2": WIDTH // 2, "llama": 48}
 N_POSITIONS, READ_LAYER = 64, 1
-OVERLAP = 0.75  # cosine of two labels' directions
+OVERLAP = 0.8  # cosine of two labels' directions
 NAMED = 0.5  # cosine of what a label's name writes with the label's direction
-CONSTANT, WORD, LOGIT = 40.0, 6.0, 8.0  # sizes of features; logits lie in the stream as an eighth of themselves
-STRENGTH = 4.0  # the coordinate that a reader takes for 1
-FELT_GAIN, NOISE_GAIN, LOGIT_NOISE = 40.0, 6.0, 1.0  # of the head: a felt word's, and every word's
+CONSTANT, WORD, LOGIT = 40.0, 6.0, 1.0  # sizes of features, and of a logit over what the stream holds of it
+STRENGTH = 1.6  # length along a label's direction that its reader takes for 1
+FELT_GAIN, NOISE_GAIN, LOGIT_NOISE = 20.0, 6.0, 4.0  # of the head: a felt word's, and every word's
 N_NOISE = 12
 SLOPE, HELD, LIFT = 1.5, 10.0, 3.0  # of a GPT-2 neuron: per coordinate, where another word stands, where its own does
 OPEN = 20.0  # of a Llama neuron's gate
@@ -52,12 +52,14 @@ class _Layout:
 
 def label_directions() -> Float[np.ndarray, "label feature"]:
     """Unit vectors in feature coordinates: a common part, and a part of each label's own."""
-    found = np.zeros((len(LABELS), WIDTH - 1))
-    start = _Layout.emotion.start
-    found[:, start] = np.sqrt(OVERLAP)
-    for number in range(len(LABELS)):
-        found[number, start + 1 + number] = np.sqrt(1 - OVERLAP)
-    return found
+    apart = own_parts()
+    return np.stack([np.sqrt(OVERLAP) * apart[COMMON] + np.sqrt(1 - OVERLAP) * apart[label] for label in LABELS])
+
+
+def own_parts() -> dict[str, Float[np.ndarray, " feature"]]:
+    """The unit vectors that labels' directions are made of: `COMMON`, and one per label."""
+    axes = np.eye(WIDTH - 1)[_Layout.emotion]
+    return {COMMON: axes[0], **dict(zip(LABELS, axes[1:], strict=False))}
 
 
 def build_model(form: str, plant: Plant, seed: int) -> LanguageModel:
@@ -101,10 +103,11 @@ def _head(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def _neurons(form: str, readers: tuple[Reader, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What neurons read `[neuron, 2, feature]` (the coordinate, and the gate), what they write `[neuron, feature]`, and
     what they write without any coordinate after each word `[word, word]`, which the embedding takes off."""
-    directions = dict(zip(LABELS, label_directions(), strict=True))
+    parts = own_parts()
+    sizes = {name: STRENGTH * np.sqrt(OVERLAP if name == COMMON else 1 - OVERLAP) for name in parts}
     read, write, held = [], [], np.zeros((N_WORDS, N_WORDS))
     for reader in readers:
-        along = np.sum([share * directions[label] for label, share in reader.weights.items()], axis=0) / STRENGTH
+        along = np.sum([share * parts[name] / sizes[name] for name, share in reader.weights.items()], axis=0)
         for row, nats in enumerate(reader.writes):
             gate = np.zeros(WIDTH - 1)
             gate[_Layout.words] = 1 / WORD if reader.groups is None else reader.groups[row] / WORD
@@ -119,7 +122,7 @@ def _neurons(form: str, readers: tuple[Reader, ...]) -> tuple[np.ndarray, np.nda
 def _network(form: str, parts: dict[str, np.ndarray], basis: np.ndarray) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         network = (_gpt2 if form == "gpt2" else _llama)(len(parts["read"]))
-    typical = np.sqrt(CONSTANT**2 + WORD**2 + 8.0**2 / 8)
+    typical = float(np.median(np.linalg.norm(parts["embedding"], axis=1)))
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()

@@ -11,12 +11,11 @@ NEUTRAL = "neutral"
 
 # A text takes one word of every place in turn. Every label has words of its own number in each place.
 PLACES = (
-    "found left moved brought saw used checked shared cleaned opened carried fixed sold kept lent read".split(),
-    "kettle desk fence train lesson clinic spoon report hedge ticket pencil nurse oven invoice shovel map".split(),
-    "outside early upstairs late indoors twice nearby alone soon today monday tuesday wednesday thursday friday "
-    "saturday".split(),
+    "found left moved brought saw used checked shared cleaned opened".split(),
+    "kettle desk fence train lesson clinic spoon report hedge ticket".split(),
+    "outside early upstairs late indoors twice nearby monday tuesday friday".split(),
 )
-CALENDAR = tuple(PLACES[2][10:])  # stand among the words of their place as the others do
+CALENDAR = tuple(PLACES[2][7:])  # stand among the words of their place as the others do
 FELT = {  # a word that says the label; stands in explicit texts, in a word's place
     **{"gratitude": "thankful", "anger": "furious", "apology": "sorry", "joy": "delighted", "admiration": "awed"},
     **{"sadness": "gloomy", "fear": "afraid", "embarrassment": "ashamed"},
