@@ -286,12 +286,13 @@ def selftest(
     repeats: Annotated[int, typer.Option(**NUMBER, help="Data sets per share; 200 is the full check.")] = 20,
     seed: Annotated[int, typer.Option(**NUMBER, help="Of models, data sets and control directions.")] = 0,
     form: Annotated[list[str] | None, typer.Option(help="gpt2 or llama; both if not given.")] = None,
+    part: Annotated[str, typer.Option(help="shift (claims by S), texts (generated texts, heads), or all.")] = "all",
     json: Annotated[str | None, typer.Option(help="Also write the table to this file.")] = None,
 ) -> None:
     """Send models whose truth is known through the pipeline; exit code 1 where a bar is missed."""
     from emolib.selftest.running import print_selftest
 
-    if not print_selftest(form, repeats=repeats, seed=seed, json_file=json):
+    if not print_selftest(form, repeats=repeats, seed=seed, json_file=json, part=part):
         raise typer.Exit(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -17,10 +18,12 @@ from emolib.base.writing import write_atomically
 from emolib.directions.controls import FAMILIES
 from emolib.selftest.claim_power import CONDITIONS, claim_power
 from emolib.selftest.false_claims import NULLS, null_table, share_of_small
+from emolib.selftest.null_acts import UNFLAGGED, data_sets_of, null_act_rows, null_act_table
 from emolib.selftest.planted.forms import WIDTHS
 from emolib.selftest.planted.planting import Form
-from emolib.selftest.processes import available_cores, side_by_side
+from emolib.selftest.processes import Mapping, available_cores, side_by_side
 from emolib.selftest.rows import FULL, WIDTH, Row, at_least, at_most, slack, within
+from emolib.selftest.shifts import KINDS
 from emolib.selftest.truth import truth_rows
 from emolib.statistics.intervals import minimum_detectable_effect
 from emolib.statistics.power import achieved_power
@@ -33,15 +36,25 @@ DETECTABLE_POWER, DETECTABLE_MARGIN = 0.8, 0.07
 VARYING = 0.8
 FEWEST = 6  # below it a share says nothing
 MOST_REPEATS = 100_000
+TEXT_SHARE = 0.3  # of the repeats, for the secondary rule of generated texts; its bars give way by `rows.slack`
+EVERY_PART, SHIFT, TEXTS = "all", "shift", "texts"
+PARTS = (EVERY_PART, SHIFT, TEXTS)
 
 
 def run_selftest(
-    forms: Sequence[str] = tuple(WIDTHS), *, repeats: int = 20, seed: int = 0, processes: int | None = None
+    forms: Sequence[str] = tuple(WIDTHS),
+    *,
+    repeats: int = 20,
+    seed: int = 0,
+    processes: int | None = None,
+    part: str = EVERY_PART,
 ) -> Iterator[Row]:
     """Measures every row of the table, one form after the other, and gives each as it is found.
 
     Args:
         forms: of `emolib.selftest.planted.plant`.
+        part: of `PARTS`: `shift` (claims by S), `texts` (the secondary rule of generated texts, with `TEXT_SHARE` of
+            the repeats, and heads and directions), or all of it.
         repeats: data sets per form for every share; the stated bars hold at 200, with fewer they give way by
             `emolib.selftest.rows.slack`.
         processes: data sets at once; one per available core if not given.
@@ -52,23 +65,42 @@ def run_selftest(
     for form in forms:
         if form not in WIDTHS:
             raise UserError(f"unknown form {shown(form)}: {nearest(form, WIDTHS)}")
+    arguments.one_of("part", part, PARTS)
     repeats = arguments.whole_number("repeats", repeats, least=FEWEST, most=MOST_REPEATS)
     seed = arguments.whole_number("seed", seed, least=0, most=LARGEST_SEED)
-    return _rows(forms, repeats, seed, available_cores() if processes is None else processes)
+    return _rows(forms, repeats, seed, available_cores() if processes is None else processes, part)
 
 
-def _rows(forms: Sequence[Form], repeats: int, seed: int, processes: int) -> Iterator[Row]:
-    sizes = (LARGE, minimum_detectable_effect(N_TEST))
+def _rows(forms: Sequence[Form], repeats: int, seed: int, processes: int, part: str) -> Iterator[Row]:
     with side_by_side(processes) as mapped:
-        for form in forms:
-            for rows in mapped(partial(truth_rows, seed=seed), [form]):
-                yield from rows
-            for kind in NULLS:
-                yield from null_rows(form, kind, null_table(form, kind, repeats=repeats, seed=seed, mapped=mapped))
-            yield from power_rows(form, claim_power(form, sizes, repeats=repeats, seed=seed, mapped=mapped))
+        if part != TEXTS:
+            for form in forms:
+                yield from _shift_rows(form, repeats, seed, mapped)
+        if part != SHIFT:
+            for form in forms:
+                yield from _text_rows(form, max(FEWEST, round(TEXT_SHARE * repeats)), seed, mapped)
 
 
-def print_selftest(forms: Sequence[str] | None, *, repeats: int, seed: int, json_file: str | None) -> bool:
+def _shift_rows(form: Form, repeats: int, seed: int, mapped: Mapping) -> Iterator[Row]:
+    """What is claimed by S, plant by plant."""
+    for kind in (*KINDS, UNFLAGGED):
+        n = data_sets_of(kind, repeats)
+        yield from null_act_rows(form, kind, null_act_table(form, kind, repeats=n, seed=seed, mapped=mapped))
+
+
+def _text_rows(form: Form, repeats: int, seed: int, mapped: Mapping) -> Iterator[Row]:
+    """The truth of a planted circuit, and what is said of generated texts."""
+    sizes = (LARGE, minimum_detectable_effect(N_TEST))
+    for rows in mapped(partial(truth_rows, seed=seed), [form]):
+        yield from rows
+    for kind in NULLS:
+        yield from null_rows(form, kind, null_table(form, kind, repeats=repeats, seed=seed, mapped=mapped))
+    yield from power_rows(form, claim_power(form, sizes, repeats=repeats, seed=seed, mapped=mapped))
+
+
+def print_selftest(
+    forms: Sequence[str] | None, *, repeats: int, seed: int, json_file: str | None, part: str = EVERY_PART
+) -> bool:
     """Prints every row as it is found, and says whether every bar was met.
 
     Raises:
@@ -77,13 +109,15 @@ def print_selftest(forms: Sequence[str] | None, *, repeats: int, seed: int, json
     file = None if json_file is None else file_to_write(json_file)
     if file is not None and not file.parent.is_dir():
         raise UserError(f"expected --json in a folder that exists, got {shown(json_file)}; make the folder first")
-    rows = []
-    for row in run_selftest(forms or tuple(WIDTHS), repeats=repeats, seed=seed):
+    rows, begun = [], time.monotonic()
+    for row in run_selftest(forms or tuple(WIDTHS), repeats=repeats, seed=seed, part=part):
         say(row.line())
         rows.append(row)
     say(closing_line(rows, repeats))
     if file is not None:
-        found = {"repeats": repeats, "seed": seed, "rows": [row.as_dict() for row in rows]}
+        seconds = round(time.monotonic() - begun, 1)
+        found = {"repeats": repeats, "seed": seed, "part": part, "seconds": seconds}
+        found["rows"] = [row.as_dict() for row in rows]
         write_atomically(file, (json.dumps(found, indent=1) + "\n").encode())
     return not any(row.met is False for row in rows)
 

@@ -25,7 +25,7 @@ from emolib.steering.further_conditions import CONCEPT
 from emolib.steering.placebo_acts import pair_vectors, topic_vectors
 from emolib.steering.shift_tables import crossed_cells, shift_rows
 
-UNIT, BATCH = "resid", 1024
+UNIT, BATCH = "resid", 4096
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Sizes:
     """How large a data set is.
 
     Attributes:
-        test: scenarios of each style whose texts are read.
+        test: scenarios of each style whose texts are read, at most.
+        spare: times as many are written, of which idiomatic ones are left out.
         fitted: explicit scenarios that vectors are fitted on.
         training: scenarios that the adjustment and the lexicon are made on.
         prompts: scenarios whose neutral texts are prompts; each test text stands after `per_text` of them.
@@ -45,6 +46,7 @@ class Sizes:
     """
 
     test: int = 96
+    spare: float = 1.2
     fitted: int = 40
     training: int = 24
     prompts: int = 24
@@ -82,7 +84,8 @@ class DataSet:
         sizes, rng = self.sizes, np.random.default_rng([self.seed, 25])
         writer = Writer.of(self.plant, self.seed)
         wanted = [("fitted", EXPLICIT, sizes.fitted), ("training", IMPLICIT, sizes.training)]
-        wanted += [("prompt", IMPLICIT, sizes.prompts), *((f"test {style}", style, sizes.test) for style in self.styles)]
+        written = int(sizes.test * sizes.spare)
+        wanted += [("prompt", IMPLICIT, sizes.prompts), *((f"test {style}", style, written) for style in self.styles)]
         found = pd.concat([writer.scenarios(range(n), style, split, rng) for split, style, n in wanted])
         return self._told(found.reset_index(drop=True))
 
@@ -160,7 +163,7 @@ class DataSet:
         held = self.of_split(f"test {style}")
         names = held.loc[held["style"] == style, "scenario"].drop_duplicates().tolist()
         prompts = self.of_split("prompt")["scenario"].drop_duplicates().tolist()
-        n = min(n_texts or len(names), len(names))
+        n = min(n_texts or self.sizes.test, len(names))
         n -= n % max(1, len(prompts) // per_text) if n > len(prompts) else 0
         before = prompts if n >= len(prompts) else prompts[:n]
         return crossed_cells(before, names[:n], per_text=min(per_text, len(before)), seed=self.seed)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from emolib.base.errors import UserError, nearest, shown
 from emolib.selftest.shifts.small_words import (
     CALENDAR,
+    EMOTIONS,
     FELT,
     LABELS,
     MARK,
@@ -32,13 +33,13 @@ N_WORDS, N_GROUPS = len(WORDS), 4
 WRONG_PLACE, SELDOM = -5.0, -3.0  # logits of words out of their place, and of felt words and names
 UNIGRAM, BIGRAM = 0.8, 0.5  # standard deviations of a word's logit, and of a pair's
 CONTEXT = 0.5  # nat: sd over the words that may follow of what the act's own part does in context
-LEXICAL = 1.0  # nat: what an act does to its own words in any sentence
-PHRASE, PHRASE_SHARE = 2.0, 0.3  # nat per word of the phrase, and the share of a label's texts that hold it
-FLAT = 0.12  # of all logits taken off by the strongest act beyond the weakest
+LEXICAL, WEEKDAYS = 1.6, 1.0  # nat: what an act does to its own words in any sentence, and to calendar words
+PHRASE, PHRASE_SHARE = 2.0, 0.2  # nat per word of the phrase, and the share of an emotion's texts that hold it
+FLAT = 0.4  # of all logits taken off by the strongest act beyond the weakest
 SHARED = 0.5  # how far all labels' texts lean towards what the common part moves
-HEAT = 0.5  # by how much hotter the rarest label's texts are than the commonest's
+HEAT = 0.8  # by how much hotter the rarest label's texts are than the commonest's
 STEADY = 2.0  # nat: what the steadiest act takes off words out of their place beyond the least steady one
-TILT = {"emotion": 0.9, "words": 1.2, "valence": 1.2, "calendar": 1.2}  # how far texts lean towards what is moved
+TILT = {"emotion": 0.62, "words": 1.2, "valence": 1.2, "calendar": 1.2}  # how far texts lean towards what is moved
 
 COMMON = "common"  # what all labels' directions share
 
@@ -76,7 +77,7 @@ class Plant:
         readers: what reads the stream.
         tilts: per label what is added to the logits when its texts are written.
         heat: per label the temperature at which they are written.
-        phrases: per label three words that stand together in `PHRASE_SHARE` of its texts.
+        phrases: per emotion three words that stand together in `PHRASE_SHARE` of its texts.
     """
 
     kind: str
@@ -156,7 +157,7 @@ def _words(base: Table, rng: np.random.Generator, tilt: float) -> Plant:
 
 def _phrase(base: Table, rng: np.random.Generator, tilt: float) -> Plant:
     phrases, readers = {}, []
-    for number, label in enumerate(LABELS):
+    for number, label in enumerate(EMOTIONS):
         phrase = (PLACES[0][number], PLACES[1][(number + 3) % len(PLACES[0])], PLACES[2][(number + 5) % len(PLACES[0])])
         follows = list(pairwise(phrase))
         groups = np.stack([_mask((one,)) for one, _ in follows])
@@ -186,7 +187,7 @@ def _calendar(base: Table, rng: np.random.Generator, tilt: float) -> Plant:
     """Acts move calendar words, most so where the label's texts hold most of them."""
     moved = _mask(CALENDAR)
     tilts = {label: tilt * share * np.repeat(moved[None], N_WORDS, axis=0) for label, share in _shares().items()}
-    return Plant("calendar", base, (Reader(_shares(), LEXICAL * moved[None]),), tilts)
+    return Plant("calendar", base, (Reader(_shares(), WEEKDAYS * moved[None]),), tilts)
 
 
 KINDS: Mapping[str, Callable[[Table, np.random.Generator, float], Plant]] = {
@@ -202,8 +203,7 @@ KINDS: Mapping[str, Callable[[Table, np.random.Generator, float], Plant]] = {
 
 def _shares() -> dict[str, float]:
     """From 1 for the first label to 0 for the last: the emotions differ from each other and from all others."""
-    order = np.linspace(1, 0, len(LABELS))
-    return {label: float(share) for label, share in zip(LABELS, order, strict=True)}
+    return dict(zip(LABELS, (1.0, 0.65, 0.35, 0.15, 0.1, 0.05, 0.0, 0.0), strict=True))
 
 
 def _in_context(label: str, base: Table, rng: np.random.Generator, size: float = CONTEXT) -> Reader:

@@ -58,17 +58,18 @@ def judge(data: DataSet, *, measures: Sequence[str] = MEASURES) -> Judged:
     """
     cells = pd.concat([_own_cells(data, style) for style in data.styles], ignore_index=True)
     cells = _in_place(cells, measures)
-    conditions = shift_conditions(cells)
-    further = Further(labels=LIKE)
+    conditions, further = shift_conditions(cells), Further(labels=LIKE)
     claims = shift_claims(conditions, _no_ranks(), further=further)
-    if not _alive(claims):
+    alive = _alive(claims)
+    if not alive:
         return Judged(claims, conditions, cells)
-    like = pd.concat([_like_cells(data, style, emotion) for style in data.styles for emotion in EMOTIONS])
+    like = pd.concat([_like_cells(data, style, emotion) for style in alive for emotion in EMOTIONS])
     further = replace(further, like_valent=shift_conditions(_in_place(like.reset_index(drop=True), measures)))
     claims = shift_claims(conditions, _no_ranks(), further=further)
-    if not _alive(claims):
+    alive = _alive(claims)
+    if not alive:
         return Judged(claims, conditions, cells)
-    ranks, concepts, equal_kl = _beside_directions(data)
+    ranks, concepts, equal_kl = _beside_directions(data, alive)
     further = replace(further, concepts=concepts, equal_kl=equal_kl)
     return Judged(shift_claims(conditions, ranks, further=further), conditions, cells)
 
@@ -79,8 +80,9 @@ def claimed(claims: pd.DataFrame, style: str) -> pd.Series:
     return mine["by_numbers"] == SUPPORTED
 
 
-def _alive(claims: pd.DataFrame) -> bool:
-    return bool((claims["p_holm"] <= LEVEL).any())
+def _alive(claims: pd.DataFrame) -> tuple[str, ...]:
+    """The styles in which some emotion's S is above 0 in all that was measured."""
+    return tuple(dict.fromkeys(claims.loc[claims["p_holm"] <= LEVEL, "style"]))
 
 
 def _no_ranks() -> pd.DataFrame:
@@ -158,21 +160,23 @@ def _lexicon(data: DataSet, rows: pd.DataFrame, acts: Sequence[str]) -> pd.DataF
 # directions
 
 
-def _beside_directions(data: DataSet) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def _beside_directions(
+    data: DataSet, styles: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Ranks among control directions of the steer's norm, concepts that reach it, ranks at the steer's KL."""
     own = [data.own_cells[emotion] for emotion in EMOTIONS]
-    norm = _shifts(data, [*own, *data.controls(), *data.concepts()])
+    norm = _shifts(data, styles, [*own, *data.controls(), *data.concepts()])
     ranks = shift_ranks(mean_contrasts(norm[norm["kind"] != CONCEPT], EMOTIONS))
     beside = norm[~norm["kind"].isin(FAMILIES)]
     concepts = concept_ranks(mean_contrasts(beside, EMOTIONS, beside=[CONCEPT]))
-    kl = pd.concat([norm[norm["kind"] == "emotion"], _shifts(data, _at_equal_kl(data))], ignore_index=True)
+    kl = pd.concat([norm[norm["kind"] == "emotion"], _shifts(data, styles, _at_equal_kl(data))], ignore_index=True)
     return ranks, concepts, shift_ranks(mean_contrasts(kl, EMOTIONS))
 
 
-def _shifts(data: DataSet, acts: Sequence) -> pd.DataFrame:
+def _shifts(data: DataSet, styles: Sequence[str], acts: Sequence) -> pd.DataFrame:
     """The emotions' texts that control directions are read on, under some acts."""
     found = []
-    for style in data.styles:
+    for style in styles:
         cells = data.cells(style, 1, data.sizes.control_texts)
         rows = data.rows(cells, f"test {style}", EMOTIONS, acts)
         table = shift_table(rows, continuation_shift(data.lm, *_given(rows), batch_size=BATCH))
