@@ -51,7 +51,9 @@ def test_without_the_contextual_condition_words_alone_are_claimed_as_an_emotion(
 def test_without_the_adjusted_condition_flattening_is_above_the_others() -> None:
     whole = judged("llama", "flattens", 0)
     raw = judged("llama", "flattens", 0, measures=("raw",))
-    kept, by_raw = (found.conditions.query("emotion == 'gratitude' and measure == 'adjusted'") for found in (whole, raw))
+    kept, by_raw = (
+        found.conditions.query("emotion == 'gratitude' and measure == 'adjusted'") for found in (whole, raw)
+    )
     assert by_raw["p"].max() < 0.01 < kept["p"].max()
 
 
@@ -72,8 +74,11 @@ def told(kind: str, claims: list[bool], style: str = "implicit") -> pd.DataFrame
 
 def test_nine_of_two_hundred_data_sets_meet_the_bar_and_ten_do_not() -> None:
     for wrong, met in ((9, True), (10, False)):
-        [row] = [r for r in null_act_rows("llama", "valence", told("valence", [True] * wrong + [False] * (200 - wrong)))
-                 if r.met is not None]
+        [row] = [
+            r
+            for r in null_act_rows("llama", "valence", told("valence", [True] * wrong + [False] * (200 - wrong)))
+            if r.met is not None
+        ]
         assert row.met is met
 
 

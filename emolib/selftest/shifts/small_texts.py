@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,9 @@ class Writer:
             if label != NEUTRAL:
                 self._place_phrases(label, written, rng)
                 if style == EXPLICIT:
-                    written[np.arange(len(written)), 2 + 3 * rng.integers(1, 3, len(written))] = WORDS.index(FELT[label])
+                    written[np.arange(len(written)), 2 + 3 * rng.integers(1, 3, len(written))] = WORDS.index(
+                        FELT[label]
+                    )
             table = pd.DataFrame({"scenario": names, "topic": [f"topic{t}" for t in topic], "emotion": label})
             parts.append(table.assign(style=style, split=split, text=_as_texts(written)))
         return pd.concat(parts, ignore_index=True)
@@ -103,6 +106,4 @@ def _as_texts(numbers: Int[np.ndarray, "text word"]) -> list[str]:
 def out_of_place(text: str) -> bool:
     """Whether a text leaves the order of places, or holds a felt word or a name out of the last place."""
     places = [next((i for i, place in enumerate(PLACES) if word in place), 2) for word in text.split() if word != MARK]
-    return any((one + 1) % 3 != other for one, other in zip(places, places[1:], strict=False))
-
-
+    return any((one + 1) % 3 != other for one, other in pairwise(places))

@@ -11,9 +11,9 @@ NEUTRAL = "neutral"
 
 # A text takes one word of every place in turn. Every label has words of its own number in each place.
 PLACES = (
-    "found left moved brought saw used checked shared cleaned opened".split(),
-    "kettle desk fence train lesson clinic spoon report hedge ticket".split(),
-    "outside early upstairs late indoors twice nearby monday tuesday friday".split(),
+    ["found", "left", "moved", "brought", "saw", "used", "checked", "shared", "cleaned", "opened"],
+    ["kettle", "desk", "fence", "train", "lesson", "clinic", "spoon", "report", "hedge", "ticket"],
+    ["outside", "early", "upstairs", "late", "indoors", "twice", "nearby", "monday", "tuesday", "friday"],
 )
 CALENDAR = tuple(PLACES[2][7:])  # stand among the words of their place as the others do
 FELT = {  # a word that says the label; stands in explicit texts, in a word's place

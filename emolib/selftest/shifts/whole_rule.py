@@ -15,7 +15,6 @@ from emolib.engine.continuation_means import means_of_tokens
 from emolib.engine.continuation_tokens import continuations
 from emolib.models.tokens import encode
 from emolib.selftest.shifts.data_sets import BATCH, DataSet
-from emolib.selftest.shifts.small_texts import IMPLICIT
 from emolib.selftest.shifts.small_words import EMOTIONS, LIKE, NEUTRAL
 from emolib.steering.claims import mean_contrasts, shift_claims, shift_conditions, shift_ranks
 from emolib.steering.cross_fitted import can_cross_fit, cross_fitted_shifts
@@ -25,7 +24,7 @@ from emolib.steering.further_conditions import CONCEPT, Further, concept_ranks
 from emolib.steering.kl_search import equal_kl_strengths
 from emolib.steering.shift_measures import MEASURES, measured_cells
 from emolib.steering.shift_parts import lexicon, token_table
-from emolib.steering.shift_tables import ACT, shift_table
+from emolib.steering.shift_tables import shift_table
 from emolib.steering.specific_shift import specific_shift
 from emolib.steering.text_claims import LEVEL
 
@@ -110,7 +109,11 @@ def _own_cells(data: DataSet, style: str) -> pd.DataFrame:
     )
     table = shift_table(rows, means_of_tokens(data.lm, rows["words"].tolist(), read))
     return measured_cells(
-        table, pairs=list(permutations(EMOTIONS, 2)), tokens=tokens, training=trained, own=True,
+        table,
+        pairs=list(permutations(EMOTIONS, 2)),
+        tokens=tokens,
+        training=trained,
+        own=True,
         lexical=_lexicon(data, rows, EMOTIONS),
     )
 
@@ -160,9 +163,7 @@ def _lexicon(data: DataSet, rows: pd.DataFrame, acts: Sequence[str]) -> pd.DataF
 # directions
 
 
-def _beside_directions(
-    data: DataSet, styles: Sequence[str]
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def _beside_directions(data: DataSet, styles: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Ranks among control directions of the steer's norm, concepts that reach it, ranks at the steer's KL."""
     own = [data.own_cells[emotion] for emotion in EMOTIONS]
     norm = _shifts(data, styles, [*own, *data.controls(), *data.concepts()])
@@ -187,7 +188,7 @@ def _shifts(data: DataSet, styles: Sequence[str], acts: Sequence) -> pd.DataFram
 def _at_equal_kl(data: DataSet) -> list:
     """Control directions at the strength at which they move the next token as far as each emotion's steer."""
     texts = data.of_split("prompt").query("emotion == @NEUTRAL")["text"].tolist()[: data.sizes.kl_prompts]
-    after = encode(data.lm, [text for text in texts[1:] + texts[:1]])
+    after = encode(data.lm, texts[1:] + texts[:1])
     given = list(zip(texts, [tuple(ids[1:]) for ids in after], strict=True))
 
     def kl(cells: Sequence) -> np.ndarray:
