@@ -16,6 +16,7 @@ from emolib.selftest.rows import Row, at_least, at_most, slack
 from emolib.selftest.shifts import KINDS, DataSet, Judged, Sizes, build_model, claimed, judge, make_plant
 from emolib.selftest.shifts.small_texts import EXPLICIT, IMPLICIT
 from emolib.selftest.shifts.small_words import EMOTIONS
+from emolib.selftest.shifts.steadier_texts import steadier_claims
 from emolib.steering.shift_findings import measures_above
 from emolib.steering.shift_measures import MEASURES
 
@@ -25,6 +26,9 @@ POSITIVE, AS_WORDS = "emotion", "words"
 NULL_BAR, CLAIM_BAR = 0.045, 0.9  # 9 of 200, and what has to be claimed
 PHRASE_SPARE = 2.4  # scenarios written over those read, where every second one holds a phrase
 UNFLAGGED = "phrase, not told from other texts"
+GENERATED = "steadier, generated texts"
+REPORTED = (UNFLAGGED, GENERATED)  # without a bar
+PLANTED = {UNFLAGGED: "phrase", GENERATED: "steadier"}
 NULLS = tuple(kind for kind in KINDS if kind != POSITIVE)
 
 
@@ -34,13 +38,14 @@ def null_act_table(
     """One row per emotion, style and seeded data set of a plant.
 
     Args:
-        kind: of `emolib.selftest.shifts.KINDS`, or `UNFLAGGED`: texts with the phrase stay among the implicit ones.
+        kind: of `emolib.selftest.shifts.KINDS`; `UNFLAGGED`: texts with the phrase stay among the implicit ones;
+            `GENERATED`: whether a score that every text has meets the rule of generated texts.
         repeats: data sets; `PER_MODEL` of them share a model, each has texts, vectors and directions of its own.
         sizes: of a data set; None takes the full ones.
 
     Returns:
         data_set, style, emotion, claimed, reason, d_z (of raw S over texts, mean over other emotions), n_texts, and per
-        measure `above/<measure>`: S above 0 against every other emotion.
+        measure `above/<measure>`: S above 0 against every other emotion. Of `GENERATED` the first four alone.
     """
     numbers = np.arange(repeats)
     parts = [numbers[numbers // PER_MODEL == model].tolist() for model in range(-(-repeats // PER_MODEL))]
@@ -50,7 +55,7 @@ def null_act_table(
 
 def _of_model(form: Form, kind: str, seed: int, sizes: Sizes, numbers: Sequence[int]) -> pd.DataFrame:
     """The data sets of one model."""
-    planted = "phrase" if kind == UNFLAGGED else kind
+    planted = PLANTED.get(kind, kind)
     if planted == "phrase":
         sizes = replace(sizes, spare=PHRASE_SPARE)
     first = SEEDS + 1_000_000 * seed + 10_000 * list(KINDS).index(planted)
@@ -62,8 +67,15 @@ def _of_model(form: Form, kind: str, seed: int, sizes: Sizes, numbers: Sequence[
         explicit = kind == AS_WORDS and number % len(EMOTIONS) == 0  # each answers for three emotions
         styles = (IMPLICIT, EXPLICIT) if explicit else (IMPLICIT,)
         data = DataSet(lm, plant, first + number, styles, sizes, flagged=kind != UNFLAGGED)
-        found.append(_record(judge(data)).assign(data_set=number))
+        record = _of_generated(data) if kind == GENERATED else _record(judge(data))
+        found.append(record.assign(data_set=number))
     return pd.concat(found, ignore_index=True)
+
+
+def _of_generated(data: DataSet) -> pd.DataFrame:
+    """Which emotions' acts a score that every text has meets the conditions of generated texts under."""
+    claims = steadier_claims(data)
+    return pd.DataFrame({"style": IMPLICIT, "emotion": claims["emotion"], "claimed": claims["supported"].astype(bool)})
 
 
 def _record(judged: Judged) -> pd.DataFrame:
@@ -87,7 +99,7 @@ def _record(judged: Judged) -> pd.DataFrame:
 
 def data_sets_of(kind: str, repeats: int) -> int:
     """How many data sets answer `repeats` questions: where something is to be claimed, each answers three."""
-    return -(-repeats // len(EMOTIONS)) if kind in (POSITIVE, UNFLAGGED) else repeats
+    return -(-repeats // len(EMOTIONS)) if kind in (POSITIVE, *REPORTED) else repeats
 
 
 def null_act_rows(form: str, kind: str, table: pd.DataFrame) -> Iterator[Row]:
@@ -101,8 +113,9 @@ def null_act_rows(form: str, kind: str, table: pd.DataFrame) -> Iterator[Row]:
         return
     wrong = implicit.groupby("data_set")["claimed"].any()
     share = float(wrong.mean())
-    if kind == UNFLAGGED:
-        yield Row(form, f"{name}: data sets with any claim about emotion", share)
+    if kind in REPORTED:
+        what = "a constant score meets the rule" if kind == GENERATED else "any claim about emotion"
+        yield Row(form, f"{name}: data sets in which {what}", share)
         return
     bar = NULL_BAR + slack(NULL_BAR, len(wrong))
     yield at_most(form, f"{name}: data sets with any claim about emotion", share, bar)

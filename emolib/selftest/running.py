@@ -18,7 +18,7 @@ from emolib.base.writing import write_atomically
 from emolib.directions.controls import FAMILIES
 from emolib.selftest.claim_power import CONDITIONS, claim_power
 from emolib.selftest.false_claims import NULLS, null_table, share_of_small
-from emolib.selftest.null_acts import UNFLAGGED, data_sets_of, null_act_rows, null_act_table
+from emolib.selftest.null_acts import REPORTED, data_sets_of, null_act_rows, null_act_table
 from emolib.selftest.planted.forms import WIDTHS
 from emolib.selftest.planted.planting import Form
 from emolib.selftest.processes import Mapping, available_cores, side_by_side
@@ -83,7 +83,7 @@ def _rows(forms: Sequence[Form], repeats: int, seed: int, processes: int, part: 
 
 def _shift_rows(form: Form, repeats: int, seed: int, mapped: Mapping) -> Iterator[Row]:
     """What is claimed by S, plant by plant."""
-    for kind in (*KINDS, UNFLAGGED):
+    for kind in (*KINDS, *REPORTED):
         n = data_sets_of(kind, repeats)
         yield from null_act_rows(form, kind, null_act_table(form, kind, repeats=n, seed=seed, mapped=mapped))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from emolib.selftest.null_acts import NULLS, UNFLAGGED, data_sets_of, null_act_rows, null_act_table
 from emolib.selftest.processes import one_thread
 from emolib.selftest.shifts import DataSet, Judged, Sizes, build_model, claimed, judge, make_plant
+from emolib.selftest.shifts.steadier_texts import steadier_claims
 from emolib.steering import claims as rule
 
 FORMS = ("gpt2", "llama")
@@ -62,6 +64,14 @@ def test_a_rule_that_claims_whatever_it_sees_misses_the_bars(monkeypatch: pytest
     table = null_act_table("llama", "steadier", repeats=2, sizes=SMALL)
     rows = list(null_act_rows("llama", "steadier", table))
     assert [row.met for row in rows if row.met is not None] == [False]
+
+
+def test_a_score_that_every_text_has_rises_where_acts_break_less() -> None:
+    plant = make_plant("steadier", 0)
+    data = DataSet(build_model("llama", plant, 0), plant, 0, sizes=replace(SMALL, controls=2))
+    found = steadier_claims(data).set_index("emotion")
+    assert found.loc["gratitude", "own_effect"] > found.loc["apology", "own_effect"] + 0.05
+    assert (found["own_effect_unfiltered"] == 0).all()
 
 
 # the rows

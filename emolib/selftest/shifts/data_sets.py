@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from emolib.data.activations import LayerVectors
+from emolib.data.activations import Activations, LayerVectors
 from emolib.directions.controls import FAMILIES, ControlSource
 from emolib.directions.vectors import EmotionVectors, fit_emotion_vectors
 from emolib.engine.extraction import extract_activations
@@ -50,8 +50,8 @@ class Sizes:
     fitted: int = 40
     training: int = 24
     prompts: int = 24
-    per_text: int = 2
-    control_texts: int = 96
+    per_text: int = 1
+    control_texts: int = 48
     controls: int = 59
     kl_directions: int = 6
     kl_prompts: int = 8
@@ -113,7 +113,7 @@ class DataSet:
         return fit_emotion_vectors(self._fitted)
 
     @cached_property
-    def _fitted(self):
+    def _fitted(self) -> Activations:
         return extract_activations(self.lm, self.of_split("fitted"), sites=("resid_pre",), batch_size=BATCH)
 
     @cached_property
