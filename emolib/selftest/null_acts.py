@@ -15,7 +15,7 @@ from emolib.selftest.processes import Mapping, one_by_one
 from emolib.selftest.rows import Row, at_least, at_most, slack
 from emolib.selftest.shifts import KINDS, DataSet, Judged, Sizes, build_model, claimed, judge, make_plant
 from emolib.selftest.shifts.small_texts import EXPLICIT, IMPLICIT
-from emolib.selftest.shifts.small_words import EMOTIONS
+from emolib.selftest.shifts.small_words import EMOTIONS, LABELS
 from emolib.selftest.shifts.steadier_texts import steadier_claims
 from emolib.steering.shift_findings import measures_above
 from emolib.steering.shift_measures import MEASURES
@@ -27,8 +27,9 @@ NULL_BAR, CLAIM_BAR = 0.045, 0.9  # 9 of 200, and what has to be claimed
 PHRASE_SPARE = 2.4  # scenarios written over those read, where every second one holds a phrase
 UNFLAGGED = "phrase, not told from other texts"
 GENERATED = "steadier, generated texts"
-REPORTED = (UNFLAGGED, GENERATED)  # without a bar
-PLANTED = {UNFLAGGED: "phrase", GENERATED: "steadier"}
+MANY_THIRDS = "emotion, all labels' acts as third acts"
+REPORTED = (MANY_THIRDS, UNFLAGGED, GENERATED)  # without a bar
+PLANTED = {MANY_THIRDS: "emotion", UNFLAGGED: "phrase", GENERATED: "steadier"}
 NULLS = tuple(kind for kind in KINDS if kind != POSITIVE)
 
 
@@ -38,7 +39,7 @@ def null_act_table(
     """One row per emotion, style and seeded data set of a plant.
 
     Args:
-        kind: of `emolib.selftest.shifts.KINDS`; `UNFLAGGED`: texts with the phrase stay among the implicit ones;
+        kind: of `emolib.selftest.shifts.KINDS`; `MANY_THIRDS`: the own contrast against all labels; `UNFLAGGED`: texts with the phrase stay among the implicit ones;
             `GENERATED`: whether a score that every text has meets the rule of generated texts.
         repeats: data sets; `PER_MODEL` of them share a model, each has texts, vectors and directions of its own.
         sizes: of a data set; None takes the full ones.
@@ -66,8 +67,9 @@ def _of_model(form: Form, kind: str, seed: int, sizes: Sizes, numbers: Sequence[
     for number in numbers:
         explicit = kind == AS_WORDS and number % len(EMOTIONS) == 0  # each answers for three emotions
         styles = (IMPLICIT, EXPLICIT) if explicit else (IMPLICIT,)
-        data = DataSet(lm, plant, first + number, styles, sizes, flagged=kind != UNFLAGGED)
-        record = _of_generated(data) if kind == GENERATED else _record(judge(data))
+        data = DataSet(lm, plant, first + number, styles, sizes, flagged=kind == "phrase")
+        thirds = LABELS if kind == MANY_THIRDS else ()
+        record = _of_generated(data) if kind == GENERATED else _record(judge(data, thirds=thirds))
         found.append(record.assign(data_set=number))
     return pd.concat(found, ignore_index=True)
 
@@ -110,6 +112,9 @@ def null_act_rows(form: str, kind: str, table: pd.DataFrame) -> Iterator[Row]:
         yield Row(form, f"{name}: d_z of raw S", float(implicit["d_z"].mean()))
         bar = CLAIM_BAR - slack(CLAIM_BAR, len(implicit))
         yield at_least(form, f"{name}: emotions claimed in implicit texts", float(implicit["claimed"].mean()), bar)
+        return
+    if kind == MANY_THIRDS:
+        yield Row(form, f"{name}: emotions claimed in implicit texts", float(implicit["claimed"].mean()))
         return
     wrong = implicit.groupby("data_set")["claimed"].any()
     share = float(wrong.mean())

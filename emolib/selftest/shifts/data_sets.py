@@ -76,7 +76,7 @@ class DataSet:
     styles: tuple[str, ...] = (IMPLICIT,)
     sizes: Sizes = FULL
     alpha: float = 0.04
-    flagged: bool = True
+    flagged: bool = False
 
     @cached_property
     def texts(self) -> pd.DataFrame:
@@ -100,6 +100,11 @@ class DataSet:
 
     def of_split(self, split: str) -> pd.DataFrame:
         return self.texts[self.texts["split"] == split].reset_index(drop=True)
+
+    def neutral(self, split: str) -> pd.DataFrame:
+        """The neutral texts of a split."""
+        found = self.of_split(split)
+        return found[found["emotion"] == NEUTRAL].reset_index(drop=True)
 
     # the acts
 
@@ -125,7 +130,7 @@ class DataSet:
     @cached_property
     def source(self) -> ControlSource:
         """What control directions are drawn from: tokens of neutral training texts, each text's first left out."""
-        neutral = self.of_split("fitted").query("emotion == @NEUTRAL")
+        neutral = self.neutral("fitted")
         given = {"sites": ("resid_pre",), "positions": "all", "layers": (READ_LAYER,), "batch_size": BATCH}
         acts = extract_activations(self.lm, neutral, **given)
         later = np.ones(acts.offsets[-1], dtype=bool)

@@ -26,7 +26,7 @@ CONSTANT_SCORES = {emotion: [f"target/{emotion}"] for emotion in EMOTIONS}
 
 def steadier_claims(data: DataSet) -> pd.DataFrame:
     """As `emolib.steering.text_claims.claims_table` gives them, of a score of 1 per text, 0 where it is broken."""
-    prompts = data.of_split("prompt").query("emotion == @NEUTRAL").reset_index(drop=True)
+    prompts = data.neutral("prompt")
     vectors = replace(data.vectors, values={emotion: data.vectors.values[emotion] for emotion in EMOTIONS})
     settings = SweepSettings(
         unit="resid",

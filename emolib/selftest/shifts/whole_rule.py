@@ -22,11 +22,14 @@ from emolib.steering.damage import next_token_kl
 from emolib.steering.findings import SUPPORTED
 from emolib.steering.further_conditions import CONCEPT, Further, concept_ranks
 from emolib.steering.kl_search import equal_kl_strengths
+from emolib.steering.own_shift import own_shift
 from emolib.steering.shift_measures import MEASURES, measured_cells
 from emolib.steering.shift_parts import lexicon, token_table
 from emolib.steering.shift_tables import shift_table
 from emolib.steering.specific_shift import specific_shift
 from emolib.steering.text_claims import LEVEL
+
+Pairs = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Judged:
     cells: pd.DataFrame
 
 
-def judge(data: DataSet, *, measures: Sequence[str] = MEASURES) -> Judged:
+def judge(data: DataSet, *, measures: Sequence[str] = MEASURES, thirds: Sequence[str] = ()) -> Judged:
     """Whether each emotion is claimed, per style.
 
     Conditions are measured in three steps (S among the emotions; S against labels of like valence; control directions,
@@ -54,15 +57,17 @@ def judge(data: DataSet, *, measures: Sequence[str] = MEASURES) -> Judged:
 
     Args:
         measures: that are taken as they are; in place of others raw S is put. All but in tests of this test.
+        thirds: labels whose acts the own contrast is held against; none: as Phase 5 does, those of the third emotion,
+            and among labels of like valence that of the third one.
     """
-    cells = pd.concat([_own_cells(data, style) for style in data.styles], ignore_index=True)
+    cells = pd.concat([_own_cells(data, style, thirds) for style in data.styles], ignore_index=True)
     cells = _in_place(cells, measures)
     conditions, further = shift_conditions(cells), Further(labels=LIKE)
     claims = shift_claims(conditions, _no_ranks(), further=further)
     alive = _alive(claims)
     if not alive:
         return Judged(claims, conditions, cells)
-    like = pd.concat([_like_cells(data, style, emotion) for style in alive for emotion in EMOTIONS])
+    like = pd.concat([_like_cells(data, style, emotion, thirds) for style in alive for emotion in EMOTIONS])
     further = replace(further, like_valent=shift_conditions(_in_place(like.reset_index(drop=True), measures)))
     claims = shift_claims(conditions, _no_ranks(), further=further)
     alive = _alive(claims)
@@ -98,41 +103,52 @@ def _in_place(cells: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
 # S
 
 
-def _own_cells(data: DataSet, style: str) -> pd.DataFrame:
+def _own_cells(data: DataSet, style: str, thirds: Sequence[str]) -> pd.DataFrame:
     """S of every cell and measure among the emotions."""
-    acts = [data.own_cells[emotion] for emotion in EMOTIONS]
-    rows = data.rows(data.cells(style, data.sizes.per_text), f"test {style}", EMOTIONS, acts)
+    cells = data.cells(style, data.sizes.per_text)
+    rows, table, tokens = _read(data, cells, style, EMOTIONS)
     training = _training_rows(data, (*EMOTIONS, NEUTRAL), EMOTIONS)
-    read, training_read = (_tokens(data, some) for some in (rows, training))
-    tokens, trained = (
-        token_table(some, found, data.corpus) for some, found in ((rows, read), (training, training_read))
-    )
-    table = shift_table(rows, means_of_tokens(data.lm, rows["words"].tolist(), read))
-    return measured_cells(
-        table,
-        pairs=list(permutations(EMOTIONS, 2)),
-        tokens=tokens,
-        training=trained,
-        own=True,
-        lexical=_lexicon(data, rows, EMOTIONS),
-    )
+    trained = token_table(training, _tokens(data, training), data.corpus)
+    pairs, given = list(permutations(EMOTIONS, 2)), {"tokens": tokens, "training": trained}
+    found = measured_cells(table, pairs=pairs, lexical=_lexicon(data, rows, EMOTIONS), own=not thirds, **given)
+    return pd.concat([found, *_own_contrasts(data, cells, style, table, pairs, thirds)], ignore_index=True)
 
 
-def _like_cells(data: DataSet, style: str, emotion: str) -> pd.DataFrame:
+def _like_cells(data: DataSet, style: str, emotion: str, thirds: Sequence[str]) -> pd.DataFrame:
     """S of every cell and measure of an emotion against its labels of like valence."""
-    labels = (emotion, *LIKE[emotion])
+    labels, cells = (emotion, *LIKE[emotion]), data.cells(style, 1)
     pairs = [(emotion, other) for other in LIKE[emotion]]
-    acts = [data.own_cells[label] for label in labels]
-    rows = data.rows(data.cells(style, 1), f"test {style}", labels, acts)
-    read = _tokens(data, rows)
-    tokens = token_table(rows, read, data.corpus)
-    table = shift_table(rows, means_of_tokens(data.lm, rows["words"].tolist(), read))
-    found = [measured_cells(table, pairs=pairs, tokens=tokens, lexical=_lexicon(data, rows, labels), own=True)]
+    rows, table, tokens = _read(data, cells, style, labels)
+    lexical = _lexicon(data, rows, labels)
+    found = [measured_cells(table, pairs=pairs, tokens=tokens, lexical=lexical, own=not thirds)]
     for pair in pairs:
         both = tokens[tokens["act"].isin(pair)]
         if can_cross_fit(both, pair):
             found.append(specific_shift(cross_fitted_shifts(both, pair), pairs=[pair]).assign(measure="adjusted"))
-    return pd.concat(found, ignore_index=True)
+    return pd.concat([*found, *_own_contrasts(data, cells, style, table, pairs, thirds)], ignore_index=True)
+
+
+def _read(
+    data: DataSet, cells: pd.DataFrame, style: str, labels: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Rows, shifts and tokens of the labels' texts under the labels' acts."""
+    rows = data.rows(cells, f"test {style}", labels, [data.own_cells[label] for label in labels])
+    read = _tokens(data, rows)
+    table = shift_table(rows, means_of_tokens(data.lm, rows["words"].tolist(), read))
+    return rows, table, token_table(rows, read, data.corpus)
+
+
+def _own_contrasts(
+    data: DataSet, cells: pd.DataFrame, style: str, table: pd.DataFrame, pairs: Pairs, thirds: Sequence[str]
+) -> list[pd.DataFrame]:
+    """The own contrast against the mean of many third acts, where these are asked for."""
+    beyond = [label for label in thirds if label not in set(table["act"])]
+    if not beyond:
+        return []
+    labels = list(dict.fromkeys(label for pair in pairs for label in pair))
+    rows = data.rows(cells, f"test {style}", labels, [data.own_cells[label] for label in beyond])
+    more = shift_table(rows, continuation_shift(data.lm, *_given(rows), batch_size=BATCH))
+    return [own_shift(pd.concat([table, more], ignore_index=True), pairs=pairs).assign(measure="own")]
 
 
 def _training_rows(data: DataSet, labels: Sequence[str], acts: Sequence[str]) -> pd.DataFrame:
@@ -187,7 +203,7 @@ def _shifts(data: DataSet, styles: Sequence[str], acts: Sequence) -> pd.DataFram
 
 def _at_equal_kl(data: DataSet) -> list:
     """Control directions at the strength at which they move the next token as far as each emotion's steer."""
-    texts = data.of_split("prompt").query("emotion == @NEUTRAL")["text"].tolist()[: data.sizes.kl_prompts]
+    texts = data.neutral("prompt")["text"].tolist()[: data.sizes.kl_prompts]
     after = encode(data.lm, texts[1:] + texts[:1])
     given = list(zip(texts, [tuple(ids[1:]) for ids in after], strict=True))
 

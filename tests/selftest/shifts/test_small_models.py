@@ -91,7 +91,7 @@ def test_texts_keep_their_words_in_place_and_explicit_ones_hold_the_felt_word() 
 
 def test_texts_with_their_emotions_phrase_are_told_and_no_others() -> None:
     plant = make_plant("phrase", 0)
-    data = DataSet(build_model("llama", plant, 0), plant, 0, sizes=Sizes(test=40, spare=1.0))
+    data = DataSet(build_model("llama", plant, 0), plant, 0, sizes=Sizes(test=40, spare=1.0), flagged=True)
     texts = data.of_split("test implicit")
     phrases = {emotion: " ".join(words) for emotion, words in plant.phrases.items()}
     holds = [phrases.get(e, "none") in text for e, text in zip(texts["emotion"], texts["text"], strict=True)]
