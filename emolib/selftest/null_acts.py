@@ -39,8 +39,9 @@ def null_act_table(
     """One row per emotion, style and seeded data set of a plant.
 
     Args:
-        kind: of `emolib.selftest.shifts.KINDS`; `MANY_THIRDS`: the own contrast against all labels; `UNFLAGGED`: texts with the phrase stay among the implicit ones;
-            `GENERATED`: whether a score that every text has meets the rule of generated texts.
+        kind: of `emolib.selftest.shifts.KINDS`; `MANY_THIRDS`: the own contrast is held against all labels' acts;
+            `UNFLAGGED`: texts with the phrase stay among the implicit ones; `GENERATED`: whether a score that every
+            text has meets the rule of generated texts.
         repeats: data sets; `PER_MODEL` of them share a model, each has texts, vectors and directions of its own.
         sizes: of a data set; None takes the full ones.
 
