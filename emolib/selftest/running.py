@@ -78,7 +78,16 @@ def _rows(forms: Sequence[Form], repeats: int, seed: int, processes: int, part: 
                 yield from _shift_rows(form, repeats, seed, mapped)
         if part != SHIFT:
             for form in forms:
-                yield from _text_rows(form, max(FEWEST, round(TEXT_SHARE * repeats)), seed, mapped)
+                yield from _text_rows(form, text_repeats(repeats), seed, mapped)
+
+
+def text_repeats(repeats: int) -> int:
+    """Data sets per share of the secondary rule of generated texts.
+
+    >>> text_repeats(200), text_repeats(10)
+    (60, 6)
+    """
+    return max(FEWEST, round(TEXT_SHARE * repeats))
 
 
 def _shift_rows(form: Form, repeats: int, seed: int, mapped: Mapping) -> Iterator[Row]:
@@ -159,7 +168,9 @@ def closing_line(rows: Sequence[Row], repeats: int) -> str:
     missed, barred = sum(row.met is False for row in rows), sum(row.met is not None for row in rows)
     verdict = "every bar was met" if not missed else f"{missed} of {barred} bars were missed"
     if repeats >= FULL:
-        return f"{verdict}, at the stated bars"
+        of_texts = text_repeats(repeats)
+        widened = "" if of_texts >= FULL else f"; those of generated texts give way as with {of_texts} repeats"
+        return f"{verdict}, at the stated bars{widened}"
     return (
         f"{verdict}; with {repeats} repeats bars on shares give way by {WIDTH} binomial standard errors less those of "
         f"{FULL} repeats, so --repeats {FULL} is the full check"

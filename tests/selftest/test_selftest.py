@@ -232,6 +232,23 @@ def test_bars_give_way_by_binomial_error_with_few_repeats() -> None:
     assert within("llama", "a", 0.87, 0.8, 0.07).met and not within("llama", "a", 0.72, 0.8, 0.07).met
 
 
+def test_the_closing_line_says_which_bars_give_way() -> None:
+    rows = [at_most("llama", "a", 0.01, 0.045)]
+    assert "give way as with 60 repeats" in running.closing_line(rows, 200)
+    assert "generated texts" not in running.closing_line(rows, 700)
+
+
+def test_a_part_measures_its_own_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_shift_rows", lambda form, *given: iter([Row(form, "by S", 0.0)]))
+    monkeypatch.setattr(running, "_text_rows", lambda form, n, *given: iter([Row(form, "texts", float(n))]))
+    found = {
+        part: [(row.check, row.value) for row in run_selftest(["llama"], repeats=20, processes=1, part=part)]
+        for part in running.PARTS
+    }
+    assert found["shift"] == [("by S", 0)] and found["texts"] == [("texts", 6)]
+    assert found["all"] == found["shift"] + found["texts"]
+
+
 def test_processes_give_the_same_as_one() -> None:
     with side_by_side(1) as alone, side_by_side(2) as two:
         assert alone is one_by_one
@@ -267,6 +284,7 @@ def test_the_command_prints_the_table_and_exits_with_one_where_a_bar_is_missed(
         (["--form", "lama"], "'llama'"),
         (["--repeats", "2"], "from 6 to"),
         (["--seed", "-1"], "seed"),
+        (["--part", "shifts"], "'shifts'"),
         (["--json", "nowhere/x.json"], "make the folder"),
     ],
 )
