@@ -15,7 +15,7 @@ from emolib.selftest.shifts.steadier_texts import steadier_claims
 from emolib.steering import claims as rule
 
 FORMS = ("gpt2", "llama")
-SMALL = Sizes(test=24, fitted=16, training=12, prompts=12, control_texts=16, kl_directions=2, kl_prompts=4)
+SMALL = Sizes(test=24, fitted=28, training=12, prompts=12, control_texts=12, kl_directions=2, kl_prompts=4)
 STRONG = 2.5  # how far texts lean where few of them have to be enough
 
 
@@ -37,12 +37,9 @@ def test_an_emotion_in_implicit_texts_is_claimed(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", NULLS)
-def test_no_null_is_claimed_as_an_emotion(form: str, kind: str) -> None:
-    assert not null_act_table(form, kind, repeats=1, sizes=SMALL).query("style == 'implicit'")["claimed"].any()
-
-
-def test_an_act_that_moves_words_alone_is_claimed_as_words() -> None:
-    assert claimed(judged("gpt2", "words", 1, "explicit").claims, "explicit").any()
+def test_no_null_is_claimed_as_an_emotion_and_words_alone_as_words(form: str, kind: str) -> None:
+    found = null_act_table(form, kind, repeats=1, sizes=SMALL).groupby("style")["claimed"].any().to_dict()
+    assert found == {"implicit": False} | ({"explicit": True} if kind == "words" else {})
 
 
 def test_without_the_contextual_condition_words_alone_are_claimed_as_an_emotion() -> None:
@@ -70,7 +67,8 @@ def test_a_score_that_every_text_has_rises_where_acts_break_less() -> None:
     plant = make_plant("steadier", 0)
     data = DataSet(build_model("llama", plant, 0), plant, 0, sizes=replace(SMALL, controls=2))
     found = steadier_claims(data).set_index("emotion")
-    assert found.loc["gratitude", "own_effect"] > found.loc["apology", "own_effect"] + 0.05
+    assert found.loc["gratitude", "own_effect"] > found.loc["apology", "own_effect"]
+    assert found.loc["gratitude", "own_effect"] > 0.1
     assert (found["own_effect_unfiltered"] == 0).all()
 
 

@@ -20,7 +20,7 @@ from emolib.steering.cells import Controls, SweepSettings
 from emolib.steering.sweeps import residual_sweep
 from emolib.steering.text_claims import claims_table
 
-TEMPERATURE = 1.2  # at which a third of the unpatched texts leave the order of places
+TEMPERATURE = 1.5  # at which about half of the unpatched texts leave the order of places
 CONSTANT_SCORES = {emotion: [f"target/{emotion}"] for emotion in EMOTIONS}
 
 
