@@ -113,6 +113,8 @@ def null_act_rows(form: str, kind: str, table: pd.DataFrame) -> Iterator[Row]:
         yield Row(form, f"{name}: d_z of raw S", float(implicit["d_z"].mean()))
         bar = CLAIM_BAR - slack(CLAIM_BAR, len(implicit))
         yield at_least(form, f"{name}: emotions claimed in implicit texts", float(implicit["claimed"].mean()), bar)
+        for reason, share in implicit.loc[~implicit["claimed"], "reason"].value_counts().items():
+            yield Row(form, f"{name}: not claimed, {reason}", float(share / len(implicit)))
         return
     if kind == MANY_THIRDS:
         yield Row(form, f"{name}: emotions claimed in implicit texts", float(implicit["claimed"].mean()))

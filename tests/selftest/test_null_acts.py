@@ -77,7 +77,16 @@ def test_a_score_that_every_text_has_rises_where_acts_break_less() -> None:
 
 def told(kind: str, claims: list[bool], style: str = "implicit") -> pd.DataFrame:
     above = {f"above/{name}": True for name in ("raw", "adjusted", "contextual", "own")}
-    return pd.DataFrame({"data_set": range(len(claims)), "style": style, "claimed": claims, "d_z": 0.8, **above})
+    return pd.DataFrame(
+        {
+            "data_set": range(len(claims)),
+            "style": style,
+            "claimed": claims,
+            "reason": "few_controls",
+            "d_z": 0.8,
+            **above,
+        }
+    )
 
 
 def test_nine_of_two_hundred_data_sets_meet_the_bar_and_ten_do_not() -> None:
