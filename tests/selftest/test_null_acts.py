@@ -37,9 +37,16 @@ def test_an_emotion_in_implicit_texts_is_claimed(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", NULLS)
-def test_no_null_is_claimed_as_an_emotion_and_words_alone_as_words(form: str, kind: str) -> None:
-    found = null_act_table(form, kind, repeats=1, sizes=SMALL).groupby("style")["claimed"].any().to_dict()
-    assert found == {"implicit": False} | ({"explicit": True} if kind == "words" else {})
+def test_no_null_is_claimed_as_an_emotion(form: str, kind: str) -> None:
+    plant = make_plant(kind, 1)
+    data = DataSet(build_model(form, plant, 1), plant, 1, sizes=SMALL, flagged=kind == "phrase")
+    assert not claimed(judge(data).claims, "implicit").any()
+
+
+def test_an_act_that_moves_words_alone_is_claimed_as_words() -> None:
+    plant = make_plant("words", 1)
+    data = DataSet(build_model("gpt2", plant, 1), plant, 1, ("explicit",), replace(SMALL, control_texts=24))
+    assert claimed(judge(data).claims, "explicit").any()
 
 
 def test_without_the_contextual_condition_words_alone_are_claimed_as_an_emotion() -> None:
@@ -53,7 +60,7 @@ def test_without_the_adjusted_condition_flattening_is_above_the_others() -> None
         found.conditions.query("emotion == 'gratitude' and other == 'apology' and measure == 'adjusted'")
         for found in (whole, raw)
     )
-    assert by_raw["p"].item() < 0.02 and kept["p"].item() > 0.05
+    assert by_raw["p"].item() < 0.05 < kept["p"].item()
 
 
 def test_a_rule_that_claims_whatever_it_sees_misses_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
