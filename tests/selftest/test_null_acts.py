@@ -117,4 +117,4 @@ def test_what_has_to_be_claimed_has_to_be_so_in_nine_of_ten() -> None:
 def test_what_has_no_bar_is_only_told() -> None:
     [row] = null_act_rows("gpt2", UNFLAGGED, told(UNFLAGGED, [True] * 6))
     assert row.met is None and row.value == 1
-    assert data_sets_of("emotion", 200) == 67 and data_sets_of("valence", 200) == 200 and data_sets_of(UNFLAGGED, 200) == 20
+    assert [data_sets_of(kind, 200) for kind in ("emotion", "valence", UNFLAGGED)] == [67, 200, 20]
