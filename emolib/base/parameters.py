@@ -174,10 +174,15 @@ class ScreeningParameters(ActivationParameters):
     vector_position: VectorPosition = "mean"
     layers: Layers = Field(None, description="layers whose heads are screened; not given: all")
     n_screened: Count = Field(8, ge=2, description="test scenarios on which every head is ablated, an emotion each")
-    n_attributed: Count = Field(12, ge=2, description="validation scenarios on which heads are selected by AtP")
+    n_ranked: Count = Field(
+        8, ge=2, description="validation scenarios on which every head is ablated, an emotion each, to select from"
+    )
+    n_attributed: Count = Field(12, ge=2, description="validation scenarios on which AtP puts heads in order")
     n_confirmed: Count = Field(12, ge=2, description="test scenarios on which selected heads are looked at closely")
-    n_top: Count = Field(4, ge=1, description="heads that are selected; as many random ones stand beside them")
-    first_trusted: Count = Field(2, ge=0, description="the first layer whose heads may be selected by AtP")
+    n_top: Count = Field(
+        4, ge=1, description="heads that are selected; random ones of their layers and norms stand beside"
+    )
+    first_trusted: Count = Field(2, ge=0, description="the first layer whose heads AtP may name")
     steps: Count = Field(0, ge=0, description="points of the integrated gradients; 0 leaves them out")
     most_tokens: Annotated[Count, Field(ge=2)] | None = Field(
         None, description="tokens of every continuation that are read at most; None: all"

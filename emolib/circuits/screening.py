@@ -58,6 +58,16 @@ class Exact:
         table = pd.DataFrame(self.changes[chosen], columns=range(len(self.variants)))
         return table.groupby(self.units.loc[chosen, "scenario"].to_numpy(), sort=True).mean()
 
+    def place(self, head: Head) -> int:
+        """The variant of this head alone.
+
+        Raises:
+            UserError: there is none.
+        """
+        if (tuple(head),) not in self.variants:
+            raise UserError(f"expected the ablation of head {head[0]}:{head[1]}, there is none")
+        return self.variants.index((tuple(head),))
+
 
 @told
 def exact_changes(
@@ -149,18 +159,6 @@ def selected(scores: pd.DataFrame, count: int, emotion: str = POOLED) -> list[He
     count = arguments.whole_number("count", count, least=1)
     own = scores[scores["emotion"] == emotion].sort_values(["t", "layer", "head"], kind="stable").head(count)
     return list(zip(own["layer"].tolist(), own["head"].tolist(), strict=True))
-
-
-def random_heads(chosen: Sequence[Head], n_heads: int, seed: int = 0) -> list[Head]:
-    """As many other heads of the same layers: where a layer has no others left, fewer."""
-    generator = np.random.default_rng([seed, 9])
-    found: list[Head] = []
-    for layer in sorted({layer for layer, _ in chosen}):
-        taken = {head for at, head in chosen if at == layer}
-        free = [head for head in range(n_heads) if head not in taken]
-        drawn = generator.permutation(free)[: len(taken)]
-        found += [(layer, int(head)) for head in sorted(drawn.tolist())]
-    return found
 
 
 # the roads against each other

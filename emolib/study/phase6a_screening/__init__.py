@@ -1,9 +1,9 @@
 """Phase 6a: which heads carry what an emotional context does, by three roads.
 
-Needs Phase 3's vectors. All heads: what they write (test texts), AtP (validation scenarios; heads are selected by it),
-and on test scenarios, one emotion each in turn, exact resample ablation beside AtP and AtP*. The selected heads and as
-many random ones of the same layers: every emotion, against neutral and against the other emotions, topics, other kinds
-of ablation, a steer's effect, and generated texts.
+Needs Phase 3's vectors. All heads: what they write (test texts), exact resample ablation on validation scenarios (heads
+are selected by it) beside AtP, and on test scenarios, one emotion each in turn, exact resample ablation beside AtP and
+AtP*. The selected heads and random ones of the same layers and norms: every emotion, against neutral and against the
+other emotions, topics, other kinds of ablation, a steer's effect, and generated texts.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ from __future__ import annotations
 from emolib.study.phase6a_screening.all_roads import (
     agreement,
     all_heads,
+    attributed,
+    controlled,
+    controls,
     halves,
     missed,
     mlps,
+    ranking,
     roads,
     samples,
     scores,
@@ -35,12 +39,16 @@ from emolib.study.phase6a_screening.contrast_design import shown_text
 __all__ = [
     "agreement",
     "all_heads",
+    "attributed",
     "chosen_heads",
+    "controlled",
+    "controls",
     "halves",
     "joint",
     "missed",
     "mlps",
     "other_kinds",
+    "ranking",
     "roads",
     "samples",
     "scores",
