@@ -114,9 +114,8 @@ def read_text(path: Path, *, name: str = "", advice: str = "") -> str:
 
 def read_json(path: Path, *, kind: type | None = None, name: str = "", advice: str = "") -> Any:
     """What a JSON file holds, compressed (`.gz`) or not; see `parse_json`."""
-    text = (
-        _unpacked(path, name=name, advice=advice) if path.suffix == ".gz" else read_text(path, name=name, advice=advice)
-    )
+    read = _unpacked if path.suffix == ".gz" else read_text
+    text = read(path, name=name, advice=advice)
     return parse_json(text, name or _named(path), kind=kind, advice=advice)
 
 

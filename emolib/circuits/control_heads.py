@@ -28,7 +28,7 @@ CONTROLLED = ["layer", "head", "control", "norm", "control_norm", "n_scenarios",
 
 @torch.inference_mode()
 def change_norms(lm: LanguageModel, contrasts: pd.DataFrame, *, kind: str = PRIMARY) -> Float[np.ndarray, "layer head"]:
-    """How much ablating each head changes of what it writes: √ mean ‖(target − z) W_O‖² over the tokens that it changes.
+    """How much ablating each head changes of what it writes: √ mean ‖(target − z) W_O‖² over the tokens it changes.
 
     With a norm behind the attention (Gemma 3) it is what that norm reads.
 

@@ -52,8 +52,8 @@ def writes(run: Run) -> pd.DataFrame:
 
 @kept
 def validation_scores(run: Run) -> pd.DataFrame:
-    """AtP of every head on validation scenarios, beside the selection: layer, head, emotion (and `all`), carried (minus the estimated change,
-    nat per token), se over scenarios, n_scenarios."""
+    """AtP of every head on validation scenarios, beside the selection: layer, head, emotion (and `all`), carried (minus
+    the estimated change, nat per token), se over scenarios, n_scenarios."""
     table = contrasts(run, "validation", run.params.n_attributed)
 
     def compute() -> pd.DataFrame:
