@@ -12,6 +12,7 @@ from emolib.circuits.screening import POOLED, Exact, Head
 from emolib.report.ja.names import emotion_name, metric_name, style_name
 from emolib.report.ja.phase6a_words import KINDS, POSITIONS, REASONS, ROADS, ROLES, VERDICTS, spelled_head
 from emolib.report.markup import NOTHING, markdown_table, number, p_value, with_interval
+from emolib.steering.claims import NOT_MEASURABLE
 
 MOST = 10  # heads in a ranked table
 DIGITS = 3
@@ -201,25 +202,32 @@ def table_steer(exact: Exact | None, selection: tuple[Sequence[Head], Sequence[H
     return Markdown(markdown_table(rows, ["ヘッド", "役割", "S の変化（nat/トークン）", "SE"]))
 
 
-def table_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+def table_verdicts(table: pd.DataFrame) -> Markdown:
     """The verdict on every selected head and emotion."""
-    rows = [
-        {
-            "ヘッド": spelled_head((row["layer"], row["head"])),
-            "感情": emotion_name(row["emotion"]),
-            "判定": VERDICTS[row["verdict"]],
-            "理由": REASONS[row["reason"]],
-            "担う量 [95 % 区間]": with_interval(row["carried"], row["low"], row["high"], digits=DIGITS, signed=True),
-            "効果に対する割合": f"{number(100 * row['part'], 0)} %",
-            "p（全ヘッド）": p_value(row["p_max"]),
-            "p（Holm）": p_value(row["p_holm"]),
-            "最も弱い相手": emotion_name(row["weakest_label"]) if row["weakest_label"] else NOTHING,
-            "その p": p_value(row["label_p"]),
-            "話題との p": p_value(row["topic_p"]),
-        }
-        for row in table.to_dict("records")
-    ]
-    return pd.DataFrame(rows).set_index(["ヘッド", "感情"])
+    rows = []
+    for row in table.to_dict("records"):
+        measurable = row["verdict"] != NOT_MEASURABLE
+        control = NOTHING if row["control"] < 0 else number(row["control_carried"], DIGITS, signed=True)
+        rows.append(
+            [
+                spelled_head((row["layer"], row["head"])),
+                emotion_name(row["emotion"]),
+                VERDICTS[row["verdict"]],
+                REASONS[row["reason"]],
+                with_interval(row["carried"], row["low"], row["high"], digits=DIGITS, signed=True),
+                f"{number(100 * row['part'], 0)} %" if measurable else VERDICTS[NOT_MEASURABLE],
+                p_value(row["p_max"]),
+                p_value(row["p_holm"]),
+                emotion_name(row["weakest_label"]) if row["weakest_label"] else NOTHING,
+                p_value(row["label_p"]),
+                p_value(row["topic_p"]),
+                control,
+                p_value(row["control_p"]),
+            ]
+        )
+    header = ["ヘッド", "感情", "判定", "理由", "担う量 [95 % 区間]", "効果に対する割合", "p（全ヘッド）", "p（Holm）"]
+    header += ["最も弱い相手", "その p", "話題との p", "対照が担う量", "対照との p"]
+    return Markdown(markdown_table(rows, header))
 
 
 def table_text_changes(table: pd.DataFrame) -> Markdown:

@@ -13,6 +13,7 @@ from emolib.circuits.head_findings import (
     uniformity_code,
     with_codes,
 )
+from emolib.circuits.head_mediation import RESAMPLE
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import named
 from emolib.report.ja.phase6b_words import ALL, CODES, INTERACTIONS, STEERING, TARGETS, UNIFORMITY, emotion_word
@@ -49,12 +50,12 @@ def _mediated(table: pd.DataFrame) -> str:
     if table.empty:
         return "操作の効果（S）は測れなかった。"
     coded = with_codes(table)
-    whole = coded[coded["ablation"] == "all mean"]
+    whole = coded[coded["ablation"] == f"all {RESAMPLE}"]
     listed = "、".join(
         f"{named(emotion_word(name) for name in part['emotion'])}が{CODES[str(code)]}"
         for code, part in whole.groupby("code", sort=False)
     )
-    return f"残差の操作の S のうち、すべてのヘッドを平均でアブレーションして失われる部分は、{listed}。"
+    return f"残差の操作の S のうち、すべてのヘッドを別のシナリオの中立の文での働きに置き換えて（再標本）失われる部分は、{listed}。"
 
 
 def _rests(context: pd.DataFrame, at: pd.DataFrame) -> str:

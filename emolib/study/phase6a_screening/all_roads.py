@@ -127,9 +127,8 @@ def attributed(run: Run) -> tuple[Head, ...]:
     scores = validation_scores(run)
     own = scores[(scores["emotion"] == POOLED) & (scores["layer"] >= run.params.first_trusted)]
     own = own if len(own) else scores[scores["emotion"] == POOLED]
-    ordered = own.assign(t=own["carried"] / own["se"].clip(lower=1e-12)).sort_values(
-        "t", ascending=False, kind="stable"
-    )
+    t = own["carried"] / own["se"].clip(lower=1e-12)
+    ordered = own.loc[t.sort_values(ascending=False, kind="stable").index]
     return tuple((int(a), int(b)) for a, b in ordered[["layer", "head"]].head(run.params.n_top).to_numpy())
 
 
