@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from emolib.circuits.screening import Exact, Head
+from emolib.circuits.screening import LEVEL, Exact, Head
 from emolib.statistics.corrections import holm
 from emolib.statistics.sign_flips import sign_flip_test
 from emolib.steering.claims import GOLD_SHARE, NOT_MEASURABLE
@@ -28,7 +28,6 @@ HEAD_REASONS = (
     *("no_effect", "small_effect", "not_confirmed", "not_against_labels", "not_beyond_topics", "not_beyond_control"),
     "all_hold",
 )
-LEVEL = 0.05
 VERDICT_COLUMNS = [
     *("layer", "head", "emotion", "n_scenarios", "base", "base_p", "carried", "low", "high", "part", "part_high"),
     *("p_max", "p_holm", "weakest_label", "label_carried", "label_p", "topic_share", "topic_p"),

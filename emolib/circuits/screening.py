@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from emolib.base import arguments
 from emolib.base.errors import UserError
@@ -26,6 +27,7 @@ from emolib.steering.shift_tables import check_columns
 
 Head = tuple[int, int]
 PRIMARY = "resample"
+LEVEL = 0.05
 SCORES = ["layer", "head", "emotion", "metric", "delta_mean", "delta_std", "n_samples", "t", "p", "p_max"]
 POOLED = "all"  # emotions together, scenario by scenario
 
@@ -257,33 +259,37 @@ def split_half(exact: Exact, *, n_splits: int = 100, seed: int = 0) -> pd.DataFr
     )
 
 
-def joint_against_sum(joint: Exact, single: Exact) -> pd.DataFrame:
-    """Ablating several heads at once against the sum of ablating each: below it they stand in for each other (backup),
-    above it each alone is made up for by none.
+def joint_against_sum(joint: Exact, single: Exact, *, seed: int = 0) -> pd.DataFrame:
+    """Ablating several heads at once against the sum of ablating each.
 
     Args:
         joint: variants of several heads.
         single: of the same contrasts, every one of these heads alone.
 
     Returns:
-        k, joint, total (the sum), interaction (joint − total), se (over scenarios), share (of the effect that the joint
-        ablation takes).
+        k, n (scenarios), base and base_p (of the effect; two-sided sign flips), joint, total (the sum), interaction
+        (joint − total) with low and high (95 %, Student's t over scenarios), share (of the effect that the joint
+        ablation takes; NaN where the effect is not told from 0 or lies below it), and `code`: `not_measurable` where
+        there is no share, `more` or `less` where the interval lies on one side of 0 (more is lost than the sum, the
+        form of heads that stand in for each other; or less, of heads that carry the same), else `open`.
     """
     order = {variant[0]: place for place, variant in enumerate(single.variants)}
     together, alone = joint.by_scenario(), single.by_scenario()
-    base = single.units["base"].mean()
+    base = single.units.groupby("scenario")["base"].mean().to_numpy()
+    whole = sign_flip_test(base[:, None], seed=seed).iloc[0]
+    there = bool(whole["mean"] > 0 and whole["p"] <= LEVEL)
     rows = []
     for number, heads in enumerate(joint.variants):
         total = alone[[order[head] for head in heads]].sum(axis=1)
         difference = together[number] - total
-        rows.append(
-            {
-                **{"k": len(heads), "joint": float(together[number].mean()), "total": float(total.mean())},
-                **{"interaction": float(difference.mean())},
-                **{"se": float(difference.std(ddof=1) / np.sqrt(len(difference)))},
-                "share": float(-together[number].mean() / base) if base else float("nan"),
-            }
-        )
+        mean, n = float(difference.mean()), len(difference)
+        reach = float(stats.t.ppf(0.975, n - 1) * difference.std(ddof=1) / np.sqrt(n))
+        side = "open" if mean - reach <= 0 <= mean + reach else "more" if mean < 0 else "less"
+        row = {"k": len(heads), "n": n, "base": whole["mean"], "base_p": whole["p"]}
+        row |= {"joint": float(together[number].mean()), "total": float(total.mean()), "interaction": mean}
+        row |= {"low": mean - reach, "high": mean + reach}
+        row |= {"share": float(-together[number].mean() / whole["mean"]) if there else float("nan")}
+        rows.append({**row, "code": side if there else "not_measurable"})
     return pd.DataFrame(rows)
 
 

@@ -127,3 +127,6 @@ def test_damage_is_paired_by_scenario() -> None:
     found = damage_difference(texts).set_index("emotion")
     assert found.loc["joy", ["n", "broken_heads", "broken_residual"]].tolist() == [2, 0.0, 0.5]
     assert found.loc["rage", "nll_difference"] == -2.0 and found.loc["all", "broken_difference"] == -0.5
+    short = texts.assign(nll=[3.0, 4.0, float("nan"), 3.5, 2.0, 4.0])
+    found = damage_difference(short).set_index("emotion")
+    assert found.loc["joy", ["nll_heads", "nll_residual", "nll_difference"]].tolist() == [3.0, 4.0, -1.0]

@@ -102,6 +102,13 @@ def test_heads_that_stand_in_for_each_other_do_more_together() -> None:
     found = joint_against_sum(joint, single)
     assert found["interaction"].iloc[0] < -0.6 and found["k"].tolist() == [2, 2]
     assert abs(found["interaction"].iloc[1]) < 0.1
+    assert found["base_p"].iloc[0] == pytest.approx(2 / 2**4) and found["code"].tolist() == ["not_measurable"] * 2
+    more = made_up(np.tile([-0.1, -0.1, -0.3], (8, 1)) + 0.01 * np.arange(8)[:, None])
+    both = made_up(np.tile([-0.9, -0.4], (8, 1)) + 0.01 * np.arange(8)[:, None] ** 2, joint.variants)
+    found = joint_against_sum(both, more)
+    assert found["code"].tolist() == ["more", "less"] and found["share"].iloc[0] == pytest.approx(0.725)
+    gone = Exact(more.units.assign(base=-1.0), more.variants, more.changes)
+    assert joint_against_sum(both, gone)["share"].isna().all()
 
 
 def test_all_heads_at_once_take_the_context_from_a_real_model(bundled: LanguageModel) -> None:

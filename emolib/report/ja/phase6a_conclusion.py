@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.circuits.screening import POOLED
+from emolib.circuits.screening import LEVEL, POOLED
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import emotion_name
-from emolib.report.ja.phase6a_words import REASONS, ROADS, VERDICTS, spelled_head
+from emolib.report.ja.phase6a_words import JOINT, REASONS, ROADS, VERDICTS, spelled_head
 from emolib.report.markup import number, p_value
 from emolib.steering.claims import NOT_MEASURABLE
 from emolib.steering.findings import SUPPORTED, UNDERPOWERED
@@ -32,11 +32,13 @@ def conclusion(verdicts: pd.DataFrame, scores: pd.DataFrame, agreement: pd.DataF
 def _rests_on(scores: pd.DataFrame, agreement: pd.DataFrame) -> str:
     own = scores[scores["emotion"] == POOLED]
     best = own.loc[own["p_max"].idxmin()]
-    count = int((own["p_max"] <= 0.05).sum())
+    sure = own[own["p_max"] <= LEVEL]
+    losing = int((sure["delta_mean"] < 0).sum())
+    side = "効果が減る向き" if best["delta_mean"] < 0 else "効果が増える向き"
     line = (
-        f"検証シナリオの AtP で選び、テストの {int(best['n_samples'])} シナリオで {len(own)} ヘッドを一つずつ厳密に除去した。"
-        f"全ヘッドの最大統計量で p ≤ 0.05 のヘッドは {count} 個（最小の p は {p_value(best['p_max'])}、"
-        f"{spelled_head((int(best['layer']), int(best['head'])))}）。"
+        f"検証シナリオの厳密な除去で選び、テストの {int(best['n_samples'])} シナリオで {len(own)} ヘッドを一つずつ厳密に除去した。"
+        f"全ヘッドの最大統計量で p ≤ 0.05 のヘッドは、除去で効果が減るものが {losing} 個、増えるものが {len(sure) - losing} 個"
+        f"（最小の p は {p_value(best['p_max'])}、{spelled_head((int(best['layer']), int(best['head'])))}、{side}）。"
     )
     whole = agreement[agreement["estimate"] == "atp"]
     if whole.empty:
@@ -51,8 +53,7 @@ def _open(verdicts: pd.DataFrame) -> str:
         if len(some):
             reasons = "、".join(REASONS[reason] for reason in dict.fromkeys(some["reason"]))
             parts.append(f"{len(some)} 件（ヘッド × 感情）は{VERDICTS[code]}（{reasons}）")
-    parts.append("モデル自身のコードで動く（エンジンが読めない）構成では、書き込みと AtP* は測れない")
-    return "。".join(parts) + "。"
+    return "。".join(parts) + "。" if parts else "判定できなかったものはない。"
 
 
 def discussion(agreement: pd.DataFrame, missed: pd.DataFrame, joint: pd.DataFrame, verdicts: pd.DataFrame) -> Markdown:
@@ -93,16 +94,9 @@ def _joint_lines(joint: pd.DataFrame) -> list[str]:
     if top.empty:
         return []
     row = top.iloc[-1]
-    apart = abs(row["interaction"]) > 2 * row["se"]
-    how = (
-        "和より大きく失われ、互いに代わりを務めている"
-        if row["interaction"] < 0
-        else "和ほどは失われず、同じ経路を担っている"
-    )
-    told = how if apart else "和と区別できない"
-    return [
-        f"選択した {int(row['k'])} ヘッドを同時に除くと、効果の {number(100 * row['share'], 0)} % が失われる。{told}。"
-    ]
+    change = f"選択した {int(row['k'])} ヘッドを同時に除くと、効果は {number(row['joint'], 3, signed=True)} nat/トークン変わる"
+    share = "" if pd.isna(row["share"]) else f"（効果の {number(100 * row['share'], 0)} % が失われる）"
+    return [f"{change}{share}。個別の和と比べると、{JOINT[str(row['code'])]}。"]
 
 
 def _verdict_line(verdicts: pd.DataFrame) -> str:

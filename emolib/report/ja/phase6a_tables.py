@@ -108,17 +108,51 @@ def table_ranked(scores: pd.DataFrame, missed: pd.DataFrame) -> Markdown:
     return Markdown(markdown_table(rows, header))
 
 
-def table_selection(scores: pd.DataFrame, selection: tuple[Sequence[Head], Sequence[Head]]) -> Markdown:
-    """The heads that AtP selected on validation scenarios, and the random ones."""
-    own = scores[scores["emotion"] == POOLED].set_index(["layer", "head"])
+def table_selection(
+    ranking: pd.DataFrame, attribution: pd.DataFrame, selection: tuple[Sequence[Head], Sequence[Head]]
+) -> Markdown:
+    """The heads that exact ablation selected on validation scenarios and their controls, beside what AtP says there."""
+    own, estimated = (
+        table[table["emotion"] == POOLED].set_index(["layer", "head"]) for table in (ranking, attribution)
+    )
+    place = (estimated["carried"] / estimated["se"].clip(lower=1e-12)).rank(ascending=False, method="min")
     rows = []
     for role, heads in zip(("top", "random"), selection, strict=True):
         for head in heads:
-            found = own.loc[head]
+            exact, atp = own.loc[head], estimated.loc[head]
             rows.append(
-                [spelled_head(head), ROLES[role], number(found["carried"], 4, signed=True), number(found["se"], 4)]
+                [
+                    spelled_head(head),
+                    ROLES[role],
+                    number(exact["delta_mean"], DIGITS, signed=True),
+                    number(exact["t"], 2, signed=True),
+                    int(exact["n_samples"]),
+                    number(-atp["carried"], DIGITS, signed=True),
+                    f"{int(place[head])} / {len(place)}",
+                ]
             )
-    return Markdown(markdown_table(rows, ["ヘッド", "役割", "AtP の推定（担う量、nat/トークン）", "SE"]))
+    header = ["ヘッド", "役割", "検証での Δ（厳密、nat/トークン）", "t", "シナリオ", "AtP による Δ", "AtP の順位"]
+    return Markdown(markdown_table(rows, header))
+
+
+def table_controls(table: pd.DataFrame) -> Markdown:
+    """The selected heads beside their controls on test scenarios."""
+    if table.empty:
+        return Markdown("同じ層にほかのヘッドがないため、対照はない。")
+    rows = [
+        [
+            spelled_head((int(row["layer"]), int(row["head"]))),
+            spelled_head((int(row["layer"]), int(row["control"]))),
+            number(row["control_norm"] / row["norm"]),
+            number(row["carried"], DIGITS, signed=True),
+            number(row["control_carried"], DIGITS, signed=True),
+            with_interval(row["difference"], row["low"], row["high"], digits=DIGITS, signed=True),
+            p_value(row["p"]),
+        ]
+        for row in table.to_dict("records")
+    ]
+    header = ["ヘッド", "対照", "ノルムの比", "担う量（nat/トークン）", "対照が担う量", "差 [95 % 区間]", "p"]
+    return Markdown(markdown_table(rows, header))
 
 
 def table_mlps(table: pd.DataFrame) -> Markdown:
@@ -153,8 +187,9 @@ def table_missed(table: pd.DataFrame) -> Markdown:
     worst = table.loc[table["upper"].idxmax()]
     confidence = 100 * float(worst["confidence"])
     return Markdown(
-        f"選ばれなかった {len(table)} ヘッドの無作為な組を {int(worst['n_sets'])} 通り厳密に除去した。"
-        f"信頼度 {confidence:.0f} % で（全ヘッド同時）、どのヘッドの変化も {number(worst['upper'], DIGITS)} nat/トークンを"
+        f"AtP が上位に挙げなかった {len(table)} ヘッドの無作為な組を {int(worst['n_sets'])} 通り厳密に除去した。"
+        "ほかの無作為なヘッドと一緒に除いたときの平均の変化は、"
+        f"信頼度 {confidence:.0f} % で（全ヘッド同時）、どのヘッドでも {number(worst['upper'], DIGITS)} nat/トークンを"
         f"超えない。上限が最も大きいのは {spelled_head((int(worst['layer']), int(worst['head'])))} である。"
     )
 
@@ -178,12 +213,12 @@ def table_joint(table: pd.DataFrame) -> Markdown:
             f"{ROLES[row['heads']]} {row['k']} 個",
             number(row["joint"], DIGITS, signed=True),
             number(row["total"], DIGITS, signed=True),
-            f"{number(row['interaction'], DIGITS, signed=True)}（SE {number(row['se'], DIGITS)}）",
-            f"{number(100 * row['share'], 0)} %",
+            with_interval(row["interaction"], row["low"], row["high"], digits=DIGITS, signed=True),
+            VERDICTS[NOT_MEASURABLE] if pd.isna(row["share"]) else f"{number(100 * row['share'], 0)} %",
         ]
         for row in table.to_dict("records")
     ]
-    return Markdown(markdown_table(rows, ["ヘッド", "同時の除去", "個別の和", "差", "効果のうち失われた割合"]))
+    return Markdown(markdown_table(rows, ["ヘッド", "同時の除去", "個別の和", "差 [95 % 区間]", "失われた割合"]))
 
 
 def table_steer(exact: Exact | None, selection: tuple[Sequence[Head], Sequence[Head]]) -> Markdown:
@@ -231,12 +266,12 @@ def table_verdicts(table: pd.DataFrame) -> Markdown:
 
 
 def table_text_changes(table: pd.DataFrame) -> Markdown:
-    """Generated texts: the metrics that each head's ablation changes most; secondary."""
+    """Generated texts: the metrics that each head's ablation changes most, of those that it changes; secondary."""
     known = table[table["delta_mean"].notna() & ~table["metric"].str.startswith(("goemotions_", "target_"))]
     rows = []
     for (layer, head, role), part in known.groupby(["layer", "head", "role"], sort=False):
         spread = part["delta_mean"].abs() / part["delta_std"].where(part["delta_std"] > 0)
-        order = spread.sort_values(ascending=False, kind="stable").index[:3]
+        order = spread[spread > 0].sort_values(ascending=False, kind="stable").index[:3]
         told = [
             f"{metric_name(part.loc[i, 'metric'])} {number(part.loc[i, 'delta_mean'], DIGITS, signed=True)}"
             for i in order

@@ -106,8 +106,8 @@ def _modes(effects: pd.DataFrame) -> str:
     larger = [name for name, row in wide.iterrows() if abs(row["result"]) > abs(row["v_only"])]
     equal = float((wide["pattern_v"] - wide["result"]).abs().max()) if "pattern_v" in wide else float("nan")
     return (
-        f"ヘッド {len(wide)} 件のうち {len(larger)} 件で、出力の差し替え（result）の方が、値だけの差し替え（v_only）より Δm の絶対値が大きい。"
-        "差は、どのトークンに注意を向けるか（QK）の分である。"
+        f"ヘッド {len(wide)} 件のうち {len(larger)} 件で、点推定では、出力の差し替え（result）の方が、値だけの差し替え（v_only）より Δm の絶対値が大きい。"
+        "二つの方式の違いは、注意の向け先（QK）も元の文のものにするかどうかである。"
         f"pattern_v と result の差は最大 {number(equal, 4)} nat であり、同じトークンどうしを対応させた場合に両者が一致するという計算上の検査になる。"
     )
 
@@ -133,6 +133,8 @@ def _carried(contrasts: pd.DataFrame) -> str:
 
 
 def _null(found: dict[str, float]) -> str:
+    if not found["n"]:
+        return "A/A（二つの中立の文を元にした差）は、シナリオが少なく p 値が得られなかった。"
     return (
         f"A/A（二つの中立の文を元にした差）の p 値 {int(found['n'])} 個は{UNIFORMITY[uniformity_code(found)]}"
         f"（0.05 以下は {number(found['share_05'])}）。同じシナリオを使うので p 値どうしは独立でない。"
@@ -144,7 +146,7 @@ def _interacting(table: pd.DataFrame) -> str:
         return "ヘッドが一つなので、相互作用は測っていない。"
     codes = [interaction_code(row) for _, row in table.iterrows()]
     listed = "、".join(f"{INTERACTIONS[code]} {codes.count(code)} 組" for code in dict.fromkeys(codes))
-    return f"ヘッドの組 {len(table)} 件の相互作用は、{listed}であった。確率でなく対数確率で測るので、飽和による見かけの相互作用は小さいが、残る分は単独の効果が近いランダムな組で見積もる。"
+    return f"ヘッドの組 {len(table)} 件の相互作用は、{listed}であった。判定は、区間が 0 を含まないことと、単独の効果が近いランダムな組と比べた順位の両方による。"
 
 
 def _steering(ways: pd.DataFrame, damage: pd.DataFrame) -> str:
@@ -159,13 +161,14 @@ def _steering(ways: pd.DataFrame, damage: pd.DataFrame) -> str:
 
 def remarks(params: HeadPatchingParameters, context: pd.DataFrame) -> Markdown:
     """備考: limits, and next actions."""
-    n = int(context["n"].max())
+    n, share = int(context["n"].max()), max(1, len(set(context["emotion"]) - {ALL}))
+    turn = "すべての条件で、" if params.emotions == "in_turn" else "元の文・範囲・アブレーション・相互作用の条件では、"
     lines = [
         "- すべて探索である。ヘッド・方式・元の文・向きの数について補正していない。主張の判定（Phase 5・7）には用いない。",
         "- m は感情の文と中立の文の対数確率の差であり、珍しい文や感情的な文一般を持ち上げる効果も含む。感情どうしを比べた値は、操作の効果（S）の表だけである。",
         "- トークンの対応は文脈の終わりからの位置による。シナリオが違えば、対応するトークンの内容は異なる。",
         "- 生成文は二次的な資料である。生成では、ヘッドは元の文脈の値を読む（v_only）。続く文が分からないので、出力を一つずつ対応させることはできない。",
-        f"- 文脈の効果は {n} シナリオで測った。感情を順番に割り当てた条件（元の文・範囲・アブレーション・相互作用）では、感情ごとのシナリオはその 3 分の 1 ほどである。",
+        f"- 文脈の効果は {n} シナリオで測った。{turn}シナリオごとに感情を一つずつ順に割り当てたので、感情ごとのシナリオはその {share} 分の 1 ほどである。",
     ]
     if params.temperature == 0:
         lines.append("- 生成は貪欲法である（1 プロンプト 1 文）。")

@@ -48,7 +48,7 @@ def _share(table: pd.DataFrame) -> list[str]:
 
 def table_heads(table: pd.DataFrame) -> Markdown:
     """The heads in order, and where they come from."""
-    origin = {"named": "指定", "ranked": "Phase 6a の順位（検証）"}
+    origin = {"named": "指定", "ranked": "Phase 6a の順位（検証シナリオの厳密な除去）"}
     rows = {"順": range(1, len(table) + 1), "層": table["layer"], "ヘッド": table["head"]}
     return column_table({**rows, "選び方": table["origin"].map(origin)})
 

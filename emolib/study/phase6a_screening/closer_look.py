@@ -89,7 +89,7 @@ def joint(run: Run) -> pd.DataFrame:
     sizes = range(2, len(top) + 1)
     variants = [top[:k] for k in sizes] + ([control] if len(control) > 1 else [])
     if not variants:
-        return pd.DataFrame(columns=["heads", "k", "joint", "total", "interaction", "se", "share"])
+        return pd.DataFrame(columns=["heads", "k"])
     found = joint_against_sum(kept_exact(run, "exact_joint", in_turn(run), variants), all_heads(run))
     return found.assign(heads=["top"] * len(sizes) + ["random"] * (len(variants) - len(sizes)))
 
