@@ -183,7 +183,8 @@ class ScreeningParameters(ActivationParameters):
         4, ge=1, description="heads that are selected; random ones of their layers and norms stand beside"
     )
     first_trusted: Count = Field(2, ge=0, description="the first layer whose heads AtP may name")
-    steps: Count = Field(0, ge=0, description="points of the integrated gradients; 0 leaves them out")
+    steps: Count = Field(0, ge=0, description="points of the integrated gradients; 0: only before `first_trusted`")
+    n_bent: Count = Field(2, ge=1, description="validation scenarios on which it is worked out where first order errs")
     most_tokens: Annotated[Count, Field(ge=2)] | None = Field(
         None, description="tokens of every continuation that are read at most; None: all"
     )

@@ -37,6 +37,8 @@ from emolib.models.finite import require_finite
 from emolib.models.language_model import LanguageModel, checked_model
 
 START = 0.05  # of the way
+AGREES = 1.5  # ratio of sizes, either way, up to which first order is no error
+CAUSES = ("agrees", "scale", "block", "behind", "both", "together")
 CHANGES = ("exact", "first_order", "start", "half", "block_linear", "behind_linear", "scale_frozen")
 COLUMNS = ["layer", "head", *CHANGES, "moved"]
 
@@ -196,7 +198,7 @@ def bend_summary(bends: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         layer, n (heads), exact (root mean square, nat per token), of every other change its root mean square over that
-        of the exact one, and moved (median).
+        of the exact one, moved (median), and `cause`, see `bend_cause`.
     """
 
     def size(values: pd.Series) -> float:
@@ -206,5 +208,39 @@ def bend_summary(bends: pd.DataFrame) -> pd.DataFrame:
     for layer, part in bends.groupby("layer", sort=True):
         exact = size(part["exact"])
         sizes = {name: size(part[name]) / max(exact, 1e-300) for name in CHANGES[1:]}
-        rows.append({"layer": int(layer), "n": len(part), "exact": exact, **sizes, "moved": part["moved"].median()})
+        row = {"layer": int(layer), "n": len(part), "exact": exact, **sizes, "moved": part["moved"].median()}
+        rows.append({**row, "cause": bend_cause(row)})
     return pd.DataFrame(rows)
+
+
+def bend_cause(sizes: Mapping[str, float]) -> str:
+    """The piece whose linear form alone makes at least half of first order's error, as a ratio on the log scale.
+
+    Args:
+        sizes: by name of a change, its size over that of the exact one.
+
+    Returns:
+        `agrees`: first order is of about the right size. `scale`: the block, and within it the norm's scale, which
+        alone makes half of the error; `block`: the block by something else; `behind`: the later layers; `both`: either;
+        `together`: neither alone.
+
+    >>> bend_cause({"first_order": 90.0, "block_linear": 60.0, "behind_linear": 1.5, "scale_frozen": 40.0})
+    'scale'
+    >>> bend_cause({"first_order": 90.0, "block_linear": 1.1, "behind_linear": 50.0, "scale_frozen": 1.0})
+    'behind'
+    """
+
+    def error(name: str) -> float:
+        return abs(float(np.log(max(sizes[name], 1e-30)))) if np.isfinite(sizes[name]) else 0.0
+
+    whole = error("first_order")
+    if whole <= np.log(AGREES):
+        return "agrees"
+    block, behind = (error(name) >= whole / 2 for name in ("block_linear", "behind_linear"))
+    if block and behind:
+        return "both"
+    if behind:
+        return "behind"
+    if block:
+        return "scale" if error("scale_frozen") >= whole / 2 else "block"
+    return "together"

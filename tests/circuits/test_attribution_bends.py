@@ -11,7 +11,14 @@ from planted_contrasts import few_contrasts
 
 from emolib.base.errors import UserError
 from emolib.circuits.attribution import attribute
-from emolib.circuits.attribution_bends import CHANGES, COLUMNS, attribution_bends, bend_summary
+from emolib.circuits.attribution_bends import (
+    CAUSES,
+    CHANGES,
+    COLUMNS,
+    attribution_bends,
+    bend_cause,
+    bend_summary,
+)
 from emolib.circuits.screening import exact_changes, single_heads
 from emolib.models.language_model import LanguageModel
 
@@ -45,6 +52,7 @@ def test_a_short_stream_makes_first_order_too_large_and_the_norm_s_scale_is_name
     for name in CHANGES[1:]:
         assert long[name] == pytest.approx(1, abs=0.15), name
     assert short["start"] > short["half"] > 1, "the slope flattens on the way"
+    assert short["cause"] == "scale" and long["cause"] == "agrees"
 
 
 def test_sizes_are_told_beside_the_exact_change() -> None:
@@ -52,6 +60,21 @@ def test_sizes_are_told_beside_the_exact_change() -> None:
     found = bend_summary(pd.DataFrame({"layer": 0, "head": [0, 1], **values})).iloc[0]
     assert found["exact"] == 1 and found["first_order"] == pytest.approx(np.sqrt(1250)) and found["half"] == 1
     assert found["moved"] == 1.0 and found["n"] == 2
+
+
+def test_the_piece_that_makes_half_of_the_error_is_named() -> None:
+    sizes = {"first_order": 100.0, "block_linear": 1.0, "behind_linear": 1.0, "scale_frozen": 1.0}
+    wanted = {
+        "agrees": {"first_order": 1.2},
+        "scale": {"block_linear": 0.02, "scale_frozen": 30.0},
+        "block": {"block_linear": 50.0, "scale_frozen": float("nan")},
+        "behind": {"behind_linear": 20.0},
+        "both": {"behind_linear": 20.0, "block_linear": 20.0},
+        "together": {"behind_linear": 5.0, "block_linear": 5.0},
+    }
+    assert set(wanted) == set(CAUSES)
+    for cause, changed in wanted.items():
+        assert bend_cause(sizes | changed) == cause
 
 
 def test_bad_input_is_told(tiny_models: dict[str, LanguageModel]) -> None:

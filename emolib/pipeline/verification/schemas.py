@@ -838,6 +838,13 @@ SCHEMAS: tuple[Schema, ...] = (
         "p_max:float",
         "layer head emotion",
     ),
+    _screening(
+        "bends",
+        "layer:int head:int exact:float first_order:float start:float half:float block_linear:float "
+        "behind_linear:float scale_frozen:float moved:float",
+        "layer head",
+        blank="scale_frozen",
+    ),
     _screening("norms", "layer:int head:int norm:float", "layer head"),
     _screening(
         "roads",

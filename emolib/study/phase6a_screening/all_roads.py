@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from emolib.base import store
-from emolib.circuits.attribution import attribute, bounded
+from emolib.circuits.attribution import STEPS, attribute, bounded
+from emolib.circuits.attribution_bends import attribution_bends
 from emolib.circuits.contrasts import UNIT
 from emolib.circuits.control_heads import against_controls, change_norms, matched_heads
 from emolib.circuits.direct_writes import direct_writes
@@ -204,19 +205,42 @@ def _first_layout(run: Run, found: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def integrated(run: Run, table: pd.DataFrame) -> np.ndarray:
+    """Integrated gradients `[unit, layer, head]` of the screened layers, or (`steps` 0) of those before
+    `first_trusted`; NaN elsewhere."""
+    params = run.params
+    chosen = [layer for layer in layers(run) if params.steps or layer < params.first_trusted]
+    if not chosen:
+        return np.full((len(table), run.lm.n_layers, run.lm.n_heads), np.nan)
+    found = attribute(run.lm, table, ("integrated",), steps=params.steps or STEPS, layers=chosen)
+    return found.heads["integrated"]
+
+
+@kept
+def bends(run: Run) -> pd.DataFrame:
+    """Where first order errs, in a few of the screened layers; as `attribution_bends.attribution_bends`."""
+    table, every = in_turn(run, "validation").head(run.params.n_bent), layers(run)
+    chosen = sorted({*every[:2], every[len(every) // 2], every[-1]})
+    return kept_table(
+        run,
+        "bends",
+        {"contrasts": digest_of(table), "chosen": chosen},
+        lambda: attribution_bends(run.lm, table, chosen),
+    )
+
+
 @kept
 def roads(run: Run) -> pd.DataFrame:
     """Every head on the test contrasts in turn: exact, and every estimate; as `screening.road_table`."""
     exact, table = all_heads(run), in_turn(run)
 
     def compute() -> pd.DataFrame:
-        wanted = ("first_order", "star", *(("integrated",) if run.params.steps else ()))
-        found = attribute(run.lm, table, wanted, steps=max(run.params.steps, 1), layers=layers(run))
+        found = attribute(run.lm, table, ("first_order", "star"))
         at, heads = np.array([variant[0] for variant in exact.variants]).T
         rows = pd.DataFrame({"layer": at, "head": heads, "exact": exact.changes.mean(0)})
         for name in ESTIMATES:
             rows[name] = found.heads[name].mean(0)[at, heads]
-        rows["integrated"] = found.heads["integrated"].mean(0)[at, heads] if run.params.steps else np.nan
+        rows["integrated"] = integrated(run, table).mean(0)[at, heads]
         return rows
 
     table_ = kept_table(run, "roads", {"contrasts": digest_of(table), "steps": run.params.steps}, compute)
