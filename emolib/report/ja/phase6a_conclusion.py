@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
+from emolib.circuits.attribution_bends import bend_summary
 from emolib.circuits.screening import LEVEL, POOLED
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import emotion_name
-from emolib.report.ja.phase6a_words import JOINT, REASONS, ROADS, VERDICTS, spelled_head
+from emolib.report.ja.phase6a_words import CAUSES, JOINT, REASONS, ROADS, VERDICTS, spelled_head
 from emolib.report.markup import number, p_value
 from emolib.steering.claims import NOT_MEASURABLE
 from emolib.steering.findings import SUPPORTED, UNDERPOWERED
@@ -56,9 +57,12 @@ def _open(verdicts: pd.DataFrame) -> str:
     return "。".join(parts) + "。" if parts else "判定できなかったものはない。"
 
 
-def discussion(agreement: pd.DataFrame, missed: pd.DataFrame, joint: pd.DataFrame, verdicts: pd.DataFrame) -> Markdown:
-    """考察: where each road may be trusted, what may be missed, backup, what the verdicts hang on."""
-    lines = [*_trust_lines(agreement), _missed_line(missed), *_joint_lines(joint), _verdict_line(verdicts)]
+def discussion(
+    agreement: pd.DataFrame, bends: pd.DataFrame, missed: pd.DataFrame, joint: pd.DataFrame, verdicts: pd.DataFrame
+) -> Markdown:
+    """考察: where each road may be trusted and why not, what may be missed, backup, what the verdicts hang on."""
+    lines = [*_trust_lines(agreement), *_bend_lines(bends), _missed_line(missed)]
+    lines += [*_joint_lines(joint), _verdict_line(verdicts)]
     return Markdown("\n".join(f"- {line}" for line in lines))
 
 
@@ -73,10 +77,21 @@ def _trust_lines(agreement: pd.DataFrame) -> list[str]:
             for row in bands.itertuples(index=False)
         )
         lines.append(f"{ROADS[str(estimate)]}と厳密な除去の順位相関は、{told}。")
-    if lines:
+    return lines
+
+
+def _bend_lines(bends: pd.DataFrame) -> list[str]:
+    """Where first order errs, as the sizes of the parts say."""
+    lines = []
+    for row in bend_summary(bends).to_dict("records"):
+        told = f"層 {row['layer']} の AtP は厳密な変化の {number(row['first_order'])} 倍の大きさである"
+        if row["cause"] == "agrees":
+            lines.append(f"{told}。")
+            continue
         lines.append(
-            "大きさの比が 1 から離れる層や、順位相関が低い層では、一次の推定だけでヘッドを選ばない。浅い層では、ヘッドの出力が"
-            "残差の長さの大半を占め、次の正規化がその長さで割るため、勾配は近くでしか成り立たない。"
+            f"{told}（道のりの初め 5 % では {number(row['start'])} 倍、半分まででは {number(row['half'])} 倍）。"
+            f"ずれの半分以上（対数）を単独で生む部分: {CAUSES[row['cause']]}。ヘッドの除去は、正規化が読む残差の "
+            f"{number(100 * row['moved'], 0)} % の大きさを動かす。"
         )
     return lines
 
@@ -118,5 +133,4 @@ def next_actions(verdicts: pd.DataFrame) -> Markdown:
     if (verdicts["verdict"] == NOT_MEASURABLE).any():
         lines.append("- 文脈の効果が確かめられない感情は、先に Phase 5 の計器（正例）の結果を確かめる。")
     lines.append("- 選択したヘッドを Phase 6b（head patching）に渡し、値と注意パターンのどちらが担うかを調べる。")
-    lines.append("- 浅い層は `steps` を 3 にして積分勾配で補正し、厳密な除去と比べる。")
     return Markdown("\n".join(lines))

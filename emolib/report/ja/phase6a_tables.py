@@ -8,9 +8,10 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.base.escaping import Name
+from emolib.circuits.attribution_bends import CHANGES, bend_summary
 from emolib.circuits.screening import POOLED, Exact, Head
 from emolib.report.ja.names import emotion_name, metric_name, style_name
-from emolib.report.ja.phase6a_words import KINDS, POSITIONS, REASONS, ROADS, ROLES, VERDICTS, spelled_head
+from emolib.report.ja.phase6a_words import CAUSES, KINDS, POSITIONS, REASONS, ROADS, ROLES, VERDICTS, spelled_head
 from emolib.report.markup import NOTHING, markdown_table, number, p_value, with_interval
 from emolib.steering.claims import NOT_MEASURABLE
 
@@ -82,6 +83,32 @@ def table_agreement(table: pd.DataFrame) -> Markdown:
         for row in table.to_dict("records")
     ]
     return Markdown(markdown_table(rows, ["推定", "層", "ヘッド", "順位相関", "大きさの比", "符号の一致"]))
+
+
+def table_bends(bends: pd.DataFrame) -> Markdown:
+    """Where first order errs: sizes over the exact change's, with one piece of the way made linear at a time."""
+    rows = [
+        [
+            row["layer"],
+            number(row["exact"], 4),
+            *(number(row[name]) for name in CHANGES[1:]),
+            f"{number(100 * row['moved'], 0)} %",
+            CAUSES[row["cause"]],
+        ]
+        for row in bend_summary(bends).to_dict("records")
+    ]
+    header = [
+        "層",
+        "厳密な変化（RMS、nat/トークン）",
+        "AtP",
+        "初め 5 %",
+        "半分まで",
+        "ブロック内だけ一次",
+        "後の層だけ一次",
+    ]
+    return Markdown(
+        markdown_table(rows, [*header, "正規化の長さを固定", "残差に占める変化", "ずれの半分以上を生む部分"])
+    )
 
 
 def table_ranked(scores: pd.DataFrame, missed: pd.DataFrame) -> Markdown:

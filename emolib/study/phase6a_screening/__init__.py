@@ -9,21 +9,14 @@ other emotions, topics, other kinds of ablation, a steer's effect, and generated
 from __future__ import annotations
 
 from emolib.study.phase6a_screening.all_roads import (
-    agreement,
     all_heads,
-    attributed,
-    bends,
     controlled,
     controls,
     halves,
-    missed,
-    mlps,
     ranking,
-    roads,
     samples,
     scores,
     selection,
-    validation_scores,
     writes,
 )
 from emolib.study.phase6a_screening.closer_look import (
@@ -36,6 +29,15 @@ from emolib.study.phase6a_screening.closer_look import (
     verdicts,
 )
 from emolib.study.phase6a_screening.contrast_design import shown_text
+from emolib.study.phase6a_screening.gradient_roads import (
+    agreement,
+    attributed,
+    bends,
+    missed,
+    mlps,
+    roads,
+    validation_scores,
+)
 
 __all__ = [
     "agreement",

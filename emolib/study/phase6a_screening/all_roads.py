@@ -10,18 +10,14 @@ import numpy as np
 import pandas as pd
 
 from emolib.base import store
-from emolib.circuits.attribution import STEPS, attribute, bounded
-from emolib.circuits.attribution_bends import attribution_bends
 from emolib.circuits.contrasts import UNIT
 from emolib.circuits.control_heads import against_controls, change_norms, matched_heads
 from emolib.circuits.direct_writes import direct_writes
 from emolib.circuits.screening import (
-    POOLED,
     Exact,
     Head,
     exact_changes,
     head_scores,
-    road_agreement,
     selected,
     single_heads,
     split_half,
@@ -49,32 +45,6 @@ def writes(run: Run) -> pd.DataFrame:
         return found[found["layer"].isin(layers(run))].reset_index(drop=True)
 
     return kept_table(run, "direct", matched, compute)
-
-
-@kept
-def validation_scores(run: Run) -> pd.DataFrame:
-    """AtP of every head on validation scenarios, beside the selection: layer, head, emotion (and `all`), carried (minus
-    the estimated change, nat per token), se over scenarios, n_scenarios."""
-    table = contrasts(run, "validation", run.params.n_attributed)
-
-    def compute() -> pd.DataFrame:
-        found = attribute(run.lm, table).heads["atp"]
-        rows = []
-        for emotion in (POOLED, *run.emotions):
-            here = np.ones(len(table), dtype=bool) if emotion == POOLED else (table["emotion"] == emotion).to_numpy()
-            part = (
-                pd.DataFrame(-found[here].reshape(here.sum(), -1))
-                .groupby(table.loc[here, "scenario"].to_numpy())
-                .mean()
-            )
-            mean, se = part.mean().to_numpy(), (part.std(ddof=1) / np.sqrt(len(part))).to_numpy()
-            at, heads = (index.ravel() for index in np.indices(found.shape[1:]))
-            named = {"layer": at, "head": heads, "emotion": emotion, "carried": mean, "se": se}
-            rows.append(pd.DataFrame({**named, "n_scenarios": len(part)}))
-        whole = pd.concat(rows, ignore_index=True)
-        return whole[whole["layer"].isin(layers(run))].reset_index(drop=True)
-
-    return kept_table(run, "attribution_validation", {"contrasts": digest_of(table)}, compute)
 
 
 @kept
@@ -120,17 +90,6 @@ def selection(run: Run) -> tuple[tuple[Head, ...], tuple[Head, ...]]:
     """The heads whose ablation takes most of the effect on validation scenarios (by t over scenarios), and their
     controls."""
     return tuple(selected(ranking(run), run.params.n_top)), tuple(controls(run).values())
-
-
-def attributed(run: Run) -> tuple[Head, ...]:
-    """As many heads that AtP names first on validation scenarios (by mean over its standard error), in layers in which
-    it may be trusted."""
-    scores = validation_scores(run)
-    own = scores[(scores["emotion"] == POOLED) & (scores["layer"] >= run.params.first_trusted)]
-    own = own if len(own) else scores[scores["emotion"] == POOLED]
-    t = own["carried"] / own["se"].clip(lower=1e-12)
-    ordered = own.loc[t.sort_values(ascending=False, kind="stable").index]
-    return tuple((int(a), int(b)) for a, b in ordered[["layer", "head"]].head(run.params.n_top).to_numpy())
 
 
 def controlled(run: Run) -> pd.DataFrame:
@@ -203,96 +162,6 @@ def _first_layout(run: Run, found: pd.DataFrame) -> dict[str, Any]:
         "head_scores": found[kept_columns].to_dict("records"),
         "head_samples": samples,
     }
-
-
-def integrated(run: Run, table: pd.DataFrame) -> np.ndarray:
-    """Integrated gradients `[unit, layer, head]` of the screened layers, or (`steps` 0) of those before
-    `first_trusted`; NaN elsewhere."""
-    params = run.params
-    chosen = [layer for layer in layers(run) if params.steps or layer < params.first_trusted]
-    if not chosen:
-        return np.full((len(table), run.lm.n_layers, run.lm.n_heads), np.nan)
-    found = attribute(run.lm, table, ("integrated",), steps=params.steps or STEPS, layers=chosen)
-    return found.heads["integrated"]
-
-
-@kept
-def bends(run: Run) -> pd.DataFrame:
-    """Where first order errs, in a few of the screened layers; as `attribution_bends.attribution_bends`."""
-    table, every = in_turn(run, "validation").head(run.params.n_bent), layers(run)
-    chosen = sorted({*every[:2], every[len(every) // 2], every[-1]})
-    return kept_table(
-        run,
-        "bends",
-        {"contrasts": digest_of(table), "chosen": chosen},
-        lambda: attribution_bends(run.lm, table, chosen),
-    )
-
-
-@kept
-def roads(run: Run) -> pd.DataFrame:
-    """Every head on the test contrasts in turn: exact, and every estimate; as `screening.road_table`."""
-    exact, table = all_heads(run), in_turn(run)
-
-    def compute() -> pd.DataFrame:
-        found = attribute(run.lm, table, ("first_order", "star"))
-        at, heads = np.array([variant[0] for variant in exact.variants]).T
-        rows = pd.DataFrame({"layer": at, "head": heads, "exact": exact.changes.mean(0)})
-        for name in ESTIMATES:
-            rows[name] = found.heads[name].mean(0)[at, heads]
-        rows["integrated"] = integrated(run, table).mean(0)[at, heads]
-        return rows
-
-    table_ = kept_table(run, "roads", {"contrasts": digest_of(table), "steps": run.params.steps}, compute)
-    written = writes(run)
-    mean = written[(written["position"] == "mean") & (written["style"] == "all")].groupby(["layer", "head"])["written"]
-    return table_.merge((-mean.mean()).rename("direct").reset_index(), on=["layer", "head"], how="left")
-
-
-@kept
-def mlps(run: Run) -> pd.DataFrame:
-    """AtP of every MLP on the test contrasts in turn, first-order alone: layer, carried (minus the estimated change,
-    nat per token), se, neuron (of the largest size), neuron_carried."""
-    table = in_turn(run)
-
-    def compute() -> pd.DataFrame:
-        found = attribute(run.lm, table, neurons=True)
-        assert found.neurons is not None, "neurons were asked for"
-        each, mean = -found.mlps, -found.neurons.mean(0)
-        largest = np.abs(mean).argmax(1)
-        return pd.DataFrame(
-            {
-                "layer": np.arange(each.shape[1]),
-                "carried": each.mean(0),
-                "se": each.std(0, ddof=1) / np.sqrt(len(each)),
-                "neuron": largest,
-                "neuron_carried": mean[np.arange(len(mean)), largest],
-            }
-        )
-
-    return kept_table(run, "mlps", {"contrasts": digest_of(table)}, compute)
-
-
-def agreement(run: Run) -> pd.DataFrame:
-    """Rank correlations of the roads, as `screening.road_agreement`."""
-    return road_agreement(roads(run).dropna(axis=1, how="all"), n_bands=run.params.n_bands)
-
-
-@kept
-def missed(run: Run) -> pd.DataFrame:
-    """What AtP may have passed over: layer, head, estimate, upper, confidence, n_sets; of all heads but those that it
-    names first."""
-    table, chosen = in_turn(run), set(attributed(run))
-    unverified = [variant[0] for variant in single_heads(run.lm, layers(run)) if variant[0] not in chosen]
-
-    def compute() -> pd.DataFrame:
-        found = bounded(run.lm, table, unverified, n_sets=run.params.n_sets, seed=run.params.seed)
-        at, heads = np.array(found.heads).T
-        named = {"layer": at, "head": heads, "estimate": found.estimate, "upper": found.upper}
-        return pd.DataFrame(named).assign(confidence=found.confidence, n_sets=found.n_sets)
-
-    matched = {"contrasts": digest_of(table), "n_sets": run.params.n_sets, "heads": unverified}
-    return kept_table(run, "missed", matched, compute)
 
 
 def halves(run: Run) -> pd.DataFrame:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from emolib.circuits.attribution_bends import CAUSES as BEND_CAUSES
 from emolib.circuits.head_verdicts import HEAD_REASONS, HEAD_VERDICTS, VERDICT_COLUMNS
 from emolib.report.ja import phase6a as say
+from emolib.report.ja.phase6a_words import CAUSES, REASONS, VERDICTS
 from emolib.report.ja.phase6a_words import JOINT as JOINT_WORDS
-from emolib.report.ja.phase6a_words import REASONS, VERDICTS
 
 SCORES = pd.DataFrame(
     {
@@ -21,6 +22,13 @@ AGREEMENT = pd.DataFrame(
     {
         **{"estimate": "atp", "first": [0, 0, 3], "last": [5, 2, 5], "n": [12, 6, 6]},
         **{"correlation": [0.4, -0.3, 0.9], "size": [30.0, 140.0, 1.1], "same_sign": [0.6, 0.3, 0.9]},
+    }
+)
+BENDS = pd.DataFrame(
+    {
+        **{"layer": [0, 0, 4], "head": [0, 1, 0], "exact": [0.01, -0.01, 0.02], "first_order": [0.9, -0.9, 0.022]},
+        **{"start": [0.8, -0.8, 0.021], "half": [0.1, -0.1, 0.02], "block_linear": [0.5, -0.5, 0.02]},
+        **{"behind_linear": [0.011, -0.011, 0.02], "scale_frozen": [0.4, -0.4, 0.02], "moved": [0.7, 0.9, 0.01]},
     }
 )
 MISSED = pd.DataFrame(
@@ -41,6 +49,7 @@ def verdicts(code: str, reason: str) -> pd.DataFrame:
 
 
 def test_every_code_has_its_words() -> None:
+    assert set(CAUSES) == set(BEND_CAUSES)
     assert set(VERDICTS) == set(HEAD_VERDICTS) and set(REASONS) == set(HEAD_REASONS)
 
 
@@ -51,7 +60,7 @@ def test_the_conclusion_says_the_verdict_and_no_other(code: str) -> None:
     assert f"**{VERDICTS[code]}**" in told and "3:1" in told and "+0.40" in told
     first = told.splitlines()[0]
     assert not any(f"**{word}**" in first for other, word in VERDICTS.items() if other != code)
-    found = say.discussion(AGREEMENT, MISSED, JOINT, table).data
+    found = say.discussion(AGREEMENT, BENDS, MISSED, JOINT, table).data
     assert ("支持されたヘッドはない" in found) == (code != "supported")
     assert "0.034" in found and "−0.30" in found.replace("-", "−") and "60 %" in found
     (row,) = say.table_verdicts(table).data.splitlines()[2:]
@@ -67,16 +76,26 @@ def test_heads_that_grow_the_effect_are_not_counted_among_those_that_carry_it() 
 def test_a_joint_ablation_is_called_what_its_code_says() -> None:
     table = verdicts("supported", "all_hold")
     told = {
-        code: say.discussion(AGREEMENT, MISSED, JOINT.assign(code=code), table).data
+        code: say.discussion(AGREEMENT, BENDS, MISSED, JOINT.assign(code=code), table).data
         for code in ("more", "less", "open", "not_measurable")
     }
     for code, word in JOINT_WORDS.items():
         assert [other for other, text in told.items() if word in text] == [code]
     gone = JOINT.assign(share=float("nan"), code="not_measurable")
     assert "%" not in next(
-        line for line in say.discussion(AGREEMENT, MISSED, gone, table).data.splitlines() if "同時" in line
+        line for line in say.discussion(AGREEMENT, BENDS, MISSED, gone, table).data.splitlines() if "同時" in line
     )
     assert "測定不能" in say.table_joint(gone).data and "60 %" in say.table_joint(JOINT).data
+
+
+def test_where_first_order_errs_is_told_from_the_sizes_alone() -> None:
+    told = say.discussion(AGREEMENT, BENDS, MISSED, JOINT, verdicts("supported", "all_hold")).data
+    (first,) = [line for line in told.splitlines() if "層 0 の AtP" in line]
+    assert "90.00 倍" in first and CAUSES["scale"] in first and "80 %" in first
+    (fourth,) = [line for line in told.splitlines() if "層 4 の AtP" in line]
+    assert "1.10 倍" in fourth and not any(word in fourth for word in CAUSES.values())
+    other = BENDS.assign(scale_frozen=BENDS["exact"])
+    assert CAUSES["block"] in say.table_bends(other).data and CAUSES["scale"] not in say.table_bends(other).data
 
 
 def test_selection_and_controls_are_told_beside_what_atp_says() -> None:
