@@ -9,7 +9,7 @@ from IPython.display import Markdown
 
 from emolib.base.escaping import Name
 from emolib.circuits.attribution_bends import CHANGES, bend_summary
-from emolib.circuits.screening import POOLED, Exact, Head
+from emolib.circuits.screening import LEVEL, POOLED, Exact, Head
 from emolib.report.ja.names import emotion_name, metric_name, style_name
 from emolib.report.ja.phase6a_words import CAUSES, KINDS, POSITIONS, REASONS, ROADS, ROLES, VERDICTS, spelled_head
 from emolib.report.markup import NOTHING, markdown_table, number, p_value, with_interval
@@ -132,7 +132,14 @@ def table_ranked(scores: pd.DataFrame, missed: pd.DataFrame) -> Markdown:
             ]
         )
     header = ["ヘッド", "Δ（nat/トークン）", "SE", "シナリオ", "t", "p", "p（最大統計量）", "AtP の見落としの上限"]
-    return Markdown(markdown_table(rows, header))
+    pooled = scores[scores["emotion"] == POOLED]
+    sure = pooled[pooled["p_max"] <= LEVEL]
+    losing = int((sure["delta_mean"] < 0).sum())
+    counts = (
+        f"全 {len(pooled)} ヘッドのうち、最大統計量で p ≤ 0.05 のものは、除去で効果が減るもの {losing} 個、"
+        f"増えるもの {len(sure) - losing} 個。"
+    )
+    return Markdown(f"{markdown_table(rows, header)}\n\n{counts}")
 
 
 def table_selection(
