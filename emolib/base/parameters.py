@@ -338,7 +338,7 @@ def resolve(
     spec = find_model(model)
     layers = getattr(resolved, "layers", None)
     if spec is not None and layers is not None:
-        check_layers(layers, spec.n_layers)
+        check_layers(layers, spec.n_layers, of_heads=isinstance(resolved, ScreeningParameters))
     return resolved
 
 
@@ -436,9 +436,11 @@ def _named(model: str) -> str:
     return spec.name if spec else model_name(model)
 
 
-def check_layers(layers: tuple[int, ...], n_layers: int) -> None:
-    """Raises `UserError` for a layer outside 0 … n_layers (n_layers is the final residual)."""
+def check_layers(layers: tuple[int, ...], n_layers: int, *, of_heads: bool = False) -> None:
+    """Raises `UserError` for a layer outside 0 … n_layers (n_layers is the final residual, which has no heads)."""
     for layer in layers:
+        if of_heads and not 0 <= layer < n_layers:
+            raise UserError(f"layer {layer} is out of range: this model's heads lie in layers 0-{n_layers - 1}")
         if not 0 <= layer <= n_layers:
             raise UserError(
                 f"layer {layer} is out of range: this model has layers 0-{n_layers - 1}, "
