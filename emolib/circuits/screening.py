@@ -195,7 +195,7 @@ def road_agreement(table: pd.DataFrame, *, n_bands: int = 3) -> pd.DataFrame:
         n_bands: equal parts of the layers.
 
     Returns:
-        estimate, first, last (layers), n, correlation (Spearman, signed; of `dropped`, which has no sign, with the
+        estimate, first, last (layers that it is known of), n, correlation (Spearman, signed; of `dropped`, which has no sign, with the
         exact size), size (root mean square over that of the exact change), same_sign (share; NaN for `dropped`).
     """
     estimates = [name for name in table if name not in ("layer", "head", "exact")]
@@ -208,15 +208,16 @@ def road_agreement(table: pd.DataFrame, *, n_bands: int = 3) -> pd.DataFrame:
         part = table[table["layer"].between(first, last)]
         for name in estimates:
             known = part[part[name].notna()]
-            if len(known) < 3:
-                continue
+            at = known["layer"]
+            if len(known) < 3 or ((first, last) == bands[0] and at.nunique() < len(present)):
+                continue  # of some layers alone nothing is said of all of them
             unsigned = name == "dropped"
             exact = known["exact"].abs() if unsigned else known["exact"]
             size = np.sqrt((known[name] ** 2).mean() / max(float((known["exact"] ** 2).mean()), 1e-300))
             same = float("nan") if unsigned else float((np.sign(known[name]) == np.sign(known["exact"])).mean())
             rows.append(
                 {
-                    **{"estimate": name, "first": int(first), "last": int(last), "n": len(known)},
+                    **{"estimate": name, "first": int(at.min()), "last": int(at.max()), "n": len(known)},
                     **{"correlation": spearman(known[name], exact), "size": float(size), "same_sign": same},
                 }
             )

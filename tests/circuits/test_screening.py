@@ -92,6 +92,9 @@ def test_agreement_is_by_depth_and_split_halves_need_a_common_order() -> None:
     assert found.loc[("atp", 1, 1), "correlation"] > 0.9 and found.loc[("atp", 0, 0), "correlation"] < -0.9
     assert found.loc[("atp", 0, 0), "size"] == pytest.approx(100, rel=0.2)
     assert found.loc[("atp", 0, 0), "same_sign"] == 0
+    some = road_agreement(roads.assign(integrated=roads["exact"].where(roads["layer"] == 1)), n_bands=4)
+    own = some[some["estimate"] == "integrated"]
+    assert own[["first", "last", "n"]].to_numpy().tolist() == [[1, 1, 4]], "nothing is said of all layers"
     assert split_half(exact)["correlation"].item() > 0.9
     assert abs(split_half(made_up(generator.standard_normal((12, 16))))["correlation"].item()) < 0.4
 

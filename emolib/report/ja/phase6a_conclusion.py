@@ -68,8 +68,9 @@ def discussion(
 
 def _trust_lines(agreement: pd.DataFrame) -> list[str]:
     lines = []
+    whole = (agreement["first"] == agreement["first"].min()) & (agreement["last"] == agreement["last"].max())
     for estimate, part in agreement.groupby("estimate", sort=False):
-        bands = part.iloc[1:]
+        bands = part[~whole[part.index]]
         if estimate not in ("atp", "integrated", "direct") or bands.empty:
             continue
         told = "、".join(

@@ -75,7 +75,7 @@ def norms(run: Run) -> np.ndarray:
 
     stored = kept_table(run, "norms", {"contrasts": digest_of(table)}, compute)
     found = np.full((run.lm.n_layers, run.lm.n_heads), np.nan)
-    found[stored["layer"], stored["head"]] = stored["norm"]
+    found[stored["layer"].to_numpy(), stored["head"].to_numpy()] = stored["norm"].to_numpy()
     return found
 
 
