@@ -195,8 +195,9 @@ def road_agreement(table: pd.DataFrame, *, n_bands: int = 3) -> pd.DataFrame:
         n_bands: equal parts of the layers.
 
     Returns:
-        estimate, first, last (layers that it is known of), n, correlation (Spearman, signed; of `dropped`, which has no sign, with the
-        exact size), size (root mean square over that of the exact change), same_sign (share; NaN for `dropped`).
+        estimate, first, last (layers that it is known of), n, correlation (Spearman, signed; of `dropped`, which has no
+        sign, with the exact size), size (root mean square over that of the exact change), same_sign (share; NaN for
+        `dropped`).
     """
     estimates = [name for name in table if name not in ("layer", "head", "exact")]
     present = sorted(table["layer"].unique())
