@@ -40,7 +40,7 @@ START = 0.05  # of the way
 AGREES = 1.5  # ratio of sizes, either way, up to which first order is no error
 CAUSES = ("agrees", "scale", "block", "behind", "both", "together")
 CHANGES = ("exact", "first_order", "start", "half", "block_linear", "behind_linear", "scale_frozen")
-COLUMNS = ["layer", "head", *CHANGES, "moved"]
+COLUMNS = ["kind", "layer", "head", *CHANGES, "moved"]
 
 
 def attribution_bends(
@@ -91,10 +91,11 @@ def attribution_bends(
             total[layer] += _of_layer(lm, given, targets, back, layer)
     rows = []
     for layer, found in total.items():
-        require_finite(lm, enumerate(found[:, :-1]), "what ablating a head changes, in parts")
+        known = found[:, : CHANGES.index("scale_frozen")] if lm.native.parallel else found
+        require_finite(lm, enumerate(known), "what ablating a head changes, in parts")
         for head, (*changes, moved, read) in enumerate(found):
             row = dict(zip(CHANGES, np.array(changes) / len(table), strict=True))
-            rows.append({"layer": layer, "head": head, **row, "moved": float(np.sqrt(moved / read))})
+            rows.append({"kind": kind, "layer": layer, "head": head, **row, "moved": float(np.sqrt(moved / read))})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -197,7 +198,7 @@ def bend_summary(bends: pd.DataFrame) -> pd.DataFrame:
         bends: as `attribution_bends` gives them.
 
     Returns:
-        layer, n (heads), exact (root mean square, nat per token), of every other change its root mean square over that
+        kind, layer, n (heads), exact (root mean square, nat per token), of every other change its root mean square over that
         of the exact one, moved (median), and `cause`, see `bend_cause`.
     """
 
@@ -205,10 +206,17 @@ def bend_summary(bends: pd.DataFrame) -> pd.DataFrame:
         return float(np.sqrt((values**2).mean()))
 
     rows = []
-    for layer, part in bends.groupby("layer", sort=True):
+    for (kind, layer), part in bends.groupby(["kind", "layer"], sort=False):
         exact = size(part["exact"])
         sizes = {name: size(part[name]) / max(exact, 1e-300) for name in CHANGES[1:]}
-        row = {"layer": int(layer), "n": len(part), "exact": exact, **sizes, "moved": part["moved"].median()}
+        row = {
+            "kind": kind,
+            "layer": int(layer),
+            "n": len(part),
+            "exact": exact,
+            **sizes,
+            "moved": part["moved"].median(),
+        }
         rows.append({**row, "cause": bend_cause(row)})
     return pd.DataFrame(rows)
 

@@ -46,7 +46,7 @@ def test_a_short_stream_makes_first_order_too_large_and_the_norm_s_scale_is_name
     tiny_models: dict[str, LanguageModel],
 ) -> None:
     table, lm = few_contrasts(2), tiny_models["llama"]
-    short, long = (bend_summary(attribution_bends(with_stream(lm, f), table, [0])).iloc[0] for f in (0.05, 30.0))
+    short, long = (bend_summary(attribution_bends(with_stream(lm, f), table, [0])).iloc[0] for f in (0.05, 300.0))
     assert short["moved"] > 0.5 and long["moved"] < 0.05
     assert short["first_order"] > 3 and short["scale_frozen"] > 1.5
     for name in CHANGES[1:]:
@@ -57,7 +57,7 @@ def test_a_short_stream_makes_first_order_too_large_and_the_norm_s_scale_is_name
 
 def test_sizes_are_told_beside_the_exact_change() -> None:
     values = {name: [1.0, -1.0] for name in CHANGES} | {"first_order": [30.0, 40.0], "moved": [0.5, 1.5]}
-    found = bend_summary(pd.DataFrame({"layer": 0, "head": [0, 1], **values})).iloc[0]
+    found = bend_summary(pd.DataFrame({"kind": "zero", "layer": 0, "head": [0, 1], **values})).iloc[0]
     assert found["exact"] == 1 and found["first_order"] == pytest.approx(np.sqrt(1250)) and found["half"] == 1
     assert found["moved"] == 1.0 and found["n"] == 2
 

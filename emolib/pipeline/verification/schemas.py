@@ -840,9 +840,9 @@ SCHEMAS: tuple[Schema, ...] = (
     ),
     _screening(
         "bends",
-        "layer:int head:int exact:float first_order:float start:float half:float block_linear:float "
+        "kind:str layer:int head:int exact:float first_order:float start:float half:float block_linear:float "
         "behind_linear:float scale_frozen:float moved:float",
-        "layer head",
+        "kind layer head",
         blank="scale_frozen",
     ),
     _screening("norms", "layer:int head:int norm:float", "layer head"),

@@ -85,7 +85,7 @@ def _bend_lines(bends: pd.DataFrame) -> list[str]:
     """Where first order errs, as the sizes of the parts say."""
     lines = []
     for row in bend_summary(bends).to_dict("records"):
-        told = f"層 {row['layer']} の AtP は厳密な変化の {number(row['first_order'])} 倍の大きさである"
+        told = f"{row['kind']} の除去では、層 {row['layer']} の AtP は厳密な変化の {number(row['first_order'])} 倍の大きさである"
         if row["cause"] == "agrees":
             lines.append(f"{told}。")
             continue

@@ -89,6 +89,7 @@ def table_bends(bends: pd.DataFrame) -> Markdown:
     """Where first order errs: sizes over the exact change's, with one piece of the way made linear at a time."""
     rows = [
         [
+            KINDS[row["kind"]],
             row["layer"],
             number(row["exact"], 4),
             *(number(row[name]) for name in CHANGES[1:]),

@@ -13,6 +13,7 @@ from emolib.study.phase6a_screening.contrast_design import contrasts, digest_of,
 from emolib.study.run import Run, kept
 
 ESTIMATES = ("atp", "dropped", "query", "key", "value", "query_linear", "key_linear")
+BENT_KINDS = ("resample", "zero")  # the primary one, and the one that moves a head farthest from what it ever was
 
 
 @kept
@@ -65,9 +66,10 @@ def integrated(run: Run, table: pd.DataFrame) -> np.ndarray:
 
 @kept
 def bends(run: Run) -> pd.DataFrame:
-    """Where first order errs, in a few of the screened layers; as `attribution_bends.attribution_bends`."""
+    """Where first order errs, in a few of the screened layers and for two kinds of ablation; as
+    `attribution_bends.attribution_bends`."""
     table, every = in_turn(run, "validation").head(run.params.n_bent), layers(run)
-    chosen = sorted({*every[:2], every[len(every) // 2], every[-1]})
+    chosen = sorted({*every[:2], every[len(every) // 2]})
     return kept_table(
         run,
         "bends",

@@ -26,7 +26,13 @@ AGREEMENT = pd.DataFrame(
 )
 BENDS = pd.DataFrame(
     {
-        **{"layer": [0, 0, 4], "head": [0, 1, 0], "exact": [0.01, -0.01, 0.02], "first_order": [0.9, -0.9, 0.022]},
+        **{
+            "kind": "zero",
+            "layer": [0, 0, 4],
+            "head": [0, 1, 0],
+            "exact": [0.01, -0.01, 0.02],
+            "first_order": [0.9, -0.9, 0.022],
+        },
         **{"start": [0.8, -0.8, 0.021], "half": [0.1, -0.1, 0.02], "block_linear": [0.5, -0.5, 0.02]},
         **{"behind_linear": [0.011, -0.011, 0.02], "scale_frozen": [0.4, -0.4, 0.02], "moved": [0.7, 0.9, 0.01]},
     }
