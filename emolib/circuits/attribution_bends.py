@@ -198,8 +198,8 @@ def bend_summary(bends: pd.DataFrame) -> pd.DataFrame:
         bends: as `attribution_bends` gives them.
 
     Returns:
-        kind, layer, n (heads), exact (root mean square, nat per token), of every other change its root mean square over that
-        of the exact one, moved (median), and `cause`, see `bend_cause`.
+        kind, layer, n (heads), exact (root mean square, nat per token), of every other change its root mean square over
+        that of the exact one, moved (median), and `cause`, see `bend_cause`.
     """
 
     def size(values: pd.Series) -> float:

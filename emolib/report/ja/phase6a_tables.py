@@ -99,6 +99,7 @@ def table_bends(bends: pd.DataFrame) -> Markdown:
         for row in bend_summary(bends).to_dict("records")
     ]
     header = [
+        "除去",
         "層",
         "厳密な変化（RMS、nat/トークン）",
         "AtP",

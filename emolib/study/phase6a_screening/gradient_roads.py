@@ -70,12 +70,13 @@ def bends(run: Run) -> pd.DataFrame:
     `attribution_bends.attribution_bends`."""
     table, every = in_turn(run, "validation").head(run.params.n_bent), layers(run)
     chosen = sorted({*every[:2], every[len(every) // 2]})
-    return kept_table(
-        run,
-        "bends",
-        {"contrasts": digest_of(table), "chosen": chosen},
-        lambda: attribution_bends(run.lm, table, chosen),
-    )
+
+    def compute() -> pd.DataFrame:
+        parts = [attribution_bends(run.lm, table, chosen, kind=kind) for kind in BENT_KINDS]
+        return pd.concat(parts, ignore_index=True)
+
+    matched = {"contrasts": digest_of(table), "chosen": chosen, "kinds": list(BENT_KINDS)}
+    return kept_table(run, "bends", matched, compute)
 
 
 @kept
