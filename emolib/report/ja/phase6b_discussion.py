@@ -55,7 +55,7 @@ def _mediated(table: pd.DataFrame) -> str:
         f"{named(emotion_word(name) for name in part['emotion'])}が{CODES[str(code)]}"
         for code, part in whole.groupby("code", sort=False)
     )
-    return f"残差の操作の S のうち、すべてのヘッドを別のシナリオの中立の文での働きに置き換えて（再標本）失われる部分は、{listed}。"
+    return f"残差の操作の S を、すべてのヘッドを別のシナリオの中立の文での働きに置き換えて（再標本）測ると、判定は{listed}である。"
 
 
 def _rests(context: pd.DataFrame, at: pd.DataFrame) -> str:
@@ -161,14 +161,15 @@ def _steering(ways: pd.DataFrame, damage: pd.DataFrame) -> str:
 
 def remarks(params: HeadPatchingParameters, context: pd.DataFrame) -> Markdown:
     """備考: limits, and next actions."""
-    n, share = int(context["n"].max()), max(1, len(set(context["emotion"]) - {ALL}))
+    n, n_emotions = int(context["n"].max()), len(set(context["emotion"]) - {ALL})
     turn = "すべての条件で、" if params.emotions == "in_turn" else "元の文・範囲・アブレーション・相互作用の条件では、"
     lines = [
         "- すべて探索である。ヘッド・方式・元の文・向きの数について補正していない。主張の判定（Phase 5・7）には用いない。",
         "- m は感情の文と中立の文の対数確率の差であり、珍しい文や感情的な文一般を持ち上げる効果も含む。感情どうしを比べた値は、操作の効果（S）の表だけである。",
         "- トークンの対応は文脈の終わりからの位置による。シナリオが違えば、対応するトークンの内容は異なる。",
         "- 生成文は二次的な資料である。生成では、ヘッドは元の文脈の値を読む（v_only）。続く文が分からないので、出力を一つずつ対応させることはできない。",
-        f"- 文脈の効果は {n} シナリオで測った。{turn}シナリオごとに感情を一つずつ順に割り当てたので、感情ごとのシナリオはその {share} 分の 1 ほどである。",
+        f"- 文脈の効果は {n} シナリオで測った。"
+        + (f"{turn}シナリオごとに感情を一つずつ順に割り当てたので、感情ごとのシナリオは少ない。" if n_emotions > 1 else ""),
     ]
     if params.temperature == 0:
         lines.append("- 生成は貪欲法である（1 プロンプト 1 文）。")
