@@ -169,7 +169,11 @@ def remarks(params: HeadPatchingParameters, context: pd.DataFrame) -> Markdown:
         "- トークンの対応は文脈の終わりからの位置による。シナリオが違えば、対応するトークンの内容は異なる。",
         "- 生成文は二次的な資料である。生成では、ヘッドは元の文脈の値を読む（v_only）。続く文が分からないので、出力を一つずつ対応させることはできない。",
         f"- 文脈の効果は {n} シナリオで測った。"
-        + (f"{turn}シナリオごとに感情を一つずつ順に割り当てたので、感情ごとのシナリオは少ない。" if n_emotions > 1 else ""),
+        + (
+            f"{turn}シナリオごとに感情を一つずつ順に割り当てたので、感情ごとのシナリオは少ない。"
+            if n_emotions > 1
+            else ""
+        ),
     ]
     if params.temperature == 0:
         lines.append("- 生成は貪欲法である（1 プロンプト 1 文）。")
