@@ -28,7 +28,6 @@ from emolib.study.phase6a_screening.contrast_design import contrasts, digest_of,
 from emolib.study.run import Run, kept
 
 LARGE = 500_000  # bytes of the first study's JSON, from which on it is packed
-ESTIMATES = ("atp", "dropped", "query", "key", "value", "query_linear", "key_linear")
 
 
 @kept
