@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from exchange import _versions
+from exchange import package_versions
 from with_nnterp import load
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     batch = {"input_ids": held["ids"], "attention_mask": held["mask"], "position_ids": held["positions"]}
     blocks, factor, d_head = model.layers, held["factor"], request["d_head"]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # the body of a trace runs in another thread, where inference tensors could not be changed
     def ablated(layer: int, head: int, values: torch.Tensor) -> list[float]:
         own = slice(head * d_head, (head + 1) * d_head)
         with model.trace(batch):
@@ -56,7 +56,7 @@ def main() -> None:
         seconds.append(time.perf_counter() - started)
         if len(seconds) >= request["least"] and sum(seconds) >= request["most_seconds"]:
             break
-    result = {"seconds": seconds, "logprobs": found, "versions": _versions("nnterp")}
+    result = {"seconds": seconds, "logprobs": found, "versions": package_versions("nnterp")}
     Path(sys.argv[2]).write_text(json.dumps(result), encoding="utf-8")
 
 
