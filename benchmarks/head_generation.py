@@ -7,13 +7,16 @@
 - emolib: `emolib.generate`, every prompt under every head in one call (`AblateHead`).
 
 The loop runs the first rows alone (`--rows-of-loop`); its texts must equal those of emolib, and differ from unpatched
-ones somewhere. Both generate greedily. Architectures whose W_O is `self_attn.o_proj` (Llama, SmolLM2, Qwen3, Gemma 3).
+ones somewhere. Both generate greedily. The file is written anew after every repeat, so that what is cut off keeps what
+it has (`complete` is then false). Architectures whose W_O is `self_attn.o_proj` (Llama, SmolLM2, Qwen3, Gemma 3).
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -65,7 +68,8 @@ def by_loop(
     return found
 
 
-def compared(arguments: argparse.Namespace) -> dict[str, Any]:
+def compared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What is known after every repeat."""
     lm = emolib.load_model(arguments.model, device="cpu", dtype=arguments.dtype)
     network = plain_network(lm, arguments.model)
     data = emolib.load_dataset()
@@ -77,24 +81,31 @@ def compared(arguments: argparse.Namespace) -> dict[str, Any]:
     acts = [emolib.AblateHead(*head) for _, head in rows]
     n_new, taken = arguments.max_new_tokens, {"loop": list[float](), "emolib": list[float]()}
     emolib.generate(lm, prompts[:1], max_new_tokens=1)  # the first call checks the batching
-    by_hand: list[tuple[int, ...]] = []
-    outs: list[emolib.Generation] = []
-    for _ in range(arguments.repeats):
+    unpatched = emolib.generate(lm, prompts, max_new_tokens=n_new)
+    for number in range(1, arguments.repeats + 1):
         spent, by_hand = seconds(lambda: by_loop(lm, network, some, n_new), lm.device)
         taken["loop"].append(sum(map(len, by_hand)) / spent)
         spent, outs = seconds(lambda: emolib.generate(lm, [p for p, _ in rows], acts, max_new_tokens=n_new), lm.device)
         taken["emolib"].append(sum(len(out.token_ids) for out in outs) / spent)
-    unpatched = emolib.generate(lm, prompts, max_new_tokens=n_new)
-    speed = {way: statistics.median(values) for way, values in taken.items()}
-    ratio = speed["emolib"] / speed["loop"]
-    return {
-        "rows": {"loop": len(some), "emolib": len(rows)},
-        "tokens_per_s": speed,
-        "repeats": taken,
-        "equal_texts": sum(out.token_ids == ids for out, ids in zip(outs, by_hand, strict=False)),
-        "changed_texts": sum(out.token_ids != unpatched[i % len(prompts)].token_ids for i, out in enumerate(outs)),
-        "targets": {"emolib/loop": {"least": TARGET, "reached": ratio, "met": ratio >= TARGET}},
-    }
+        last = ", ".join(f"{way} {values[-1]:.1f} tokens/s" for way, values in taken.items())
+        print(f"repeat {number} of {arguments.repeats}: {last}", file=sys.stderr, flush=True)
+        speed = {way: statistics.median(values) for way, values in taken.items()}
+        ratio = speed["emolib"] / speed["loop"]
+        yield {
+            "rows": {"loop": len(some), "emolib": len(rows)},
+            "tokens_per_s": speed,
+            "repeats": taken,
+            "equal_texts": sum(out.token_ids == ids for out, ids in zip(outs, by_hand, strict=False)),
+            "changed_texts": sum(out.token_ids != unpatched[i % len(prompts)].token_ids for i, out in enumerate(outs)),
+            "targets": {"emolib/loop": {"least": TARGET, "reached": ratio, "met": ratio >= TARGET}},
+            "complete": number == arguments.repeats,
+        }
+
+
+def _above_0(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
 
 
 def main() -> None:
@@ -105,13 +116,15 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=16)
     parser.add_argument("--rows-of-loop", type=int, default=12)
     parser.add_argument("--max-new-tokens", type=int, default=30)
-    parser.add_argument("--repeats", type=int, default=3, help="the median counts")
+    parser.add_argument("--repeats", type=_above_0, default=3, help="the median counts")
     parser.add_argument("--json", help="where the result goes; printed when left out")
     arguments = parser.parse_args()
-    result = compared(arguments)
     settings = {name: value for name, value in vars(arguments).items() if name != "json"}
-    about = described(torch.device("cpu"))
-    write_json(arguments.json, {"benchmark": "head_generation", **about, "settings": settings, **result})
+    about = {"benchmark": "head_generation", **described(torch.device("cpu")), "settings": settings}
+    result: dict[str, Any] = {}
+    for result in compared(arguments):
+        if arguments.json or result["complete"]:
+            write_json(arguments.json, {**about, **result})
     print(table([{"way": way, "tokens/s": speed} for way, speed in result["tokens_per_s"].items()]))
     target = result["targets"]["emolib/loop"]
     print(f"emolib/loop: {target['reached']:.3g} (at least {target['least']}) {'met' if target['met'] else 'NOT met'}")

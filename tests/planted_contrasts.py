@@ -1,4 +1,4 @@
-"""Contrasts of planted scenarios, whose carrying head is known."""
+"""Contrasts of planted scenarios, whose carrying head is known, and of bare sentences."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import pandas as pd
 
 from emolib.circuits.contrasts import COLUMNS
 from emolib.selftest.planted import Planted, planted_scenarios, words
+
+NAMES = ("gratitude", "anger")
 
 
 def planted_contrasts(planted: Planted, n: int, seed: int = 0, *, null: bool = False) -> pd.DataFrame:
@@ -37,4 +39,23 @@ def planted_contrasts(planted: Planted, n: int, seed: int = 0, *, null: bool = F
                 "source_text": f"and {words.PLAIN[0]} {words.NOUNS[topic][1]} near {words.PLAIN[3]} soup .",
             }
         )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def few_contrasts(n: int = 2) -> pd.DataFrame:
+    """Contrasts of bare sentences for models of random weights."""
+    said = ["Rain fell and fell", "A cold red fence", "It is a long road", "We sat by the shop", "No cat was there"]
+    rows = [
+        {
+            **{"scenario": f"s{number}", "emotion": NAMES[number % 2], "other": NAMES[1 - number % 2]},
+            **{"effect": "context", "style": "explicit", "topic": "t", "third": "k"},
+            "prompt_with": said[number],
+            "prompt_without": said[number + 1] + " now",
+            "text_with": "They went in, and out.",
+            "text_without": "It stopped at noon!",
+            "source_prompt": said[(number + 2) % 5],
+            "source_text": "Her grey cat ran all night along the road.",
+        }
+        for number in range(n)
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)

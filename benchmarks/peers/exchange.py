@@ -57,7 +57,7 @@ def answer(peer: str, generated: Generated, *, package: str, load: Load | None =
     if len(sys.argv) != 3:
         raise SystemExit(f"expected REQUEST.json and RESULT.json, got {len(sys.argv) - 1} arguments")
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    result = {"peer": peer, "versions": _versions(package), **measure(request, generated, load or load_plain)}
+    result = {"peer": peer, "versions": package_versions(package), **measure(request, generated, load or load_plain)}
     Path(sys.argv[2]).write_text(json.dumps(result, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
@@ -147,6 +147,6 @@ def _cells(request: dict[str, Any], directions: Tensor) -> list[tuple[int, int, 
     return cells[: request.get("limit")]
 
 
-def _versions(package: str) -> dict[str, str]:
+def package_versions(package: str) -> dict[str, str]:
     found = {"python": platform.python_version()}
     return found | {name: version(name) for name in ("torch", "transformers", "numpy", package)}

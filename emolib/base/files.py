@@ -8,11 +8,13 @@ user: readers of other kinds of files begin with `read_bytes` or `require_file`,
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import math
 import os
 import stat
 import tempfile
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -111,9 +113,20 @@ def read_text(path: Path, *, name: str = "", advice: str = "") -> str:
 
 
 def read_json(path: Path, *, kind: type | None = None, name: str = "", advice: str = "") -> Any:
-    """What a JSON file holds; see `parse_json`."""
-    text = read_text(path, name=name, advice=advice)
+    """What a JSON file holds, compressed (`.gz`) or not; see `parse_json`."""
+    read = _unpacked if path.suffix == ".gz" else read_text
+    text = read(path, name=name, advice=advice)
     return parse_json(text, name or _named(path), kind=kind, advice=advice)
+
+
+def _unpacked(path: Path, *, name: str, advice: str) -> str:
+    try:
+        return gzip.decompress(read_bytes(path, name=name, advice=advice)).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(
+            f"expected text packed by gzip in {name or _named(path)}, it is damaged ({type(error).__name__})"
+            f"{_ended(advice)}"
+        ) from error
 
 
 def parse_json(text: str, name: str, *, kind: type | None = None, advice: str = "", finite: bool = True) -> Any:

@@ -174,11 +174,17 @@ class ScreeningParameters(ActivationParameters):
     vector_position: VectorPosition = "mean"
     layers: Layers = Field(None, description="layers whose heads are screened; not given: all")
     n_screened: Count = Field(8, ge=2, description="test scenarios on which every head is ablated, an emotion each")
-    n_attributed: Count = Field(12, ge=2, description="validation scenarios on which heads are selected by AtP")
+    n_ranked: Count = Field(
+        8, ge=2, description="validation scenarios on which every head is ablated, an emotion each, to select from"
+    )
+    n_attributed: Count = Field(12, ge=2, description="validation scenarios on which AtP puts heads in order")
     n_confirmed: Count = Field(12, ge=2, description="test scenarios on which selected heads are looked at closely")
-    n_top: Count = Field(4, ge=1, description="heads that are selected; as many random ones stand beside them")
-    first_trusted: Count = Field(2, ge=0, description="the first layer whose heads may be selected by AtP")
-    steps: Count = Field(0, ge=0, description="points of the integrated gradients; 0 leaves them out")
+    n_top: Count = Field(
+        4, ge=1, description="heads that are selected; random ones of their layers and norms stand beside"
+    )
+    first_trusted: Count = Field(2, ge=0, description="the first layer whose heads AtP may name")
+    steps: Count = Field(0, ge=0, description="points of the integrated gradients; 0: only before `first_trusted`")
+    n_bent: Count = Field(2, ge=1, description="validation scenarios on which it is worked out where first order errs")
     most_tokens: Annotated[Count, Field(ge=2)] | None = Field(
         None, description="tokens of every continuation that are read at most; None: all"
     )
@@ -332,7 +338,7 @@ def resolve(
     spec = find_model(model)
     layers = getattr(resolved, "layers", None)
     if spec is not None and layers is not None:
-        check_layers(layers, spec.n_layers)
+        check_layers(layers, spec.n_layers, of_heads=isinstance(resolved, ScreeningParameters))
     return resolved
 
 
@@ -430,9 +436,11 @@ def _named(model: str) -> str:
     return spec.name if spec else model_name(model)
 
 
-def check_layers(layers: tuple[int, ...], n_layers: int) -> None:
-    """Raises `UserError` for a layer outside 0 … n_layers (n_layers is the final residual)."""
+def check_layers(layers: tuple[int, ...], n_layers: int, *, of_heads: bool = False) -> None:
+    """Raises `UserError` for a layer outside 0 … n_layers (n_layers is the final residual, which has no heads)."""
     for layer in layers:
+        if of_heads and not 0 <= layer < n_layers:
+            raise UserError(f"layer {layer} is out of range: this model's heads lie in layers 0-{n_layers - 1}")
         if not 0 <= layer <= n_layers:
             raise UserError(
                 f"layer {layer} is out of range: this model has layers 0-{n_layers - 1}, "

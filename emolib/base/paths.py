@@ -433,9 +433,9 @@ class ResultPaths:
         """A table of what was found on heads."""
         return self._of("phase6a", "screening", f"{self.model}_{name}.parquet")
 
-    def head_scores(self) -> Path:
-        """Every head's score, in the first study's layout."""
-        return self._of("phase6a", "screening", f"head_scores_{self.model}.json")
+    def head_scores(self, *, packed: bool = False) -> Path:
+        """Every head's score, in the first study's layout; packed by gzip where it is large."""
+        return self._of("phase6a", "screening", f"head_scores_{self.model}.json{'.gz' if packed else ''}")
 
     def head_patching(self, name: str) -> Path:
         """A table about patched heads."""

@@ -12,25 +12,81 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from emolib.base import arguments
 from emolib.base.errors import UserError
 from emolib.circuits.context_cells import ContextCells
 from emolib.engine.continuation import continuation_shift
-from emolib.interventions import Act, acts_of
+from emolib.interventions import AblateHead, Act, Head, acts_of, mean_head_output, record_heads
 from emolib.models.language_model import LanguageModel
+from emolib.models.tokens import encode
 from emolib.statistics.intervals import paired_effects
 from emolib.statistics.ratios import fieller
 from emolib.steering.shift_tables import shift_rows, shift_table
 from emolib.steering.specific_shift import specific_shift
 
+SOURCES = ("fourth", "fifth")  # scenarios whose neutral texts resampled heads have read: for the prompt, for the text
 WITH = "with"  # the name of the steers with every head as it is
+RESAMPLE, MEAN, ZERO = "resample", "mean", "zero"  # the first is primary
 Acts = Act | tuple[Act, ...]
+Ablations = Mapping[str, Sequence[tuple[Act, ...]]]  # by name, a tuple of acts per cell
+
+
+def head_ablations(
+    lm: LanguageModel, cells: ContextCells, sets: Mapping[str, Sequence[Head]], *, kinds: Sequence[str] = (RESAMPLE,)
+) -> dict[str, list[tuple[Act, ...]]]:
+    """Sets of heads ablated at once, by every kind, as `steered_shifts` takes them: `<set> <kind>`.
+
+    Resampled heads take what they had in other scenarios' neutral texts, one behind the other, of no act: token by
+    token, from the prompt's end. The source belongs to the cell, so that S compares two acts under one ablation.
+
+    Args:
+        sets: heads by name.
+        kinds: of `resample`, `mean` (over the cells' bare prompts, first tokens left out) and `zero`.
+
+    Raises:
+        UserError: an unknown kind, a set without heads, a head that the model does not have.
+
+    >>> import emolib
+    >>> from emolib.circuits.context_cells import context_cells
+    >>> lm, data = emolib.load_model("smollm2_135m", device="cpu"), emolib.load_dataset()
+    >>> names = {split: list(part["scenario"].unique()) for split, part in data.groupby("split")}
+    >>> cells = context_cells(data, names["test"][:2], names["validation"])
+    >>> found = head_ablations(lm, cells, {"one": [(12, 3)]}, kinds=["resample", "zero"])
+    >>> {name: [act.how for (act,) in acts] for name, acts in found.items()}
+    {'one resample': ['resample', 'resample'], 'one zero': ['zero', 'zero']}
+    """
+    for kind in kinds:
+        arguments.one_of("ablation", kind, (RESAMPLE, MEAN, ZERO))
+    if not all(len(heads) for heads in sets.values()):
+        raise UserError("expected at least one head in every set that is ablated, got none in one of them")
+    every = list(dict.fromkeys(head for heads in sets.values() for head in heads))
+    by_kind: dict[str, list[dict[Head, Act]]] = {}
+    if RESAMPLE in kinds:
+        before, behind = ([cells.text_of[name, cells.neutral] for name in cells.table[role]] for role in SOURCES)
+        records = record_heads(lm, [f"{one} {other}" for one, other in zip(before, behind, strict=True)], every)
+        lengths = [len(ids) for ids in encode(lm, before)]
+        by_kind[RESAMPLE] = [
+            {head: AblateHead(*head, RESAMPLE, source=record, source_prompt=length) for head in every}
+            for record, length in zip(records, lengths, strict=True)
+        ]
+    if MEAN in kinds:
+        bare = list(dict.fromkeys(cells.bare_prompt(cell) for cell in range(len(cells))))
+        held = record_heads(lm, bare, every)
+        by_kind[MEAN] = [{head: AblateHead(*head, MEAN, mean_head_output(held, *head)) for head in every}] * len(cells)
+    if ZERO in kinds:
+        by_kind[ZERO] = [{head: AblateHead(*head) for head in every}] * len(cells)
+    return {
+        f"{name} {kind}": [tuple(of_cell[head] for head in heads) for of_cell in by_kind[kind]]
+        for name, heads in sets.items()
+        for kind in kinds
+    }
 
 
 def steered_shifts(
     lm: LanguageModel,
     cells: ContextCells,
     steers: Mapping[str, Acts],
-    ablations: Mapping[str, Sequence[Act]] | None = None,
+    ablations: Ablations | None = None,
     *,
     batch_size: int | Literal["auto"] = "auto",
 ) -> pd.DataFrame:
@@ -39,16 +95,21 @@ def steered_shifts(
     Args:
         cells: their bare neutral prompts and their texts are used, no context.
         steers: one act (or several) per emotion.
-        ablations: acts by name, applied before the steer on every row; None: without ablation alone.
+        ablations: by name the acts of every cell (`head_ablations`), applied before the steer; None: without ablation
+            alone.
         batch_size: rows at once.
 
     Returns:
         ablation (`with`: none), prompt, text, style, layer, alpha, emotion, other, specific (nat per token).
 
     Raises:
-        UserError: fewer than two emotions with steers, an ablation called `with`; as `emolib.continuation_shift`.
+        UserError: fewer than two emotions with steers, an ablation called `with` or not of as many cells; as
+            `emolib.continuation_shift`.
     """
     named = dict(ablations or {})
+    for name, of_cells in named.items():
+        if len(of_cells) != len(cells):
+            raise UserError(f"expected acts of {len(cells)} cells in the ablation {name}, got {len(of_cells)}")
     if len(steers) < 2 or WITH in named:
         raise UserError(f"expected steers of at least two emotions and no ablation called {WITH}, got {sorted(steers)}")
     texts = pd.DataFrame(
@@ -61,15 +122,17 @@ def steered_shifts(
     places = pd.DataFrame({"act": list(steers), "layer": 0, "alpha": 1.0})  # one strength: the acts are told by name
     rows = shift_rows(cells.table[["prompt", "text"]], texts, places)
     before = [cells.text_of[name, cells.neutral] for name in rows["prompt"]]
+    number = dict(zip(cells.table["text"], range(len(cells)), strict=True))
+    cell_of = [number[name] for name in rows["text"]]
     prompts, words, acts = list[str](), list[str](), list[tuple[Act, ...]]()
-    for removed in ((), *named.values()):
+    for removed in ([()] * len(cells), *named.values()):
         prompts += before
         words += rows["words"].tolist()
-        acts += [(*removed, *acts_of(steers[name])) for name in rows["act"]]
+        acts += [(*removed[cell], *acts_of(steers[name])) for cell, name in zip(cell_of, rows["act"], strict=True)]
     shifts = continuation_shift(lm, prompts, words, acts, batch_size=batch_size)
     found = []
-    for number, name in enumerate((WITH, *named)):
-        part = shifts.iloc[number * len(rows) : (number + 1) * len(rows)].reset_index(drop=True)
+    for place, name in enumerate((WITH, *named)):
+        part = shifts.iloc[place * len(rows) : (place + 1) * len(rows)].reset_index(drop=True)
         table = shift_table(rows, part.assign(row=range(len(rows))))
         found.append(specific_shift(table).assign(ablation=name))
     joined = pd.concat(found, ignore_index=True)

@@ -140,8 +140,9 @@ def damage_difference(texts: pd.DataFrame, *, n_resamples: int = 2000, seed: int
         texts: columns way (`heads`, `residual`), emotion, scenario, broken (truth), nll (nat per token).
 
     Returns:
-        emotion (`all` too), n (scenarios); for `broken` and `nll` each: `_heads`, `_residual`, `_difference` (heads
-        less residual, a mean over scenarios) and its interval, `_low` and `_high` (NaN where nothing varies).
+        emotion (`all` too), n (scenarios); for `broken` and `nll` each, over scenarios where both ways have it:
+        `_heads`, `_residual`, `_difference` (heads less residual) and its interval, `_low` and `_high` (NaN where
+        nothing varies).
 
     >>> texts = pd.DataFrame({"way": ["heads", "residual"], "emotion": "joy", "scenario": "a", "broken": [0, 1]})
     >>> damage_difference(texts.assign(nll=[3.0, 4.0]))["broken_difference"].tolist()
@@ -157,7 +158,9 @@ def damage_difference(texts: pd.DataFrame, *, n_resamples: int = 2000, seed: int
         for value in ("broken", "nll"):
             by_heads, residual = (wide[value, way].to_numpy(float) for way in ("heads", "residual"))
             found = paired_effects((by_heads - residual)[None], n_resamples=n_resamples, seed=seed).iloc[0]
-            row |= {f"{value}_heads": by_heads.mean(), f"{value}_residual": residual.mean()}
+            both = np.isfinite(by_heads) & np.isfinite(residual)  # a text too short for a likelihood has none
+            means = [float(side[both].mean()) if both.any() else float("nan") for side in (by_heads, residual)]
+            row |= {f"{value}_heads": means[0], f"{value}_residual": means[1]}
             row |= {f"{value}_difference": float(found["mean"]), f"{value}_low": found["ci_low"]}
             row |= {f"{value}_high": found["ci_high"]}
         rows.append(row)

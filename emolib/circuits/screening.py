@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from emolib.base import arguments
 from emolib.base.errors import UserError
@@ -26,6 +27,7 @@ from emolib.steering.shift_tables import check_columns
 
 Head = tuple[int, int]
 PRIMARY = "resample"
+LEVEL = 0.05
 SCORES = ["layer", "head", "emotion", "metric", "delta_mean", "delta_std", "n_samples", "t", "p", "p_max"]
 POOLED = "all"  # emotions together, scenario by scenario
 
@@ -57,6 +59,16 @@ class Exact:
             raise UserError(f"expected contrasts of {emotion} against {other or 'any label'}, there are none")
         table = pd.DataFrame(self.changes[chosen], columns=range(len(self.variants)))
         return table.groupby(self.units.loc[chosen, "scenario"].to_numpy(), sort=True).mean()
+
+    def place(self, head: Head) -> int:
+        """The variant of this head alone.
+
+        Raises:
+            UserError: there is none.
+        """
+        if (tuple(head),) not in self.variants:
+            raise UserError(f"expected the ablation of head {head[0]}:{head[1]}, there is none")
+        return self.variants.index((tuple(head),))
 
 
 @told
@@ -151,18 +163,6 @@ def selected(scores: pd.DataFrame, count: int, emotion: str = POOLED) -> list[He
     return list(zip(own["layer"].tolist(), own["head"].tolist(), strict=True))
 
 
-def random_heads(chosen: Sequence[Head], n_heads: int, seed: int = 0) -> list[Head]:
-    """As many other heads of the same layers: where a layer has no others left, fewer."""
-    generator = np.random.default_rng([seed, 9])
-    found: list[Head] = []
-    for layer in sorted({layer for layer, _ in chosen}):
-        taken = {head for at, head in chosen if at == layer}
-        free = [head for head in range(n_heads) if head not in taken]
-        drawn = generator.permutation(free)[: len(taken)]
-        found += [(layer, int(head)) for head in sorted(drawn.tolist())]
-    return found
-
-
 # the roads against each other
 
 
@@ -195,8 +195,9 @@ def road_agreement(table: pd.DataFrame, *, n_bands: int = 3) -> pd.DataFrame:
         n_bands: equal parts of the layers.
 
     Returns:
-        estimate, first, last (layers), n, correlation (Spearman, signed; of `dropped`, which has no sign, with the
-        exact size), size (root mean square over that of the exact change), same_sign (share; NaN for `dropped`).
+        estimate, first, last (layers that it is known of), n, correlation (Spearman, signed; of `dropped`, which has no
+        sign, with the exact size), size (root mean square over that of the exact change), same_sign (share; NaN for
+        `dropped`).
     """
     estimates = [name for name in table if name not in ("layer", "head", "exact")]
     present = sorted(table["layer"].unique())
@@ -208,15 +209,16 @@ def road_agreement(table: pd.DataFrame, *, n_bands: int = 3) -> pd.DataFrame:
         part = table[table["layer"].between(first, last)]
         for name in estimates:
             known = part[part[name].notna()]
-            if len(known) < 3:
-                continue
+            at = known["layer"]
+            if len(known) < 3 or ((first, last) == bands[0] and at.nunique() < len(present)):
+                continue  # of some layers alone nothing is said of all of them
             unsigned = name == "dropped"
             exact = known["exact"].abs() if unsigned else known["exact"]
             size = np.sqrt((known[name] ** 2).mean() / max(float((known["exact"] ** 2).mean()), 1e-300))
             same = float("nan") if unsigned else float((np.sign(known[name]) == np.sign(known["exact"])).mean())
             rows.append(
                 {
-                    **{"estimate": name, "first": int(first), "last": int(last), "n": len(known)},
+                    **{"estimate": name, "first": int(at.min()), "last": int(at.max()), "n": len(known)},
                     **{"correlation": spearman(known[name], exact), "size": float(size), "same_sign": same},
                 }
             )
@@ -259,33 +261,37 @@ def split_half(exact: Exact, *, n_splits: int = 100, seed: int = 0) -> pd.DataFr
     )
 
 
-def joint_against_sum(joint: Exact, single: Exact) -> pd.DataFrame:
-    """Ablating several heads at once against the sum of ablating each: below it they stand in for each other (backup),
-    above it each alone is made up for by none.
+def joint_against_sum(joint: Exact, single: Exact, *, seed: int = 0) -> pd.DataFrame:
+    """Ablating several heads at once against the sum of ablating each.
 
     Args:
         joint: variants of several heads.
         single: of the same contrasts, every one of these heads alone.
 
     Returns:
-        k, joint, total (the sum), interaction (joint − total), se (over scenarios), share (of the effect that the joint
-        ablation takes).
+        k, n (scenarios), base and base_p (of the effect; two-sided sign flips), joint, total (the sum), interaction
+        (joint − total) with low and high (95 %, Student's t over scenarios), share (of the effect that the joint
+        ablation takes; NaN where the effect is not told from 0 or lies below it), and `code`: `not_measurable` where
+        there is no share, `more` or `less` where the interval lies on one side of 0 (more is lost than the sum, the
+        form of heads that stand in for each other; or less, of heads that carry the same), else `open`.
     """
     order = {variant[0]: place for place, variant in enumerate(single.variants)}
     together, alone = joint.by_scenario(), single.by_scenario()
-    base = single.units["base"].mean()
+    base = single.units.groupby("scenario")["base"].mean().to_numpy()
+    whole = sign_flip_test(base[:, None], seed=seed).iloc[0]
+    there = bool(whole["mean"] > 0 and whole["p"] <= LEVEL)
     rows = []
     for number, heads in enumerate(joint.variants):
         total = alone[[order[head] for head in heads]].sum(axis=1)
         difference = together[number] - total
-        rows.append(
-            {
-                **{"k": len(heads), "joint": float(together[number].mean()), "total": float(total.mean())},
-                **{"interaction": float(difference.mean())},
-                **{"se": float(difference.std(ddof=1) / np.sqrt(len(difference)))},
-                "share": float(-together[number].mean() / base) if base else float("nan"),
-            }
-        )
+        mean, n = float(difference.mean()), len(difference)
+        reach = float(stats.t.ppf(0.975, n - 1) * difference.std(ddof=1) / np.sqrt(n))
+        side = "open" if mean - reach <= 0 <= mean + reach else "more" if mean < 0 else "less"
+        row = {"k": len(heads), "n": n, "base": whole["mean"], "base_p": whole["p"]}
+        row |= {"joint": float(together[number].mean()), "total": float(total.mean()), "interaction": mean}
+        row |= {"low": mean - reach, "high": mean + reach}
+        row |= {"share": float(-together[number].mean() / whole["mean"]) if there else float("nan")}
+        rows.append({**row, "code": side if there else "not_measurable"})
     return pd.DataFrame(rows)
 
 

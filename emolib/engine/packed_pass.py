@@ -26,6 +26,7 @@ from emolib.models.products import linear_into
 from emolib.models.workspace import Workspace
 
 READ_AT_ONCE = {"cpu": 256, "cuda": 4096}  # tokens whose logits over the vocabulary are held together
+Pair = tuple[Tensor, Tensor]
 Change = Callable[[int, Tensor], Tensor]  # layer, z [token, head, d_head] → z
 
 
@@ -224,19 +225,28 @@ class PackedPass(ForwardPass):
         layer = self.net.layers[number]
         return self.attended(layer, *self.queries_keys_values(layer, hidden))
 
-    def after_heads(self, number: int, hidden: Tensor, z: Tensor, held: Held | None = None) -> Tensor:
-        """The block's output from its (edited) input and its heads' outputs."""
+    def attention_added(self, number: int, z: Tensor) -> Tensor:
+        """What a block's attention adds to the stream, from its heads' outputs."""
         layer = self.net.layers[number]
         attended = layer.out(z.flatten(1))
         if layer.attn_post_norm is not None:
             attended = layer.attn_post_norm(attended)
-        attended = self.edited("attn_out", number, attended)
-        middle = hidden if self.net.parallel else hidden + attended
-        neurons = _neurons(layer, middle)
+        return self.edited("attn_out", number, attended)
+
+    def mlp_added(self, number: int, middle: Tensor, norm: Callable[[Tensor], Tensor] | None = None) -> Pair:
+        """A block's neurons, and what its MLP adds, from what its norm reads; `norm` may stand in for that norm."""
+        layer = self.net.layers[number]
+        neurons = _neurons(layer, (norm or layer.mlp_norm)(middle))
         added = layer.down(neurons)
         if layer.mlp_post_norm is not None:
             added = layer.mlp_post_norm(added)
-        added = self.edited("mlp_out", number, added)
+        return neurons, self.edited("mlp_out", number, added)
+
+    def after_heads(self, number: int, hidden: Tensor, z: Tensor, held: Held | None = None) -> Tensor:
+        """The block's output from its (edited) input and its heads' outputs."""
+        attended = self.attention_added(number, z)
+        middle = hidden if self.net.parallel else hidden + attended
+        neurons, added = self.mlp_added(number, middle)
         if held is not None:
             held.neurons.append(neurons)
             held.mlp_out.append(added)
@@ -299,9 +309,9 @@ class PackedPass(ForwardPass):
         return wide.gather(1, target[:, None])[:, 0] - wide.logsumexp(-1)
 
 
-def _neurons(layer: Layer, hidden: Tensor) -> Tensor:
+def _neurons(layer: Layer, normed: Tensor) -> Tensor:
     """What the MLP's second projection reads."""
-    inner = layer.up(layer.mlp_norm(hidden))
+    inner = layer.up(normed)
     if not layer.gated:
         return layer.activation(inner)
     gate, up = inner.chunk(2, dim=-1)

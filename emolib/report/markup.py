@@ -4,11 +4,12 @@ kept. How untrusted text is printed stands in `emolib.base.escaping`."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from IPython.display import Markdown
 
 from emolib.plots import figures, views
 from emolib.study.run import Run
@@ -69,6 +70,18 @@ def markdown_table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> str:
     """
     lines = ["| " + " | ".join(f"{name}" for name in header) + " |", "|" + "---|" * len(header)]
     return "\n".join(lines + ["| " + " | ".join(f"{cell}" for cell in row) + " |" for row in rows])
+
+
+def column_table(columns: Mapping[str, Iterable[Any]]) -> Markdown:
+    """Columns as a Markdown table; names as in `markdown_table`.
+
+    >>> print(column_table({"a": [1, 2], "b": [3, 4]}).data)
+    | a | b |
+    |---|---|
+    | 1 | 3 |
+    | 2 | 4 |
+    """
+    return Markdown(markdown_table(zip(*columns.values(), strict=True), list(columns)))
 
 
 def plain(value: Any, *, unset: str = NOTHING) -> str:

@@ -49,6 +49,13 @@ def test_a_bad_parameter_is_one_line_that_says_what_came(given, words):
         assert word in message
 
 
+def test_the_final_residual_is_a_layer_that_has_no_heads():
+    assert resolve("quick", "smollm2_135m", "phase5", {"layers": [30]}).layers == (30,)
+    assert resolve("quick", "smollm2_135m", "phase6a", {"layers": [29]}).layers == (29,)
+    with pytest.raises(UserError, match=r"layer 30 is out of range: this model's heads lie in layers 0-29"):
+        resolve("quick", "smollm2_135m", "phase6a", {"layers": [30]})
+
+
 def test_unknown_profile_and_phase_name_the_nearest():
     with pytest.raises(UserError, match=r"unknown profile 'quik': did you mean 'quick'"):
         resolve("quik", "smollm2_135m", "phase5")

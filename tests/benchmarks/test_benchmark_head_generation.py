@@ -19,4 +19,4 @@ def test_head_generation_writes_the_texts_of_the_first_study_s_loop(tmp_path: Pa
     assert {"date", "device", "versions", "settings"} <= set(result)
     assert result["rows"] == {"loop": 3, "emolib": 4} and result["equal_texts"] == 3
     assert 0 < result["changed_texts"] <= 4 and min(result["tokens_per_s"].values()) > 0
-    assert "emolib/loop" in done.stdout
+    assert "emolib/loop" in done.stdout and "repeat 1 of 1" in done.stderr and result["complete"]

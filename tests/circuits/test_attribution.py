@@ -5,14 +5,13 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from planted_contrasts import planted_contrasts
+from planted_contrasts import NAMES, few_contrasts, planted_contrasts
 
 from emolib.base.errors import UserError
 from emolib.circuits.attribution import attribute, bounded, missed_bound, sources_of
-from emolib.circuits.contrasts import COLUMNS, pack
+from emolib.circuits.contrasts import pack
 from emolib.circuits.screening import exact_changes, single_heads
 from emolib.engine.packed_ablation import find_targets
 from emolib.engine.packed_gradients import backward, packed_difference
@@ -20,31 +19,10 @@ from emolib.interventions import Steer
 from emolib.models.language_model import LanguageModel
 from emolib.selftest.planted import Planted, plant
 
-NAMES = ("gratitude", "anger")
-
 
 @pytest.fixture(scope="module")
 def planted() -> Planted:
     return plant("gpt2", noise=0.1)
-
-
-def few_contrasts(n: int = 2) -> pd.DataFrame:
-    """Contrasts of bare sentences for models of random weights."""
-    said = ["Rain fell and fell", "A cold red fence", "It is a long road", "We sat by the shop", "No cat was there"]
-    rows = [
-        {
-            **{"scenario": f"s{number}", "emotion": NAMES[number % 2], "other": NAMES[1 - number % 2]},
-            **{"effect": "context", "style": "explicit", "topic": "t", "third": "k"},
-            "prompt_with": said[number],
-            "prompt_without": said[number + 1] + " now",
-            "text_with": "They went in, and out.",
-            "text_without": "It stopped at noon!",
-            "source_prompt": said[(number + 2) % 5],
-            "source_text": "Her grey cat ran all night along the road.",
-        }
-        for number in range(n)
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def acts_of(lm: LanguageModel) -> dict[str, Steer]:

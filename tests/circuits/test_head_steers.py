@@ -9,7 +9,7 @@ import pytest
 import emolib
 from emolib.base.errors import UserError
 from emolib.circuits.context_cells import context_cells
-from emolib.circuits.head_mediation import WITH, mediated_shares, steered_shifts
+from emolib.circuits.head_mediation import WITH, head_ablations, mediated_shares, steered_shifts
 from emolib.circuits.head_steers import damage_difference, head_steers, head_vectors, matched_to_kl
 from emolib.interventions import AblateHead, Steer
 from emolib.selftest.planted import Planted, planted_scenarios
@@ -52,7 +52,7 @@ def test_ablating_the_steered_head_takes_its_effect_away_and_another_head_does_n
     acts = emolib.extract_activations(lm, planted_scenarios(planted, 12, seed=3), sites=("z",), positions="last")
     steers = {name: head_steers(found, 1.0) for name, found in head_vectors(acts, [write]).items()}
     later = {name: (*act, AblateHead(*write)) for name, act in steers.items()}  # what was added is taken out again
-    ablations = {"1:1": [AblateHead(1, 1)], "0:1": [AblateHead(0, 1)]}
+    ablations = {"1:1": [(AblateHead(1, 1),)] * len(cells), "0:1": [(AblateHead(0, 1),)] * len(cells)}
     shifts = steered_shifts(lm, cells, steers, ablations)
     assert set(shifts["ablation"]) == {WITH, "1:1", "0:1"}
     shares = mediated_shares(shifts, n_resamples=200)
@@ -68,6 +68,36 @@ def test_ablating_the_steered_head_takes_its_effect_away_and_another_head_does_n
     )
     with pytest.raises(UserError, match="at least two emotions"):
         steered_shifts(lm, cells, {"anger": steers["anger"]})
+    with pytest.raises(UserError, match="acts of 6 cells"):
+        steered_shifts(lm, cells, steers, {"1:1": [(AblateHead(1, 1),)]})
+
+
+def test_a_head_that_reads_the_steer_is_held_by_resampling_and_one_that_does_not_changes_nothing(
+    planted: Planted, planted_texts: pd.DataFrame
+) -> None:
+    """A steer of the head that writes reaches the text through W_O alone: what stands before it in the act is replaced
+    first, what stands behind it takes the steer out again."""
+    lm, write = planted.lm, (planted.truth.write_layer, planted.truth.write_head)
+    cells = context_cells(planted_texts, of_split(planted_texts, "test"), of_split(planted_texts, "validation"))
+    acts = emolib.extract_activations(lm, planted_scenarios(planted, 12, seed=3), sites=("z",), positions="last")
+    found = head_ablations(lm, cells, {"write": [write], "both": [write, (1, 1)]}, kinds=["resample", "mean", "zero"])
+    assert list(found) == [f"{name} {kind}" for name in ("write", "both") for kind in ("resample", "mean", "zero")]
+    by_resample = found["write resample"]
+    assert len(by_resample) == len(cells) and len(found["both mean"][0]) == 2
+    sources = [act.source for (act,) in by_resample]
+    assert len({source.prompt for source in sources}) > 1, "each cell has a source of its own"
+    for cell, (act,) in enumerate(by_resample):
+        fourth, fifth = (cells.text_of[cells.table[role].iloc[cell], "neutral"] for role in ("fourth", "fifth"))
+        assert act.source.prompt == f"{fourth} {fifth}" and fourth != cells.bare_prompt(cell)
+    steers = {name: head_steers(vectors, 1.0) for name, vectors in head_vectors(acts, [write]).items()}
+    held = {name: (*act, *by_resample[0]) for name, act in steers.items()}
+    assert steered_shifts(lm, cells, held)["specific"].abs().max() < 1e-4
+    shares = mediated_shares(steered_shifts(lm, cells, steers, found), n_resamples=200).set_index("ablation")
+    assert shares.loc["both resample", "share"].abs().max() < 0.2
+    with pytest.raises(UserError, match="unknown ablation"):
+        head_ablations(lm, cells, {"write": [write]}, kinds=["noise"])
+    with pytest.raises(UserError, match="at least one head"):
+        head_ablations(lm, cells, {"none": []})
 
 
 def test_a_factor_is_found_at_which_the_next_token_changes_as_much_as_wanted(planted: Planted) -> None:
@@ -97,3 +127,6 @@ def test_damage_is_paired_by_scenario() -> None:
     found = damage_difference(texts).set_index("emotion")
     assert found.loc["joy", ["n", "broken_heads", "broken_residual"]].tolist() == [2, 0.0, 0.5]
     assert found.loc["rage", "nll_difference"] == -2.0 and found.loc["all", "broken_difference"] == -0.5
+    short = texts.assign(nll=[3.0, 4.0, float("nan"), 3.5, 2.0, 4.0])
+    found = damage_difference(short).set_index("emotion")
+    assert found.loc["joy", ["nll_heads", "nll_residual", "nll_difference"]].tolist() == [3.0, 4.0, -1.0]

@@ -16,7 +16,6 @@ from emolib.circuits.screening import (
     exact_changes,
     head_scores,
     joint_against_sum,
-    random_heads,
     road_agreement,
     road_table,
     screen_heads,
@@ -52,7 +51,6 @@ def test_the_planted_writer_is_chosen_and_confirmed(planted: Planted) -> None:
         (confirmed["emotion"] == "all") & (confirmed["layer"] == writer[0]) & (confirmed["head"] == writer[1])
     ]
     assert own["p_max"].item() <= 2 / 64 and own["delta_mean"].item() < -0.5
-    assert (random_heads([writer], 4) != [writer]) and random_heads([writer], 4)[0][0] == writer[0]
     agreement = road_agreement(found.roads, n_bands=1)
     assert agreement.loc[agreement["estimate"] == "atp", "correlation"].item() > 0.3
 
@@ -94,6 +92,9 @@ def test_agreement_is_by_depth_and_split_halves_need_a_common_order() -> None:
     assert found.loc[("atp", 1, 1), "correlation"] > 0.9 and found.loc[("atp", 0, 0), "correlation"] < -0.9
     assert found.loc[("atp", 0, 0), "size"] == pytest.approx(100, rel=0.2)
     assert found.loc[("atp", 0, 0), "same_sign"] == 0
+    some = road_agreement(roads.assign(integrated=roads["exact"].where(roads["layer"] == 1)), n_bands=4)
+    own = some[some["estimate"] == "integrated"]
+    assert own[["first", "last", "n"]].to_numpy().tolist() == [[1, 1, 4]], "nothing is said of all layers"
     assert split_half(exact)["correlation"].item() > 0.9
     assert abs(split_half(made_up(generator.standard_normal((12, 16))))["correlation"].item()) < 0.4
 
@@ -104,6 +105,13 @@ def test_heads_that_stand_in_for_each_other_do_more_together() -> None:
     found = joint_against_sum(joint, single)
     assert found["interaction"].iloc[0] < -0.6 and found["k"].tolist() == [2, 2]
     assert abs(found["interaction"].iloc[1]) < 0.1
+    assert found["base_p"].iloc[0] == pytest.approx(2 / 2**4) and found["code"].tolist() == ["not_measurable"] * 2
+    more = made_up(np.tile([-0.1, -0.1, -0.3], (8, 1)) + 0.01 * np.arange(8)[:, None])
+    both = made_up(np.tile([-0.9, -0.2], (8, 1)) + 0.02 * np.arange(8)[:, None], joint.variants)
+    found = joint_against_sum(both, more)
+    assert found["code"].tolist() == ["more", "less"] and found["share"].iloc[0] == pytest.approx(0.83)
+    gone = Exact(more.units.assign(base=-1.0), more.variants, more.changes)
+    assert joint_against_sum(both, gone)["share"].isna().all()
 
 
 def test_all_heads_at_once_take_the_context_from_a_real_model(bundled: LanguageModel) -> None:

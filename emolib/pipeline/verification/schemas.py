@@ -833,6 +833,20 @@ SCHEMAS: tuple[Schema, ...] = (
         crossed=True,
     ),
     _screening(
+        "(ranking|head_scores)",
+        "layer:int head:int emotion:str metric:str delta_mean:float delta_std:float n_samples:int t:float p:float "
+        "p_max:float",
+        "layer head emotion",
+    ),
+    _screening(
+        "bends",
+        "kind:str layer:int head:int exact:float first_order:float start:float half:float block_linear:float "
+        "behind_linear:float scale_frozen:float moved:float",
+        "kind layer head",
+        blank="scale_frozen",
+    ),
+    _screening("norms", "layer:int head:int norm:float", "layer head"),
+    _screening(
         "roads",
         "layer:int head:int exact:float atp:float dropped:float query:float key:float value:float query_linear:float "
         "key_linear:float integrated:float",
@@ -842,7 +856,7 @@ SCHEMAS: tuple[Schema, ...] = (
     _screening("mlps", "layer:int carried:float se:float neuron:int neuron_carried:float", "layer"),
     _screening("missed", "layer:int head:int estimate:float upper:float confidence:float n_sets:int", "layer head"),
     _screening(
-        "exact_(all|labels|topics|steer|joint|mean|zero|context)",
+        "exact_(all|validation|labels|topics|steer|joint|mean|zero|context)",
         "scenario:str emotion:str other:str base:float kind:str variant:int heads:str change:float",
         "scenario emotion other variant",
         told=False,
@@ -851,9 +865,9 @@ SCHEMAS: tuple[Schema, ...] = (
         "verdicts",
         "layer:int head:int emotion:str n_scenarios:int base:float base_p:float carried:float low:float high:float "
         "part:float part_high:float p_max:float p_holm:float weakest_label:str label_carried:float label_p:float "
-        "topic_share:float topic_p:float verdict:str reason:str",
+        "topic_share:float topic_p:float control:int control_carried:float control_p:float verdict:str reason:str",
         "layer head emotion",
-        blank="label_carried label_p topic_share topic_p",
+        blank="label_carried label_p topic_share topic_p control_carried control_p",
     ),
     _screening(
         "texts",
@@ -865,7 +879,7 @@ SCHEMAS: tuple[Schema, ...] = (
     Schema(
         "head scores, as JSON",
         "phase6a",
-        r"screening/head_scores_{model}\.json",
+        r"screening/head_scores_{model}\.json(\.gz)?",
         "json",
         fields="profile:str model:str layers:list prompts:list sequence_length:int head_scores:list head_samples:list",
         told=False,

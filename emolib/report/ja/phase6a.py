@@ -7,6 +7,8 @@ from emolib.report.ja.phase6a_conclusion import conclusion, discussion, next_act
 from emolib.report.ja.phase6a_figures import figure_attention, figure_road
 from emolib.report.ja.phase6a_tables import (
     table_agreement,
+    table_bends,
+    table_controls,
     table_effects,
     table_halves,
     table_joint,
@@ -32,6 +34,8 @@ __all__ = [
     "settings",
     "summary",
     "table_agreement",
+    "table_bends",
+    "table_controls",
     "table_effects",
     "table_halves",
     "table_joint",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from IPython.display import Markdown
 
-from emolib.circuits.screening import POOLED
+from emolib.circuits.attribution_bends import bend_summary
+from emolib.circuits.screening import LEVEL, POOLED
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import emotion_name
-from emolib.report.ja.phase6a_words import REASONS, ROADS, VERDICTS, spelled_head
+from emolib.report.ja.phase6a_words import CAUSES, JOINT, REASONS, ROADS, VERDICTS, spelled_head
 from emolib.report.markup import number, p_value
 from emolib.steering.claims import NOT_MEASURABLE
 from emolib.steering.findings import SUPPORTED, UNDERPOWERED
@@ -32,11 +33,13 @@ def conclusion(verdicts: pd.DataFrame, scores: pd.DataFrame, agreement: pd.DataF
 def _rests_on(scores: pd.DataFrame, agreement: pd.DataFrame) -> str:
     own = scores[scores["emotion"] == POOLED]
     best = own.loc[own["p_max"].idxmin()]
-    count = int((own["p_max"] <= 0.05).sum())
+    sure = own[own["p_max"] <= LEVEL]
+    losing = int((sure["delta_mean"] < 0).sum())
+    side = "効果が減る向き" if best["delta_mean"] < 0 else "効果が増える向き"
     line = (
-        f"検証シナリオの AtP で選び、テストの {int(best['n_samples'])} シナリオで {len(own)} ヘッドを一つずつ厳密に除去した。"
-        f"全ヘッドの最大統計量で p ≤ 0.05 のヘッドは {count} 個（最小の p は {p_value(best['p_max'])}、"
-        f"{spelled_head((int(best['layer']), int(best['head'])))}）。"
+        f"検証シナリオの厳密な除去で選び、テストの {int(best['n_samples'])} シナリオで {len(own)} ヘッドを一つずつ厳密に除去した。"
+        f"全ヘッドの最大統計量で p ≤ 0.05 のヘッドは、除去で効果が減るものが {losing} 個、増えるものが {len(sure) - losing} 個"
+        f"（最小の p は {p_value(best['p_max'])}、{spelled_head((int(best['layer']), int(best['head'])))}、{side}）。"
     )
     whole = agreement[agreement["estimate"] == "atp"]
     if whole.empty:
@@ -51,20 +54,23 @@ def _open(verdicts: pd.DataFrame) -> str:
         if len(some):
             reasons = "、".join(REASONS[reason] for reason in dict.fromkeys(some["reason"]))
             parts.append(f"{len(some)} 件（ヘッド × 感情）は{VERDICTS[code]}（{reasons}）")
-    parts.append("モデル自身のコードで動く（エンジンが読めない）構成では、書き込みと AtP* は測れない")
-    return "。".join(parts) + "。"
+    return "。".join(parts) + "。" if parts else "判定できなかったものはない。"
 
 
-def discussion(agreement: pd.DataFrame, missed: pd.DataFrame, joint: pd.DataFrame, verdicts: pd.DataFrame) -> Markdown:
-    """考察: where each road may be trusted, what may be missed, backup, what the verdicts hang on."""
-    lines = [*_trust_lines(agreement), _missed_line(missed), *_joint_lines(joint), _verdict_line(verdicts)]
+def discussion(
+    agreement: pd.DataFrame, bends: pd.DataFrame, missed: pd.DataFrame, joint: pd.DataFrame, verdicts: pd.DataFrame
+) -> Markdown:
+    """考察: where each road may be trusted and why not, what may be missed, backup, what the verdicts hang on."""
+    lines = [*_trust_lines(agreement), *_bend_lines(bends), _missed_line(missed)]
+    lines += [*_joint_lines(joint), _verdict_line(verdicts)]
     return Markdown("\n".join(f"- {line}" for line in lines))
 
 
 def _trust_lines(agreement: pd.DataFrame) -> list[str]:
     lines = []
+    whole = (agreement["first"] == agreement["first"].min()) & (agreement["last"] == agreement["last"].max())
     for estimate, part in agreement.groupby("estimate", sort=False):
-        bands = part.iloc[1:]
+        bands = part[~whole[part.index]]
         if estimate not in ("atp", "integrated", "direct") or bands.empty:
             continue
         told = "、".join(
@@ -72,10 +78,21 @@ def _trust_lines(agreement: pd.DataFrame) -> list[str]:
             for row in bands.itertuples(index=False)
         )
         lines.append(f"{ROADS[str(estimate)]}と厳密な除去の順位相関は、{told}。")
-    if lines:
+    return lines
+
+
+def _bend_lines(bends: pd.DataFrame) -> list[str]:
+    """Where first order errs, as the sizes of the parts say."""
+    lines = []
+    for row in bend_summary(bends).to_dict("records"):
+        told = f"{row['kind']} の除去では、層 {row['layer']} の AtP は厳密な変化の {number(row['first_order'])} 倍の大きさである"
+        if row["cause"] == "agrees":
+            lines.append(f"{told}。")
+            continue
         lines.append(
-            "大きさの比が 1 から離れる層や、順位相関が低い層では、一次の推定だけでヘッドを選ばない。浅い層では、ヘッドの出力が"
-            "残差の長さの大半を占め、次の正規化がその長さで割るため、勾配は近くでしか成り立たない。"
+            f"{told}（道のりの初め 5 % では {number(row['start'])} 倍、半分まででは {number(row['half'])} 倍）。"
+            f"ずれの半分以上（対数）を単独で生む部分: {CAUSES[row['cause']]}。ヘッドの除去は、正規化が読む残差の "
+            f"{number(100 * row['moved'], 0)} % の大きさを動かす。"
         )
     return lines
 
@@ -93,16 +110,9 @@ def _joint_lines(joint: pd.DataFrame) -> list[str]:
     if top.empty:
         return []
     row = top.iloc[-1]
-    apart = abs(row["interaction"]) > 2 * row["se"]
-    how = (
-        "和より大きく失われ、互いに代わりを務めている"
-        if row["interaction"] < 0
-        else "和ほどは失われず、同じ経路を担っている"
-    )
-    told = how if apart else "和と区別できない"
-    return [
-        f"選択した {int(row['k'])} ヘッドを同時に除くと、効果の {number(100 * row['share'], 0)} % が失われる。{told}。"
-    ]
+    change = f"選択した {int(row['k'])} ヘッドを同時に除くと、効果は {number(row['joint'], 3, signed=True)} nat/トークン変わる"
+    share = "" if pd.isna(row["share"]) else f"（効果の {number(100 * row['share'], 0)} % が失われる）"
+    return [f"{change}{share}。個別の和と比べると、{JOINT[str(row['code'])]}。"]
 
 
 def _verdict_line(verdicts: pd.DataFrame) -> str:
@@ -124,5 +134,4 @@ def next_actions(verdicts: pd.DataFrame) -> Markdown:
     if (verdicts["verdict"] == NOT_MEASURABLE).any():
         lines.append("- 文脈の効果が確かめられない感情は、先に Phase 5 の計器（正例）の結果を確かめる。")
     lines.append("- 選択したヘッドを Phase 6b（head patching）に渡し、値と注意パターンのどちらが担うかを調べる。")
-    lines.append("- 浅い層は `steps` を 3 にして積分勾配で補正し、厳密な除去と比べる。")
     return Markdown("\n".join(lines))

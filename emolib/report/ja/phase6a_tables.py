@@ -8,10 +8,12 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.base.escaping import Name
-from emolib.circuits.screening import POOLED, Exact, Head
+from emolib.circuits.attribution_bends import CHANGES, bend_summary
+from emolib.circuits.screening import LEVEL, POOLED, Exact, Head
 from emolib.report.ja.names import emotion_name, metric_name, style_name
-from emolib.report.ja.phase6a_words import KINDS, POSITIONS, REASONS, ROADS, ROLES, VERDICTS, spelled_head
+from emolib.report.ja.phase6a_words import CAUSES, KINDS, POSITIONS, REASONS, ROADS, ROLES, VERDICTS, spelled_head
 from emolib.report.markup import NOTHING, markdown_table, number, p_value, with_interval
+from emolib.steering.claims import NOT_MEASURABLE
 
 MOST = 10  # heads in a ranked table
 DIGITS = 3
@@ -83,6 +85,34 @@ def table_agreement(table: pd.DataFrame) -> Markdown:
     return Markdown(markdown_table(rows, ["推定", "層", "ヘッド", "順位相関", "大きさの比", "符号の一致"]))
 
 
+def table_bends(bends: pd.DataFrame) -> Markdown:
+    """Where first order errs: sizes over the exact change's, with one piece of the way made linear at a time."""
+    rows = [
+        [
+            KINDS[row["kind"]],
+            row["layer"],
+            number(row["exact"], 4),
+            *(number(row[name]) for name in CHANGES[1:]),
+            f"{number(100 * row['moved'], 0)} %",
+            CAUSES[row["cause"]],
+        ]
+        for row in bend_summary(bends).to_dict("records")
+    ]
+    header = [
+        "除去",
+        "層",
+        "厳密な変化（RMS、nat/トークン）",
+        "AtP",
+        "初め 5 %",
+        "半分まで",
+        "ブロック内だけ一次",
+        "後の層だけ一次",
+    ]
+    return Markdown(
+        markdown_table(rows, [*header, "正規化の長さを固定", "残差に占める変化", "ずれの半分以上を生む部分"])
+    )
+
+
 def table_ranked(scores: pd.DataFrame, missed: pd.DataFrame) -> Markdown:
     """The heads whose ablation takes most from the effect, with corrected p."""
     own = scores[scores["emotion"] == POOLED].sort_values(["t", "layer", "head"], kind="stable").head(MOST)
@@ -104,20 +134,61 @@ def table_ranked(scores: pd.DataFrame, missed: pd.DataFrame) -> Markdown:
             ]
         )
     header = ["ヘッド", "Δ（nat/トークン）", "SE", "シナリオ", "t", "p", "p（最大統計量）", "AtP の見落としの上限"]
-    return Markdown(markdown_table(rows, header))
+    pooled = scores[scores["emotion"] == POOLED]
+    sure = pooled[pooled["p_max"] <= LEVEL]
+    losing = int((sure["delta_mean"] < 0).sum())
+    counts = (
+        f"全 {len(pooled)} ヘッドのうち、最大統計量で p ≤ 0.05 のものは、除去で効果が減るもの {losing} 個、"
+        f"増えるもの {len(sure) - losing} 個。"
+    )
+    return Markdown(f"{markdown_table(rows, header)}\n\n{counts}")
 
 
-def table_selection(scores: pd.DataFrame, selection: tuple[Sequence[Head], Sequence[Head]]) -> Markdown:
-    """The heads that AtP selected on validation scenarios, and the random ones."""
-    own = scores[scores["emotion"] == POOLED].set_index(["layer", "head"])
+def table_selection(
+    ranking: pd.DataFrame, attribution: pd.DataFrame, selection: tuple[Sequence[Head], Sequence[Head]]
+) -> Markdown:
+    """The heads that exact ablation selected on validation scenarios and their controls, beside what AtP says there."""
+    own, estimated = (
+        table[table["emotion"] == POOLED].set_index(["layer", "head"]) for table in (ranking, attribution)
+    )
+    place = (estimated["carried"] / estimated["se"].clip(lower=1e-12)).rank(ascending=False, method="min")
     rows = []
     for role, heads in zip(("top", "random"), selection, strict=True):
         for head in heads:
-            found = own.loc[head]
+            exact, atp = own.loc[head], estimated.loc[head]
             rows.append(
-                [spelled_head(head), ROLES[role], number(found["carried"], 4, signed=True), number(found["se"], 4)]
+                [
+                    spelled_head(head),
+                    ROLES[role],
+                    number(exact["delta_mean"], DIGITS, signed=True),
+                    number(exact["t"], 2, signed=True),
+                    int(exact["n_samples"]),
+                    number(-atp["carried"], DIGITS, signed=True),
+                    f"{int(place[head])} / {len(place)}",
+                ]
             )
-    return Markdown(markdown_table(rows, ["ヘッド", "役割", "AtP の推定（担う量、nat/トークン）", "SE"]))
+    header = ["ヘッド", "役割", "検証での Δ（厳密、nat/トークン）", "t", "シナリオ", "AtP による Δ", "AtP の順位"]
+    return Markdown(markdown_table(rows, header))
+
+
+def table_controls(table: pd.DataFrame) -> Markdown:
+    """The selected heads beside their controls on test scenarios."""
+    if table.empty:
+        return Markdown("同じ層にほかのヘッドがないため、対照はない。")
+    rows = [
+        [
+            spelled_head((int(row["layer"]), int(row["head"]))),
+            spelled_head((int(row["layer"]), int(row["control"]))),
+            number(row["control_norm"] / row["norm"]),
+            number(row["carried"], DIGITS, signed=True),
+            number(row["control_carried"], DIGITS, signed=True),
+            with_interval(row["difference"], row["low"], row["high"], digits=DIGITS, signed=True),
+            p_value(row["p"]),
+        ]
+        for row in table.to_dict("records")
+    ]
+    header = ["ヘッド", "対照", "ノルムの比", "担う量（nat/トークン）", "対照が担う量", "差 [95 % 区間]", "p"]
+    return Markdown(markdown_table(rows, header))
 
 
 def table_mlps(table: pd.DataFrame) -> Markdown:
@@ -152,8 +223,9 @@ def table_missed(table: pd.DataFrame) -> Markdown:
     worst = table.loc[table["upper"].idxmax()]
     confidence = 100 * float(worst["confidence"])
     return Markdown(
-        f"選ばれなかった {len(table)} ヘッドの無作為な組を {int(worst['n_sets'])} 通り厳密に除去した。"
-        f"信頼度 {confidence:.0f} % で（全ヘッド同時）、どのヘッドの変化も {number(worst['upper'], DIGITS)} nat/トークンを"
+        f"AtP が上位に挙げなかった {len(table)} ヘッドの無作為な組を {int(worst['n_sets'])} 通り厳密に除去した。"
+        "ほかの無作為なヘッドと一緒に除いたときの平均の変化は、"
+        f"信頼度 {confidence:.0f} % で（全ヘッド同時）、どのヘッドでも {number(worst['upper'], DIGITS)} nat/トークンを"
         f"超えない。上限が最も大きいのは {spelled_head((int(worst['layer']), int(worst['head'])))} である。"
     )
 
@@ -177,12 +249,12 @@ def table_joint(table: pd.DataFrame) -> Markdown:
             f"{ROLES[row['heads']]} {row['k']} 個",
             number(row["joint"], DIGITS, signed=True),
             number(row["total"], DIGITS, signed=True),
-            f"{number(row['interaction'], DIGITS, signed=True)}（SE {number(row['se'], DIGITS)}）",
-            f"{number(100 * row['share'], 0)} %",
+            with_interval(row["interaction"], row["low"], row["high"], digits=DIGITS, signed=True),
+            VERDICTS[NOT_MEASURABLE] if pd.isna(row["share"]) else f"{number(100 * row['share'], 0)} %",
         ]
         for row in table.to_dict("records")
     ]
-    return Markdown(markdown_table(rows, ["ヘッド", "同時の除去", "個別の和", "差", "効果のうち失われた割合"]))
+    return Markdown(markdown_table(rows, ["ヘッド", "同時の除去", "個別の和", "差 [95 % 区間]", "失われた割合"]))
 
 
 def table_steer(exact: Exact | None, selection: tuple[Sequence[Head], Sequence[Head]]) -> Markdown:
@@ -201,34 +273,41 @@ def table_steer(exact: Exact | None, selection: tuple[Sequence[Head], Sequence[H
     return Markdown(markdown_table(rows, ["ヘッド", "役割", "S の変化（nat/トークン）", "SE"]))
 
 
-def table_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+def table_verdicts(table: pd.DataFrame) -> Markdown:
     """The verdict on every selected head and emotion."""
-    rows = [
-        {
-            "ヘッド": spelled_head((row["layer"], row["head"])),
-            "感情": emotion_name(row["emotion"]),
-            "判定": VERDICTS[row["verdict"]],
-            "理由": REASONS[row["reason"]],
-            "担う量 [95 % 区間]": with_interval(row["carried"], row["low"], row["high"], digits=DIGITS, signed=True),
-            "効果に対する割合": f"{number(100 * row['part'], 0)} %",
-            "p（全ヘッド）": p_value(row["p_max"]),
-            "p（Holm）": p_value(row["p_holm"]),
-            "最も弱い相手": emotion_name(row["weakest_label"]) if row["weakest_label"] else NOTHING,
-            "その p": p_value(row["label_p"]),
-            "話題との p": p_value(row["topic_p"]),
-        }
-        for row in table.to_dict("records")
-    ]
-    return pd.DataFrame(rows).set_index(["ヘッド", "感情"])
+    rows = []
+    for row in table.to_dict("records"):
+        measurable = row["verdict"] != NOT_MEASURABLE
+        control = NOTHING if row["control"] < 0 else number(row["control_carried"], DIGITS, signed=True)
+        rows.append(
+            [
+                spelled_head((row["layer"], row["head"])),
+                emotion_name(row["emotion"]),
+                VERDICTS[row["verdict"]],
+                REASONS[row["reason"]],
+                with_interval(row["carried"], row["low"], row["high"], digits=DIGITS, signed=True),
+                f"{number(100 * row['part'], 0)} %" if measurable else VERDICTS[NOT_MEASURABLE],
+                p_value(row["p_max"]),
+                p_value(row["p_holm"]),
+                emotion_name(row["weakest_label"]) if row["weakest_label"] else NOTHING,
+                p_value(row["label_p"]),
+                p_value(row["topic_p"]),
+                control,
+                p_value(row["control_p"]),
+            ]
+        )
+    header = ["ヘッド", "感情", "判定", "理由", "担う量 [95 % 区間]", "効果に対する割合", "p（全ヘッド）", "p（Holm）"]
+    header += ["最も弱い相手", "その p", "話題との p", "対照が担う量", "対照との p"]
+    return Markdown(markdown_table(rows, header))
 
 
 def table_text_changes(table: pd.DataFrame) -> Markdown:
-    """Generated texts: the metrics that each head's ablation changes most; secondary."""
+    """Generated texts: the metrics that each head's ablation changes most, of those that it changes; secondary."""
     known = table[table["delta_mean"].notna() & ~table["metric"].str.startswith(("goemotions_", "target_"))]
     rows = []
     for (layer, head, role), part in known.groupby(["layer", "head", "role"], sort=False):
         spread = part["delta_mean"].abs() / part["delta_std"].where(part["delta_std"] > 0)
-        order = spread.sort_values(ascending=False, kind="stable").index[:3]
+        order = spread[spread > 0].sort_values(ascending=False, kind="stable").index[:3]
         told = [
             f"{metric_name(part.loc[i, 'metric'])} {number(part.loc[i, 'delta_mean'], DIGITS, signed=True)}"
             for i in order

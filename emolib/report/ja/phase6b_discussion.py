@@ -13,6 +13,7 @@ from emolib.circuits.head_findings import (
     uniformity_code,
     with_codes,
 )
+from emolib.circuits.head_mediation import RESAMPLE
 from emolib.report.ja.frame import three_lines
 from emolib.report.ja.names import named
 from emolib.report.ja.phase6b_words import ALL, CODES, INTERACTIONS, STEERING, TARGETS, UNIFORMITY, emotion_word
@@ -49,12 +50,12 @@ def _mediated(table: pd.DataFrame) -> str:
     if table.empty:
         return "操作の効果（S）は測れなかった。"
     coded = with_codes(table)
-    whole = coded[coded["ablation"] == "all mean"]
+    whole = coded[coded["ablation"] == f"all {RESAMPLE}"]
     listed = "、".join(
         f"{named(emotion_word(name) for name in part['emotion'])}が{CODES[str(code)]}"
         for code, part in whole.groupby("code", sort=False)
     )
-    return f"残差の操作の S のうち、すべてのヘッドを平均でアブレーションして失われる部分は、{listed}。"
+    return f"残差の操作の S を、すべてのヘッドを別のシナリオの中立の文での働きに置き換えて（再標本）測ると、判定は{listed}である。"
 
 
 def _rests(context: pd.DataFrame, at: pd.DataFrame) -> str:
@@ -105,8 +106,8 @@ def _modes(effects: pd.DataFrame) -> str:
     larger = [name for name, row in wide.iterrows() if abs(row["result"]) > abs(row["v_only"])]
     equal = float((wide["pattern_v"] - wide["result"]).abs().max()) if "pattern_v" in wide else float("nan")
     return (
-        f"ヘッド {len(wide)} 件のうち {len(larger)} 件で、出力の差し替え（result）の方が、値だけの差し替え（v_only）より Δm の絶対値が大きい。"
-        "差は、どのトークンに注意を向けるか（QK）の分である。"
+        f"ヘッド {len(wide)} 件のうち {len(larger)} 件で、点推定では、出力の差し替え（result）の方が、値だけの差し替え（v_only）より Δm の絶対値が大きい。"
+        "二つの方式の違いは、注意の向け先（QK）も元の文のものにするかどうかである。"
         f"pattern_v と result の差は最大 {number(equal, 4)} nat であり、同じトークンどうしを対応させた場合に両者が一致するという計算上の検査になる。"
     )
 
@@ -132,6 +133,8 @@ def _carried(contrasts: pd.DataFrame) -> str:
 
 
 def _null(found: dict[str, float]) -> str:
+    if not found["n"]:
+        return "A/A（二つの中立の文を元にした差）は、シナリオが少なく p 値が得られなかった。"
     return (
         f"A/A（二つの中立の文を元にした差）の p 値 {int(found['n'])} 個は{UNIFORMITY[uniformity_code(found)]}"
         f"（0.05 以下は {number(found['share_05'])}）。同じシナリオを使うので p 値どうしは独立でない。"
@@ -143,7 +146,7 @@ def _interacting(table: pd.DataFrame) -> str:
         return "ヘッドが一つなので、相互作用は測っていない。"
     codes = [interaction_code(row) for _, row in table.iterrows()]
     listed = "、".join(f"{INTERACTIONS[code]} {codes.count(code)} 組" for code in dict.fromkeys(codes))
-    return f"ヘッドの組 {len(table)} 件の相互作用は、{listed}であった。確率でなく対数確率で測るので、飽和による見かけの相互作用は小さいが、残る分は単独の効果が近いランダムな組で見積もる。"
+    return f"ヘッドの組 {len(table)} 件の相互作用は、{listed}であった。判定は、区間が 0 を含まないことと、単独の効果が近いランダムな組と比べた順位の両方による。"
 
 
 def _steering(ways: pd.DataFrame, damage: pd.DataFrame) -> str:
@@ -158,13 +161,19 @@ def _steering(ways: pd.DataFrame, damage: pd.DataFrame) -> str:
 
 def remarks(params: HeadPatchingParameters, context: pd.DataFrame) -> Markdown:
     """備考: limits, and next actions."""
-    n = int(context["n"].max())
+    n, n_emotions = int(context["n"].max()), len(set(context["emotion"]) - {ALL})
+    turn = "すべての条件で、" if params.emotions == "in_turn" else "元の文・範囲・アブレーション・相互作用の条件では、"
     lines = [
         "- すべて探索である。ヘッド・方式・元の文・向きの数について補正していない。主張の判定（Phase 5・7）には用いない。",
         "- m は感情の文と中立の文の対数確率の差であり、珍しい文や感情的な文一般を持ち上げる効果も含む。感情どうしを比べた値は、操作の効果（S）の表だけである。",
         "- トークンの対応は文脈の終わりからの位置による。シナリオが違えば、対応するトークンの内容は異なる。",
         "- 生成文は二次的な資料である。生成では、ヘッドは元の文脈の値を読む（v_only）。続く文が分からないので、出力を一つずつ対応させることはできない。",
-        f"- 文脈の効果は {n} シナリオで測った。感情を順番に割り当てた条件（元の文・範囲・アブレーション・相互作用）では、感情ごとのシナリオはその 3 分の 1 ほどである。",
+        f"- 文脈の効果は {n} シナリオで測った。"
+        + (
+            f"{turn}シナリオごとに感情を一つずつ順に割り当てたので、感情ごとのシナリオは少ない。"
+            if n_emotions > 1
+            else ""
+        ),
     ]
     if params.temperature == 0:
         lines.append("- 生成は貪欲法である（1 プロンプト 1 文）。")

@@ -29,7 +29,7 @@ from emolib.report.ja.phase6b_words import (
     ablation_word,
     emotion_word,
 )
-from emolib.report.markup import NOTHING, number, p_value, show, with_interval
+from emolib.report.markup import NOTHING, column_table, number, p_value, show, with_interval
 from emolib.study.run import Run
 
 NO_SECOND = "ヘッドが一つなので、複数のヘッドの相互作用は測れない。"
@@ -46,15 +46,14 @@ def _share(table: pd.DataFrame) -> list[str]:
     return ["測定不能" if pd.isna(row[0]) else with_interval(*row) for row in cells]
 
 
-def table_heads(table: pd.DataFrame) -> pd.DataFrame:
+def table_heads(table: pd.DataFrame) -> Markdown:
     """The heads in order, and where they come from."""
-    origin = {"named": "指定", "ranked": "Phase 6a の順位（検証）"}
-    rows = {"層": table["layer"].tolist(), "ヘッド": table["head"].tolist()}
-    rows["選び方"] = table["origin"].map(origin).tolist()
-    return pd.DataFrame(rows, index=pd.RangeIndex(1, len(table) + 1, name="順"))
+    origin = {"named": "指定", "ranked": "Phase 6a の順位（検証シナリオの厳密な除去）"}
+    rows = {"順": range(1, len(table) + 1), "層": table["layer"], "ヘッド": table["head"]}
+    return column_table({**rows, "選び方": table["origin"].map(origin)})
 
 
-def table_context(table: pd.DataFrame) -> pd.DataFrame:
+def table_context(table: pd.DataFrame) -> Markdown:
     """The effect of the context on m: what heads are to explain."""
     rows = {
         "感情": table["emotion"].map(emotion_word),
@@ -64,10 +63,10 @@ def table_context(table: pd.DataFrame) -> pd.DataFrame:
         "p": [p_value(value) for value in table["p_t"]],
         "測れるか": ["測れる" if known else "測定不能" for known in table["measurable"]],
     }
-    return pd.DataFrame(rows).set_index("感情")
+    return column_table(rows)
 
 
-def table_modes(effects: pd.DataFrame) -> pd.DataFrame:
+def table_modes(effects: pd.DataFrame) -> Markdown:
     """The three modes side by side, all emotions together: the share of the context's effect."""
     found = main_effects(effects)
     whole = found[found["emotion"] == _together(found)]
@@ -81,10 +80,10 @@ def table_modes(effects: pd.DataFrame) -> pd.DataFrame:
         "p": [p_value(value) for value in whole["p_t"]],
         "判定": whole["code"].map(CODES),
     }
-    return pd.DataFrame(rows).set_index(["ヘッド", "向き", "方式"])
+    return column_table(rows)
 
 
-def table_modes_by_emotion(effects: pd.DataFrame) -> pd.DataFrame:
+def table_modes_by_emotion(effects: pd.DataFrame) -> Markdown:
     """The same by emotion, for the mode `result`."""
     found = main_effects(effects)
     own = found[(found["mode"] == "result") & (found["emotion"] != ALL)]
@@ -96,7 +95,7 @@ def table_modes_by_emotion(effects: pd.DataFrame) -> pd.DataFrame:
         "Δm [95 %]": _effect(own),
         "割合 [95 %]": _share(own),
     }
-    return pd.DataFrame(rows).set_index(["ヘッド", "向き", "感情"])
+    return column_table(rows)
 
 
 def figure_modes(run: Run, effects: pd.DataFrame) -> None:
@@ -111,7 +110,7 @@ def figure_modes(run: Run, effects: pd.DataFrame) -> None:
     show(run, fig, "head_modes")
 
 
-def table_sources(effects: pd.DataFrame) -> pd.DataFrame:
+def table_sources(effects: pd.DataFrame) -> Markdown:
     """Whose activations the heads get: what they carry."""
     chosen = effects[
         (effects["mode"] == "result") & (effects["extent"] == "whole") & (effects["emotion"] == _together(effects))
@@ -127,10 +126,10 @@ def table_sources(effects: pd.DataFrame) -> pd.DataFrame:
         "割合 [95 %]": _share(coded),
         "p": [p_value(value) for value in coded["p_t"]],
     }
-    return pd.DataFrame(rows).set_index(["ヘッド", "向き", "元の文"])
+    return column_table(rows)
 
 
-def table_contrasts(table: pd.DataFrame) -> pd.DataFrame:
+def table_contrasts(table: pd.DataFrame) -> Markdown:
     """What one source carries beyond another."""
     whole = table[(table["emotion"] == _together(table)) & (table["mode"] == "result")]
     rows = {
@@ -140,23 +139,23 @@ def table_contrasts(table: pd.DataFrame) -> pd.DataFrame:
         "Δm の差 [95 %]": _effect(whole),
         "p": [p_value(value) for value in whole["p_t"]],
     }
-    return pd.DataFrame(rows).set_index(["ヘッド", "差"])
+    return column_table(rows)
 
 
-def table_null(table: pd.DataFrame, found: dict[str, float]) -> pd.DataFrame:
+def table_null(table: pd.DataFrame, found: dict[str, float]) -> Markdown:
     """A/A: the p values between two neutral sources, in bins, and whether they are uniform."""
     known = table["p_t"].dropna()
     counts = pd.cut(known, [0, 0.05, 0.25, 0.5, 0.75, 1.0], include_lowest=True).value_counts(sort=False)
-    rows = {f"p ≤ {interval.right:g}": [int(count)] for interval, count in counts.items()}
+    rows: dict[str, list[object]] = {f"p ≤ {interval.right:g}": [int(count)] for interval, count in counts.items()}
     rows |= {
         "p の数": [int(found["n"])],
         "0.05 以下の割合": [number(found["share_05"])],
         "KS の p": [p_value(found["p_ks"])],
     }
-    return pd.DataFrame({**rows, "判定": [UNIFORMITY[uniformity_code(found)]]}, index=pd.Index(["A/A"], name="帰無"))
+    return column_table({"帰無": ["A/A"], **rows, "判定": [UNIFORMITY[uniformity_code(found)]]})
 
 
-def table_ablations(table: pd.DataFrame) -> pd.DataFrame:
+def table_ablations(table: pd.DataFrame) -> Markdown:
     """What ablated heads take of the context's effect."""
     whole = with_codes(table[table["emotion"] == _together(table)].reset_index(drop=True))
     rows = {
@@ -168,10 +167,10 @@ def table_ablations(table: pd.DataFrame) -> pd.DataFrame:
         "p": [p_value(value) for value in whole["p_t"]],
         "判定": whole["code"].map(CODES),
     }
-    return pd.DataFrame(rows).set_index(["ヘッド", "方法"])
+    return column_table(rows)
 
 
-def table_interactions(table: pd.DataFrame) -> pd.DataFrame | Markdown:
+def table_interactions(table: pd.DataFrame) -> Markdown:
     """Δ(AB) − Δ(A) − Δ(B) with its interval and its rank among random pairs."""
     if table.empty:
         return Markdown(NO_SECOND)
@@ -188,10 +187,10 @@ def table_interactions(table: pd.DataFrame) -> pd.DataFrame | Markdown:
         "ランダムな組の sd": [number(value, 3) for value in table["null_sd"]],
         "判定": [INTERACTIONS[interaction_code(row)] for _, row in table.iterrows()],
     }
-    return pd.DataFrame(rows).set_index("ヘッドの組")
+    return column_table(rows)
 
 
-def table_mediation(table: pd.DataFrame) -> pd.DataFrame | Markdown:
+def table_mediation(table: pd.DataFrame) -> Markdown:
     """How much of the residual steer's S ablated heads take."""
     if table.empty:
         return Markdown(NO_S)
@@ -207,10 +206,10 @@ def table_mediation(table: pd.DataFrame) -> pd.DataFrame | Markdown:
         "割合 [95 %]": _share(coded),
         "判定": coded["code"].map(CODES),
     }
-    return pd.DataFrame(rows).set_index(["アブレーション", "感情"])
+    return column_table(rows)
 
 
-def table_strengths(table: pd.DataFrame) -> pd.DataFrame:
+def table_strengths(table: pd.DataFrame) -> Markdown:
     """The strengths at which both ways change the next token alike."""
     rows = {
         "操作": table["way"].map(WAYS),
@@ -218,10 +217,10 @@ def table_strengths(table: pd.DataFrame) -> pd.DataFrame:
         "倍率": [number(value, 3) if pd.notna(value) else "届かない" for value in table["factor"]],
         "KL（nat）": [number(value, 3) for value in table["kl"]],
     }
-    return pd.DataFrame(rows).set_index(["操作", "感情"])
+    return column_table(rows)
 
 
-def table_ways(ways: pd.DataFrame, damage: pd.DataFrame) -> pd.DataFrame | Markdown:
+def table_ways(ways: pd.DataFrame, damage: pd.DataFrame) -> Markdown:
     """Steering by heads beside the residual steer: S, broken shares, likelihood, and the published claim."""
     if ways.empty or damage.empty:
         return Markdown(NO_S)
@@ -237,10 +236,10 @@ def table_ways(ways: pd.DataFrame, damage: pd.DataFrame) -> pd.DataFrame | Markd
         "NLL: ヘッド": [number(value) for value in both["nll_heads"]],
         "判定": [STEERING[steering_code(row, row)] for _, row in both.iterrows()],
     }
-    return pd.DataFrame(rows).set_index("感情")
+    return column_table(rows)
 
 
-def table_extents(effects: pd.DataFrame) -> pd.DataFrame:
+def table_extents(effects: pd.DataFrame) -> Markdown:
     """One token against thirty, and against all."""
     chosen = effects[
         (effects["mode"] == "result")
@@ -248,7 +247,8 @@ def table_extents(effects: pd.DataFrame) -> pd.DataFrame:
         & (effects["target"] == "neutral")
         & (effects["emotion"] == _together(effects))
     ]
-    single = with_codes(chosen[~chosen["heads"].str.contains("+", regex=False)].reset_index(drop=True))
+    single = chosen[~chosen["heads"].str.contains("+", regex=False)].sort_values("heads", kind="stable")
+    single = with_codes(single.reset_index(drop=True))
     rows = {
         "ヘッド": single["heads"],
         "範囲": single["extent"].map(EXTENTS),
@@ -257,7 +257,7 @@ def table_extents(effects: pd.DataFrame) -> pd.DataFrame:
         "割合 [95 %]": _share(single),
         "判定": single["code"].map(CODES),
     }
-    return pd.DataFrame(rows).sort_values(["ヘッド"], kind="stable").set_index(["ヘッド", "範囲"])
+    return column_table(rows)
 
 
 def _together(table: pd.DataFrame) -> str:

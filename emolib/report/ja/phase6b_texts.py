@@ -10,7 +10,7 @@ from IPython.display import Markdown
 from emolib.base import language
 from emolib.base.escaping import Name, escape
 from emolib.report.ja.phase6b_words import TARGETS, emotion_word
-from emolib.report.markup import markdown_table, number, p_value
+from emolib.report.markup import column_table, markdown_table, number, p_value
 
 EMPTY = "（空）"
 FIRST = ("sentiment/", "politeness/", "keywords/", "expressed/", "fluency/")
@@ -25,34 +25,30 @@ FLUENCY = {
 MOST_SHOWN = 8  # texts of a direction
 
 
-def table_metrics(table: pd.DataFrame, target: str) -> pd.DataFrame:
+def table_metrics(table: pd.DataFrame, target: str) -> Markdown:
     """Sentiment, politeness, emotion words and fluency: baseline, patched, Δ, p, by emotion."""
     chosen = table[(table["target"] == target) & table["metric"].str.startswith(FIRST)]
     return _table(chosen)
 
 
-def table_goemotions(table: pd.DataFrame, target: str) -> pd.DataFrame:
+def table_goemotions(table: pd.DataFrame, target: str) -> Markdown:
     """All 28 labels of GoEmotions: baseline, patched, Δ, p, by emotion."""
     chosen = table[(table["target"] == target) & table["metric"].str.startswith("goemotions/")]
     return _table(chosen)
 
 
-def _table(table: pd.DataFrame) -> pd.DataFrame:
-    rows = {
-        "指標": table["metric"].map(metric_word),
-        "感情": table["emotion"].map(emotion_word),
-        "Baseline": [number(value, 3) for value in table["baseline"]],
-        "Patched": [number(value, 3) for value in table["patched"]],
-        "Δ": [number(value, 3, signed=True) for value in table["difference"]],
-        "p": [p_value(value) for value in table["p_t"]],
-    }
-    return (
-        pd.DataFrame(rows)
-        .set_index(["指標", "感情"])
-        .unstack("感情")
-        .swaplevel(axis=1)
-        .sort_index(axis=1, level=0, sort_remaining=False)
-    )
+def _table(table: pd.DataFrame) -> Markdown:
+    """One row per metric, four columns per emotion."""
+    columns: dict[str, list[object]] = {"指標": [metric_word(name) for name in dict.fromkeys(table["metric"])]}
+    for emotion, part in table.groupby("emotion", sort=False):
+        word, own = emotion_word(str(emotion)), part.set_index("metric").reindex(dict.fromkeys(table["metric"]))
+        columns |= {
+            f"{word}: Baseline": [number(value, 3) for value in own["baseline"]],
+            f"{word}: Patched": [number(value, 3) for value in own["patched"]],
+            f"{word}: Δ": [number(value, 3, signed=True) for value in own["difference"]],
+            f"{word}: p": [p_value(value) for value in own["p_t"]],
+        }
+    return column_table(columns)
 
 
 def metric_word(metric: str) -> Name:

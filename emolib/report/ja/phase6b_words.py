@@ -53,7 +53,8 @@ CONTRASTS = {
     "kind": "別のシナリオの同じ感情 − 同じシナリオの別の感情",
 }
 WAYS = {"residual": "残差の操作", "heads": "ヘッドの操作"}
-ABLATED = {"all mean": "すべて（平均）", "all zero": "すべて（零）", "random mean": "ランダムなヘッド（平均）"}
+SETS = {"all": "すべて", "random": "ランダムなヘッド"}
+KINDS = {"resample": "再標本、主", "mean": "平均", "zero": "零"}
 
 
 def emotion_word(emotion: str) -> Name:
@@ -62,5 +63,6 @@ def emotion_word(emotion: str) -> Name:
 
 
 def ablation_word(name: str) -> Name:
-    """The heads that are ablated under a steer."""
-    return Name(ABLATED.get(name, name.removesuffix(" mean") + "（平均）"))
+    """The heads that are ablated under a steer, and how."""
+    heads, _, kind = name.rpartition(" ")
+    return Name(f"{SETS.get(heads, heads)}（{KINDS[kind]}）")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,17 +10,15 @@ import numpy as np
 import pandas as pd
 
 from emolib.base import store
-from emolib.circuits.attribution import attribute, bounded
 from emolib.circuits.contrasts import UNIT
+from emolib.circuits.control_heads import against_controls, change_norms, matched_heads
 from emolib.circuits.direct_writes import direct_writes
 from emolib.circuits.screening import (
-    POOLED,
     Exact,
     Head,
     exact_changes,
     head_scores,
-    random_heads,
-    road_agreement,
+    selected,
     single_heads,
     split_half,
 )
@@ -28,7 +27,7 @@ from emolib.study.phase3_vectors import fitting
 from emolib.study.phase6a_screening.contrast_design import contrasts, digest_of, in_turn, kept_table, layers
 from emolib.study.run import Run, kept
 
-ESTIMATES = ("atp", "dropped", "query", "key", "value", "query_linear", "key_linear")
+LARGE = 500_000  # bytes of the first study's JSON, from which on it is packed
 
 
 @kept
@@ -48,41 +47,53 @@ def writes(run: Run) -> pd.DataFrame:
 
 
 @kept
-def validation_scores(run: Run) -> pd.DataFrame:
-    """AtP of every head on validation scenarios: layer, head, emotion (and `all`), carried (minus the estimated change,
-    nat per token), se over scenarios, n_scenarios."""
-    table = contrasts(run, "validation", run.params.n_attributed)
+def ranked(run: Run) -> Exact:
+    """Resample ablation of every head on the validation contrasts in turn: by this heads are selected."""
+    return kept_exact(run, "exact_validation", in_turn(run, "validation"), single_heads(run.lm, layers(run)))
+
+
+@kept
+def ranking(run: Run) -> pd.DataFrame:
+    """`screening.head_scores` of it, emotions together: the order from which Phase 6b's `top:N` takes its heads."""
+    exact = ranked(run)
+    matched = {"changes": digest_of(pd.DataFrame(exact.changes)), "contrasts": digest_of(exact.units)}
+    return kept_table(run, "ranking", matched, lambda: head_scores(exact, emotions=[], seed=run.params.seed))
+
+
+@kept
+def norms(run: Run) -> np.ndarray:
+    """`[layer, head]`, how much the ablation of each head changes of the stream, on the validation contrasts in turn;
+    NaN in layers that are not screened."""
+    table = in_turn(run, "validation")
 
     def compute() -> pd.DataFrame:
-        found = attribute(run.lm, table).heads["atp"]
-        rows = []
-        for emotion in (POOLED, *run.emotions):
-            here = np.ones(len(table), dtype=bool) if emotion == POOLED else (table["emotion"] == emotion).to_numpy()
-            part = (
-                pd.DataFrame(-found[here].reshape(here.sum(), -1))
-                .groupby(table.loc[here, "scenario"].to_numpy())
-                .mean()
-            )
-            mean, se = part.mean().to_numpy(), (part.std(ddof=1) / np.sqrt(len(part))).to_numpy()
-            at, heads = (index.ravel() for index in np.indices(found.shape[1:]))
-            named = {"layer": at, "head": heads, "emotion": emotion, "carried": mean, "se": se}
-            rows.append(pd.DataFrame({**named, "n_scenarios": len(part)}))
-        whole = pd.concat(rows, ignore_index=True)
+        found = change_norms(run.lm, table)
+        at, heads = (index.ravel() for index in np.indices(found.shape))
+        whole = pd.DataFrame({"layer": at, "head": heads, "norm": found.ravel()})
         return whole[whole["layer"].isin(layers(run))].reset_index(drop=True)
 
-    return kept_table(run, "attribution_validation", {"contrasts": digest_of(table)}, compute)
+    stored = kept_table(run, "norms", {"contrasts": digest_of(table)}, compute)
+    found = np.full((run.lm.n_layers, run.lm.n_heads), np.nan)
+    found[stored["layer"].to_numpy(), stored["head"].to_numpy()] = stored["norm"].to_numpy()
+    return found
+
+
+@kept
+def controls(run: Run) -> dict[Head, Head]:
+    """Of every selected head a random one of its layer and norm."""
+    return matched_heads(selected(ranking(run), run.params.n_top), norms(run), seed=run.params.seed)
 
 
 @kept
 def selection(run: Run) -> tuple[tuple[Head, ...], tuple[Head, ...]]:
-    """The heads that AtP on validation scenarios names first (by mean over its standard error), in layers in which it
-    may be trusted, and as many random ones of the same layers."""
-    scores = validation_scores(run)
-    own = scores[(scores["emotion"] == POOLED) & (scores["layer"] >= run.params.first_trusted)]
-    own = own if len(own) else scores[scores["emotion"] == POOLED]
-    ranked = own.assign(t=own["carried"] / own["se"].clip(lower=1e-12)).sort_values("t", ascending=False, kind="stable")
-    top = [(int(a), int(b)) for a, b in ranked[["layer", "head"]].head(run.params.n_top).to_numpy()]
-    return tuple(top), tuple(random_heads(top, run.lm.n_heads, run.params.seed))
+    """The heads whose ablation takes most of the effect on validation scenarios (by t over scenarios), and their
+    controls."""
+    return tuple(selected(ranking(run), run.params.n_top)), tuple(controls(run).values())
+
+
+def controlled(run: Run) -> pd.DataFrame:
+    """The selected heads beside their controls on the test contrasts in turn, as `control_heads.against_controls`."""
+    return against_controls(all_heads(run), controls(run), norms(run), seed=run.params.seed)
 
 
 def kept_exact(run: Run, name: str, table: pd.DataFrame, variants: Sequence[Sequence[Head]], **more: Any) -> Exact:
@@ -119,10 +130,17 @@ def all_heads(run: Run) -> Exact:
 
 @kept
 def scores(run: Run) -> pd.DataFrame:
-    """`screening.head_scores` of all heads, emotions together; and `head_scores_<model>.json` beside it."""
-    found = head_scores(all_heads(run), emotions=[], seed=run.params.seed)
+    """`screening.head_scores` of all heads, emotions together; and `head_scores_<model>.json` beside it, packed by gzip
+    where it is large."""
+    exact = all_heads(run)
+    matched = {"changes": digest_of(pd.DataFrame(exact.changes)), "contrasts": digest_of(exact.units)}
+    found = kept_table(run, "head_scores", matched, lambda: head_scores(exact, emotions=[], seed=run.params.seed))
+    data = store.json_bytes(_first_layout(run, found))
+    packed = len(data) > LARGE
     run.artifacts.obtain(
-        run.paths.head_scores(), {"scores": digest_of(found)}, lambda: store.json_bytes(_first_layout(run, found))
+        run.paths.head_scores(packed=packed),
+        {"scores": digest_of(found), "prompts": digest_of(exact.units[["prompt_with"]])},
+        lambda: gzip.compress(data, mtime=0) if packed else data,
     )
     return found
 
@@ -145,72 +163,6 @@ def _first_layout(run: Run, found: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-@kept
-def roads(run: Run) -> pd.DataFrame:
-    """Every head on the test contrasts in turn: exact, and every estimate; as `screening.road_table`."""
-    exact, table = all_heads(run), in_turn(run)
-
-    def compute() -> pd.DataFrame:
-        wanted = ("first_order", "star", *(("integrated",) if run.params.steps else ()))
-        found = attribute(run.lm, table, wanted, steps=max(run.params.steps, 1), layers=layers(run))
-        at, heads = np.array([variant[0] for variant in exact.variants]).T
-        rows = pd.DataFrame({"layer": at, "head": heads, "exact": exact.changes.mean(0)})
-        for name in ESTIMATES:
-            rows[name] = found.heads[name].mean(0)[at, heads]
-        rows["integrated"] = found.heads["integrated"].mean(0)[at, heads] if run.params.steps else np.nan
-        return rows
-
-    table_ = kept_table(run, "roads", {"contrasts": digest_of(table), "steps": run.params.steps}, compute)
-    written = writes(run)
-    mean = written[(written["position"] == "mean") & (written["style"] == "all")].groupby(["layer", "head"])["written"]
-    return table_.merge((-mean.mean()).rename("direct").reset_index(), on=["layer", "head"], how="left")
-
-
-@kept
-def mlps(run: Run) -> pd.DataFrame:
-    """AtP of every MLP on the test contrasts in turn, first-order alone: layer, carried (minus the estimated change,
-    nat per token), se, neuron (of the largest size), neuron_carried."""
-    table = in_turn(run)
-
-    def compute() -> pd.DataFrame:
-        found = attribute(run.lm, table, neurons=True)
-        assert found.neurons is not None, "neurons were asked for"
-        each, mean = -found.mlps, -found.neurons.mean(0)
-        largest = np.abs(mean).argmax(1)
-        return pd.DataFrame(
-            {
-                "layer": np.arange(each.shape[1]),
-                "carried": each.mean(0),
-                "se": each.std(0, ddof=1) / np.sqrt(len(each)),
-                "neuron": largest,
-                "neuron_carried": mean[np.arange(len(mean)), largest],
-            }
-        )
-
-    return kept_table(run, "mlps", {"contrasts": digest_of(table)}, compute)
-
-
-def agreement(run: Run) -> pd.DataFrame:
-    """Rank correlations of the roads, as `screening.road_agreement`."""
-    return road_agreement(roads(run).dropna(axis=1, how="all"), n_bands=run.params.n_bands)
-
-
-@kept
-def missed(run: Run) -> pd.DataFrame:
-    """What AtP may have passed over: layer, head, estimate, upper, confidence, n_sets; of all heads not selected."""
-    table, chosen = in_turn(run), set(selection(run)[0])
-    unverified = [variant[0] for variant in single_heads(run.lm, layers(run)) if variant[0] not in chosen]
-
-    def compute() -> pd.DataFrame:
-        found = bounded(run.lm, table, unverified, n_sets=run.params.n_sets, seed=run.params.seed)
-        at, heads = np.array(found.heads).T
-        named = {"layer": at, "head": heads, "estimate": found.estimate, "upper": found.upper}
-        return pd.DataFrame(named).assign(confidence=found.confidence, n_sets=found.n_sets)
-
-    matched = {"contrasts": digest_of(table), "n_sets": run.params.n_sets, "heads": unverified}
-    return kept_table(run, "missed", matched, compute)
-
-
 def halves(run: Run) -> pd.DataFrame:
     """Split-half reliability of the order of heads; empty with fewer than four scenarios."""
     exact = all_heads(run)
@@ -219,4 +171,5 @@ def halves(run: Run) -> pd.DataFrame:
 
 def samples(run: Run) -> int:
     """Contrasts that were looked at."""
-    return len(contrasts(run, "validation", run.params.n_attributed)) + len(in_turn(run))
+    on_validation = len(contrasts(run, "validation", run.params.n_attributed)) + len(in_turn(run, "validation"))
+    return on_validation + len(in_turn(run))

@@ -1,4 +1,4 @@
-"""Phase 6a's closer look at the selected heads, beside as many random ones of the same layers."""
+"""Phase 6a's closer look at the selected heads, beside random ones of the same layers and norms."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from emolib.circuits.contrasts import steer_contrasts, topic_contrasts
-from emolib.circuits.head_verdicts import head_verdicts
+from emolib.circuits.head_verdicts import HeadEvidence, head_verdicts
 from emolib.circuits.screening import POOLED, Exact, Head, joint_against_sum
 from emolib.engine.generation import generate
 from emolib.interventions import AblateHead, record_heads
 from emolib.models.tokens import encode
 from emolib.scoring import version_of
-from emolib.study.phase6a_screening.all_roads import all_heads, kept_exact, scores, selection
+from emolib.study.phase6a_screening.all_roads import all_heads, controls, kept_exact, scores, selection
 from emolib.study.phase6a_screening.contrast_design import (
     contrasts,
     cut,
@@ -86,10 +86,10 @@ def other_kinds(run: Run) -> pd.DataFrame:
 def joint(run: Run) -> pd.DataFrame:
     """Ablating the first k selected heads, and the random ones, at once against the sum."""
     top, control = selection(run)
-    sizes = sorted({2, len(top)} & set(range(2, len(top) + 1)))
+    sizes = range(2, len(top) + 1)
     variants = [top[:k] for k in sizes] + ([control] if len(control) > 1 else [])
     if not variants:
-        return pd.DataFrame(columns=["heads", "k", "joint", "total", "interaction", "se", "share"])
+        return pd.DataFrame(columns=["heads", "k"])
     found = joint_against_sum(kept_exact(run, "exact_joint", in_turn(run), variants), all_heads(run))
     return found.assign(heads=["top"] * len(sizes) + ["random"] * (len(variants) - len(sizes)))
 
@@ -105,14 +105,14 @@ def verdicts(run: Run) -> pd.DataFrame:
     own, other = (_part(labels, rows) for rows in (here, ~here))
     given = {head: float(pooled[head]) for head in top}
 
+    evidence = HeadEvidence(own, other, topics if len(topics.units) > 1 else None, controls(run))
+
     def compute() -> pd.DataFrame:
-        parts = [
-            head_verdicts(given, emotion, own, other, topics if len(topics.units) > 1 else None, seed=run.params.seed)
-            for emotion in run.emotions
-        ]
+        parts = [head_verdicts(given, emotion, evidence, seed=run.params.seed) for emotion in run.emotions]
         return pd.concat(parts, ignore_index=True)
 
     matched = {"labels": digest_of(pd.DataFrame(labels.changes)), "topics": digest_of(pd.DataFrame(topics.changes))}
+    matched["controls"] = digest_of(pd.DataFrame([[*head, *other] for head, other in controls(run).items()]))
     return kept_table(run, "verdicts", {**matched, "p_max": {f"{a}:{b}": p for (a, b), p in given.items()}}, compute)
 
 

@@ -49,9 +49,9 @@ def contrasts(run: Run, split: str, count: int, others: bool = False) -> pd.Data
 
 
 @kept
-def in_turn(run: Run) -> pd.DataFrame:
-    """The test scenarios on which all heads are ablated, each with one emotion, in turn."""
-    table = contrasts(run, "test", run.params.n_screened)
+def in_turn(run: Run, split: str = "test") -> pd.DataFrame:
+    """The scenarios of a split on which all heads are ablated, each with one emotion, in turn."""
+    table = contrasts(run, split, run.params.n_ranked if split == "validation" else run.params.n_screened)
     names = list(dict.fromkeys(table["scenario"]))
     turn = {name: run.emotions[number % len(run.emotions)] for number, name in enumerate(names)}
     return table[table["emotion"] == table["scenario"].map(turn)].reset_index(drop=True)

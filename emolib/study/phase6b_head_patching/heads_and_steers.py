@@ -14,12 +14,20 @@ import pandas as pd
 from emolib.base import store
 from emolib.base.parameters import spread_layers
 from emolib.circuits.head_conditions import head_names
-from emolib.circuits.head_mediation import mediated_shares, steered_shifts
+from emolib.circuits.head_mediation import (
+    MEAN,
+    RESAMPLE,
+    ZERO,
+    Ablations,
+    head_ablations,
+    mediated_shares,
+    steered_shifts,
+)
 from emolib.circuits.head_steers import Matched, damage_difference, head_steers, head_vectors, matched_to_kl
 from emolib.data.styles import of_style
 from emolib.engine.extraction import extract_activations
 from emolib.engine.generation import generate
-from emolib.interventions import AblateHead, Act, Head, Steer, mean_head_output, record_heads
+from emolib.interventions import Act, Head, Steer
 from emolib.statistics.intervals import paired_effects
 from emolib.study.phase3_vectors import fitting
 from emolib.study.phase6b_head_patching.patched_cells import cells, heads, matched, random_heads
@@ -29,7 +37,6 @@ from emolib.study.run import Run, kept
 N_PROMPTS, N_TOKENS = 6, 8  # neutral validation texts that strengths are matched on, tokens of each continuation
 WINDOW = 3
 RESIDUAL, BY_HEADS = "residual", "heads"
-ZERO, MEAN = "zero", "mean"
 ALL_HEADS, RANDOM_HEADS = "all", "random"
 
 
@@ -140,6 +147,7 @@ def steered_table(run: Run) -> pd.DataFrame:
     """
     described = {**matched(run), **_described(run), "random": [list(head) for head in random_heads(run)]}
     described |= {"strengths": store.digest(strength_table(run).fillna(-1.0).round(9).to_dict("list"))}
+    described |= {"kinds": [RESAMPLE, MEAN, ZERO]}
     return run.artifacts.table(run.paths.head_patching("steered"), described, lambda: _steered(run))
 
 
@@ -157,19 +165,13 @@ def _steered(run: Run) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
 
 
-def _ablations(run: Run) -> dict[str, list[Act]]:
-    """Mean ablation of every head, of all of them, and of as many random ones; zero ablation of all beside it."""
-    where = cells(run)
-    neutral = list(dict.fromkeys(where.bare_prompt(cell) for cell in range(len(where))))
+def _ablations(run: Run) -> Ablations:
+    """Resample ablation of every head, of all, and of as many random ones; of all by mean and zero beside it."""
     chosen, others = heads(run), random_heads(run)
-    records = record_heads(run.lm, neutral, [*chosen, *others])
-
-    def by_mean(some: tuple[Head, ...]) -> list[Act]:
-        return [AblateHead(*head, "mean", mean_head_output(records, *head)) for head in some]
-
-    found = {f"{head_names([head])} {MEAN}": by_mean((head,)) for head in chosen} if len(chosen) > 1 else {}
-    found |= {f"{ALL_HEADS} {MEAN}": by_mean(chosen), f"{ALL_HEADS} {ZERO}": [AblateHead(*head) for head in chosen]}
-    return {**found, f"{RANDOM_HEADS} {MEAN}": by_mean(others)} if others else found
+    sets = {head_names([head]): (head,) for head in chosen} if len(chosen) > 1 else {}
+    sets |= {ALL_HEADS: chosen} | ({RANDOM_HEADS: others} if others else {})
+    found = head_ablations(run.lm, cells(run), sets)
+    return found | head_ablations(run.lm, cells(run), {ALL_HEADS: chosen}, kinds=(MEAN, ZERO))
 
 
 def mediation_table(run: Run) -> pd.DataFrame:

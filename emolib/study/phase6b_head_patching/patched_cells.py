@@ -8,14 +8,13 @@ import pandas as pd
 
 from emolib.base import paths, store
 from emolib.base.errors import UserError
-from emolib.base.parameters import ScreeningParameters
 from emolib.circuits.context_cells import ContextCells, context_cells
 from emolib.circuits.head_choices import choose_heads, top_count
 from emolib.circuits.patched_heads import PatchSettings, other_heads
 from emolib.interventions import Head, check_heads
 from emolib.study.run import Run, kept
 
-RANKING = "attribution_validation"  # Phase 6a's table: layer, head, emotion (and all), carried, se
+RANKING = "ranking"  # Phase 6a's table: layer, head, emotion (all), t of the change by exact ablation
 
 
 @kept
@@ -32,18 +31,14 @@ def heads(run: Run) -> tuple[Head, ...]:
 
 
 def _ranking(run: Run) -> pd.DataFrame:
-    """Phase 6a's scores on validation scenarios: what a head carries of the effect by AtP, over its standard error; in
-    the layers in which Phase 6a trusts it."""
+    """Phase 6a's order of heads by exact ablation on validation scenarios."""
     place = run.paths.screening(RANKING)
     if not place.exists():
         raise UserError(
             f"expected Phase 6a's ranking of heads for heads={run.params.heads} in {paths.display(place)}, it is not "
             "there; run phase6a first, or name heads: --head-spec 3:5,7:2"
         )
-    table = run.artifacts.stored_table(place)
-    trusted = table[table["layer"] >= ScreeningParameters.model_fields["first_trusted"].default]
-    table = trusted if len(trusted) else table
-    return table.assign(t=-table["carried"] / table["se"].clip(lower=1e-12))
+    return run.artifacts.stored_table(place)
 
 
 def head_table(run: Run) -> pd.DataFrame:

@@ -35,6 +35,13 @@ def trials(share: float, total: float = 1.0) -> Trials:
     return Trials(pd.concat(contexts, ignore_index=True), pd.concat(rows, ignore_index=True))
 
 
+def row_of(table: str, *cells: str) -> list[str]:
+    """The cells of the one row that holds these."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    (row,) = {tuple(row) for row in rows if set(cells) <= set(row)}
+    return list(row)
+
+
 @pytest.fixture(scope="module")
 def found() -> Trials:
     return trials(0.6)
@@ -53,19 +60,42 @@ def test_the_conclusion_names_the_heads_that_carry_and_those_that_do_not(found: 
 
 def test_tables_say_shares_and_verdicts(found: Trials) -> None:
     effects = patch_effects(found, n_resamples=200)
-    modes = say.table_modes(effects)
-    assert modes.loc[("1:2", "感情 → 中立", "出力（result）"), "判定"] == "担う"
-    assert modes.loc[("3:0", "中立 → 感情", "値だけ（v_only）"), "判定"] == "担わない"
-    assert "別のシナリオの同じ感情" in say.table_sources(effects).index.get_level_values("元の文")
-    named = say.table_heads(pd.DataFrame({"layer": [1, 3], "head": [2, 0], "origin": ["named", "ranked"]}))
-    assert named.loc[1, ["層", "ヘッド"]].tolist() == [1, 2] and named.loc[2, "選び方"].startswith("Phase 6a")
-    lost = say.table_ablations(ablation_effects(found, n_resamples=200))
-    assert lost.loc[("1:2", "再標本アブレーション（主）"), "判定"] == "担わない"
+    modes = say.table_modes(effects).data
+    assert row_of(modes, "1:2", "感情 → 中立", "出力（result）")[-1] == "担う"
+    assert row_of(modes, "3:0", "中立 → 感情", "値だけ（v_only）")[-1] == "担わない"
+    assert row_of(say.table_sources(effects).data, "1:2", "感情 → 中立", "別のシナリオの同じ感情")
+    named = say.table_heads(pd.DataFrame({"layer": [1, 3], "head": [2, 0], "origin": ["named", "ranked"]})).data
+    assert row_of(named, "1", "2")[:3] == ["1", "1", "2"] and row_of(named, "3")[-1].startswith("Phase 6a")
+    lost = say.table_ablations(ablation_effects(found, n_resamples=200)).data
+    assert row_of(lost, "1:2", "再標本アブレーション（主）")[-1] == "担わない"
     contrast = contrast_of_sources(found, "same_emotion", "neutral", n_resamples=200)
-    table = say.table_contrasts(contrast[contrast["target"] == "neutral"].assign(contrast="emotion"))
-    assert table.loc[("1:2", "別のシナリオの感情 − 別のシナリオの中立"), "p"] == "< 0.001"
+    table = say.table_contrasts(contrast[contrast["target"] == "neutral"].assign(contrast="emotion")).data
+    assert row_of(table, "1:2", "別のシナリオの感情 − 別のシナリオの中立")[-1] == "< 0.001"
     assert "測れない" in say.table_interactions(pd.DataFrame()).data
     assert "測れない" in say.table_ways(pd.DataFrame(), pd.DataFrame()).data
+
+
+def test_metrics_stand_in_one_row_with_a_part_per_emotion() -> None:
+    row = {"target": "neutral", "baseline": 0.1, "patched": 0.3, "difference": 0.2, "p_t": 0.04}
+    table = pd.DataFrame([{**row, "metric": "politeness/score", "emotion": name} for name in ("anger", "gratitude")])
+    told = say.table_metrics(table, "neutral").data.splitlines()
+    assert told[0].count("Baseline") == 2 and told[2] == "| 丁寧さ |" + " 0.100 | 0.300 | +0.200 | 0.040 |" * 2
+    assert len(say.table_metrics(table, "emotional").data.splitlines()) == 2
+
+
+def test_the_primary_ablation_under_a_steer_is_named_and_told(found: Trials) -> None:
+    table = pd.DataFrame(
+        {
+            **{"ablation": ["all resample", "all mean", "random resample", "3:5 resample"], "emotion": "anger", "n": 9},
+            **{"s_with": 1.0, "s_low": 0.8, "s_high": 1.2, "s_left": 0.4, "mean": 0.6, "ci_low": 0.5, "ci_high": 0.7},
+            **{"share": [0.6, 0.0, 0.0, 0.1], "share_low": [0.5, -0.1, -0.1, 0.0], "share_high": [0.7, 0.1, 0.1, 0.15]},
+        }
+    )
+    told = say.table_mediation(table).data
+    for name in ("すべて（再標本、主）", "すべて（平均）", "ランダムなヘッド（再標本、主）", "3:5（再標本、主）"):
+        assert row_of(told, name)
+    context, effects = context_effects(found, n_resamples=200), patch_effects(found, n_resamples=200)
+    assert "怒りが担う" in say.conclusion(context, effects, table).data, "not what mean ablation says"
 
 
 def test_differences_of_texts_are_marked_and_what_the_model_wrote_is_escaped() -> None:
