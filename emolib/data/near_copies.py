@@ -25,7 +25,7 @@ def trigrams(text: str) -> frozenset[Trigram]:
     """The word 3-grams of a text, without regard to case and punctuation.
 
     >>> sorted(trigrams("I can't, I can't see."))
-    [('can't', 'i', 'can't'), ('i', 'can't', 'i'), ('i', 'can't', 'see')]
+    [("can't", 'i', "can't"), ('i', "can't", 'i'), ('i', "can't", 'see')]
     """
     words = [word.lower() for word in _WORD.findall(straight_apostrophes(text))]
     return frozenset(zip(words, words[1:], words[2:], strict=False))
