@@ -8,7 +8,7 @@ import os
 import pkgutil
 import time
 from collections.abc import Callable, Hashable, Mapping
-from functools import cached_property, wraps
+from functools import cache, cached_property, wraps
 from types import ModuleType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -77,10 +77,13 @@ def kept(compute: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run,
 
 def _key(compute: Callable, run: Run, *args: Any, **kwargs: Any) -> Hashable:
     """A kept function's place among a run's values."""
-    bound = inspect.signature(compute).bind(run, *args, **kwargs)
+    bound = _signature(compute).bind(run, *args, **kwargs)
     bound.apply_defaults()
     _, *values = bound.arguments.items()
     return compute, tuple(values)
+
+
+_signature = cache(inspect.signature)
 
 
 def decided(run: Run, function: Callable[..., R], value: R, *args: Hashable) -> None:
