@@ -26,7 +26,7 @@ from emolib.study.phase5_steering.strengths import vectors
 from emolib.study.run import Run, open_run
 
 PHASE = "phase5"
-NO_VALUE = ("profile", "model", "phase", "png", "n_controls", "n_test", *NOT_MATCHED)  # that decide nothing frozen
+NO_VALUE = ("profile", "model", "phase", "png", *NOT_MATCHED)  # that decide nothing
 
 
 def freeze_study(
