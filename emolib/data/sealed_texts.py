@@ -29,6 +29,7 @@ LABELS = (*EMOTIONS, *COMPANIONS["five"], NEUTRAL)
 FEWEST_IMPLICIT = 96  # scenarios: d_z 0.4 at a sixth of the level needs 80
 FEWEST_PROMPTS = 24
 FEWEST_OF_A_MOCK = 2  # prompts
+APART = "sealed:"  # begins the names of sealed texts and scenarios where they are read beside the project's
 SEEN_TWICE = 2  # training texts of one label, and of no other, by which a 3-gram gives the label away
 STEMS = {  # words of the labels that have no list of their own
     "joy": r"joy\w*",
@@ -44,7 +45,8 @@ class SealedTexts:
     """What a sealed file holds.
 
     Attributes:
-        texts: a row per text of the scenarios with all nine labels, those that were set aside left out.
+        texts: a row per text of the scenarios with all nine labels, those that were set aside left out; the names of
+            texts and scenarios begin with `APART`.
         prompts: the neutral texts of the prompt pool.
         sha256: of the file.
         set_aside: scenario, emotion, why (`word`, `phrase` or `shared`): implicit scenarios with a text that holds a
@@ -90,11 +92,17 @@ def read_sealed(path: str | Path, training: pd.DataFrame, *, mock: int | None = 
     problems.raise_if_any()
     aside, n_once = _set_aside(texts, training)
     texts = texts[~texts["scenario"].isin(set(aside["scenario"]))].reset_index(drop=True)
-    found = SealedTexts(texts, prompts, store.sha256_of(file), aside, n_once)
-    _check_counts(found, problems, FEWEST_IMPLICIT if mock is None else mock, FEWEST_PROMPTS if mock is None else FEWEST_OF_A_MOCK)
+    found = SealedTexts(_apart(texts), _apart(prompts), store.sha256_of(file), aside, n_once)
+    fewest = (FEWEST_IMPLICIT, FEWEST_PROMPTS) if mock is None else (mock, FEWEST_OF_A_MOCK)
+    _check_counts(found, problems, *fewest)
     _check_copies(found, problems, project=mock is None)
     problems.raise_if_any()
     return found
+
+
+def _apart(table: pd.DataFrame) -> pd.DataFrame:
+    """The same texts under names that no text of the project has."""
+    return table.assign(**{name: APART + table[name] for name in ("id", "scenario")})
 
 
 def _check_given(rows: pd.DataFrame, problems: Problems) -> None:
