@@ -107,17 +107,15 @@ def run(
         say(display(report))
 
 
-def _confirm(
-    model: str, sealed: str | None, given: dict[str, Any], *, force: bool, beside: Sequence[object]
-) -> None:
+def _confirm(model: str, sealed: str | None, given: dict[str, Any], *, force: bool, beside: Sequence[object]) -> None:
     """Opens sealed texts with a model's frozen choice; nothing that would be another choice may be given."""
     from emolib.base.frozen_studies import confirmation_parameters
     from emolib.base.paths import CONFIRMATION, display
 
     if sealed is None or any(value is not None for value in beside):
         raise UserError(
-            f"expected --profile {CONFIRMATION} with --sealed FILE and --model alone (and -p), since everything else is "
-            "frozen; see docs/confirmation.md"
+            f"expected --profile {CONFIRMATION} with --sealed FILE and --model alone (and -p), since everything else "
+            "is frozen; see docs/confirmation.md"
         )
     asked = confirmation_parameters(model, sealed, given)
     from emolib.pipeline.confirming import run_confirmation

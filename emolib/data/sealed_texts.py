@@ -83,7 +83,9 @@ def read_sealed(path: str | Path, training: pd.DataFrame, *, mock: int | None = 
     """
     file = existing_file(path)
     if file.suffix.lower() != ".jsonl":
-        raise UserError(f"expected a sealed .jsonl file, got {shown(file.name)}; convert it with `emolib build-dataset`")
+        raise UserError(
+            f"expected a sealed .jsonl file, got {shown(file.name)}; convert it with `emolib build-dataset`"
+        )
     problems = Problems(file.name)
     rows = read_rows(file, problems)
     _check_given(rows, problems)

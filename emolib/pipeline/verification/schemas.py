@@ -184,6 +184,7 @@ _ACTIVATIONS |= {"bulk_norms": (1, _FLOATS)}
 _KINDS_OF_VECTORS = {r"(vector|whitened|discriminant)/.+": (2, _FLOATS), "pooled_sd": (2, _FLOATS)}
 _KINDS_OF_VECTORS |= {"neutral_norms": (1, _FLOATS), "neutral_bulk_norms": (1, _FLOATS)}
 
+
 def _confirmation(name: str, columns: str, key: str, blank: str = "") -> Schema:
     """A table on sealed texts, named by the frozen choice and the file."""
     place = rf"confirmation/{{model}}_[0-9a-f]{{8}}_[0-9a-f]{{8}}_{name}\.parquet"

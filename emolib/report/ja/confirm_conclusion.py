@@ -112,7 +112,9 @@ def next_actions(confirmation: Confirmation) -> Markdown:
         lines.append("- 予行は済んだ。全モデルの選択を `emolib freeze` で凍結し、コミットしてから、封を開ける。")
     unknown = dict.fromkeys(found.family.loc[~found.family["known"], "model"])
     for name in unknown:
-        lines.append(f"- {code_span(name)}でも同じ文を開け、そのあとこのモデルの表をもう一度作る（Holm 補正が確定する）。")
+        lines.append(
+            f"- {code_span(name)}でも同じ文を開け、そのあとこのモデルの表をもう一度作る（Holm 補正が確定する）。"
+        )
     if found.standing == CONFIRMS and not unknown:
         lines.append("- `results/confirm/openings.jsonl` と表をコミットする。この文は、これからは探索にしか使えない。")
     return Markdown("\n".join(lines))

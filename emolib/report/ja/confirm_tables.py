@@ -51,7 +51,10 @@ def table_sealed(confirmation: Confirmation) -> Markdown:
     """How many scenarios the file gives, and which were set aside before anything was read."""
     sealed = confirmation.ready.sealed
     counts = sealed.texts.drop_duplicates("scenario")["style"].value_counts()
-    rows = [[f"{text_style(style)}のシナリオ（各 {sealed.texts['emotion'].nunique()} ラベル）", n] for style, n in counts.items()]
+    rows = [
+        [f"{text_style(style)}のシナリオ（各 {sealed.texts['emotion'].nunique()} ラベル）", n]
+        for style, n in counts.items()
+    ]
     rows.append(["プロンプト（中立の文）", len(sealed.prompts)])
     for why, name in WHY_ASIDE.items():
         aside = sealed.set_aside.loc[sealed.set_aside["why"] == why, "scenario"].nunique()
@@ -101,7 +104,9 @@ def table_family(confirmation: Confirmation) -> pd.DataFrame:
         "文": [text_style(style) for style in family["style"]],
         "モデル": [Name(model) for model in family["model"]],
         "感情": [emotion_name(emotion) for emotion in family["emotion"]],
-        "補正前の片側 p": [p_value(p) if known else "1（未開封）" for p, known in zip(family["p"], family["known"], strict=True)],
+        "補正前の片側 p": [
+            p_value(p) if known else "1（未開封）" for p, known in zip(family["p"], family["known"], strict=True)
+        ],
     }
     return pd.DataFrame(shown).set_index(["文", "モデル", "感情"])
 

@@ -10,7 +10,18 @@ from emolib.base import paths, store
 from emolib.data.own_files import FILES
 
 ROOMS = (  # below emolib/: what a number or a verdict passes through
-    *("base", "data", "directions", "engine", "interventions", "models", "readout", "scoring", "statistics", "steering"),
+    *(
+        "base",
+        "data",
+        "directions",
+        "engine",
+        "interventions",
+        "models",
+        "readout",
+        "scoring",
+        "statistics",
+        "steering",
+    ),
     *("study/run.py", "study/artifacts.py", "study/phase2_activations.py", "study/phase3_vectors"),
     *("study/phase5_steering", "study/confirmation"),
 )

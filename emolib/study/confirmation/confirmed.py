@@ -49,7 +49,16 @@ class Confirmation:
     @property
     def command(self) -> str:
         """The command that finds it again."""
-        words = ["emolib", "run", "--profile", CONFIRMATION, "--sealed", self.params.sealed, "--model", self.params.model]
+        words = [
+            "emolib",
+            "run",
+            "--profile",
+            CONFIRMATION,
+            "--sealed",
+            self.params.sealed,
+            "--model",
+            self.params.model,
+        ]
         usual = confirmation_parameters(self.params.model, self.params.sealed).model_dump()
         for key, value in self.params.model_dump().items():
             if value != usual[key]:

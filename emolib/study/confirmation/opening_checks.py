@@ -13,7 +13,7 @@ from emolib.base.given_paths import located
 from emolib.base.shell import command
 from emolib.data.sealed_texts import SealedTexts, read_sealed
 from emolib.study.confirmation.code_hashes import code_parts, data_hashes, rule_hash
-from emolib.study.confirmation.freezing import freeze_command, instruments_hash, require_finished, reopened
+from emolib.study.confirmation.freezing import freeze_command, instruments_hash, reopened, require_finished
 from emolib.study.confirmation.frozen_vectors import TOLERANCE, vector_distance, vector_hashes
 from emolib.study.confirmation.openings import Opening, earlier, opening_of, read_openings
 from emolib.study.phase5_steering.design import parts
@@ -54,7 +54,9 @@ def checked(params: ConfirmationParameters, *, base: Run | None = None) -> Ready
     """
     study = read_frozen(frozen_path(params))
     if study.model != params.model:
-        raise UserError(f"expected a frozen choice of {shown(params.model)}, got one of {shown(study.model)}; give another")
+        raise UserError(
+            f"expected a frozen choice of {shown(params.model)}, got one of {shown(study.model)}; give another"
+        )
     _require_same_code(study)
     run = base
     if run is None:
@@ -88,8 +90,8 @@ def frozen_path(params: ConfirmationParameters) -> Path:
     if not path.is_file():
         again = command(["emolib", "freeze", "--model", params.model])
         raise UserError(
-            f"expected the frozen choice of {shown(params.model)} in {paths.display(path)}, found none; sealed texts are "
-            f"opened after it was made and committed: `{again}`"
+            f"expected the frozen choice of {shown(params.model)} in {paths.display(path)}, found none; sealed texts "
+            f"are opened after it was made and committed: `{again}`"
         )
     return path
 
@@ -101,7 +103,9 @@ def openings_file(run: Run) -> Path:
 
 def _require_same_code(study: FrozenStudy) -> None:
     now = code_parts()
-    changed = sorted(name for name in now.keys() | study.code.parts.keys() if now.get(name) != study.code.parts.get(name))
+    changed = sorted(
+        name for name in now.keys() | study.code.parts.keys() if now.get(name) != study.code.parts.get(name)
+    )
     if changed or rule_hash() != study.rule.sha256:
         at = f"check out {study.code.git_commit[:12]}" if study.code.git_commit else "go back to that code"
         rule = "" if rule_hash() == study.rule.sha256 else "; the rule of a claim is among it"
@@ -115,8 +119,8 @@ def _require_same(study: FrozenStudy, what: str, now: dict[str, str], then: dict
     changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
     if changed:
         raise UserError(
-            f"expected the {what} that were frozen {study.frozen_at}, {', '.join(changed)} changed since; put it back, or "
-            f"freeze anew before anything is opened: `{freeze_command(study)} --overwrite`"
+            f"expected the {what} that were frozen {study.frozen_at}, {', '.join(changed)} changed since; put it "
+            f"back, or freeze anew before anything is opened: `{freeze_command(study)} --overwrite`"
         )
 
 
@@ -146,5 +150,7 @@ def require_same_vectors(ready: Ready) -> float:
             f"{distance:.2g}; {anew}"
         )
     if instruments_hash(base) != study.instruments:
-        raise UserError(f"expected the instruments as they were judged {study.frozen_at}, they say otherwise here; {anew}")
+        raise UserError(
+            f"expected the instruments as they were judged {study.frozen_at}, they say otherwise here; {anew}"
+        )
     return distance

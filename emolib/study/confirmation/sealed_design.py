@@ -52,9 +52,7 @@ def few_texts(design: ShiftDesign, most: int) -> ShiftDesign:
     Args:
         most: texts of a style.
     """
-    return replace(
-        design, cells=pd.concat([_few(part, most) for _, part in design.cells.groupby("style", sort=False)])
-    )
+    return replace(design, cells=pd.concat([_few(part, most) for _, part in design.cells.groupby("style", sort=False)]))
 
 
 def _few(cells: pd.DataFrame, most: int) -> pd.DataFrame:

@@ -166,7 +166,9 @@ def _keep(run: Run, ready: Ready, found: SealedOutcome) -> None:
     """The tables, and what they are of, as artifacts under the choice's and the file's hash."""
     tables = {"conditions": found.conditions, "ranks": found.ranks, "like_valent": found.like_valent}
     tables |= {"claims": found.claims, "family": found.family, "texts": found.texts}
-    made = {path.name: sha for path, sha in run.artifacts.made.items() if path.parent != _place(run, ready, "claims").parent}
+    made = {
+        path.name: sha for path, sha in run.artifacts.made.items() if path.parent != _place(run, ready, "claims").parent
+    }
     matched = {"parts": store.digest(made), "read": read_hash(run), "choice": ready.study.digest}
     for name, table in tables.items():
         plain = table.astype({column: object for column in table if table[column].dtype == object})

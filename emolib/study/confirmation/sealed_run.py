@@ -50,9 +50,7 @@ def sealed_run(base: Run, sealed: SealedTexts, choice: Choice, asked: Confirmati
     paths = ResultPaths(CONFIRMATION, base.paths.model)
     run = Run(params, overrides=base.overrides, force=force, contents=base.contents, paths=paths)
     run.artifacts = Artifacts(paths, lambda: base.lm, force=force, png=asked.png)
-    data = pd.concat(
-        [base.data[base.data["split"] != "test"], study_texts(sealed, base.emotions)], ignore_index=True
-    )
+    data = pd.concat([base.data[base.data["split"] != "test"], study_texts(sealed, base.emotions)], ignore_index=True)
     for flag in ("minimal_pair", "idiomatic"):
         if flag in data:
             data[flag] = data[flag].eq(True)

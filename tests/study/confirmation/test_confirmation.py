@@ -184,7 +184,9 @@ def test_sealed_texts_stand_in_the_place_of_the_test_texts_and_nothing_else_chan
     run, part, before = opened.run, parts(opened.run)[0], parts(base)[0]
     design, few = shift_design(run, part, "test"), control_design(run, part)
     names = set(opened.ready.sealed.texts["scenario"])
-    assert set(design.cells["text"]) == names and set(design.cells["prompt"]) <= set(opened.ready.sealed.prompts["scenario"])
+    assert set(design.cells["text"]) == names and set(design.cells["prompt"]) <= set(
+        opened.ready.sealed.prompts["scenario"]
+    )
     assert design.cells.groupby("text").size().nunique() == design.cells.groupby("prompt").size().nunique() == 1
     assert few.cells["text"].nunique() == len(few.cells) == 2
     assert not names & set(base.data["scenario"]) and part.train == before.train
@@ -228,7 +230,9 @@ def test_a_second_opening_with_another_choice_is_told(
     ready = checked(again, base=base)
     assert ready.before is not None and ready.before.choice == study.digest
     run = sealed_run(base, ready.sealed, other.choice, again, force=False)
-    assert shift_points(run)[""].alpha == 0.2 and {cell.alpha for cell in emotion_shard(run, parts(run)[0]).cells} == {0.2}
+    assert shift_points(run)[""].alpha == 0.2 and {cell.alpha for cell in emotion_shard(run, parts(run)[0]).cells} == {
+        0.2
+    }
     more = asked_of(study, sealed, folder / "frozen.yaml", n_controls=3)
     with pytest.raises(UserError, match="other ones would be another choice"):
         checked(more, base=base)
@@ -272,7 +276,7 @@ def test_a_choice_that_no_longer_stands_is_refused(base: Run, study: FrozenStudy
 
 
 def test_without_a_frozen_choice_nothing_is_opened(asked: ConfirmationParameters, base: Run) -> None:
-    with pytest.raises(UserError, match="expected the frozen choice of 'tiny-.*emolib freeze --model"):
+    with pytest.raises(UserError, match=r"expected the frozen choice of 'tiny-.*emolib freeze --model"):
         checked(asked.model_copy(update={"frozen": None}), base=base)
 
 
