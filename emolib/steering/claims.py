@@ -194,11 +194,12 @@ def shift_claims(
         style, emotion, n_texts (fewest), like_valent (the labels of like valence that S was held against, by commas),
         weakest_other, weakest_measure and p (of the condition that holds least), with
         its mean, low and high, p_holm (over the emotions of the style and its `family`), rank_p (worst over other
-        labels and families), n_controls, bar, those of `emolib.steering.further_conditions.further_numbers`, missing (conditions that were
-        not measured, by commas), share_of_gold (the smallest upper limit of a condition, corrected for their number, as
-        a share of gold's estimate; NaN without gold), exploratory (fewer than `FEWEST_CONTROLS` directions), verdict
-        (of `SHIFT_VERDICTS`), reason, by_numbers and by_numbers_reason (the verdict that the numbers alone would give,
-        whatever the instruments: where these were not judged it is exploration and no more).
+        labels and families), n_controls, bar, those of `emolib.steering.further_conditions.further_numbers`, missing
+        (conditions that were not measured, by commas), share_of_gold (the smallest upper limit of a condition,
+        corrected for their number, as a share of gold's estimate; NaN without gold), exploratory (fewer than
+        `FEWEST_CONTROLS` directions), verdict (of `SHIFT_VERDICTS`), reason, by_numbers and by_numbers_reason (the
+        verdict that the numbers alone would give, whatever the instruments: where these were not judged it is
+        exploration and no more).
 
     Raises:
         UserError: missing columns, an emotion for which a measure that the claim needs is missing.
