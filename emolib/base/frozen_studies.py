@@ -164,10 +164,11 @@ def confirmation_parameters(model: str, sealed: str, given: Mapping[str, Any] | 
     59
     """
     valid = [name for name in ConfirmationParameters.model_fields if name not in ("profile", "phase", "model")]
-    values: dict[str, Any] = {}
-    for key, value in {"sealed": sealed, **(given or {})}.items():
+    for key in given or {}:
         if key not in valid:
             raise UserError(f"unknown parameter {shown(key)} of a confirmation: {nearest(key, valid)}")
+    values: dict[str, Any] = {}
+    for key, value in {"sealed": sealed, **(given or {})}.items():
         kind = field_type(ConfirmationParameters, key)
         if is_nothing(kind, value):
             continue

@@ -87,7 +87,9 @@ class Confirmation:
 
 
 @told
-def open_confirmation(model: str, sealed: str, *, force: bool = False, **params: Any) -> Confirmation:
+def open_confirmation(
+    model: str = "smollm2_135m", sealed: str = "", *, force: bool = False, **params: Any
+) -> Confirmation:
     """Opens a sealed file with a model's frozen choice; the setup line of the confirmation's notebook.
 
     Args:
@@ -105,8 +107,8 @@ def open_confirmation(model: str, sealed: str, *, force: bool = False, **params:
     Traceback (most recent call last):
     emolib.base.errors.UserError: expected a sealed file at 'no/such/file.jsonl', found no such file; ...
     """
-    for name, value in (("model", model), ("sealed", sealed)):
-        arguments.text(name, value)
+    arguments.text("model", model)
+    arguments.instance("sealed", sealed, str, "a sealed file's path")
     force = arguments.flag("force", force) or bool(os.environ.get("EMOLIB_FORCE"))
     asked = confirmation_parameters(model, sealed, params)
     return Confirmation(asked, checked(asked), force=force)
