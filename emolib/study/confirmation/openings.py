@@ -66,14 +66,18 @@ def read_openings(path: Path) -> list[Opening]:
 def earlier(mine: Opening, study: FrozenStudy, openings: list[Opening]) -> Opening | None:
     """The opening because of which this one would confirm nothing; None where there is none.
 
-    That is one with another choice for the model, of these texts or of others; and one of these texts, by any model,
-    before this choice was frozen. Rehearsals count among themselves alone.
+    That is one with another choice for the model, or with other texts; and one of these texts, by any model, before
+    this choice was frozen. What came after the first opening of this kind takes nothing from it. Rehearsals count among
+    themselves alone, and a mock file is as good as another.
     """
     like = [one for one in openings if one.rehearsal == mine.rehearsal]
     for one in like:
-        if one.model == mine.model and (one.choice != mine.choice or one.sealed != mine.sealed):
+        if one.of(mine):
+            return None
+        others = one.sealed != mine.sealed and not mine.rehearsal
+        if one.model == mine.model and (one.choice != mine.choice or others):
             return one
-        if one.sealed == mine.sealed and one.opened_at < study.frozen_at and not one.of(mine):
+        if one.sealed == mine.sealed and one.opened_at < study.frozen_at:
             return one
     return None
 

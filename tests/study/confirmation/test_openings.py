@@ -36,10 +36,16 @@ def test_a_choice_that_was_frozen_after_anybody_opened_the_texts_is_told() -> No
     assert earlier(replace(FIRST, model="n", choice="its own", sealed="new"), late, [FIRST]) is None
 
 
+def test_what_came_after_an_opening_takes_nothing_from_it() -> None:
+    other = replace(FIRST, choice="another", opened_at="2026-12-05T00:00:00Z")
+    assert earlier(FIRST, FROZEN, [FIRST, other]) is None and earlier(other, FROZEN, [FIRST, other]) is FIRST
+
+
 def test_rehearsals_count_among_themselves_alone() -> None:
     mock = replace(FIRST, rehearsal=True, choice="another")
     assert earlier(mock, FROZEN, [FIRST]) is None and earlier(FIRST, FROZEN, [mock]) is None
     assert earlier(replace(mock, choice="third"), FROZEN, [FIRST, mock]) is mock
+    assert earlier(replace(mock, sealed="another mock"), FROZEN, [mock]) is None
 
 
 def test_an_opening_is_noted_once_and_a_damaged_log_is_told(tmp_path: Path) -> None:
