@@ -120,6 +120,11 @@ def frozen_file(model: str) -> Path:
     return inside(repository_root() / "params" / "frozen", f"{file_name(model)}.yaml")
 
 
+def openings_file() -> Path:
+    """Which sealed files were opened when and with which choice, of all models; committed, and only added to."""
+    return repository_root() / "params" / "frozen" / "openings.jsonl"
+
+
 def confirmation_notebook() -> Path:
     return repository_root() / "notebooks" / CONFIRMATION_NOTEBOOK
 
@@ -470,9 +475,9 @@ class ResultPaths:
         """What was found on sealed texts, with one frozen choice."""
         return inside(self.own, "confirmation", f"{self.model}_{name}.{ending}")
 
-    def openings(self) -> Path:
-        """Which sealed files were opened when and with which choice, of all models; it is only added to."""
-        return inside(self.root, "openings.jsonl")
+    def rehearsals(self) -> Path:
+        """Which mock files were opened when and with which choice, of all models; it is only added to."""
+        return inside(self.root, "rehearsals.jsonl")
 
     def record(self, phase: str) -> Path:
         """What the finished phase of this model leaves behind."""

@@ -987,7 +987,7 @@ SCHEMAS: tuple[Schema, ...] = (
     Schema("variant", "", r"variant\.json", "json", fields="differs:any", told=False),
     Schema("batch size", "", r"timing/{model}_batch_size\.json", "json", told=False),
 )
-WITHOUT_MANIFEST = re.compile(r"\.lock|openings\.jsonl|timing/phase_timings\.jsonl|site/.*|variants/.*")
+WITHOUT_MANIFEST = re.compile(r"\.lock|rehearsals\.jsonl|timing/phase_timings\.jsonl|site/.*|variants/.*")
 
 
 def schema_of(place: str, model: str) -> tuple[Schema, dict[str, str | None]] | None:

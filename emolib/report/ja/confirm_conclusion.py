@@ -116,5 +116,7 @@ def next_actions(confirmation: Confirmation) -> Markdown:
             f"- {code_span(name)}でも同じ文を開け、そのあとこのモデルの表をもう一度作る（Holm 補正が確定する）。"
         )
     if found.standing == CONFIRMS and not unknown:
-        lines.append("- `results/confirm/openings.jsonl` と表をコミットする。この文は、これからは探索にしか使えない。")
+        lines.append(
+            "- `params/frozen/openings.jsonl` と `results/confirm/confirmation/` の表をコミットする。この文は、これからは探索にしか使えない。"
+        )
     return Markdown("\n".join(lines))

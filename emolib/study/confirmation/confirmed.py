@@ -14,7 +14,7 @@ from emolib.base.paths import CONFIRMATION, display
 from emolib.base.reading import as_text
 from emolib.base.shell import command
 from emolib.base.signatures import told
-from emolib.study.confirmation.opening_checks import Ready, checked, openings_file, require_same_vectors
+from emolib.study.confirmation.opening_checks import Ready, checked, log_of, require_same_vectors
 from emolib.study.confirmation.openings import note_opening, read_openings
 from emolib.study.confirmation.sealed_results import SealedOutcome, sealed_outcome
 from emolib.study.confirmation.sealed_run import sealed_run
@@ -37,7 +37,7 @@ class Confirmation:
         self._started = time.perf_counter()
         self.params, self.ready = params, ready
         self.distance = require_same_vectors(ready)
-        log = openings_file(ready.base)
+        log = log_of(ready.base, params)
         self.opened_at = note_opening(log, ready.opening, read_openings(log)).opened_at
         self.run: Run = sealed_run(ready.base, ready.sealed, ready.study.choice, params, force=force)
 

@@ -68,7 +68,7 @@ def checked(params: ConfirmationParameters, *, base: Run | None = None) -> Ready
     sealed = read_sealed(located(params.sealed), training, mock=params.rehearsal)
     asked = store.digest(params.model_dump(mode="json", include=set(ASKED)))
     mine = opening_of(study, sealed.sha256, rehearsal=params.rehearsal is not None, asked=asked)
-    openings = read_openings(openings_file(run))
+    openings = read_openings(log_of(run, params))
     before = earlier(mine, study, openings)
     if before is not None and not params.again:
         raise UserError(
@@ -96,9 +96,11 @@ def frozen_path(params: ConfirmationParameters) -> Path:
     return path
 
 
-def openings_file(run: Run) -> Path:
-    """The log of all openings."""
-    return paths.ResultPaths(paths.CONFIRMATION, run.paths.model, results=run.paths.results).openings()
+def log_of(run: Run, params: ConfirmationParameters) -> Path:
+    """The log of all openings, or of all rehearsals."""
+    if params.rehearsal is None:
+        return paths.openings_file()
+    return paths.ResultPaths(paths.CONFIRMATION, run.paths.model, results=run.paths.results).rehearsals()
 
 
 def _require_same_code(study: FrozenStudy) -> None:

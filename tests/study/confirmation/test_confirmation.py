@@ -31,7 +31,7 @@ from emolib.steering.shift_measures import MEASURES
 from emolib.study.confirmation import opening_checks
 from emolib.study.confirmation.confirmed import Confirmation
 from emolib.study.confirmation.freezing import freeze_study, frozen_of
-from emolib.study.confirmation.opening_checks import checked, openings_file
+from emolib.study.confirmation.opening_checks import checked, log_of
 from emolib.study.confirmation.openings import read_openings
 from emolib.study.confirmation.sealed_results import CONFIRMED, OPENED_BEFORE, REHEARSED
 from emolib.study.confirmation.sealed_run import sealed_run
@@ -215,7 +215,7 @@ def test_the_same_choice_gives_the_same_bytes(opened: Confirmation, base: Run, a
     again = Confirmation(asked, checked(asked, base=base), force=True)
     assert again.outcome.claims.equals(opened.outcome.claims) and again.run.artifacts.computed
     assert [path.read_bytes() for path in tables] == before and len(tables) == 7
-    assert again.opened_at == opened.opened_at and len(read_openings(openings_file(base))) == 1
+    assert again.opened_at == opened.opened_at and len(read_openings(log_of(base, asked))) == 1
 
 
 def test_a_second_opening_with_another_choice_is_told(
@@ -301,4 +301,4 @@ def test_vectors_or_instruments_that_differ_are_refused_before_the_opening_is_no
     ):
         with pytest.raises(UserError, match=says):
             Confirmation(asked, replace(ready, study=other))
-    assert len(read_openings(openings_file(base))) == 1
+    assert len(read_openings(log_of(base, asked))) == 1
