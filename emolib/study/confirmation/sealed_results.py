@@ -84,7 +84,7 @@ def sealed_outcome(run: Run, ready: Ready, params: ConfirmationParameters) -> Se
         ranks=ranks,
         like_valent=_like(held),
         claims=in_style_order(claims),
-        family=pd.concat([mine, family], ignore_index=True)[FAMILY_COLUMNS],
+        family=pd.concat([mine, family], ignore_index=True)[FAMILY_COLUMNS].astype({"p": float, "known": bool}),
         texts=texts,
     )
     _keep(run, ready, found)
