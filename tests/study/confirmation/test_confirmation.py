@@ -15,6 +15,7 @@ from planted_runs import steering_run, written
 from emolib.base import paths
 from emolib.base.errors import UserError
 from emolib.base.frozen_studies import (
+    Choice,
     ConfirmationParameters,
     FrozenStudy,
     confirmation_parameters,
@@ -40,7 +41,7 @@ from emolib.study.confirmation.sealed_run import sealed_run
 from emolib.study.phase5_steering import instrument_stage, shift_results
 from emolib.study.phase5_steering.design import parts
 from emolib.study.phase5_steering.shift_design import control_design, shift_design
-from emolib.study.phase5_steering.shift_sweeps import emotion_shard, shift_points
+from emolib.study.phase5_steering.shift_sweeps import begin, emotion_shard, shift_points
 from emolib.study.run import Run, decided
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was trained on texts of up to")
@@ -248,13 +249,16 @@ def test_exchanged_labels_take_the_effect_away(
     sizes = {**SIZES, "n_train": 16, "layers": [14], "alphas": [2.0], "unit": "vector", "vector_position": "mean"}
     run = steering_run(bundled, paths.data_file(), **sizes)
     judge(run)
-    choice = frozen_of(run).choice
+    given = {"layer": 14, "alpha": 2.0, "unit": "vector", "kl_length": None, "window": 3, "schedule": "constant"}
+    choice = Choice(**given, vector_position="mean", vector_style="all")
     found = {}
     for name, permuted in (("plain", None), ("exchanged", 1)):
         asked = confirmation_parameters("m", str(mock(folder, f"{name}.jsonl", permuted=permuted)), ASKED)
         sealed = read_sealed(asked.sealed, run.data[run.data["split"] == "train"], mock=asked.rehearsal)
         reading = sealed_run(run, sealed, choice, asked, force=False)
-        cells = specific_shift(emotion_shard(reading, parts(reading)[0]).shifts().query("label != 'neutral'"))
+        shard = replace(emotion_shard(reading, parts(reading)[0]), labels=reading.emotions)
+        begin(reading, name, [shard])
+        cells = specific_shift(shard.shifts())
         found[name] = crossed_means(cells, ["emotion", "other"])["t"]
     assert found["plain"].mean() > 2 and found["exchanged"].mean() < 1
 
