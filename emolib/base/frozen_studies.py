@@ -138,7 +138,7 @@ class ConfirmationParameters(Frozen):
     n_controls: Count = Field(199, ge=1, description="directions per family of controls")
     n_control_texts: Count = Field(12, ge=2, description="implicit texts that are read under control directions")
     n_text_controls: Count = Field(
-        19, ge=1, description="directions per family for generated texts, a secondary measure"
+        59, ge=1, description="directions per family for generated texts, a secondary measure"
     )
     n_samples: Count = Field(8, ge=2, description="sampled texts per prompt and setting, beside the greedy one")
     temperature: Size = Field(0.7, gt=0, description="of the sampled texts")
