@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pandas as pd
 import pytest
 from IPython.display import Markdown
 from planted_runs import steering_run, written
 
+import emolib
 from emolib.base import paths
 from emolib.base.errors import UserError
 from emolib.base.frozen_studies import (
@@ -209,6 +211,22 @@ def test_every_artifact_is_of_a_known_kind_and_every_number_is_told(opened: Conf
     facts = opened.finish()
     assert "--profile confirm --sealed" in facts["command"] and "rehearsal=6" in facts["command"]
     assert say.summary(facts).data
+
+
+def test_every_cell_of_the_notebook_runs(opened: Confirmation, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def open_here(model: str, sealed: str, **given: Any) -> Confirmation:
+        asked.append(given)
+        return opened
+
+    monkeypatch.setattr(emolib, "open_confirmation", open_here, raising=False)
+    names: dict[str, Any] = {}
+    for cell in nbformat.read(paths.confirmation_notebook(), as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+    assert set(asked[0]) == {"rehearsal", "again", "n_controls", "n_samples", "temperature"}
+    assert names["confirmation"] is opened
 
 
 def test_the_same_choice_gives_the_same_bytes(opened: Confirmation, base: Run, asked: ConfirmationParameters) -> None:
