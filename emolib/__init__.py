@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from emolib.steering.given_vectors import read_vectors
     from emolib.steering.kl_lengths import with_kl_lengths
     from emolib.steering.sweeps import residual_sweep
+    from emolib.study.confirmation.confirmed import open_confirmation
     from emolib.study.run import open_run
 
 __version__ = "0.1.0"
@@ -79,6 +80,7 @@ _HOMES = {
     "with_kl_lengths": "emolib.steering.kl_lengths",
     "notebook_parameters": "emolib.pipeline.notebook_parameters",
     "verify_run": "emolib.pipeline.verification.run_verification",
+    "open_confirmation": "emolib.study.confirmation.confirmed",
     "open_run": "emolib.study.run",
     "score_texts": "emolib.scoring",
     "AlignmentMap": "emolib.directions.alignment",
@@ -119,6 +121,7 @@ __all__ = [
     "load_model",
     "mean_head_output",
     "notebook_parameters",
+    "open_confirmation",
     "open_run",
     "patch_heads",
     "read_vectors",

@@ -77,13 +77,21 @@ def run(
     anchor_texts: Annotated[
         str | None, typer.Option(metavar="FILE", help="Further neutral texts for maps between models (phase4).")
     ] = None,
+    sealed: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The sealed texts, with --profile confirm alone.")
+    ] = None,
     param: Settings = None,
     force: Annotated[bool, typer.Option("--force", help="Compute everything again.")] = False,
 ) -> None:
     """Execute the notebooks of a profile; finished phases and shards are kept."""
     from emolib.base.config import load_profile
-    from emolib.base.paths import display
+    from emolib.base.paths import CONFIRMATION, display
 
+    if profile == CONFIRMATION:
+        _confirm(model, sealed, _parsed(param), force=force, beside=[phase, layers, head_spec, pair, anchor_texts])
+        return
+    if sealed is not None:
+        raise UserError(f"expected --sealed with --profile {CONFIRMATION}, got --profile {shown(profile)}; change one")
     load_profile(profile)  # a wrong name is told before a library is loaded
     from emolib.pipeline.model_pairs import run_pair
     from emolib.pipeline.phases import run_phases
@@ -97,6 +105,56 @@ def run(
         reports = run_pair(profile, *pair, phases=phase, parameters=given, force=force)
     for report in reports:
         say(display(report))
+
+
+def _confirm(model: str, sealed: str | None, given: dict[str, Any], *, force: bool, beside: Sequence[object]) -> None:
+    """Opens sealed texts with a model's frozen choice; nothing that would be another choice may be given."""
+    from emolib.base.frozen_studies import confirmation_parameters
+    from emolib.base.paths import CONFIRMATION, display
+
+    if sealed is None or any(value is not None for value in beside):
+        raise UserError(
+            f"expected --profile {CONFIRMATION} with --sealed FILE and --model alone (and -p), since everything else "
+            "is frozen; see docs/confirmation.md"
+        )
+    asked = confirmation_parameters(model, sealed, given)
+    from emolib.pipeline.confirming import run_confirmation
+
+    say(display(run_confirmation(asked, given, force=force)))
+
+
+@app.command(cls=StrictCommand)
+def freeze(
+    profile: Profile = "quick",
+    model: Model = "smollm2_135m",
+    param: Settings = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another frozen choice.")] = False,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Another file than params/frozen/<model>.yaml.")
+    ] = None,
+) -> None:
+    """Freeze what a finished Phase 5 has chosen, before sealed texts are opened."""
+    from emolib.base.config import load_profile
+    from emolib.base.paths import display
+
+    load_profile(profile)
+    from emolib.study.confirmation import freeze_study
+
+    say(display(freeze_study(profile, model, _parsed(param), overwrite=overwrite, output=output)))
+
+
+@app.command("mock-sealed", cls=StrictCommand)
+def mock_sealed(
+    output: Annotated[str, typer.Option("--output", "-o", help="The JSONL file to write.")],
+    permute: Annotated[
+        int | None, typer.Option(**NUMBER, help="A seed: labels are exchanged, so that nothing may be claimed.")
+    ] = None,
+) -> None:
+    """Write a mock of a sealed file, of the project's own texts, to rehearse a confirmation with."""
+    from emolib.data.mock_sealed import write_mock
+
+    rows = write_mock(output, permuted=permute)
+    say(f"{len(rows)} texts of {rows['scenario'].nunique()} scenarios written")
 
 
 @app.command(cls=StrictCommand)

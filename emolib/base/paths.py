@@ -30,6 +30,9 @@ NOTEBOOKS = {
     "phase9": "phase9_verification.ipynb",
 }
 
+CONFIRMATION = "confirm"  # the profile of a confirmation, which has no phases
+CONFIRMATION_NOTEBOOK = "confirm.ipynb"
+
 MOVED = ("EMOLIB_ROOT", "EMOLIB_RESULTS", "EMOLIB_EXECUTED", "EMOLIB_CACHE")  # every variable that names a folder
 
 VARIANTS = "variants"
@@ -110,6 +113,25 @@ def params_folder(kind: str) -> Path:
 def prompting_file() -> Path:
     """How an emotion is asked for in words."""
     return repository_root() / "params" / "prompting.yaml"
+
+
+def frozen_file(model: str) -> Path:
+    """What was chosen of a model before any sealed text was read."""
+    return inside(repository_root() / "params" / "frozen", f"{file_name(model)}.yaml")
+
+
+def openings_file() -> Path:
+    """Which sealed files were opened when and with which choice, of all models; committed, and only added to."""
+    return repository_root() / "params" / "frozen" / "openings.jsonl"
+
+
+def confirmation_notebook() -> Path:
+    return repository_root() / "notebooks" / CONFIRMATION_NOTEBOOK
+
+
+def confirmation_report(model: str, choice: str) -> Path:
+    """The executed report on sealed texts, with a frozen choice; `model` is the name of the model's places."""
+    return inside(executed_root(), CONFIRMATION, model, choice, CONFIRMATION_NOTEBOOK)
 
 
 def data_file(name: str = "emotion_dataset.jsonl") -> Path:
@@ -448,6 +470,14 @@ class ResultPaths:
     def verification(self, name: str) -> Path:
         """What verification found in this model's run."""
         return self._of("phase9", "verification", f"{self.model}_{name}.parquet")
+
+    def confirmation(self, name: str, ending: str = "parquet") -> Path:
+        """What was found on sealed texts, with one frozen choice."""
+        return inside(self.own, "confirmation", f"{self.model}_{name}.{ending}")
+
+    def rehearsals(self) -> Path:
+        """Which mock files were opened when and with which choice, of all models; it is only added to."""
+        return inside(self.root, "rehearsals.jsonl")
 
     def record(self, phase: str) -> Path:
         """What the finished phase of this model leaves behind."""

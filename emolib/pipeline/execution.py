@@ -33,9 +33,22 @@ LONGEST_SOCKET = 100  # bytes of a socket's path; systems take 104 to 108
 
 
 def execute(run: Run, output: Path, *, force: bool = False) -> None:
-    """Executes one phase's notebook into `output`, with that folder as the working directory.
+    """Executes one phase's notebook into `output`; see `execute_notebook`."""
+    source, params = paths.notebook_file(run.params.phase), run.params
+    given = {"profile": params.profile, "model": params.model}
+    execute_notebook(source, injected(source, given, run.overrides), output, name=params.phase, force=force)
+
+
+def execute_notebook(
+    source: Path, injected: Mapping[str, Any], output: Path, *, name: str, force: bool = False
+) -> None:
+    """Executes a notebook into `output`, with that folder as the working directory.
 
     A report of an earlier run stays until the new one is finished.
+
+    Args:
+        injected: what is written after the parameters cell; see `injected`.
+        name: what it is called where it fails.
 
     Raises:
         UserError: the notebook refused something, or the disk did; nothing of it is left.
@@ -43,8 +56,6 @@ def execute(run: Run, output: Path, *, force: bool = False) -> None:
     """
     from papermill.exceptions import PapermillExecutionError
 
-    source = paths.notebook_file(run.params.phase)
-    injected = _injected(source, run)
     failed = paths.failed_file(output)
     with _gone_if_empty(output.parent), own_folder(_short_folder(), OWN + "run-") as folder:
         make_folder(output.parent)
@@ -54,7 +65,7 @@ def execute(run: Run, output: Path, *, force: bool = False) -> None:
             with _followed_progress(folder / "progress.jsonl", force):
                 _run_notebook(source, copy, injected, output.parent)
         except PapermillExecutionError as error:
-            message = f"{run.params.phase} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
+            message = f"{name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
             trouble = disk_trouble(f"{error.evalue}") if error.ename in ("OSError", "SafetensorError") else None
             if error.ename == "UserError" or trouble is not None:
                 raise UserError(message) from error
@@ -141,11 +152,15 @@ def _short_folder() -> Path:
 
 def check_notebook(run: Run) -> None:
     """Raises `UserError` where the notebook of a run cannot be executed with its parameters; nothing is made."""
-    _injected(paths.notebook_file(run.params.phase), run)
+    injected(paths.notebook_file(run.params.phase), {}, run.overrides)
 
 
-def _injected(source: Path, run: Run) -> dict[str, Any]:
+def injected(source: Path, given: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What papermill writes after the parameters cell: the names that the cell has, the rest as `overrides`.
+
+    Args:
+        given: what is run, which every notebook has a name for.
+        overrides: values of parameters.
 
     Raises:
         UserError: the parameters cell holds values of its own, of which the pipeline would know nothing.
@@ -153,16 +168,15 @@ def _injected(source: Path, run: Run) -> dict[str, Any]:
     cell = _parameters_cell(source)
     _check_untouched(source, cell)
     names = assigned_names(cell)
-    injected = {"profile": run.params.profile, "model": run.params.model}
-    injected |= {key: value for key, value in run.overrides.items() if key in names}
-    further = {key: value for key, value in run.overrides.items() if key not in names}
+    found = {**given, **{key: value for key, value in overrides.items() if key in names}}
+    further = {key: value for key, value in overrides.items() if key not in names}
     if not further:
-        return injected
+        return found
     if OVERRIDES not in names:
         raise UserError(
             f"{source.name} has no parameter {shown(next(iter(further)))}: {nearest(next(iter(further)), names)}"
         )
-    return {**injected, OVERRIDES: further}
+    return {**found, OVERRIDES: further}
 
 
 def _parameters_cell(source: Path) -> str:

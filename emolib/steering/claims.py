@@ -11,7 +11,7 @@ gold's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -175,6 +175,7 @@ def shift_claims(
     instruments: pd.DataFrame | None = None,
     gold: pd.DataFrame | None = None,
     further: Further | None = None,
+    family: Mapping[str, Sequence[float]] | None = None,
 ) -> pd.DataFrame:
     """One row per style and emotion: is S above 0 in everything that the claim needs, and beyond the controls?
 
@@ -186,16 +187,19 @@ def shift_claims(
         gold: style, emotion, estimate (of gold's effect in the unit of S), and other and measure where it is told apart
             by them.
         further: what else was measured; None: nothing, so that nothing is supported.
+        family: per style the p values of other claims that these are corrected together with, other models' for
+            example; one that is not known yet counts as 1.
 
     Returns:
         style, emotion, n_texts (fewest), like_valent (the labels of like valence that S was held against, by commas),
         weakest_other, weakest_measure and p (of the condition that holds least), with
-        its mean, low and high, p_holm (over the emotions of the style), rank_p (worst over other labels and families),
-        n_controls, bar, those of `emolib.steering.further_conditions.further_numbers`, missing (conditions that were
-        not measured, by commas), share_of_gold (the smallest upper limit of a condition, corrected for their number, as
-        a share of gold's estimate; NaN without gold), exploratory (fewer than `FEWEST_CONTROLS` directions), verdict
-        (of `SHIFT_VERDICTS`), reason, by_numbers and by_numbers_reason (the verdict that the numbers alone would give,
-        whatever the instruments: where these were not judged it is exploration and no more).
+        its mean, low and high, p_holm (over the emotions of the style and its `family`), rank_p (worst over other
+        labels and families), n_controls, bar, those of `emolib.steering.further_conditions.further_numbers`, missing
+        (conditions that were not measured, by commas), share_of_gold (the smallest upper limit of a condition,
+        corrected for their number, as a share of gold's estimate; NaN without gold), exploratory (fewer than
+        `FEWEST_CONTROLS` directions), verdict (of `SHIFT_VERDICTS`), reason, by_numbers and by_numbers_reason (the
+        verdict that the numbers alone would give, whatever the instruments: where these were not judged it is
+        exploration and no more).
 
     Raises:
         UserError: missing columns, an emotion for which a measure that the claim needs is missing.
@@ -207,9 +211,10 @@ def shift_claims(
         needed = of_style[of_style["measure"].isin(claimed_measures(str(style)))]
         held = further or Further()
         found = [_claim(part, ranks, gold, held) for _, part in needed.groupby("emotion", sort=False)]
-        corrected = holm(np.array([row["p"] for row in found]))
+        beside = list((family or {}).get(str(style), ()))
+        corrected = holm(np.array([*(row["p"] for row in found), *beside]))[: len(found)]
         for row, p_holm in zip(found, corrected, strict=True):
-            row |= {"p_holm": float(p_holm), "bar": rank_bar(row["n_controls"], len(found))}
+            row |= {"p_holm": float(p_holm), "bar": rank_bar(row["n_controls"], len(corrected) + len(beside))}
             row["exploratory"] = row["n_controls"] < FEWEST_CONTROLS
             by_numbers = _by_numbers(row)
             row["verdict"], row["reason"] = _instruments(row, instruments) or by_numbers

@@ -8,7 +8,7 @@ import os
 import pkgutil
 import time
 from collections.abc import Callable, Hashable, Mapping
-from functools import cached_property, wraps
+from functools import cache, cached_property, wraps
 from types import ModuleType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -27,7 +27,7 @@ from emolib.base.parameters import (
     read_overrides,
     resolve,
 )
-from emolib.base.paths import score_cache
+from emolib.base.paths import ResultPaths, score_cache
 from emolib.base.progress import Progress
 from emolib.base.reading import as_text
 from emolib.base.shell import command
@@ -64,19 +64,44 @@ def kept(compute: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run,
     computing
     (4, 4, 4)
     """
-    signature = inspect.signature(compute)
 
     @wraps(compute)
     def from_run(run: Run, *args: P.args, **kwargs: P.kwargs) -> R:
-        bound = signature.bind(run, *args, **kwargs)
-        bound.apply_defaults()
-        _, *values = bound.arguments.items()
-        key = (compute, tuple(values))
+        key = _key(compute, run, *args, **kwargs)
         if key not in run.kept_values:
             run.kept_values[key] = compute(run, *args, **kwargs)
         return run.kept_values[key]
 
     return from_run
+
+
+def _key(compute: Callable, run: Run, *args: Any, **kwargs: Any) -> Hashable:
+    """A kept function's place among a run's values."""
+    bound = _signature(compute).bind(run, *args, **kwargs)
+    bound.apply_defaults()
+    _, *values = bound.arguments.items()
+    return compute, tuple(values)
+
+
+_signature = cache(inspect.signature)
+
+
+def decided(run: Run, function: Callable[..., R], value: R, *args: Hashable) -> None:
+    """From here on a kept function gives this value in a run: it was decided elsewhere and is not worked out here.
+
+    Args:
+        function: one that is marked `@kept`.
+        args: its arguments after the run.
+
+    >>> @kept
+    ... def chosen(run, split):
+    ...     return "worked out"
+    >>> run = Run(resolve("quick", "smollm2_135m", "phase1"))
+    >>> decided(run, chosen, "given", "test")
+    >>> chosen(run, "test"), chosen(run, "train")
+    ('given', 'worked out')
+    """
+    run.kept_values[_key(inspect.unwrap(function), run, *args)] = value
 
 
 class Run:
@@ -103,6 +128,7 @@ class Run:
         force: bool = False,
         variant: Variant = PROFILE,
         contents: Callable[[Mapping[str, Any]], ModelContent] | None = None,
+        paths: ResultPaths | None = None,
     ) -> None:
         """Nothing is read, loaded or written yet.
 
@@ -111,11 +137,12 @@ class Run:
             force: compute every artifact anew.
             variant: what differs from the profile: decides where artifacts are kept and found.
             contents: tells what models are made of; runs of one command share it.
+            paths: other places for its artifacts than those of its profile.
         """
         self.params = params
         self.overrides = dict(overrides or {})
         self.variant = variant
-        self.paths = result_paths(params.profile, place_of(params), params.phase, variant)
+        self.paths = paths or result_paths(params.profile, place_of(params), params.phase, variant)
         self.artifacts = Artifacts(self.paths, lambda: self.lm, begun=self._note_variant, force=force, png=params.png)
         self.contents = contents or ModelContents()
         self.record = Record(

@@ -749,6 +749,13 @@ WRONG: dict[str, dict[str, Case]] = {
         "force as text": (lambda w: emolib.open_run("quick", force="no"), ["force", "'no'"]),
         "a parameter of another kind": (lambda w: emolib.open_run("quick", phase="phase5", window="wide"), ["window"]),
     },
+    "open_confirmation": {
+        "no model": (lambda w: emolib.open_confirmation(None, "x.jsonl"), ["model", "None"]),
+        "no file": (lambda w: emolib.open_confirmation(LOADED), ["a sealed file at ''", "no such file"]),
+        "a table": (lambda w: emolib.open_confirmation(LOADED, TEXTS), ["sealed", "list"]),
+        "an unknown parameter": (lambda w: emolib.open_confirmation(LOADED, "x", alphas=[1]), ["'alphas'"]),
+        "force as text": (lambda w: emolib.open_confirmation(LOADED, "x", force="no"), ["force", "'no'"]),
+    },
     "notebook_parameters": {
         "no namespace": (lambda w: emolib.notebook_parameters(None), ["globals()", "None"]),
         "a list": (lambda w: emolib.notebook_parameters(["layers"]), ["globals()", "list"]),

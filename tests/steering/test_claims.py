@@ -365,3 +365,19 @@ def test_a_null_claims_nothing(effects: Effects) -> None:
 
 def test_what_is_there_is_claimed_as_often_as_its_size_lets_one_expect() -> None:
     assert share_claimed(implicit(0.15, 0.15, 0.15, 0.15), 40) >= 0.9
+
+
+def test_other_models_claims_are_corrected_together_and_one_that_is_not_known_counts_as_one() -> None:
+    alone = claimed(implicit(*[1.0] * len(MEASURES))).set_index("emotion")
+    p = alone["p"]
+    for beside in ([1.0, 1.0, 1.0], [0.0, 0.0, 0.0]):
+        found = claimed(implicit(*[1.0] * len(MEASURES)), family={"implicit": beside}).set_index("emotion")
+        assert (found["p"] == p).all()
+        worst = 6 if beside[0] else 3
+        assert found["p_holm"].min() == pytest.approx(min(1.0, worst * p.min()), rel=1e-6)
+    assert alone["p_holm"].min() == pytest.approx(3 * p.min(), rel=1e-6)
+    assert (
+        claimed(implicit(*[1.0] * len(MEASURES)), family={"explicit": [1.0]})
+        .set_index("emotion")["p_holm"]
+        .equals(alone["p_holm"])
+    )

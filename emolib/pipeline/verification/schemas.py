@@ -103,6 +103,12 @@ _JUDGED = (
     "measure:str style:str emotion:str instrument:str stand_in:str other:str n:int n_texts:float n_prompts:float "
     "estimate:float sd:float se:float t:float df:float p:float upper:float"
 )
+_SHIFT_CLAIM = (
+    "style:str emotion:str n_texts:int weakest_other:str weakest_measure:str p:float mean:float low:float "
+    "high:float rank_p:float n_controls:int like_valent:str n_concepts:int concepts_reaching:int "
+    "nearest_concept:str lexical_share:float kl_rank_p:float kl_controls:int missing:str share_of_gold:float "
+    "p_holm:float bar:float exploratory:bool by_numbers:str by_numbers_reason:str verdict:str reason:str"
+)
 _OF_INSTRUMENT = "measure style emotion instrument stand_in"
 _RESIDUAL = r"patching/residual/{model}_residual_sweep_"
 _SHIFT = r"patching/shift/{model}_shift_((?P<shift_part>fold\d+)_)?"
@@ -119,6 +125,7 @@ _CROSSED = (
     "mean:float se:float variance:float v_text:float v_prompt:float v_cell:float n_texts:int n_prompts:int n_cells:int "
     "t:float df:int"
 )
+_CONDITIONS = f"style:str emotion:str other:str measure:str {_CROSSED} low:float high:float p:float"
 _VECTORS = r"emotion_vectors/{model}_"
 _EMPTY_TEXT = "fluency/nll fluency/perplexity"  # what an empty text does not have
 
@@ -176,6 +183,13 @@ _ACTIVATIONS = {"values": (-1, _FLOATS), "offsets": (1, ("I64",)), "token_norms"
 _ACTIVATIONS |= {"bulk_norms": (1, _FLOATS)}
 _KINDS_OF_VECTORS = {r"(vector|whitened|discriminant)/.+": (2, _FLOATS), "pooled_sd": (2, _FLOATS)}
 _KINDS_OF_VECTORS |= {"neutral_norms": (1, _FLOATS), "neutral_bulk_norms": (1, _FLOATS)}
+
+
+def _confirmation(name: str, columns: str, key: str, blank: str = "") -> Schema:
+    """A table on sealed texts, named by the frozen choice and the file."""
+    place = rf"confirmation/{{model}}_[0-9a-f]{{8}}_[0-9a-f]{{8}}_{name}\.parquet"
+    return Schema(f"confirmation, {name}", "", place, columns=columns, key=key, blank=blank, told=False)
+
 
 SCHEMAS: tuple[Schema, ...] = (
     # phase 1
@@ -532,7 +546,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "shift conditions",
         "phase5",
         r"patching/shift/{model}_shift_conditions\.parquet",
-        columns=f"style:str emotion:str other:str measure:str {_CROSSED} low:float high:float p:float",
+        columns=_CONDITIONS,
         blank="t",
         key="style emotion other measure",
         every="emotion",
@@ -572,7 +586,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "shift like-valent conditions",
         "phase5",
         r"patching/shift/{model}_shift_like_conditions\.parquet",
-        columns=f"style:str emotion:str other:str measure:str {_CROSSED} low:float high:float p:float",
+        columns=_CONDITIONS,
         blank="t",
         key="style emotion other measure",
     ),
@@ -606,10 +620,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "shift claims",
         "phase5",
         r"patching/shift/{model}_shift_claims\.parquet",
-        columns="style:str emotion:str n_texts:int weakest_other:str weakest_measure:str p:float mean:float low:float "
-        "high:float rank_p:float n_controls:int like_valent:str n_concepts:int concepts_reaching:int "
-        "nearest_concept:str lexical_share:float kl_rank_p:float kl_controls:int missing:str share_of_gold:float "
-        "p_holm:float bar:float exploratory:bool by_numbers:str by_numbers_reason:str verdict:str reason:str",
+        columns=_SHIFT_CLAIM,
         blank="share_of_gold lexical_share kl_rank_p",
         key="style emotion",
     ),
@@ -949,6 +960,32 @@ SCHEMAS: tuple[Schema, ...] = (
         blank="before after",
         key="name",
     ),
+    # of a confirmation, which is no phase
+    _confirmation(
+        "claims", f"{_SHIFT_CLAIM} outcome:str", "style emotion", "share_of_gold lexical_share kl_rank_p reason"
+    ),
+    _confirmation("conditions", _CONDITIONS, "style emotion other measure", "t"),
+    _confirmation("like_valent", _CONDITIONS, "style emotion other measure", "t"),
+    _confirmation("ranks", _RANKED, "style emotion other"),
+    _confirmation("family", "model:str style:str emotion:str p:float known:bool", "model style emotion"),
+    Schema(
+        "confirmation, texts",
+        "",
+        r"confirmation/{model}_[0-9a-f]{8}_[0-9a-f]{8}_texts\.parquet",
+        columns=f"{_CLAIM} way:str broken:float broken_baseline:float",
+        blank="*",
+        families=("unfiltered_", "median", "share", "share_baseline", "share_control"),
+        key="way emotion metric",
+        told=False,
+    ),
+    Schema(
+        "confirmation",
+        "",
+        r"confirmation/{model}_[0-9a-f]{8}_[0-9a-f]{8}_found\.json",
+        "json",
+        fields="model:str choice:str told:str sealed:str standing:str claims:list",
+        told=False,
+    ),
     # of every phase
     Schema("figure", "", r"plots/{model}/[^/]+\.html", "html", told=False),
     Schema("figure", "", r"plots/{model}/[^/]+\.png", "png", told=False),
@@ -964,7 +1001,7 @@ SCHEMAS: tuple[Schema, ...] = (
     Schema("variant", "", r"variant\.json", "json", fields="differs:any", told=False),
     Schema("batch size", "", r"timing/{model}_batch_size\.json", "json", told=False),
 )
-WITHOUT_MANIFEST = re.compile(r"\.lock|timing/phase_timings\.jsonl|site/.*|variants/.*")
+WITHOUT_MANIFEST = re.compile(r"\.lock|rehearsals\.jsonl|timing/phase_timings\.jsonl|site/.*|variants/.*")
 
 
 def schema_of(place: str, model: str) -> tuple[Schema, dict[str, str | None]] | None:

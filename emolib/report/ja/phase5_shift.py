@@ -34,11 +34,11 @@ def table_shift_claims(outcome: Outcome) -> Markdown:
     if outcome.shift is None:
         return Markdown(WHY_NOT[outcome.unmeasurable])
     claims = outcome.shift.claims
-    rows = [_claim_row(row) for row in claims.to_dict("records")]
+    rows = [claim_row(row) for row in claims.to_dict("records")]
     return together(pd.DataFrame(rows).set_index(["文", "感情"]), _instruments_sentence(outcome))
 
 
-def _claim_row(row: Mapping[str, Any]) -> dict[str, str]:
+def claim_row(row: Mapping[str, Any]) -> dict[str, str]:
     """One emotion and style."""
     return {
         "文": text_style(row["style"]),

@@ -60,7 +60,7 @@ class Family:
 def families(run: Run) -> tuple[Family, ...]:
     """The emotions, and each with its labels of like valence where the data set has companions."""
     own = Family(OWN, run.emotions, tuple(permutations(run.emotions, 2)))
-    held = set(_companions(run)["emotion"])
+    held = set(companions(run)["emotion"])
     found = [own]
     for emotion in run.emotions:
         known = spelled(emotion, LIKE_VALENT)
@@ -166,7 +166,7 @@ def _contexts(
 
 
 @kept
-def _companions(run: Run) -> pd.DataFrame:
+def companions(run: Run) -> pd.DataFrame:
     """The companions of like valence; none where the data set is another than theirs."""
     found = companions_of(run.data)
     return run.data.head(0) if found is None else found[found["set"] == "five"]
@@ -176,7 +176,7 @@ def _companions(run: Run) -> pd.DataFrame:
 def companion_texts(run: Run) -> pd.DataFrame:
     """The data set's texts and the companions', with the style that counts."""
     columns = ["scenario", "emotion", "style", "text"]
-    both = pd.concat([run.data[columns], _companions(run)[columns]], ignore_index=True)
+    both = pd.concat([run.data[columns], companions(run)[columns]], ignore_index=True)
     return both.assign(style=both["scenario"].map(counted_styles(run.data)))
 
 

@@ -128,6 +128,7 @@ def grid_design(run: Run, part: Part) -> ShiftDesign:
     return shift_design(run, part, "validation").once(GRID_TEXTS)
 
 
+@kept
 def control_design(run: Run, part: Part) -> ShiftDesign:
     """The test texts, each after one of its prompts, that are looked at under control directions.
 
