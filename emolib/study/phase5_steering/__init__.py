@@ -25,6 +25,7 @@ from emolib.study.phase5_steering.results import (
     stock_phrases,
 )
 from emolib.study.phase5_steering.rival_sweeps import alternatives_sweep
+from emolib.study.phase5_steering.shift_rivals import shift_rivals
 from emolib.study.phase5_steering.side_effects import damage
 from emolib.study.phase5_steering.strengths import kl_lengths
 from emolib.study.phase5_steering.sweep_settings import reference
@@ -56,6 +57,7 @@ __all__ = [
     "rival_findings",
     "save",
     "scorer_agreement",
+    "shift_rivals",
     "specificity",
     "stock_phrases",
     "test_sweep",

@@ -28,7 +28,14 @@ from emolib.study.phase5_steering.instrument_design import first_part, lexicon_d
 from emolib.study.phase5_steering.own_sweeps import test_sweep
 from emolib.study.phase5_steering.shift_design import ShiftDesign, counted_texts, dose_design, shift_design
 from emolib.study.phase5_steering.shift_results import kept_alone
-from emolib.study.phase5_steering.shift_sweeps import ShiftShard, begin, emotion_shard, emotion_tokens, shift_points
+from emolib.study.phase5_steering.shift_sweeps import (
+    ShiftShard,
+    begin,
+    emotion_shard,
+    emotion_tokens,
+    measurable,
+    shift_points,
+)
 from emolib.study.phase5_steering.sweep_settings import settings
 from emolib.study.phase5_steering.trained_vectors import steer_kl, trainable, trained_cells, trained_table
 from emolib.study.run import Run, kept
@@ -57,8 +64,8 @@ class ShiftRivals:
 
 @kept
 def shift_rivals(run: Run) -> ShiftRivals | None:
-    """The comparison; None where neither another direction could be trained nor an emotion asked for."""
-    if not methods(run):
+    """The comparison; None where neither another direction could be trained nor an emotion asked for, or S not measured."""
+    if not measurable(run) or not methods(run):
         return None
     given = {"n_resamples": run.params.n_resamples, "seed": run.params.seed}
     part, test = first_part(run), test_sweep(run)
