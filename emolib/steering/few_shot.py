@@ -49,9 +49,7 @@ def example_scenarios(
     return chosen
 
 
-def _of_others(
-    triples: dict[str, frozenset[tuple[str, str, str]]], label: str
-) -> frozenset[tuple[str, str, str]]:
+def _of_others(triples: dict[str, frozenset[tuple[str, str, str]]], label: str) -> frozenset[tuple[str, str, str]]:
     """What the other labels' texts have."""
     others: Collection[frozenset[tuple[str, str, str]]] = [found for name, found in triples.items() if name != label]
     return frozenset().union(*others)

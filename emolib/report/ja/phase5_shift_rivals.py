@@ -157,7 +157,9 @@ def _kl_line(rivals: ShiftRivals) -> str:
     for method, part in rivals.doses[rivals.doses["method"] != VECTOR].groupby("method", sort=False):
         ratio = part["kl"] / part["wanted"]
         told.append(f"{METHODS[str(method)]}の KL は操作の {number(ratio.min(), 2)}〜{number(ratio.max(), 2)} 倍")
-    return f"- {'、'.join(told)}である。例文の数は検証の KL が操作に最も近いものを選ぶが、書式の変化だけでも KL は生じる。"
+    return (
+        f"- {'、'.join(told)}である。例文の数は検証の KL が操作に最も近いものを選ぶが、書式の変化だけでも KL は生じる。"
+    )
 
 
 def _training_line(rivals: ShiftRivals) -> str:

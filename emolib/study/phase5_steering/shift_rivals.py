@@ -7,7 +7,6 @@ adjusted (on training texts under the same method) and contextual (at the places
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -123,9 +122,13 @@ def _measured(run: Run, method: str, cells: tuple[Cell, ...]) -> pd.DataFrame:
     tokens = {}
     for split, design in (("test", test), ("training", fit)):
         whole = emotion_shard(run, part, split)
-        plain = _among(token_table(whole.rows, emotion_tokens(run, split)[part.name], counted_texts(run, part)), design)
-        plain = plain[plain["label"].isin(labels[split])]
-        tokens[split] = plain if method == VECTOR else _read(run, f"{split}_{method}", design, labels[split], cells, plain)
+        read = token_table(whole.rows, emotion_tokens(run, split)[part.name], counted_texts(run, part))
+        plain = _among(read[read["label"].isin(labels[split])], design)
+        if method == VECTOR:
+            tokens[split] = plain
+        else:
+            shard = ShiftShard(run, part, f"{split}_{method}", design, labels[split], cells)
+            tokens[split] = _read(run, shard, plain)
     table = row_means(tokens["test"], ["shift"])
     given = {"tokens": tokens["test"], "training": tokens["training"], "own": len(run.emotions) > 2}
     lexical = _lexicon(run, method, cells, tokens["test"])
@@ -145,14 +148,10 @@ def _among(tokens: pd.DataFrame, design: ShiftDesign) -> pd.DataFrame:
     return tokens[pd.MultiIndex.from_frame(tokens[["prompt", "text"]]).isin(held)]
 
 
-def _read(
-    run: Run, name: str, design: ShiftDesign, labels: Sequence[str], cells: tuple[Cell, ...], plain: pd.DataFrame
-) -> pd.DataFrame:
+def _read(run: Run, shard: ShiftShard, plain: pd.DataFrame) -> pd.DataFrame:
     """The tokens of a design under a method, held against the unpatched model after the prompt alone."""
-    part = first_part(run)
-    shard = ShiftShard(run, part, name, design, tuple(labels), cells)
-    begin(run, name, [shard])
-    tokens = _at_the_point(run, token_table(shard.rows, shard.tokens(), counted_texts(run, part)))
+    begin(run, shard.name, [shard])
+    tokens = _at_the_point(run, token_table(shard.rows, shard.tokens(), counted_texts(run, shard.part)))
     once = plain.drop_duplicates(PLACE).set_index(PLACE)[["logprob_unpatched", "entropy"]]
     tokens = tokens.drop(columns=["logprob_unpatched", "entropy"]).join(once, on=PLACE)
     return tokens.assign(shift=tokens["logprob"] - tokens["logprob_unpatched"])

@@ -134,8 +134,8 @@ def act_table(cells: Sequence[Cell]) -> pd.DataFrame:
     """The acts of cells: an emotion's own bears its label's name, a control direction that of its family and number.
 
     Returns:
-        act, layer, alpha, kind (`emotion`, another way of moving towards an emotion, `zero` or a family), owner (the emotion whose vector or norm it has, `any`
-        for directions that stand for all of them), index.
+        act, layer, alpha, kind (`emotion`, another way of moving towards an emotion, `zero` or a family), owner (the
+        emotion whose vector or norm it has, `any` for directions that stand for all of them), index.
     """
     rows = []
     for cell in cells:
