@@ -39,8 +39,8 @@ def shift_leads(cells: pd.DataFrame) -> pd.DataFrame:
             cells.
 
     Returns:
-        `LEAD_COLUMNS`, a row per style, measure, emotion (and `all`: their mean) and method: mean (S against the mean of
-        the other emotions, nat per token), ahead (the vectors' minus the method's) with the standard error where texts
+        `LEAD_COLUMNS`, a row per style, measure, emotion (and `all`: their mean) and method: mean (S against the mean
+        of the other emotions, nat per token), ahead (the vectors' minus the method's) with the standard error where texts
         and prompts are both random, df, low and high (95 %), p (two-sided, by t), n_texts; larger: `emotion` (the
         interval of the lead lies above 0), `rival` or `undecided`. NaN and an empty `larger` for the vectors
         themselves. Styles with fewer than two texts are left out.
@@ -50,8 +50,9 @@ def shift_leads(cells: pd.DataFrame) -> pd.DataFrame:
 
     >>> cells = pd.DataFrame({"prompt": list("abab"), "text": list("ccdd"), "style": "implicit", "measure": "raw"})
     >>> cells = cells.assign(emotion="joy", other="anger")
-    >>> both = [cells.assign(method=VECTOR, specific=[1.0, 1, 2, 2]), cells.assign(method=ASKING, specific=[4.0, 5, 6, 5])]
-    >>> found = shift_leads(pd.concat(both)).query("emotion == 'joy'").set_index("method")
+    >>> ours = cells.assign(method=VECTOR, specific=[1.0, 1, 2, 2])
+    >>> theirs = cells.assign(method=ASKING, specific=[4.0, 5, 6, 5])
+    >>> found = shift_leads(pd.concat([ours, theirs])).query("emotion == 'joy'").set_index("method")
     >>> found["mean"].tolist(), float(found["ahead"][ASKING])
     ([1.5, 5.0], -3.5)
     """

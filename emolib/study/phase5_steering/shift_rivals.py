@@ -1,5 +1,5 @@
-"""The emotions' vectors beside a trained direction and asking by examples, at the steer's KL: by S on test texts, and by
-what is generated after test prompts. In a cross-fitted design the first part stands for all.
+"""The emotions' vectors beside a trained direction and asking by examples, at the steer's KL: by S on test texts, and
+by what is generated after test prompts. In a cross-fitted design the first part stands for all.
 
 Every method is read on the same texts, after the same prompts (each text after one), with the same measures: raw,
 adjusted (on training texts under the same method) and contextual (at the places of the same neutral texts).
@@ -63,7 +63,7 @@ class ShiftRivals:
 
 @kept
 def shift_rivals(run: Run) -> ShiftRivals | None:
-    """The comparison; None where neither another direction could be trained nor an emotion asked for, or S not measured."""
+    """The comparison; None where S cannot be measured, or neither could be trained nor asked for."""
     if not measurable(run) or not methods(run):
         return None
     given = {"n_resamples": run.params.n_resamples, "seed": run.params.seed}

@@ -82,7 +82,7 @@ class PartActs:
         raise UserError(f"expected a kind of act that can be worked out again, got {kind}")
 
     def _stored(self, files: str, name: str) -> np.ndarray:
-        """A direction as it is stored: what another concept's was made from, or how one was trained, is not followed."""
+        """A direction as it is stored: what it was made from, or how it was trained, is not followed."""
         for artifact in self.material.run.of_kind(files):
             table = self.material.run.table(artifact)
             mine = table[table["direction"] == name].sort_values("dimension")
