@@ -40,10 +40,10 @@ def shift_leads(cells: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         `LEAD_COLUMNS`, a row per style, measure, emotion (and `all`: their mean) and method: mean (S against the mean
-        of the other emotions, nat per token), ahead (the vectors' minus the method's) with the standard error where texts
-        and prompts are both random, df, low and high (95 %), p (two-sided, by t), n_texts; larger: `emotion` (the
-        interval of the lead lies above 0), `rival` or `undecided`. NaN and an empty `larger` for the vectors
-        themselves. Styles with fewer than two texts are left out.
+        of the others, nat per token), ahead (the vectors' minus the method's) with the standard error where texts and
+        prompts are both random, df, low and high (95 %), p (two-sided, by t), n_texts; larger: `emotion` (the interval
+        of the lead lies above 0), `rival` or `undecided`. NaN and an empty `larger` for the vectors themselves. Styles
+        with fewer than two texts are left out.
 
     Raises:
         UserError: missing columns, a method that lacks cells of the vectors'.

@@ -15,7 +15,7 @@ EMOTIONS = ("gratitude", "anger", "apology")
 
 
 def cells_of(sizes: dict[str, float], *, noise: float = 0.05, n: int = 24) -> pd.DataFrame:
-    """S of every method in the same cells: its size, what the text and the prompt bring to all, and noise of its own."""
+    """S of every method in the same cells: its size, what the text brings to all of them, and noise of its own."""
     generator = np.random.default_rng(0)
     cells = crossed_cells([f"prompt {i}" for i in range(n)], [f"text {i}" for i in range(n)], per_text=2, seed=1)
     shared = dict(zip(cells["text"].unique(), generator.standard_normal(n), strict=True))
