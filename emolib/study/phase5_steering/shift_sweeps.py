@@ -45,7 +45,6 @@ from emolib.study.run import Run, kept
 DIRECTIONS_PER_SHARD = 100
 LARGEST_BATCH = 512  # rows of one pass; a run that generates fewer at once keeps to that number
 ZERO = "zero"
-OF_EMOTION = METHODS  # kinds whose acts bear their emotion's name
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def act_table(cells: Sequence[Cell]) -> pd.DataFrame:
     """
     rows = []
     for cell in cells:
-        name = cell.emotion if cell.kind in OF_EMOTION else ZERO if cell.kind == ZERO else f"{cell.kind} {cell.index}"
+        name = cell.emotion if cell.kind in METHODS else ZERO if cell.kind == ZERO else f"{cell.kind} {cell.index}"
         if cell.kind in FAMILIES and cell.emotion != ANY:
             name += f" of {cell.emotion}"
         row = {"act": name, "layer": cell.layer, "alpha": cell.alpha, "kind": cell.kind}
