@@ -195,7 +195,7 @@ def _cosines_of_part(run: Run, part: Part, sweep: pd.DataFrame) -> pd.DataFrame:
 
 def save(run: Run) -> None:
     """The continuation shifts, the whole sweeps and the claims of both as artifacts beside their shards."""
-    beside = shift_rivals.shift_rivals(run)
+    beside = shift_rivals.beside_steers(run)
     judging.save(run)
     matched = {"shards": sorted(sha for path, sha in run.artifacts.made.items() if "_sweep_" in path.name)}
     tables = {

@@ -62,7 +62,7 @@ class ShiftRivals:
 
 
 @kept
-def shift_rivals(run: Run) -> ShiftRivals | None:
+def beside_steers(run: Run) -> ShiftRivals | None:
     """The comparison; None where S cannot be measured, or neither could be trained nor asked for."""
     if not measurable(run) or not methods(run):
         return None

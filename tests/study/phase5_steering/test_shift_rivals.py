@@ -108,7 +108,7 @@ def test_the_vectors_own_s_is_the_study_s_in_the_same_cells(run: Run) -> None:
 
 
 def test_the_report_names_every_method_dose_and_lead(run: Run) -> None:
-    rivals = shift_rivals.shift_rivals(run)
+    rivals = shift_rivals.beside_steers(run)
     for table in (
         dose_rows(rivals),
         text_rows(rivals.texts),
@@ -127,4 +127,4 @@ def test_without_examples_and_weights_nothing_stands_beside(run: Run, monkeypatc
     run.kept_values.clear()
     monkeypatch.setattr(asking, "example_texts", lambda run: pd.DataFrame())
     monkeypatch.setattr(shift_rivals, "trainable", lambda run: False)
-    assert shift_rivals.shift_rivals(run) is None
+    assert shift_rivals.beside_steers(run) is None
