@@ -33,13 +33,12 @@ class ContrastRow:
     """A neutral prompt, and the texts that stand after it.
 
     Attributes:
-        own: the text that is to become more probable.
-        others: the texts that it is held against; as many in every row.
+        texts: of every label, in one order for all rows: the one that is to become more probable, and those that it is
+            held against.
     """
 
     prompt: str
-    own: str
-    others: tuple[str, ...]
+    texts: tuple[str, ...]
 
 
 @told
@@ -59,8 +58,8 @@ class Descent:
 
     steps: int
     rows_at_once: int = 4
-    rate: float = 0.15
-    every: int = 4
+    rate: float = 0.2
+    every: int = 5
     patience: int = 2
     window: int = 3
     schedule: Schedule = "constant"
@@ -93,80 +92,103 @@ class TrainedShift:
 
 
 @told
-def trained_shift(
-    lm: LanguageModel,
-    layer: int,
-    length: float,
-    rows: Sequence[ContrastRow],
-    held_out: Sequence[ContrastRow],
-    descent: Descent,
-) -> TrainedShift:
-    """Trains w on some rows by Adam on the sphere, and keeps the w that did best on the held-out ones.
+class ShiftTraining:
+    """Trains w on some rows by Adam on the sphere, and keeps the w that did best on held-out ones.
 
     Training begins at the gradient of the first rows without a patch, so that nothing of a mean difference is in it.
+    What all labels share (the rows up to the layer) is worked out once, where it is first needed.
 
     Args:
         layer: block whose input is patched; n_layers is the final residual.
-        length: a, in activation units.
         rows: those whose gradient is taken.
         held_out: those that decide where training ends; of other scenarios than `rows`.
 
     Raises:
         UserError: an architecture whose weights the engine does not read, no rows, rows with different numbers of
-            texts, a layer that there is not, a gradient that is zero or not finite.
+            texts or fewer than two, a layer that there is not.
 
     >>> import emolib
     >>> lm = emolib.load_model("smollm2_135m", device="cpu")
-    >>> rows = [ContrastRow("It rained.", "Thank you so much.", ("Leave me alone now.",))]
-    >>> held = [ContrastRow("The bus came.", "Thanks for your help.", ("Get out of here.",))]
-    >>> found = trained_shift(lm, 20, 5.0, rows, held, Descent(steps=2, every=1))
+    >>> rows = [ContrastRow("It rained.", ("Thank you so much.", "Leave me alone now."))]
+    >>> held = [ContrastRow("The bus came.", ("Thanks for your help.", "Get out of here."))]
+    >>> found = ShiftTraining(lm, 20, rows, held, Descent(steps=2, every=1)).shift(0, 5.0)
     >>> found.direction.shape, round(float(np.linalg.norm(found.direction)), 4), len(found.curve)
     ((576,), 1.0, 3)
     """
-    checked_model(lm)
-    layer = arguments.whole_number("layer", layer, least=0, most=lm.n_layers)
-    length = arguments.number("length", length, above=0)
-    if not rows or not held_out:
-        raise UserError(f"expected rows to train on and held-out ones, got {len(rows)} and {len(held_out)}")
-    order = np.random.default_rng(descent.seed).permutation(len(rows))
-    groups = [order[start : start + descent.rows_at_once] for start in range(0, len(order), descent.rows_at_once)]
-    batches = [_Batch.of(lm, layer, [rows[i] for i in group], descent) for group in groups]
-    looks = [
-        _Batch.of(lm, layer, held_out[start : start + 2 * descent.rows_at_once], descent)
-        for start in range(0, len(held_out), 2 * descent.rows_at_once)
-    ]
-    return _descend(batches, looks, length, descent)
 
+    def __init__(
+        self,
+        lm: LanguageModel,
+        layer: int,
+        rows: Sequence[ContrastRow],
+        held_out: Sequence[ContrastRow],
+        descent: Descent,
+    ) -> None:
+        checked_model(lm)
+        self._lm, self._descent = lm, descent
+        self._layer = arguments.whole_number("layer", layer, least=0, most=lm.n_layers)
+        if not rows or not held_out:
+            raise UserError(f"expected rows to train on and held-out ones, got {len(rows)} and {len(held_out)}")
+        counts = {len(row.texts) for row in (*rows, *held_out)}
+        if len(counts) != 1 or min(counts) < 2:
+            raise UserError(f"expected rows with as many texts each, at least two, got {sorted(counts)}")
+        self.n_labels = counts.pop()
+        order, step = np.random.default_rng(descent.seed).permutation(len(rows)), descent.rows_at_once
+        self._groups = [[rows[i] for i in order[start : start + step]] for start in range(0, len(order), step)]
+        self._looks = [held_out[start : start + step] for start in range(0, len(held_out), step)]
+        self._made: dict[tuple[str, int], _Batch] = {}
 
-def _descend(batches: Sequence[_Batch], looks: Sequence[_Batch], length: float, descent: Descent) -> TrainedShift:
-    start = batches[0].gradient(None)
-    w = torch.nn.Parameter(start / start.norm())
-    adam = torch.optim.Adam([w], lr=descent.rate / len(start) ** 0.5)
-    base = _mean_contrast(looks, None)
-    best, curve = w.detach().clone(), [(0, _mean_contrast(looks, length * w.detach()) - base)]
-    for step in range(1, descent.steps + 1):
-        w.grad = -batches[(step - 1) % len(batches)].gradient(length * w.detach()) * length
-        adam.step()
+    def shift(self, own: int, length: float, *, steps: int | None = None) -> TrainedShift:
+        """w for one label.
+
+        Args:
+            own: the place of the label's text in every row.
+            length: a, in activation units.
+            steps: instead of the descent's.
+
+        Raises:
+            UserError: a label that there is not, a gradient that is zero or not finite.
+        """
+        own = arguments.whole_number("own", own, least=0, most=self.n_labels - 1)
+        length = arguments.number("length", length, above=0)
+        steps = self._descent.steps if steps is None else arguments.whole_number("steps", steps, least=0)
+        start = self._batch(0).gradient(None, own)
+        w = torch.nn.Parameter(start / start.norm())
+        adam = torch.optim.Adam([w], lr=self._descent.rate / len(start) ** 0.5)
+        base = self._held_out(None, own)
+        best, curve = w.detach().clone(), [(0, self._held_out(length * w.detach(), own) - base)]
+        for step in range(1, steps + 1):
+            w.grad = -length * self._batch(step - 1).gradient(length * w.detach(), own)
+            adam.step()
+            with torch.no_grad():
+                w /= w.norm()
+            if step % self._descent.every and step < steps:
+                continue
+            found = self._held_out(length * w.detach(), own) - base
+            if found > max(value for _, value in curve):
+                best = w.detach().clone()
+            curve.append((step, found))
+            values = [value for _, value in curve]
+            if len(values) - 1 - int(np.argmax(values)) >= self._descent.patience:
+                break
+        table = pd.DataFrame(curve, columns=["step", "held_out"])
+        chosen = np.arange(len(table)) == int(table["held_out"].to_numpy().argmax())
+        return TrainedShift(best.cpu().numpy(), table.assign(chosen=chosen))
+
+    def _batch(self, step: int) -> _Batch:
+        """The rows of a step; all of them in turn."""
+        return self._prepared("rows", step % len(self._groups), self._groups)
+
+    def _held_out(self, delta: Tensor | None, own: int) -> float:
+        """The contrast's mean over the held-out rows."""
         with torch.no_grad():
-            w /= w.norm()
-        if step % descent.every and step < descent.steps:
-            continue
-        found = _mean_contrast(looks, length * w.detach()) - base
-        if found > max(value for _, value in curve):
-            best = w.detach().clone()
-        curve.append((step, found))
-        values = [value for _, value in curve]
-        if len(values) - 1 - int(np.argmax(values)) >= descent.patience:
-            break
-    table = pd.DataFrame(curve, columns=["step", "held_out"])
-    chosen = np.arange(len(table)) == int(table["held_out"].to_numpy().argmax())
-    return TrainedShift(best.cpu().numpy(), table.assign(chosen=chosen))
+            batches = [self._prepared("held_out", number, self._looks) for number in range(len(self._looks))]
+            return float(torch.cat([batch.contrasts(delta, own) for batch in batches]).mean())
 
-
-def _mean_contrast(batches: Sequence[_Batch], delta: Tensor | None) -> float:
-    """Mean over the rows of all batches."""
-    with torch.no_grad():
-        return float(torch.cat([batch.contrasts(delta) for batch in batches]).mean())
+    def _prepared(self, what: str, number: int, groups: Sequence[Sequence[ContrastRow]]) -> _Batch:
+        if (what, number) not in self._made:
+            self._made[what, number] = _Batch.of(self._lm, self._layer, groups[number], self._descent)
+        return self._made[what, number]
 
 
 @dataclass(frozen=True)
@@ -185,10 +207,8 @@ class _Batch:
 
     @classmethod
     def of(cls, lm: LanguageModel, layer: int, rows: Sequence[ContrastRow], descent: Descent) -> _Batch:
-        if len({len(row.others) for row in rows}) != 1 or not rows[0].others:
-            raise UserError("expected rows with as many other texts each, at least one; give every label's text")
         contexts = encode(lm, [row.prompt for row in rows], name="prompts")
-        followed = [[text.ids for text in continuations(lm, [row.own, *row.others])] for row in rows]
+        followed = [[text.ids for text in continuations(lm, row.texts)] for row in rows]
         for context, texts in zip(contexts, followed, strict=True):
             check_length(lm, len(context), max(map(len, texts)), "a text of the rows")
         packed = PackedPass(lm, PackedRows(contexts, followed))
@@ -199,18 +219,19 @@ class _Batch:
         factors = _factors(packed, descent)
         return cls(packed, layer, hidden, torch.from_numpy(factors[:, None]).to(hidden))
 
-    def contrasts(self, delta: Tensor | None) -> Tensor:
-        """Mean token log-probability of every row's own text minus that of its others, `[row]`."""
+    def contrasts(self, delta: Tensor | None, own: int) -> Tensor:
+        """Mean token log-probability of every row's own text minus the mean of its others', `[row]`."""
         hidden = self.hidden if delta is None else self.hidden + self.factors * delta.to(self.hidden)
         found = self.packed.logprobs(self.packed.through(self.layer, hidden))
-        return found[:, 0] - found[:, 1:].mean(dim=1)
+        n_others = found.shape[1] - 1
+        return found[:, own] * (1 + 1 / n_others) - found.sum(dim=1) / n_others
 
-    def gradient(self, delta: Tensor | None) -> Tensor:
+    def gradient(self, delta: Tensor | None, own: int) -> Tensor:
         """The derivative of the mean contrast by what is added, `[d_model]`, float32."""
         with torch.enable_grad():
             given = torch.zeros_like(self.hidden[0], dtype=torch.float32) if delta is None else delta.detach()
             leaf = given.clone().requires_grad_()
-            (found,) = torch.autograd.grad(self.contrasts(leaf).mean(), leaf)
+            (found,) = torch.autograd.grad(self.contrasts(leaf, own).mean(), leaf)
         if not bool(found.isfinite().all()) or not bool(found.any()):
             raise UserError(
                 f"expected a finite gradient above zero at layer {self.layer}, got none; use another layer or dtype"

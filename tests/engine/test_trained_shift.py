@@ -10,16 +10,16 @@ from tiny import Case
 
 from emolib.base.errors import UserError
 from emolib.engine.continuation import continuation_shift
-from emolib.engine.trained_shift import ContrastRow, Descent, trained_shift
+from emolib.engine.trained_shift import ContrastRow, Descent, ShiftTraining
 from emolib.interventions import Decay, Steer
 from emolib.models.language_model import LanguageModel
 from emolib.selftest.planted import Planted, plant, planted_scenarios, words
 
 LAYER, N, HELD = 2, 24, 18  # the write head's layer + 1; rows in all, and how many of them are trained on
 ROWS = [
-    ContrastRow("The new shop by the old bridge", "We went in, and out.", ("It stopped at noon!", "A few did")),
-    ContrastRow("Rain fell and", "No one knows it", ("Her cat sat there.", "Go on")),
-    ContrastRow("I", "On and on it goes", ("We saw the fence", "All day and night")),
+    ContrastRow("The new shop by the old bridge", ("We went in, and out.", "It stopped at noon!", "A few did")),
+    ContrastRow("Rain fell and", ("No one knows it", "Her cat sat there.", "Go on")),
+    ContrastRow("I", ("On and on it goes", "We saw the fence", "All day and night")),
 ]
 
 
@@ -45,13 +45,14 @@ def rows_of(planted: Planted, emotion: str, *, shuffled: bool = False) -> list[C
             for name, group in planted.truth.outputs.items()
         }
         own = list(texts)[generator.integers(len(texts))] if shuffled else emotion
-        found.append(ContrastRow(prompt, texts[own], tuple(text for name, text in texts.items() if name != own)))
+        found.append(ContrastRow(prompt, (texts[own], *(text for name, text in texts.items() if name != own))))
     return found
 
 
 def trained(planted: Planted, rows: Sequence[ContrastRow], steps: int = 12) -> np.ndarray:
     descent = Descent(steps, rows_at_once=6, window=1)
-    return trained_shift(planted.lm, LAYER, planted.truth.strength / 2, rows[:HELD], rows[HELD:], descent).direction
+    training = ShiftTraining(planted.lm, LAYER, rows[:HELD], rows[HELD:], descent)
+    return training.shift(0, planted.truth.strength / 2).direction
 
 
 def test_the_trained_shift_is_the_planted_direction_and_not_with_permuted_labels(planted: Planted) -> None:
@@ -79,7 +80,9 @@ def test_s_under_trained_shifts_is_above_zero_and_not_with_permuted_labels(plant
         for act in pair:
             prompts = [row.prompt for row in rows[act][HELD:]]
             shift = [
-                continuation_shift(planted.lm, prompts, [r.own for r in rows[n][HELD:]], [steers[act]] * len(prompts))
+                continuation_shift(
+                    planted.lm, prompts, [r.texts[0] for r in rows[n][HELD:]], [steers[act]] * len(prompts)
+                )
                 for n in pair
             ]
             contrast[act] = float((shift[0]["shift"] - shift[1]["shift"]).mean())
@@ -94,7 +97,7 @@ def test_it_is_trained_where_a_steer_acts(tiny_case: Case) -> None:
     lm, layer, length = tiny_case.lm, 1, 3.0
     for schedule in ("constant", Decay(0.5)):
         descent = Descent(3, rows_at_once=2, every=1, patience=3, window=2, schedule=schedule)
-        found = trained_shift(lm, layer, length, ROWS[:2], ROWS[2:], descent)
+        found = ShiftTraining(lm, layer, ROWS[:2], ROWS[2:], descent).shift(0, length)
         act = Steer(layer, found.direction, length, unit="vector", window=2, schedule=schedule)
         gain = contrast(lm, ROWS[2], act)
         assert gain == pytest.approx(found.curve["held_out"].max(), abs=5e-4)
@@ -102,26 +105,26 @@ def test_it_is_trained_where_a_steer_acts(tiny_case: Case) -> None:
 
 
 def contrast(lm: LanguageModel, row: ContrastRow, act: Steer) -> float:
-    texts = [row.own, *row.others]
-    shift = continuation_shift(lm, [row.prompt] * len(texts), texts, [act] * len(texts))["shift"]
+    shift = continuation_shift(lm, [row.prompt] * 3, row.texts, [act] * 3)["shift"]
     return float(shift[0] - shift[1:].mean())
 
 
 def test_the_same_seed_gives_the_same_direction_and_training_stops_without_a_gain(tiny_case: Case) -> None:
     lm = tiny_case.lm
-    once, again = (trained_shift(lm, 1, 2.0, ROWS[:2], ROWS[2:], Descent(2, rows_at_once=1)) for _ in range(2))
+    once, again = (ShiftTraining(lm, 1, ROWS[:2], ROWS[2:], Descent(2, rows_at_once=1)).shift(1, 2.0) for _ in range(2))
     assert (once.direction == again.direction).all()
-    backward = [ContrastRow(row.prompt, row.others[0], (row.own, row.own)) for row in ROWS[:1]]
-    stopped = trained_shift(lm, 1, 2.0, ROWS[:1], backward, Descent(40, every=1, patience=2))
+    backward = [ContrastRow(row.prompt, (row.texts[1], row.texts[0], row.texts[0])) for row in ROWS[:1]]
+    stopped = ShiftTraining(lm, 1, ROWS[:1], backward, Descent(40, every=1, patience=2)).shift(0, 2.0)
     best = int(stopped.curve["held_out"].to_numpy().argmax())
     assert len(stopped.curve) == best + 3 < 41
 
 
 def test_what_cannot_be_trained_is_told_in_one_line(planted: Planted) -> None:
-    short = ContrastRow("I saw it", "we went in there", ())
+    short = ContrastRow("I saw it", ("we went in there",))
     cases = [
-        ("got 0 and 1", lambda: trained_shift(planted.lm, 1, 1.0, [], ROWS[:1], Descent(1))),
-        ("as many other texts", lambda: trained_shift(planted.lm, 1, 1.0, [short], [short], Descent(1))),
+        ("got 0 and 1", lambda: ShiftTraining(planted.lm, 1, [], ROWS[:1], Descent(1))),
+        ("at least two", lambda: ShiftTraining(planted.lm, 1, [short], [short], Descent(1))),
+        ("own", lambda: ShiftTraining(planted.lm, 1, ROWS[:1], ROWS[:1], Descent(1)).shift(3, 1.0)),
         ("at least 1", lambda: Descent(1, every=0)),
     ]
     for said, call in cases:

@@ -8,14 +8,14 @@ scenarios on which no vector was fitted, where there are such. A quarter of the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from emolib.base import store
 from emolib.directions.vectors import EmotionVectors
-from emolib.engine.trained_shift import ContrastRow, Descent, trained_shift
+from emolib.engine.trained_shift import ContrastRow, Descent, ShiftTraining
 from emolib.steering.cells import Cell, steer_cell
 from emolib.steering.damage import next_token_kl
 from emolib.steering.kl_search import equal_kl_strengths
@@ -70,13 +70,12 @@ def trained_table(run: Run) -> pd.DataFrame:
     rows, descent = _rows(run), _descent(run)
 
     def compute() -> pd.DataFrame:
-        found = {}
+        trained, places = ShiftTraining(run.lm, layer, *rows, descent), range(len(run.emotions))
         start = _lengths(run, _cells(run, vectors(run, part), [_alpha(run)] * len(run.emotions)))
-        begun = {e: trained_shift(run.lm, layer, start[e], *rows[e], replace(descent, steps=0)) for e in rows}
+        begun = {e: trained.shift(own, start[e], steps=0) for own, e in zip(places, run.emotions, strict=True)}
         first = _as_vectors(run, _directions(run, {e: one.direction for e, one in begun.items()}))
         lengths = _lengths(run, _cells(run, first, _search(run, first)["alpha"].tolist()))
-        for emotion in run.emotions:
-            found[emotion] = trained_shift(run.lm, layer, lengths[emotion], *rows[emotion], descent)
+        found = {e: trained.shift(own, lengths[e]) for own, e in zip(places, run.emotions, strict=True)}
         table = _directions(run, {emotion: one.direction for emotion, one in found.items()})
         kept_steps = {e: one.curve[one.curve["chosen"]].iloc[0] for e, one in found.items()}
         own = vectors(run, part)
@@ -92,7 +91,7 @@ def trained_table(run: Run) -> pd.DataFrame:
         return table.merge(pd.concat([about, strengths], axis=1), on="direction")
 
     matched = {
-        "rows": store.digest([[asdict(row) for row in side] for sides in rows.values() for side in sides]),
+        "rows": store.digest([[asdict(row) for row in side] for side in rows]),
         "descent": store.digest(list(map(str, descent.fingerprint().items()))),
         "place": {"layer": layer, "alpha": _alpha(run)},
         "wanted": wanted,
@@ -168,17 +167,15 @@ def _scenarios(run: Run) -> pd.DataFrame:
     return wide.sample(frac=1.0, random_state=run.params.seed)[list(run.emotions)]
 
 
-def _rows(run: Run) -> dict[str, tuple[list[ContrastRow], list[ContrastRow]]]:
-    """Per emotion the rows to train on and those that decide where it ends."""
+def _rows(run: Run) -> tuple[list[ContrastRow], list[ContrastRow]]:
+    """The rows to train on and those that decide where it ends, with every emotion's text."""
     texts, template = _scenarios(run), template_of(run)
     prompts = training_prompts(run, first_part(run))
     free = [name for name in prompts if name not in texts.index]
-    found: dict[str, tuple[list[ContrastRow], list[ContrastRow]]] = {emotion: ([], []) for emotion in run.emotions}
+    found: tuple[list[ContrastRow], list[ContrastRow]] = ([], [])
     for place, (scenario, row) in enumerate(texts.iterrows()):
         pool = free or [name for name in prompts if name != scenario]
         prompt = template.replace("{text}", prompts[pool[place % len(pool)]])
-        for emotion in run.emotions:
-            others = tuple(row[name] for name in run.emotions if name != emotion)
-            held = place % HELD_OUT == HELD_OUT - 1 or place == len(texts) - 1 < HELD_OUT - 1
-            found[emotion][int(held)].append(ContrastRow(prompt, row[emotion], others))
+        held = place % HELD_OUT == HELD_OUT - 1 or place == len(texts) - 1 < HELD_OUT - 1
+        found[int(held)].append(ContrastRow(prompt, tuple(row[emotion] for emotion in run.emotions)))
     return found

@@ -55,13 +55,12 @@ def test_a_trained_direction_has_the_steer_s_kl_and_the_vector_s_norm(run: Run) 
 
 def test_training_reads_training_scenarios_alone_and_every_text_once(run: Run) -> None:
     data = run.data.set_index("text")["split"]
-    rows = trained_vectors._rows(run)
+    train, held = trained_vectors._rows(run)
     fitted = set(training(run, parts(run)[0]).texts["text"])
-    for train, held in rows.values():
-        texts = [text for row in (*train, *held) for text in (row.own, *row.others)]
-        assert set(data[texts]) == set(data[[row.prompt for row in (*train, *held)]]) == {"train"}
-        assert set(texts) <= fitted and not {row.own for row in train} & {row.own for row in held}
-        assert len(train) == 6 and len(held) == 2
+    texts = [text for row in (*train, *held) for text in row.texts]
+    assert set(data[texts]) == set(data[[row.prompt for row in (*train, *held)]]) == {"train"}
+    assert set(texts) <= fitted and len(set(texts)) == len(texts) == 8 * len(run.emotions)
+    assert len(train) == 6 and len(held) == 2
 
 
 def test_examples_are_training_texts_of_one_set_of_scenarios_apart_from_what_is_measured(run: Run) -> None:
