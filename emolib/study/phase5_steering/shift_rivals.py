@@ -16,6 +16,7 @@ from emolib.engine.continuation import context_logprobs, context_shift
 from emolib.scoring.measures import with_targets
 from emolib.steering.cells import Cell
 from emolib.steering.comparisons import ASKING, VECTOR
+from emolib.steering.kl_search import TOLERANCE
 from emolib.steering.shift_leads import TRAINED, shift_leads, text_leads
 from emolib.steering.shift_measures import measured_cells
 from emolib.steering.shift_parts import lexicon, row_means, token_table
@@ -51,7 +52,7 @@ class ShiftRivals:
     Attributes:
         leads: see `emolib.steering.shift_leads.shift_leads`.
         texts: see `emolib.steering.shift_leads.text_leads`.
-        doses: method, emotion, dose (α, or the number of examples), kl, wanted (the steer's KL), nat.
+        doses: method, emotion, dose (α, or the number of examples), kl, wanted (the steer's KL), nat; equal: whether the two are, within 5 %.
         trained: of the trained directions: direction, step, gain, cosine; None where none was trained.
     """
 
@@ -96,7 +97,8 @@ def _doses(run: Run) -> pd.DataFrame:
     if ASKING in methods(run):
         table = asked_table(run).rename(columns={"n_examples": "dose"}).assign(method=ASKING)
         rows += table.astype({"dose": float}).to_dict("records")
-    return pd.DataFrame(rows, columns=["method", "emotion", "dose", "kl", "wanted"])
+    found = pd.DataFrame(rows, columns=["method", "emotion", "dose", "kl", "wanted"])
+    return found.assign(equal=(found["kl"] / found["wanted"] - 1).abs() <= TOLERANCE)
 
 
 # S
