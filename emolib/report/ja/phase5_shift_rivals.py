@@ -14,6 +14,7 @@ from emolib.report.ja.phase5_shift_words import MEASURES, WHY_NOT, text_style
 from emolib.report.ja.phase5_words import between, points, share, sized, together
 from emolib.report.markup import NOTHING, number, p_value, with_interval
 from emolib.steering.comparisons import ASKING, VECTOR
+from emolib.steering.kl_search import TOLERANCE
 from emolib.steering.shift_leads import AHEAD, BEHIND, EVERY, TRAINED
 from emolib.study.phase5_steering import Outcome
 from emolib.study.phase5_steering.shift_rivals import ShiftRivals
@@ -156,7 +157,9 @@ def _kl_line(rivals: ShiftRivals) -> str:
     told = []
     for method, part in rivals.doses[rivals.doses["method"] != VECTOR].groupby("method", sort=False):
         ratio = part["kl"] / part["wanted"]
-        told.append(f"{METHODS[str(method)]}の KL は操作の {number(ratio.min(), 2)}〜{number(ratio.max(), 2)} 倍")
+        text = f"{METHODS[str(method)]}の KL は操作の {number(ratio.min(), 2)}〜{number(ratio.max(), 2)} 倍"
+        unequal = "" if part["equal"].all() else f"（± {share(TOLERANCE)} を外れ、**等しい KL での比較ではない**）"
+        told.append(text + unequal)
     return (
         f"- {'、'.join(told)}である。例文の数は検証の KL が操作に最も近いものを選ぶが、書式の変化だけでも KL は生じる。"
     )

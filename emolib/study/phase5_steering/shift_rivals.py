@@ -52,7 +52,8 @@ class ShiftRivals:
     Attributes:
         leads: see `emolib.steering.shift_leads.shift_leads`.
         texts: see `emolib.steering.shift_leads.text_leads`.
-        doses: method, emotion, dose (α, or the number of examples), kl, wanted (the steer's KL), nat; equal: whether the two are, within 5 %.
+        doses: method, emotion, dose (α, or the number of examples), kl, wanted (the steer's KL), nat, and whether the
+            two are equal, within 5 %.
         trained: of the trained directions: direction, step, gain, cosine; None where none was trained.
     """
 

@@ -116,6 +116,7 @@ def test_the_report_names_every_method_dose_and_lead(run: Run) -> None:
         clean(table)
     told = clean(rival_sentences(rivals, 0.1))
     assert all(name in told for name in METHODS.values()) and "コサイン" in told and "多重比較" in told
+    assert ("等しい KL での比較ではない" in told) == (not rivals.doses["equal"].all())
     raw = rivals.leads[(rivals.leads["measure"] == "raw") & (rivals.leads["emotion"] == EVERY)]
     for style, method, larger in raw[["style", "method", "larger"]].itertuples(index=False):
         if larger == "rival":
