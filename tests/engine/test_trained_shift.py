@@ -67,7 +67,7 @@ def words_direction(planted: Planted, emotion: str) -> np.ndarray:
 def test_the_trained_shift_is_the_direction_of_the_planted_words_and_not_with_permuted_labels(planted: Planted) -> None:
     """Which direction raises the texts most is known of a planted model: that of the emotion's words themselves.
 
-    The direction that its neurons read is not found: they are silent without a push, so no gradient points to it.
+    The direction that its neurons read is not what is found.
     """
     truth = {emotion: words_direction(planted, emotion) for emotion in planted.truth.directions}
     real = trained(planted, rows_of(planted, "gratitude"))
