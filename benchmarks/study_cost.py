@@ -81,6 +81,9 @@ RESULTS = repository_root() / "benchmarks" / "results"
 # the design
 
 
+RIVALS = "test_rivals"  # the sweep of what stands beside the vectors at their KL
+
+
 @dataclass(frozen=True)
 class DesignRows:
     """How much of everything a profile asks of a model, all folds together.
@@ -128,7 +131,11 @@ def design_rows(profile: str, model: str, **changed: Any) -> DesignRows:
     }
     first = sweep_settings.REFERENCE_SCENARIOS if params.folds else params.n_train
     cells = cells_per_prompt(params, len(params.candidate_layers(spec.n_layers)), len(run.emotions))
-    rows = {name: count * n_prompts[name.split("/")[0].split("_")[0]] for name, count in cells.items()}
+    n_prompts["rivals"] = len(design.prompts(run, parts[0], "test"))  # the first part stands for all
+    rows = {
+        name: count * n_prompts["rivals" if name.startswith(RIVALS) else name.split("/")[0].split("_")[0]]
+        for name, count in cells.items()
+    }
     return DesignRows(
         extraction=len(phase2_activations.texts(run)) + sum(len(part.train) for part in parts),
         reference=sum(min(first, len(part.train)) for part in parts) * (1 + len(run.emotions)),
@@ -158,6 +165,7 @@ def cells_per_prompt(params: PatchingParameters, n_layers: int, n_emotions: int)
         "test_other_style/other_style": n_emotions,
         "test_alternatives/prompting_baseline": 1,
         **{f"test_alternatives/{kind}": n_emotions for kind in (*ALTERNATIVES, "subspace", "prompting")},
+        **{f"{RIVALS}/{kind}": n_emotions for kind in ("trained", "prompting")},
     }
 
 

@@ -151,6 +151,10 @@ class PatchingParameters(ActivationParameters):
     n_samples: Count = Field(1, ge=1, description="texts per prompt and setting, when sampling")
     n_controls: Count = Field(59, ge=1, description="directions per family of controls")
     subspace_k: Count = Field(1, ge=1, description="directions of the subspace steers")
+    trained_steps: Count = Field(10, ge=1, description="gradient steps of the trained direction, at most")
+    asked_examples: Several[Annotated[Count, Field(ge=1, le=64)]] = Field(
+        (1, 2, 4), description="numbers of examples tried for asking; the one nearest to the steer's KL is taken"
+    )
     folds: Annotated[Folds, AfterValidator(_crossed)] = Field(
         0, ge=0, description="0: the data set's split; k: cross-fitted over k folds of scenarios"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,9 +22,41 @@ def divergences(lm: LanguageModel, rows: ForcedRows, memory: Workspace) -> np.nd
     Raises:
         ValueError: a row without a patch.
     """
+    return _read(lm, rows, _logits(lm, rows, memory))
+
+
+def pair_divergences(
+    lm: LanguageModel, plain: ForcedRows, asked: ForcedRows, plain_of: Sequence[int], memory: Workspace
+) -> np.ndarray:
+    """KL(a plain pair ‖ an asked one) in nats `[asked, 1 + n_fed]`, NaN on padding; nothing of either is patched.
+
+    Args:
+        plain, asked: pairs of a prompt and a text, without patched rows.
+        plain_of: per asked pair the number of the plain one, which has the same text after another prompt.
+
+    Raises:
+        ValueError: patched rows, pairs whose texts differ.
+    """
+    if plain.pair_of or asked.pair_of or [plain.texts[i] for i in plain_of] != list(asked.texts):
+        raise ValueError("expected pairs with the same texts, and no patched rows")
+    real = torch.arange(asked.n_fed + 1) <= torch.from_numpy(asked.counts)[:, None]
+    pair, column = real.nonzero().T
+    of_plain, of_asked, own = _logits(lm, plain, memory), _logits(lm, asked, memory), torch.tensor(plain_of)[pair]
+    parts = []
+    for some in torch.arange(len(pair)).split(TOKENS_AT_ONCE.get(lm.device.type, 128)):
+        log_p = _log_probabilities(of_plain, own[some], column[some], lm.device)
+        log_q = _log_probabilities(of_asked, pair[some], column[some], lm.device)
+        parts.append(divergence(log_p, log_q, torch.arange(len(some), device=log_p.device)).cpu().double())
+    values = np.full(real.shape, np.nan)
+    values[pair, column] = torch.cat(parts).numpy()
+    return values
+
+
+def _logits(lm: LanguageModel, rows: ForcedRows, memory: Workspace) -> Logits:
+    """What the lines' distributions are read from; each call overwrites what the one before gave."""
     if lm.blueprint is None:
         whole = network_logits(lm, rows, rows.n_fed + 1)
-        return _read(lm, rows, lambda lines, columns: whole[lines, columns])
+        return lambda lines, columns: whole[lines, columns]
     hidden, net, head = ForcedPass(lm, rows).hidden(), lm.native, lm.native.head
     step = TOKENS_AT_ONCE.get(lm.device.type, 128)
     room = memory.take("scores", (step, head.weight.shape[0]), head.weight)
@@ -32,7 +64,7 @@ def divergences(lm: LanguageModel, rows: ForcedRows, memory: Workspace) -> np.nd
     def logits(lines: Tensor, columns: Tensor) -> Tensor:
         return linear_into(net.final_norm(hidden[lines, columns]), head.weight, head.bias, room[: len(lines)])
 
-    return _read(lm, rows, logits)
+    return logits
 
 
 def _read(lm: LanguageModel, rows: ForcedRows, logits: Logits) -> np.ndarray:

@@ -28,9 +28,9 @@ from emolib.interventions.schedules import Schedule, checked_schedule
 
 KINDS = (
     *("baseline", "emotion", "isotropic", "direct_path", "covariance", "shuffled"),
-    *("pca", "probe", "subspace", "prompting", "prompting_baseline", "zero", "other_style"),
+    *("pca", "probe", "subspace", "prompting", "prompting_baseline", "zero", "other_style", "trained"),
 )  # their places seed the control directions: a new kind goes to the end
-STEERED = ("emotion", "direct_path", "zero", "pca", "probe")  # kinds that steer with a vector of their own
+STEERED = ("emotion", "direct_path", "zero", "pca", "probe", "trained")  # kinds that steer with a vector of their own
 
 
 @told

@@ -132,7 +132,7 @@ def adjusted_shifts(tokens: pd.DataFrame, training: pd.DataFrame, labels: Collec
             )
         prediction = ShiftPrediction.fit(fitted[act])
         parts.append(part.assign(shift=part["shift"] - prediction.predict(part)))
-    return _row_means(pd.concat(parts), ["shift"])
+    return row_means(pd.concat(parts), ["shift"])
 
 
 def adjusted_specific_shift(
@@ -204,10 +204,10 @@ def lexical_and_contextual(tokens: pd.DataFrame, lexical: pd.DataFrame) -> pd.Da
             f"under the act {shown(first['act'])}; ask context_shift for it"
         )
     joined["contextual"] = joined["shift"] - joined["lexical"]
-    return _row_means(joined, ["shift", "lexical", "contextual"])
+    return row_means(joined, ["shift", "lexical", "contextual"])
 
 
-def _row_means(tokens: pd.DataFrame, values: list[str]) -> pd.DataFrame:
+def row_means(tokens: pd.DataFrame, values: list[str]) -> pd.DataFrame:
     """`KEYS` and the means over each row's tokens, in the order of the rows."""
     grouped = tokens.groupby("row", sort=True)
     return pd.concat([grouped[KEYS].first(), grouped[values].mean()], axis=1).reset_index(drop=True)

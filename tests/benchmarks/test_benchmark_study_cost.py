@@ -29,6 +29,7 @@ from emolib.study.phase5_steering import (
     other_style,
     own_sweeps,
     rival_sweeps,
+    shift_rivals,
     sweep_settings,
     validation_sweeps,
 )
@@ -157,6 +158,7 @@ def test_phase_5_makes_the_rows_that_were_counted(
         "validation_alternatives": rival_sweeps.alternatives_sweep(run, "validation"),
         "test_alternatives": rival_sweeps.alternatives_sweep(run, "test"),
         "test_other_style": other_style.sweep(run),
+        "test_rivals": shift_rivals.rival_sweep(run),
     }
     made = {f"{name}/{kind}": n for name, table in tables.items() for kind, n in Counter(table["kind"]).items()}
     assert made.pop("test_dose/baseline") == made.pop("test_alternatives/baseline") == made["test/baseline"]  # its rows

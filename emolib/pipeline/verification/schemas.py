@@ -431,7 +431,7 @@ SCHEMAS: tuple[Schema, ...] = (
         blank="*",
     ),
     # phase 5
-    *map(_whole_sweep, ("validation", "test", "dose", "alternatives", "other_style")),
+    *map(_whole_sweep, ("validation", "test", "dose", "alternatives", "other_style", "rivals")),
     Schema(
         "claims",
         "phase5",
@@ -519,9 +519,33 @@ SCHEMAS: tuple[Schema, ...] = (
         told=False,
     ),
     Schema(
+        "shift tokens of other methods",
+        "phase5",
+        rf"{_SHIFT}(test|training)_(trained|prompting)\.parquet",
+        columns="row:int position:int token_id:int word:str logprob:float logprob_unpatched:float entropy:float",
+        key="row position",
+        told=False,
+    ),
+    Schema(
+        "trained vectors",
+        "phase5",
+        rf"{_SHIFT}trained_vectors\.parquet",
+        columns="direction:str dimension:int value:float step:int gain:float cosine:float alpha:float kl:float "
+        "wanted:float reached:bool",
+        key="direction dimension",
+        told=False,
+    ),
+    Schema(
+        "KL of asking",
+        "phase5",
+        rf"{_SHIFT}asked_kl\.parquet",
+        columns="emotion:str n_examples:int kl:float",
+        key="emotion n_examples",
+    ),
+    Schema(
         "shift lexicon",
         "phase5",
-        rf"{_SHIFT}test_(like_\d_)?lexicon\.parquet",
+        rf"{_SHIFT}test_(like_\d_)?lexicon(_(emotion|trained|prompting))?\.parquet",
         columns="act:str layer:int alpha:float token_id:int lexical:float",
         key="act layer alpha token_id",
         told=False,

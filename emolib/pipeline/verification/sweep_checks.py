@@ -19,11 +19,11 @@ from emolib.pipeline.verification.run_files import Artifact, RunFiles
 FAMILIES = ("isotropic", "covariance", "shuffled")
 SEEDED = {"isotropic": 2, "covariance": 4, "shuffled": 5}  # the place of a family's kind, which seeds its directions
 SHARD = re.compile(
-    r"((?P<part>fold\d+)_)?(?P<what>validation_alternatives|test_alternatives|test_other_style|validation|test|dose)_.+"
+    r"((?P<part>fold\d+)_)?(?P<what>validation_alternatives|test_alternatives|test_other_style|test_rivals|validation|test|dose)_.+"
 )
 WHOLE = {
     **{"validation": "validation", "test": "test", "dose": "dose"},
-    **{"alternatives": "test_alternatives", "other_style": "test_other_style"},
+    **{"alternatives": "test_alternatives", "other_style": "test_other_style", "rivals": "test_rivals"},
 }
 WITH_BASELINE = ("dose", "alternatives")  # stand behind the test sweep's unpatched rows
 CELL = ("kind", "emotion", "layer", "alpha", "index", "seed")

@@ -38,6 +38,7 @@ from emolib.report.ja.phase5_regime import settings
 from emolib.report.ja.phase5_rivals import table_leads, table_rival_strengths, table_rivals
 from emolib.report.ja.phase5_shift import table_shift_claims, table_shift_effects
 from emolib.report.ja.phase5_shift_doses import figure_shift_doses, table_shift_doses
+from emolib.report.ja.phase5_shift_rivals import table_shift_rivals
 from emolib.report.ja.phase5_strengths import figure_doses, table_doses
 from emolib.report.ja.phase5_text_conclusion import sentence_texts
 from emolib.report.ja.phase5_texts import table_phrases, texts
@@ -84,6 +85,7 @@ __all__ = [
     "table_shift_claims",
     "table_shift_doses",
     "table_shift_effects",
+    "table_shift_rivals",
     "table_specificity",
     "table_survival",
     "table_unfiltered",

@@ -41,6 +41,7 @@ KINDS = {
     "probe": "プローブ方向",
     "subspace": "部分空間への移動",
     "prompting": "指示（プロンプト）",
+    "trained": "学習した方向",
     "prompting_baseline": "指示なし（同じ書式）",
 }
 SHORT = {"isotropic": "等方", "covariance": "共分散", "shuffled": "シャッフル"}

@@ -25,6 +25,7 @@ from emolib.study.phase5_steering.results import (
     stock_phrases,
 )
 from emolib.study.phase5_steering.rival_sweeps import alternatives_sweep
+from emolib.study.phase5_steering.shift_rivals import beside_steers
 from emolib.study.phase5_steering.side_effects import damage
 from emolib.study.phase5_steering.strengths import kl_lengths
 from emolib.study.phase5_steering.sweep_settings import reference
@@ -34,6 +35,7 @@ __all__ = [
     "Outcome",
     "admissions",
     "alternatives_sweep",
+    "beside_steers",
     "broken_shares",
     "claims",
     "control_effects",

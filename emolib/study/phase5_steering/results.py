@@ -11,7 +11,7 @@ from emolib.scoring.measures import measures
 from emolib.steering import alternatives, candidates, comparisons, robustness, summaries
 from emolib.steering.cells import control_seed
 from emolib.steering.text_claims import claims_table
-from emolib.study.phase5_steering import judging, other_style
+from emolib.study.phase5_steering import judging, other_style, shift_rivals
 from emolib.study.phase5_steering.design import Part, controls, parts
 from emolib.study.phase5_steering.own_sweeps import dose_sweep, test_sweep
 from emolib.study.phase5_steering.rival_sweeps import alternatives_sweep, matching
@@ -195,6 +195,7 @@ def _cosines_of_part(run: Run, part: Part, sweep: pd.DataFrame) -> pd.DataFrame:
 
 def save(run: Run) -> None:
     """The continuation shifts, the whole sweeps and the claims of both as artifacts beside their shards."""
+    beside = shift_rivals.beside_steers(run)
     judging.save(run)
     matched = {"shards": sorted(sha for path, sha in run.artifacts.made.items() if "_sweep_" in path.name)}
     tables = {
@@ -207,6 +208,8 @@ def save(run: Run) -> None:
     other = other_style.claims(run)
     if other is not None:
         tables |= {"other_style": other_style.sweep(run), "other_style_claims": other}
+    if beside is not None:
+        tables["rivals"] = shift_rivals.rival_sweep(run)
     for name, table in tables.items():
         columns = {"columns": list(table)} if name == "claims" else {}
         run.artifacts.table(run.paths.sweep(name), {**matched, **columns}, lambda table=table: table)

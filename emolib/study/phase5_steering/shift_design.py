@@ -123,6 +123,14 @@ def test_prompts(run: Run, part: Part) -> dict[str, str]:
     return {name: neutral[name] for name in _pool(run, part, "test")}
 
 
+def training_prompts(run: Run, part: Part) -> dict[str, str]:
+    """The neutral texts by scenario that can stand before training and validation texts, those on which no vector was
+    fitted first."""
+    data = _whole(run)
+    neutral = data[data["emotion"] == run.params.neutral].set_index("scenario")["text"]
+    return {name: neutral[name] for name in _pool(run, part, "validation")}
+
+
 def grid_design(run: Run, part: Part) -> ShiftDesign:
     """The validation texts, each after one prompt, on which the candidates are compared."""
     return shift_design(run, part, "validation").once(GRID_TEXTS)

@@ -22,6 +22,7 @@ from emolib.steering.cells import Cell, control_cells, steer_cell
 from emolib.steering.claims import ANY, OWN
 from emolib.steering.operating_point import OperatingPoint
 from emolib.steering.shift_choice import broken_shares, choose_shift_point
+from emolib.steering.shift_leads import METHODS
 from emolib.steering.shift_tables import ACT, shift_table
 from emolib.steering.specific_shift import specific_shift
 from emolib.steering.sweeps import fingerprint_of_cells
@@ -76,10 +77,11 @@ class ShiftShard:
     def given(self, rows: pd.DataFrame) -> tuple[list[str], list[str], list[Intervention]]:
         """Prompts, texts and acts of the rows, as the engine takes them."""
         template = template_of(self.run)
-        prompts = [template.replace("{text}", self.design.prompts[name]) for name in rows["prompt"]]
         by_act = dict(zip(act_table(self.cells)[ACT].itertuples(index=False, name=None), self.cells, strict=True))
-        acts = [by_act[act].act for act in rows[ACT].itertuples(index=False, name=None)]
-        return prompts, rows["words"].tolist(), acts
+        cells = [by_act[act] for act in rows[ACT].itertuples(index=False, name=None)]
+        texts = [self.design.prompts[name] for name in rows["prompt"]]
+        prompts = [(c.template or template).replace("{text}", text) for c, text in zip(cells, texts, strict=True)]
+        return prompts, rows["words"].tolist(), [cell.act for cell in cells]
 
     @property
     def batch_size(self) -> int:
@@ -131,12 +133,12 @@ def act_table(cells: Sequence[Cell]) -> pd.DataFrame:
     """The acts of cells: an emotion's own bears its label's name, a control direction that of its family and number.
 
     Returns:
-        act, layer, alpha, kind (`emotion`, `zero` or a family), owner (the emotion whose vector or norm it has, `any`
-        for directions that stand for all of them), index.
+        act, layer, alpha, kind (`emotion`, another way of moving towards an emotion, `zero` or a family), owner (the
+        emotion whose vector or norm it has, `any` for directions that stand for all of them), index.
     """
     rows = []
     for cell in cells:
-        name = cell.emotion if cell.kind == OWN else ZERO if cell.kind == ZERO else f"{cell.kind} {cell.index}"
+        name = cell.emotion if cell.kind in METHODS else ZERO if cell.kind == ZERO else f"{cell.kind} {cell.index}"
         if cell.kind in FAMILIES and cell.emotion != ANY:
             name += f" of {cell.emotion}"
         row = {"act": name, "layer": cell.layer, "alpha": cell.alpha, "kind": cell.kind}

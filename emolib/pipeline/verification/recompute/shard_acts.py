@@ -65,7 +65,9 @@ class PartActs:
             case "other_style":
                 return self.mean_difference(emotion, layer, self.material.other_style)
             case "concept":
-                return self._concept(emotion, layer)
+                return self._stored("like-valent and concept vectors", emotion)
+            case "trained":
+                return self._stored("trained vectors", emotion)
             case "isotropic":
                 return plain_acts.isotropic(self.material.activations(self.position, layer).shape[1], seed)
             case "covariance":
@@ -79,14 +81,14 @@ class PartActs:
                 return plain_acts.probe(cube[:, place], cube[:, 0])
         raise UserError(f"expected a kind of act that can be worked out again, got {kind}")
 
-    def _concept(self, name: str, layer: int) -> np.ndarray:
-        """The vector of another concept, as it is stored."""
-        for artifact in self.material.run.of_kind("like-valent and concept vectors"):
+    def _stored(self, files: str, name: str) -> np.ndarray:
+        """A direction as it is stored: what it was made from, or how it was trained, is not followed."""
+        for artifact in self.material.run.of_kind(files):
             table = self.material.run.table(artifact)
             mine = table[table["direction"] == name].sort_values("dimension")
             if len(mine):
                 return mine["value"].to_numpy(np.float32)
-        raise UserError(f"expected a stored vector of the concept {name}, found none; run Phase 5")
+        raise UserError(f"expected a stored vector of {name}, found none; run Phase 5")
 
     def _perturbed(self, emotion: str, layer: int, number: int, seed: int) -> np.ndarray:
         """An emotion's vector with an orthogonal one added; its number counts emotions, then the angles of `ANGLES`."""
