@@ -1,10 +1,13 @@
 """One pass over forced texts in which heads, MLPs and neurons are held at what they were in another run.
 
 A held head's output z (before W_O), a held MLP's output or a held neuron's activation takes the value that it had in a
-source run at the same
-place: prompts are aligned from their ends, texts from their beginnings, and a text longer than the source's goes on
-with the source's last token. A row's first token is never held, as it is never patched. Acts fall where they fall
-everywhere.
+source run at the same place: prompts are aligned from their ends, texts from their beginnings, and a text longer than
+the source's goes on with the source's last token. A row's first token is never held, as it is never patched. Acts fall
+where they fall everywhere.
+
+Where all heads of a layer are held in all rows nothing of its attention has to be worked out, and so for a held MLP:
+what they add is known beforehand (`HeldOutputs`), and a small circuit costs little more than its own nodes and the
+logits.
 """
 
 from __future__ import annotations
@@ -46,6 +49,16 @@ class NodeValues:
 
 
 @dataclass(frozen=True)
+class HeldOutputs:
+    """What a layer's attention and MLP add to the stream where all of their nodes are held: by layer `[row, column,
+    d_model]`. Where nothing is held (a row's first token, tokens out of reach) it is what the row has there by itself:
+    these tokens come first, and none of them sees a held one."""
+
+    attended: list[Float[Tensor, "row column d_model"]]
+    mlps: list[Float[Tensor, "row column d_model"]]
+
+
+@dataclass(frozen=True)
 class Held:
     """Which nodes of which rows are held, and at whose values.
 
@@ -55,6 +68,8 @@ class Held:
         mlps: `[row, layer]`.
         neurons: layer → `[row, neuron]`, for the layers of which single neurons are held.
         reach: `[row]`, prompt tokens from the end on which nodes are held; the text's tokens always are.
+        outputs: of whole attentions and MLPs, where they are known.
+        places: per row, its place in `outputs`.
     """
 
     values: NodeValues
@@ -63,6 +78,8 @@ class Held:
     mlps: Bool[Tensor, "row layer"]
     neurons: Mapping[int, Bool[Tensor, "row neuron"]]
     reach: Int[Tensor, " row"]
+    outputs: HeldOutputs | None = None
+    places: Int[Tensor, " row"] | None = None
 
 
 @dataclass
@@ -99,6 +116,11 @@ class HeldPass(ForwardPass):
         self._edits = Edits(self.lm, acts, lengths, self.width, self.n_fed)
         if self.held is not None:
             self._where = _held_columns(self.held, self._mask.to(self.device), self.width)
+
+    @property
+    def where(self) -> Tensor | None:
+        """Tokens at which nodes are held, `[row, column]`."""
+        return self._where
 
     @torch.inference_mode()
     def record(self, *, neurons: bool = False) -> NodeValues:
@@ -139,6 +161,10 @@ class HeldPass(ForwardPass):
         hidden = self._embed(self._ids.to(self.device), places)
         for number, layer in enumerate(self.net.layers):
             hidden = self._edits.stream("resid_pre", number, hidden, columns)
+            whole = self._whole_attention(number)
+            if whole is not None:
+                hidden = self._with_mlp(number, layer, hidden, whole)
+                continue
             q, k, v = self._heads(layer, layer.attn_norm(hidden), span)
             k, v, bias = k.transpose(1, 2), v.transpose(1, 2), span.biases[layer.window]
             z = attention(q, k, v, bias, layer.scale, upcast=self.net.upcast)
@@ -146,25 +172,49 @@ class HeldPass(ForwardPass):
                 nobody = torch.zeros(len(q), dtype=torch.long, device=self.device)
                 parts = HeadParts(q, k, v, bias, layer.scale, SharedKeys.empty(), nobody)
                 z = self._edits.heads(number, z, columns, parts)
-            hidden = self._added(number, layer, hidden, self._with_held_heads(number, z))
+            attended = self._attended(number, layer, self._with_held_heads(number, z))
+            hidden = self._with_mlp(number, layer, hidden, attended)
         return self._edits.stream("resid_pre", len(self.net.layers), hidden, columns)
 
-    def _added(self, number: int, layer: Layer, hidden: Tensor, z: Tensor) -> Tensor:
-        """The stream behind a block whose heads gave z."""
-        columns = slice(0, self._total)
-        attended = layer.out(z.flatten(2))
-        if layer.attn_post_norm is not None:
-            attended = layer.attn_post_norm(attended)
-        attended = self._edits.stream("attn_out", number, attended, columns)
+    def _attended(self, number: int, layer: Layer, z: Tensor) -> Tensor:
+        """What heads of outputs z add to the stream."""
+        attended = attention_output(layer, z)
+        return self._edits.stream("attn_out", number, attended, slice(0, self._total))
+
+    def _with_mlp(self, number: int, layer: Layer, hidden: Tensor, attended: Tensor) -> Tensor:
+        """The stream behind a block whose attention added `attended`."""
         middle = hidden if self.net.parallel else hidden + attended
-        neurons = self._with_held_neurons(number, self._neurons(layer, middle))
-        output = self._edits.stream("mlp_out", number, self._through_down(layer, neurons), columns)
-        if self._kept is not None:
-            self._kept.mlps.append(output.clone())
-        if self.held is not None and self._where is not None:
-            chosen = self._where & self.held.mlps[:, number, None]
-            output = torch.where(chosen[..., None], self.held.values.mlps[number][self.held.source_of], output)
+        output = self._whole_mlp(number)
+        if output is None:
+            neurons = self._with_held_neurons(number, self._neurons(layer, middle))
+            columns = slice(0, self._total)
+            output = self._edits.stream("mlp_out", number, self._through_down(layer, neurons), columns)
+            if self._kept is not None:
+                self._kept.mlps.append(output.clone())
+            if self.held is not None and self._where is not None:
+                chosen = self._where & self.held.mlps[:, number, None]
+                output = torch.where(chosen[..., None], self.held.values.mlps[number][self.held.source_of], output)
         return middle + output + (attended if self.net.parallel else 0)
+
+    def _whole_attention(self, number: int) -> Tensor | None:
+        """What the attention adds where every row holds all of its heads; None where it has to be worked out."""
+        held = self._known(number, "attn_out")
+        if held is None or held.outputs is None or self._edits.changes_heads(number):
+            return None
+        return held.outputs.attended[number][held.places] if bool(held.heads[:, number].all()) else None
+
+    def _whole_mlp(self, number: int) -> Tensor | None:
+        """What the MLP adds where every row holds it; None where it has to be worked out."""
+        held = self._known(number, "mlp_out")
+        if held is None or held.outputs is None:
+            return None
+        return held.outputs.mlps[number][held.places] if bool(held.mlps[:, number].all()) else None
+
+    def _known(self, number: int, site: str) -> Held | None:
+        """What is held, where outputs are known and no act falls on them."""
+        if self.held is None or self.held.outputs is None or self._kept is not None:
+            return None
+        return None if (site, number) in self._edits.places else self.held
 
     def _with_held_neurons(self, number: int, neurons: Tensor) -> Tensor:
         if self._kept is not None and self._keep_neurons:
@@ -181,6 +231,33 @@ class HeldPass(ForwardPass):
             return z
         chosen = self._where[:, :, None] & self.held.heads[:, None, number]
         return torch.where(chosen[..., None], self.held.values.z[number][self.held.source_of], z)
+
+
+def attention_output(layer: Layer, z: Float[Tensor, "row column head d_head"]) -> Float[Tensor, "row column d_model"]:
+    """What heads of outputs z add to the stream together."""
+    attended = layer.out(z.flatten(2))
+    return attended if layer.attn_post_norm is None else layer.attn_post_norm(attended)
+
+
+@torch.inference_mode()
+def held_outputs(task: HeldPass) -> HeldOutputs:
+    """What whole attentions and MLPs add in these rows where all of their nodes are held.
+
+    Args:
+        task: rows with their acts, and as `held` the sources of their values and how far they reach; which nodes are
+            held does not matter.
+    """
+    held = task.held
+    if held is None or task.where is None:
+        raise ValueError("expected a pass that says what is held")
+    own = HeldPass(task.lm, task.rows, task.width, task.n_fed, task.acts).record()
+    there = task.where[..., None]
+    attended, mlps = [], []
+    for number, layer in enumerate(task.net.layers):
+        z = torch.where(there[..., None], held.values.z[number][held.source_of], own.z[number])
+        attended.append(attention_output(layer, z))
+        mlps.append(torch.where(there, held.values.mlps[number][held.source_of], own.mlps[number]))
+    return HeldOutputs(attended, mlps)
 
 
 def _held_columns(held: Held, mask: Tensor, width: int) -> Bool[Tensor, "row column"]:
