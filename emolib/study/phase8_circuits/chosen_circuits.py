@@ -64,9 +64,7 @@ def steer_layer(run: Run) -> int:
 
 
 def effect_rows(run: Run, which: Which, table: pd.DataFrame, source: Literal["resample", "own"]) -> list[EffectRow]:
-    return (
-        context_effect_rows(table, source) if which == CONTEXT else steer_effect_rows(table, steers(run), source)
-    )
+    return context_effect_rows(table, source) if which == CONTEXT else steer_effect_rows(table, steers(run), source)
 
 
 @kept

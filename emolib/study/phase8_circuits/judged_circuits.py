@@ -43,7 +43,9 @@ RANDOM = [
 ]
 
 
-def _of_both(run: Run, name: str, of_one: Callable[[Which], pd.DataFrame], columns: list[str], **more: Any) -> pd.DataFrame:
+def _of_both(
+    run: Run, name: str, of_one: Callable[[Which], pd.DataFrame], columns: list[str], **more: Any
+) -> pd.DataFrame:
     """A table of both effects, from that of each; those without a circuit have no rows."""
     made_from = {which: matched(run, which, "validation", "test") for which in effects(run)}
     chosen = {which: sorted(node.name for node in choice(run, which).nodes) for which in effects(run)}
@@ -148,9 +150,7 @@ def curves(run: Run) -> pd.DataFrame:
     def of_one(which: Which) -> pd.DataFrame:
         return pd.concat([one.table.assign(rule=rule) for rule, one in _curves(run, which).items()], ignore_index=True)
 
-    return _of_both(
-        run, "curves", of_one, ["effect", "rule", "size", "share", "faithfulness", "low", "high", "code"]
-    )
+    return _of_both(run, "curves", of_one, ["effect", "rule", "size", "share", "faithfulness", "low", "high", "code"])
 
 
 @kept
@@ -271,7 +271,11 @@ def roles(run: Run) -> pd.DataFrame:
     def of_one(which: Which) -> pd.DataFrame:
         lost = all_losses[all_losses["effect"] == which].set_index("node")[["loss", "low", "high"]]
         table = node_roles(all_edges[all_edges["effect"] == which], {n: tuple(row) for n, row in lost.T.items()})
-        members, by_node, found = {n.name: n for n in choice(run, which).nodes}, scores(run, which), _stability(run, which)
+        members, by_node, found = (
+            {n.name: n for n in choice(run, which).nodes},
+            scores(run, which),
+            _stability(run, which),
+        )
         often = {} if found is None else found.nodes
         of = [members[name] for name in table["node"]]
         return table.assign(

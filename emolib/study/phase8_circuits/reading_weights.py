@@ -68,9 +68,7 @@ def _controls(run: Run) -> dict[str, np.ndarray]:
     train = fitting.training(run, params.vector_position)
     neutral = run.texts("train")
     neutral = neutral[neutral["emotion"] == params.neutral]
-    acts = extract_activations(
-        lm, neutral, sites=("resid_pre",), positions="all", batch_size=params.extraction_batch
-    )
+    acts = extract_activations(lm, neutral, sites=("resid_pre",), positions="all", batch_size=params.extraction_batch)
     later = np.ones(acts.offsets[-1], dtype=bool)
     later[acts.offsets[:-1]] = False
     tokens = {layer: acts.layer("resid_pre", layer)[later] for layer in acts.layer_numbers}
@@ -216,8 +214,10 @@ def _neurons(run: Run) -> NeuronProjection:
 def _paired(run: Run) -> pd.DataFrame:
     """Test scenarios that have every label, one column of texts per label."""
     texts = run.texts("test")
-    return texts.pivot_table(index="scenario", columns="emotion", values="text", aggfunc="first").dropna().head(
-        run.params.n_texts
+    return (
+        texts.pivot_table(index="scenario", columns="emotion", values="text", aggfunc="first")
+        .dropna()
+        .head(run.params.n_texts)
     )
 
 
@@ -241,6 +241,4 @@ def _of_neurons(run: Run) -> dict[str, Any]:
 def reconstruction(run: Run) -> pd.DataFrame:
     """How far the folded weights lie from the model's own numbers: layer, check, error."""
     some = neutral_texts(run)[:N_CHECKED]
-    return kept_table(
-        run, "reconstruction", {"texts": store.digest(some)}, lambda: reconstruction_errors(run.lm, some)
-    )
+    return kept_table(run, "reconstruction", {"texts": store.digest(some)}, lambda: reconstruction_errors(run.lm, some))

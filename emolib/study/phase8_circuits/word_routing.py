@@ -12,7 +12,7 @@ from emolib.circuits.screening import Head, random_heads
 from emolib.engine.continuation import continuation_shift
 from emolib.models.tokens import encode
 from emolib.statistics.intervals import paired_effects
-from emolib.study.phase6a_screening.contrast_design import contrasts, digest_of
+from emolib.study.phase6a_screening.contrast_design import contrasts
 from emolib.study.phase8_circuits.reading_weights import frequencies, kept_table, language_of, words
 from emolib.study.run import Run, kept
 
@@ -93,7 +93,10 @@ def cut_edges(run: Run) -> pd.DataFrame:
                     found.append({**told, "whole": whole, **named})
         return pd.DataFrame(found, columns=CUT)
 
-    matched = {"heads": [list(head) for head in (*top, *control)], "rows": store.digest([str(r) for r in rows.values()])}
+    matched = {
+        "heads": [list(head) for head in (*top, *control)],
+        "rows": store.digest([str(r) for r in rows.values()]),
+    }
     return kept_table(run, "cut_edges", matched, compute)
 
 
