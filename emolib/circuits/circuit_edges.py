@@ -41,7 +41,7 @@ def circuit_edges(effect: CircuitEffect, circuit: NodeSet) -> pd.DataFrame:
     """Direct effects and edges between the nodes of a circuit.
 
     Returns:
-        sender, receiver (names; receiver empty: direct), sender_layer, receiver_layer (-1), share (of the whole effect)
+        sender, receiver (names; receiver empty: direct), sender_layer, receiver_layer (-1), carried (share of the whole effect)
         with low, high (Fieller; NaN where not measurable).
 
     Raises:
@@ -52,7 +52,7 @@ def circuit_edges(effect: CircuitEffect, circuit: NodeSet) -> pd.DataFrame:
     >>> both = frozenset(nodes)
     >>> effect = CircuitEffect(nodes, lambda sets: np.array([(s == both) * spread for s in sets]), spread * 0)
     >>> table = circuit_edges(effect, both)
-    >>> table[["sender", "receiver", "share"]].values.tolist()
+    >>> table[["sender", "receiver", "carried"]].values.tolist()
     [['h0.0', '', 0.0], ['m1', '', 0.0], ['h0.0', 'm1', 1.0]]
     """
     if not circuit:
@@ -84,7 +84,7 @@ def _row(effect: CircuitEffect, sender: Node, receiver: Node | None, gained: np.
     ratio = effect.share(gained)
     told = {"sender": sender.name, "receiver": "" if receiver is None else receiver.name}
     told |= {"sender_layer": sender.layer, "receiver_layer": -1 if receiver is None else receiver.layer}  # type: ignore[dict-item]
-    return {**told, "share": ratio.value, "low": ratio.low, "high": ratio.high}
+    return {**told, "carried": ratio.value, "low": ratio.low, "high": ratio.high}
 
 
 def node_roles(edges: pd.DataFrame, losses: Mapping[str, tuple[float, float, float]]) -> pd.DataFrame:
@@ -97,16 +97,16 @@ def node_roles(edges: pd.DataFrame, losses: Mapping[str, tuple[float, float, flo
     Returns:
         node, direct, received, sent (shares of the whole effect), loss, low, high, role.
 
-    >>> edges = pd.DataFrame({"sender": ["h0.0", "m1", "h0.0"], "receiver": ["", "", "m1"], "share": [0.0, 0.1, 0.9]})
+    >>> edges = pd.DataFrame({"sender": ["h0.0", "m1", "h0.0"], "receiver": ["", "", "m1"], "carried": [0.0, 0.1, 0.9]})
     >>> node_roles(edges, {"h0.0": (1.0, 0.8, 1.2), "m1": (0.9, 0.8, 1.0)})["role"].tolist()
     ['write', 'read']
     """
     rows = []
     for name in edges.loc[edges["receiver"] == "", "sender"]:
         between = edges[edges["receiver"] != ""]
-        direct = float(edges.loc[(edges["sender"] == name) & (edges["receiver"] == ""), "share"].iloc[0])
-        received = float(between.loc[between["receiver"] == name, "share"].sum())
-        sent = float(between.loc[between["sender"] == name, "share"].sum())
+        direct = float(edges.loc[(edges["sender"] == name) & (edges["receiver"] == ""), "carried"].iloc[0])
+        received = float(between.loc[between["receiver"] == name, "carried"].sum())
+        sent = float(between.loc[between["sender"] == name, "carried"].sum())
         loss, low, high = losses[name]
         role = _role(direct, received, sent) if low > 0 else OPEN
         told = {"node": name, "direct": direct, "received": received, "sent": sent}

@@ -1,4 +1,4 @@
-"""The circuit of either effect: nodes ranked by attribution and the smallest set chosen, both on validation scenarios."""
+"""The circuit of either effect: nodes ranked by attribution, the smallest set chosen, both on validation scenarios."""
 
 from __future__ import annotations
 
@@ -164,17 +164,21 @@ def choice(run: Run, which: Which) -> Choice:
         own, by_node = effect(run, which, "validation"), scores(run, which)
         curve = circuit_curve(own, by_node, SIGN_RULE, shares=SIZES, n_resamples=50, seed=params.seed)
         found = find_circuit(own, curve, ranked_nodes(by_node, SIGN_RULE), **limits)
-        told = {"effect": which, "reached": bool(found and found.reached), "share": found.share if found else np.nan}
+        told = {
+            "effect": which,
+            "reached": bool(found and found.reached),
+            "faithfulness": found.share if found else np.nan,
+        }
         members = sorted(found.nodes) if found else []
         rows = [{**told, **{name: getattr(n, name) for name in NODE}, "score": by_node[n]} for n in members]
-        return pd.DataFrame(rows, columns=["effect", "reached", "share", *NODE, "score"])
+        return pd.DataFrame(rows, columns=["effect", "reached", "faithfulness", *NODE, "score"])
 
     table = kept_table(run, f"circuit_{which}", {**matched(run, which, "validation"), **limits}, compute)
     if table.empty:
         return Choice(which, None)
     members = frozenset(Node(int(a), kind, int(b)) for a, kind, b in table[NODE].itertuples(index=False, name=None))
     first = table.iloc[0]
-    return Choice(which, FoundCircuit(members, bool(first["reached"]), float(first["share"]), len(members)))
+    return Choice(which, FoundCircuit(members, bool(first["reached"]), float(first["faithfulness"]), len(members)))
 
 
 def circuit_heads(run: Run) -> tuple[Head, ...]:

@@ -1,4 +1,4 @@
-"""`circuit_summary.json` and `circuit_summary.md`: what was found, for other programs and for a reader without Jupyter."""
+"""`circuit_summary.json` and `circuit_summary.md`: what was found, for other programs and for reading elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chosen circuits on test scenarios: faithfulness, completeness, minimality, sizes, random sets, stability, roles."""
+"""The chosen circuits on test scenarios: what they explain, sizes, random sets, stability, edges and roles."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LAYER_NORM, ATTRIBUTION = "layer_norm", "attribution"
 N_NORM_TEXTS = 16
 WHOLE = ["effect", "split", "n", "whole", "low", "high", "code"]
 RANDOM = [
-    *("effect", "matching", "set", "size", "faithfulness", "random", "random_high", "p", "n", "overlap", "matched"),
+    *("effect", "matching", "set", "size", "faithfulness", "random", "random_95", "p", "n", "overlap", "matched"),
     "code",
 ]
 
@@ -168,9 +168,11 @@ def areas(run: Run) -> pd.DataFrame:
 
 @kept
 def random_sets(run: Run) -> pd.DataFrame:
-    """The circuit against random sets on test: `RANDOM`. Matched in layer and norm (`n_random` sets of its size), and in
-    summed attribution as well, at half its size, its own and twice it (a third of `n_random` each); no rows where too
-    few nodes stand outside it."""
+    """The circuit against random sets on test: `RANDOM`.
+
+    Matched in layer and norm (`n_random` sets of its size), and in summed attribution as well, at half its size, its
+    own and twice it (a third of `n_random` each); no rows where too few nodes stand outside it.
+    """
 
     def of_one(which: Which) -> pd.DataFrame:
         own, features = effect(run, which, "test"), _features(run, which)
@@ -183,6 +185,7 @@ def random_sets(run: Run) -> pd.DataFrame:
                 by_score = matching == ATTRIBUTION
                 drawn = matched_sets(circuit, features, n=count, on_attribution=by_score, seed=run.params.seed)
                 told, _ = beyond_random(own, circuit, drawn)
+                told["random_95"] = told.pop("random_high")
                 share = float(drawn.table["matched"].mean())
                 rows.append({**told, "matching": matching, "set": name, "size": len(circuit), "matched": share})
         return pd.DataFrame(rows)
@@ -252,7 +255,7 @@ def stability(run: Run) -> pd.DataFrame:
 @kept
 def edges(run: Run) -> pd.DataFrame:
     """Direct effects and edges between the nodes of each circuit, on test; see `emolib.circuits.circuit_edges`."""
-    columns = ["effect", "sender", "receiver", "sender_layer", "receiver_layer", "share", "low", "high"]
+    columns = ["effect", "sender", "receiver", "sender_layer", "receiver_layer", "carried", "low", "high"]
     return _of_both(
         run, "edges", lambda which: circuit_edges(effect(run, which, "test"), choice(run, which).nodes), columns
     )
@@ -295,8 +298,8 @@ def roles(run: Run) -> pd.DataFrame:
 
 @kept
 def verdicts(run: Run) -> pd.DataFrame:
-    """What may be said of each circuit: effect, size, n_heads, n_mlps, n_nodes, reached, chosen_share, n, value, low,
-    high, complete, complete_low, random_high, p, verdict, reason."""
+    """What may be said of each circuit: effect, size, n_heads, n_mlps, n_nodes, reached, chosen_at, n, value, low,
+    high, complete, complete_low, random_95, p, verdict, reason."""
     rows = []
     whole = whole_effects(run).set_index(["effect", "split"])
     for which in effects(run):
@@ -311,7 +314,7 @@ def verdicts(run: Run) -> pd.DataFrame:
             low=_number(own, "faithfulness", "low"),
             high=_number(own, "faithfulness", "high"),
             complete_low=_number(own, "completeness", "low"),
-            random_high=float(sets["random_high"].max()) if len(sets) else float("nan"),
+            random_high=float(sets["random_95"].max()) if len(sets) else float("nan"),
             p=float(sets["p"].max()) if len(sets) else float("nan"),
         )
         verdict, reason = circuit_verdict(numbers, least=run.params.least)
@@ -320,11 +323,11 @@ def verdicts(run: Run) -> pd.DataFrame:
             {
                 **{"effect": which, "size": len(picked.nodes), "n_heads": heads, "n_mlps": len(picked.nodes) - heads},
                 **{"n_nodes": len(nodes(run, which)), "reached": numbers.reached},
-                "chosen_share": picked.found.share if picked.found else np.nan,
+                "chosen_at": picked.found.share if picked.found else np.nan,
                 "n": int(whole.loc[(which, "test"), "n"]),
                 **{"value": _number(own, "faithfulness", "value"), "low": numbers.low, "high": numbers.high},
                 **{"complete": _number(own, "completeness", "value"), "complete_low": numbers.complete_low},
-                **{"random_high": numbers.random_high, "p": numbers.p, "verdict": verdict, "reason": reason},
+                **{"random_95": numbers.random_high, "p": numbers.p, "verdict": verdict, "reason": reason},
             }
         )
     table = pd.DataFrame(rows)

@@ -229,8 +229,10 @@ def mlps(run: Run) -> pd.DataFrame:
 
 @kept
 def neurons(run: Run) -> pd.DataFrame:
-    """The neurons that add most; see `NeuronProjection.neurons`."""
-    return kept_table(run, "neurons", _of_neurons(run), lambda: _neurons(run).neurons)
+    """The neurons that add most; see `NeuronProjection.neurons` (its share is `of_mlp`)."""
+    return kept_table(
+        run, "neurons", _of_neurons(run), lambda: _neurons(run).neurons.rename(columns={"share": "of_mlp"})
+    )
 
 
 def _of_neurons(run: Run) -> dict[str, Any]:

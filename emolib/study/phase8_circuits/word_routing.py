@@ -102,7 +102,7 @@ def cut_edges(run: Run) -> pd.DataFrame:
 
 @kept
 def _contexts(run: Run) -> pd.DataFrame:
-    """Test contrasts whose context has an emotion's word of one token; a scenario stands once, with its first emotion."""
+    """Test contrasts, every emotion."""
     return contrasts(run, "test", run.params.n_judged)
 
 
