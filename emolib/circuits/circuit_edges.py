@@ -41,8 +41,8 @@ def circuit_edges(effect: CircuitEffect, circuit: NodeSet) -> pd.DataFrame:
     """Direct effects and edges between the nodes of a circuit.
 
     Returns:
-        sender, receiver (names; receiver empty: direct), sender_layer, receiver_layer (-1), carried (share of the whole effect)
-        with low, high (Fieller; NaN where not measurable).
+        sender, receiver (names; receiver empty: direct), sender_layer, receiver_layer (-1), carried (share of the whole
+        effect) with low, high (Fieller; NaN where not measurable).
 
     Raises:
         UserError: an empty circuit.

@@ -1,4 +1,4 @@
-"""A circuit as a drawing: layers upwards, heads beside each other, MLPs to their right, edges as wide as their share."""
+"""A circuit as a drawing: layers upwards, heads side by side, MLPs to their right, edges by what they carry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def circuit_diagram(
 
     Args:
         nodes: columns node (unique), name (as printed), layer, kind (`head` or another), index, role, told (hover).
-        edges: columns sender, receiver (nodes), carried (share of the effect); orange raises the effect, blue lowers it, thin ones are left out.
+        edges: columns sender, receiver (nodes), carried (share of the effect); orange raises the effect, blue lowers
+            it, thin ones are left out.
         n_heads: of a layer: where the MLPs stand.
         kinds: role → its name in the legend, in the order of the legend.
 

@@ -13,7 +13,7 @@ from emolib.circuits.circuit_search import FoundCircuit, find_circuit
 from emolib.circuits.circuit_sizes import circuit_curve, ranked_nodes
 from emolib.circuits.contrasts import steer_contrasts
 from emolib.circuits.effect_rows import context_effect_rows, steer_effect_rows
-from emolib.circuits.faithfulness import CircuitEffect
+from emolib.circuits.faithfulness import MEASURED, CircuitEffect
 from emolib.circuits.kept_nodes import EffectRow, circuit_effect
 from emolib.circuits.nodes import Node, NodeSet, all_nodes
 from emolib.circuits.screening import Head
@@ -162,8 +162,10 @@ def choice(run: Run, which: Which) -> Choice:
 
     def compute() -> pd.DataFrame:
         own, by_node = effect(run, which, "validation"), scores(run, which)
-        curve = circuit_curve(own, by_node, SIGN_RULE, shares=SIZES, n_resamples=50, seed=params.seed)
-        found = find_circuit(own, curve, ranked_nodes(by_node, SIGN_RULE), **limits)
+        found = None
+        if own.code == MEASURED:
+            curve = circuit_curve(own, by_node, SIGN_RULE, shares=SIZES, n_resamples=50, seed=params.seed)
+            found = find_circuit(own, curve, ranked_nodes(by_node, SIGN_RULE), **limits)
         told = {
             "effect": which,
             "reached": bool(found and found.reached),
