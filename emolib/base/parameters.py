@@ -219,6 +219,16 @@ class CircuitParameters(ActivationParameters):
     """Phase 8."""
 
     vector_position: VectorPosition = "mean"
+    vector_style: Literal["all", "explicit", "implicit"] = Field(
+        "explicit", description="style of the training texts that the steers are fitted on"
+    )
+    steer_layer: Annotated[Count, Field(ge=0)] | None = Field(
+        None, description="of (B)'s steers; not given: the middle one"
+    )
+    steer_alpha: Size = Field(1.0, gt=0, description="of (B)'s steers, in bulk norms of the stream")
+    emotions: Literal["all", "in_turn"] = Field(
+        "all", description="every emotion (and pair) in every scenario, or one in each, in turn"
+    )
     n_controls: Count = Field(59, ge=2, description="directions per family that OV projections are held against")
     n_draws: Count = Field(199, ge=19, description="lists of words as frequent that promoted words are held against")
     n_texts: Count = Field(24, ge=2, description="texts per emotion that routing and neurons are read from, at most")

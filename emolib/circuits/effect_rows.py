@@ -2,7 +2,7 @@
 
 A held node takes its value from a neutral run of the same text, so that what it says of the text stays and what it
 says of the emotion goes: behind another scenario's neutral prompt (`resample`), or behind the row's own prompt without
-the context or the steer (`own`).
+the context or the steer (`own`). A scenario's effect is the mean over its contrasts.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def context_effect_rows(table: pd.DataFrame, source: Literal["resample", "own"] 
     ('I am so glad.', 1.0, ('The bus came.', 'Thanks.'))
     """
     check_columns(table, COLUMNS, "the contrasts")
-    by = arguments.one_of("source", source, SOURCES)
+    by, n_units = arguments.one_of("source", source, SOURCES), table["scenario"].value_counts()
     return [
         EffectRow(
             row["scenario"],
             row["prompt_with"],
             row[text],
-            weight,
+            weight / n_units[row["scenario"]],
             without=row["prompt_without"],
             source=(row["source_prompt"], row[text]) if by == "resample" else None,
             most_tokens=_most(row),
@@ -69,13 +69,13 @@ def steer_effect_rows(
         KeyError: an emotion without a steer.
     """
     check_columns(table, COLUMNS, "the contrasts")
-    by = arguments.one_of("source", source, SOURCES)
+    by, n_units = arguments.one_of("source", source, SOURCES), table["scenario"].value_counts()
     return [
         EffectRow(
             row["scenario"],
             row["prompt_with"],
             row[text],
-            sign * weight,
+            sign * weight / n_units[row["scenario"]],
             acts[row[label]],
             source=(row["source_prompt"], row[text]) if by == "resample" else None,
             most_tokens=_most(row),

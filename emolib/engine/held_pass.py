@@ -7,7 +7,7 @@ where they fall everywhere.
 
 Where all heads of a layer are held in all rows nothing of its attention has to be worked out, and so for a held MLP:
 what they add is known beforehand (`HeldOutputs`), and a small circuit costs little more than its own nodes and the
-logits.
+logits. Behind the last layer whose attention is worked out no token reads another one, and the prompt is left out.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class HeldPass(ForwardPass):
     @torch.inference_mode()
     def logprobs(self) -> Float[Tensor, " row"]:
         """Mean log-probability of every text's tokens but the first."""
-        hidden = self._run()[:, self.width :]
+        hidden = self._run()[:, -self.n_fed :]
         counts = torch.tensor([len(row.text) - 1 for row in self.rows], device=self.device)
         real = torch.arange(self.n_fed, device=self.device) < counts[:, None]
         targets = torch.zeros(len(self.rows), self.n_fed, dtype=torch.long)
@@ -155,60 +155,70 @@ class HeldPass(ForwardPass):
         return scores.double().sum(1) / counts
 
     def _run(self) -> Tensor:
+        """The final residual, of all columns or of the fed ones alone."""
         places = position_ids(self._mask).to(self.device)
-        columns = slice(0, self._total)
+        columns, last = slice(0, self._total), self._last_mixing()
         span = self._span(columns, places, self._pad_bias(self._mask))
         hidden = self._embed(self._ids.to(self.device), places)
         for number, layer in enumerate(self.net.layers):
+            if number > last and not columns.start:  # from here on no token reads another one
+                columns = slice(self.width, self._total)
+                hidden = hidden[:, columns].contiguous()
             hidden = self._edits.stream("resid_pre", number, hidden, columns)
-            whole = self._whole_attention(number)
-            if whole is not None:
-                hidden = self._with_mlp(number, layer, hidden, whole)
-                continue
-            q, k, v = self._heads(layer, layer.attn_norm(hidden), span)
-            k, v, bias = k.transpose(1, 2), v.transpose(1, 2), span.biases[layer.window]
-            z = attention(q, k, v, bias, layer.scale, upcast=self.net.upcast)
-            if self._edits.changes_heads(number):
-                nobody = torch.zeros(len(q), dtype=torch.long, device=self.device)
-                parts = HeadParts(q, k, v, bias, layer.scale, SharedKeys.empty(), nobody)
-                z = self._edits.heads(number, z, columns, parts)
-            attended = self._attended(number, layer, self._with_held_heads(number, z))
-            hidden = self._with_mlp(number, layer, hidden, attended)
+            attended = self._whole_attention(number, columns)
+            if attended is None:
+                q, k, v = self._heads(layer, layer.attn_norm(hidden), span)
+                k, v, bias = k.transpose(1, 2), v.transpose(1, 2), span.biases[layer.window]
+                z = attention(q, k, v, bias, layer.scale, upcast=self.net.upcast)
+                if self._edits.changes_heads(number):
+                    nobody = torch.zeros(len(q), dtype=torch.long, device=self.device)
+                    parts = HeadParts(q, k, v, bias, layer.scale, SharedKeys.empty(), nobody)
+                    z = self._edits.heads(number, z, columns, parts)
+                attended = attention_output(layer, self._with_held_heads(number, z))
+                attended = self._edits.stream("attn_out", number, attended, columns)
+            hidden = self._with_mlp(number, layer, hidden, attended, columns)
         return self._edits.stream("resid_pre", len(self.net.layers), hidden, columns)
 
-    def _attended(self, number: int, layer: Layer, z: Tensor) -> Tensor:
-        """What heads of outputs z add to the stream."""
-        attended = attention_output(layer, z)
-        return self._edits.stream("attn_out", number, attended, slice(0, self._total))
-
-    def _with_mlp(self, number: int, layer: Layer, hidden: Tensor, attended: Tensor) -> Tensor:
+    def _with_mlp(self, number: int, layer: Layer, hidden: Tensor, attended: Tensor, columns: slice) -> Tensor:
         """The stream behind a block whose attention added `attended`."""
         middle = hidden if self.net.parallel else hidden + attended
-        output = self._whole_mlp(number)
+        output = self._whole_mlp(number, columns)
         if output is None:
-            neurons = self._with_held_neurons(number, self._neurons(layer, middle))
-            columns = slice(0, self._total)
+            neurons = self._with_held_neurons(number, self._neurons(layer, middle), columns)
             output = self._edits.stream("mlp_out", number, self._through_down(layer, neurons), columns)
             if self._kept is not None:
                 self._kept.mlps.append(output.clone())
             if self.held is not None and self._where is not None:
-                chosen = self._where & self.held.mlps[:, number, None]
-                output = torch.where(chosen[..., None], self.held.values.mlps[number][self.held.source_of], output)
+                chosen = self._where[:, columns] & self.held.mlps[:, number, None]
+                values = self.held.values.mlps[number][self.held.source_of, columns]
+                output = torch.where(chosen[..., None], values, output)
         return middle + output + (attended if self.net.parallel else 0)
 
-    def _whole_attention(self, number: int) -> Tensor | None:
+    def _last_mixing(self) -> int:
+        """The last layer whose attention is worked out; behind it the fed columns stand for themselves."""
+        n_layers = len(self.net.layers)
+        return max(
+            (n for n in range(n_layers) if not self._skips_attention(n)),
+            default=-1,
+        )
+
+    def _skips_attention(self, number: int) -> bool:
+        held = self._known(number, "attn_out")
+        return held is not None and not self._edits.changes_heads(number) and bool(held.heads[:, number].all())
+
+    def _whole_attention(self, number: int, columns: slice) -> Tensor | None:
         """What the attention adds where every row holds all of its heads; None where it has to be worked out."""
         held = self._known(number, "attn_out")
-        if held is None or held.outputs is None or self._edits.changes_heads(number):
+        if held is None or held.outputs is None or not self._skips_attention(number):
             return None
-        return held.outputs.attended[number][held.places] if bool(held.heads[:, number].all()) else None
+        return held.outputs.attended[number][held.places, columns]
 
-    def _whole_mlp(self, number: int) -> Tensor | None:
+    def _whole_mlp(self, number: int, columns: slice) -> Tensor | None:
         """What the MLP adds where every row holds it; None where it has to be worked out."""
         held = self._known(number, "mlp_out")
         if held is None or held.outputs is None:
             return None
-        return held.outputs.mlps[number][held.places] if bool(held.mlps[:, number].all()) else None
+        return held.outputs.mlps[number][held.places, columns] if bool(held.mlps[:, number].all()) else None
 
     def _known(self, number: int, site: str) -> Held | None:
         """What is held, where outputs are known and no act falls on them."""
@@ -216,13 +226,13 @@ class HeldPass(ForwardPass):
             return None
         return None if (site, number) in self._edits.places else self.held
 
-    def _with_held_neurons(self, number: int, neurons: Tensor) -> Tensor:
+    def _with_held_neurons(self, number: int, neurons: Tensor, columns: slice) -> Tensor:
         if self._kept is not None and self._keep_neurons:
             self._kept.neurons.append(neurons.clone())
         if self.held is None or self._where is None or number not in self.held.neurons:
             return neurons
-        chosen = self._where[..., None] & self.held.neurons[number][:, None]
-        return torch.where(chosen, self.held.values.neurons[number][self.held.source_of], neurons)
+        chosen = self._where[:, columns, None] & self.held.neurons[number][:, None]
+        return torch.where(chosen, self.held.values.neurons[number][self.held.source_of, columns], neurons)
 
     def _with_held_heads(self, number: int, z: Tensor) -> Tensor:
         if self._kept is not None:

@@ -21,7 +21,7 @@ def figure_ov(run: Run, table: pd.DataFrame, emotion: str) -> None:
     """Every head's gain on an emotion's own direction, less the mean of draws of the covariance over their spread."""
     own = table[(table["emotion"] == emotion) & (table["target"] == "self")]
     matrix = own.pivot(index="layer", columns="head", values="z_gain_covariance")
-    title = f"読んだ方向をどれだけ写すか（{emotion_name(emotion)}）"
+    title = "読んだ方向をどれだけ写すか（" + emotion_name(emotion) + "）"
     axes = Axes(title, x="ヘッド", y="層", z="利得の z（対照: 残差の共分散）")
     show(run, heatmaps.heatmap(matrix, axes, text_format="{:.1f}"), "ov_gain")
 

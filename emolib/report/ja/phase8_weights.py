@@ -146,25 +146,24 @@ def table_composition(table: pd.DataFrame) -> Markdown:
     return Markdown(markdown_table(rows, ["書くヘッド", "読むヘッド", "経路", "スコア", "帰無の期待値", "z"]))
 
 
-def table_mlps(table: pd.DataFrame) -> Markdown:
+def table_mlps(table: pd.DataFrame) -> pd.DataFrame:
     """Per emotion the MLP that adds most along its direction."""
     family = "covariance"
     rows = []
     for emotion, part in table.groupby("emotion", sort=False):
         best = part.loc[part["contribution"].idxmax()]
         rows.append(
-            [
-                emotion_name(str(emotion)),
-                int(best["layer"]),
-                number(best["contribution"], DIGITS, signed=True),
-                number(best[f"mean_{family}"], DIGITS, signed=True),
-                p_value(best[f"p_{family}"]),
-                int((part[f"p_{family}"] <= 0.05).sum()),
-                len(part),
-            ]
+            {
+                "感情": emotion_name(str(emotion)),
+                "最大の層": int(best["layer"]),
+                "寄与": number(best["contribution"], DIGITS, signed=True),
+                "対照（共分散）の平均": number(best[f"mean_{family}"], DIGITS, signed=True),
+                "p（全層）": p_value(best[f"p_{family}"]),
+                "p ≤ 0.05": int((part[f"p_{family}"] <= 0.05).sum()),
+                "層": len(part),
+            }
         )
-    header = ["感情", "最大の層", "寄与", "対照（共分散）の平均", "p（全層）", "p ≤ 0.05", "層"]
-    return Markdown(markdown_table(rows, header))
+    return pd.DataFrame(rows).set_index("感情")
 
 
 def table_neurons(table: pd.DataFrame) -> Markdown:

@@ -17,7 +17,9 @@ from emolib.circuits.faithfulness import MEASURED, CircuitEffect
 from emolib.circuits.kept_nodes import EffectRow, circuit_effect
 from emolib.circuits.nodes import Node, NodeSet, all_nodes
 from emolib.circuits.screening import Head
-from emolib.study.phase6a_screening.contrast_design import contrasts, cut, digest_of, pool_of, scenarios_of, steers
+from emolib.interventions import Steer
+from emolib.study.phase3_vectors import fitting
+from emolib.study.phase6a_screening.contrast_design import contrasts, cut, digest_of, pool_of, scenarios_of
 from emolib.study.phase8_circuits.reading_weights import kept_table
 from emolib.study.run import Run, kept
 
@@ -34,21 +36,34 @@ def effects(run: Run) -> tuple[Which, ...]:
 
 
 @kept
+def steers(run: Run) -> dict[str, Steer]:
+    """The steers of (B), as far as they go into it: one layer, one strength."""
+    params = run.params
+    vecs = fitting.vectors(run, params.vector_position, style=params.vector_style)
+    layer = run.lm.n_layers // 2 if params.steer_layer is None else params.steer_layer
+    return {name: Steer(layer, vecs[name][layer], params.steer_alpha, unit="bulk") for name in run.emotions}
+
+
+def steer_layer(run: Run) -> int:
+    """Whose input (B)'s steers change."""
+    return next(iter(steers(run).values())).layer
+
+
+@kept
 def units(run: Run, which: Which, split: str, count: int) -> pd.DataFrame:
-    """Contrasts of so many scenarios, one emotion (or pair of emotions) each, in turn."""
+    """Contrasts of so many scenarios: every emotion (or pair of emotions) in each, or one in each, in turn."""
     if which == CONTEXT:
         table = contrasts(run, split, count)
-        labels = [(emotion, run.params.neutral) for emotion in run.emotions]
     else:
         names, pool = scenarios_of(run, split, count), pool_of(run, "validation")
         given = {"pool": pool, "neutral": run.params.neutral, "seed": run.params.seed}
         table = cut(run, steer_contrasts(run.data, run.emotions, names, **given))
-        labels = list(dict.fromkeys(zip(table["emotion"], table["other"], strict=True)))
-    turn = {name: labels[place % len(labels)] for place, name in enumerate(dict.fromkeys(table["scenario"]))}
-    here = [
-        turn[name] == pair
-        for name, pair in zip(table["scenario"], zip(table["emotion"], table["other"], strict=True), strict=True)
-    ]
+    if run.params.emotions == "all":
+        return table
+    labels = list(zip(table["emotion"], table["other"], strict=True))
+    order, names = list(dict.fromkeys(labels)), list(dict.fromkeys(table["scenario"]))
+    turn = {name: order[place % len(order)] for place, name in enumerate(names)}
+    here = [turn[name] == label for name, label in zip(table["scenario"], labels, strict=True)]
     return table[here].reset_index(drop=True)
 
 
@@ -56,11 +71,6 @@ def units(run: Run, which: Which, split: str, count: int) -> pd.DataFrame:
 def nodes(run: Run, which: Which) -> tuple[Node, ...]:
     """Heads and MLPs that may be held: all, or those that a steer can reach."""
     return all_nodes(run.lm) if which == CONTEXT else all_nodes(run.lm, steer_layer(run))
-
-
-def steer_layer(run: Run) -> int:
-    """Whose input (B)'s steers change."""
-    return next(iter(steers(run).values())).layer
 
 
 def effect_rows(run: Run, which: Which, table: pd.DataFrame, source: Literal["resample", "own"]) -> list[EffectRow]:
@@ -115,12 +125,13 @@ def attributions(run: Run, which: Which) -> pd.DataFrame:
             -(heads[:, node.layer, node.index] if node.kind == "head" else found.mlps[:, node.layer])
             for node in members
         ]
-        names = table["scenario"].to_numpy()
+        by_unit = pd.DataFrame(np.stack(values, 1)).groupby(table["scenario"].to_numpy(), sort=False).mean()
+        names, each = by_unit.index.to_numpy(), by_unit.to_numpy()
         return pd.DataFrame(
             {
                 "scenario": np.tile(names, len(members)),
                 **{name: np.repeat([getattr(node, name) for node in members], len(names)) for name in NODE},
-                "carried": np.concatenate(values),
+                "carried": each.T.ravel(),
             }
         )
 
