@@ -225,9 +225,9 @@ class CircuitParameters(ActivationParameters):
     steer_layer: Annotated[Count, Field(ge=0)] | None = Field(
         None, description="of (B)'s steers; not given: the middle one"
     )
-    steer_alpha: Size = Field(1.0, gt=0, description="of (B)'s steers, in bulk norms of the stream")
+    steer_alpha: Size = Field(1.5, gt=0, description="of (B)'s steers, in bulk norms of the stream")
     emotions: Literal["all", "in_turn"] = Field(
-        "all", description="every emotion (and pair) in every scenario, or one in each, in turn"
+        "in_turn", description="every emotion (and pair) in every scenario, or one in each, in turn"
     )
     n_controls: Count = Field(59, ge=2, description="directions per family that OV projections are held against")
     n_draws: Count = Field(199, ge=19, description="lists of words as frequent that promoted words are held against")

@@ -24,7 +24,16 @@ from emolib.study.phase8_circuits.chosen_circuits import effect
 from emolib.study.run import Run
 
 GIVEN = {
-    **{"n_train": 6, "n_validation": 6, "n_test": 6, "n_attributed": 6, "n_chosen": 6, "n_judged": 6, "n_controls": 3},
+    **{
+        "n_train": 6,
+        "n_validation": 6,
+        "n_test": 6,
+        "steer_alpha": 3.0,
+        "n_attributed": 6,
+        "n_chosen": 6,
+        "n_judged": 6,
+        "n_controls": 3,
+    },
     **{"n_draws": 19, "n_texts": 6, "n_edges": 1, "most_nodes": 3, "n_random": 4, "n_subsets": 2, "n_resamples": 20},
     **{"most_tokens": 4, "steps": 1, "backend": "lexical"},
 }

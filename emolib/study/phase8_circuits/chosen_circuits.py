@@ -11,7 +11,7 @@ import pandas as pd
 from emolib.circuits.attribution import attribute
 from emolib.circuits.circuit_search import FoundCircuit, find_circuit
 from emolib.circuits.circuit_sizes import circuit_curve, ranked_nodes
-from emolib.circuits.contrasts import steer_contrasts
+from emolib.circuits.contrasts import context_contrasts, steer_contrasts
 from emolib.circuits.effect_rows import context_effect_rows, steer_effect_rows
 from emolib.circuits.faithfulness import MEASURED, CircuitEffect
 from emolib.circuits.kept_nodes import EffectRow, circuit_effect
@@ -19,7 +19,7 @@ from emolib.circuits.nodes import Node, NodeSet, all_nodes
 from emolib.circuits.screening import Head
 from emolib.interventions import Steer
 from emolib.study.phase3_vectors import fitting
-from emolib.study.phase6a_screening.contrast_design import contrasts, cut, digest_of, pool_of, scenarios_of
+from emolib.study.phase6a_screening.contrast_design import cut, digest_of, pool_of
 from emolib.study.phase8_circuits.reading_weights import kept_table
 from emolib.study.run import Run, kept
 
@@ -49,15 +49,23 @@ def steer_layer(run: Run) -> int:
     return next(iter(steers(run).values())).layer
 
 
+def scenarios(run: Run, split: str, count: int) -> list[str]:
+    """So many scenarios of a split that have every label, or as many as there are, in the profile's order."""
+    texts = run.texts(split, count=min(count, len(pool_of(run, split))))
+    return [str(name) for name in dict.fromkeys(texts["scenario"])]
+
+
 @kept
 def units(run: Run, which: Which, split: str, count: int) -> pd.DataFrame:
     """Contrasts of so many scenarios: every emotion (or pair of emotions) in each, or one in each, in turn."""
+    given = {"neutral": run.params.neutral, "seed": run.params.seed}
     if which == CONTEXT:
-        table = contrasts(run, split, count)
+        chosen, pool = scenarios(run, split, count), pool_of(run, split)
+        table = context_contrasts(run.data, run.emotions, chosen, pool=pool, **given)
     else:
-        names, pool = scenarios_of(run, split, count), pool_of(run, "validation")
-        given = {"pool": pool, "neutral": run.params.neutral, "seed": run.params.seed}
-        table = cut(run, steer_contrasts(run.data, run.emotions, names, **given))
+        chosen, pool = scenarios(run, split, count), pool_of(run, "validation")
+        table = steer_contrasts(run.data, run.emotions, chosen, pool=pool, **given)
+    table = cut(run, table)
     if run.params.emotions == "all":
         return table
     labels = list(zip(table["emotion"], table["other"], strict=True))

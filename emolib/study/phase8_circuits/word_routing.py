@@ -6,13 +6,15 @@ import pandas as pd
 
 from emolib.base import store
 from emolib.base.errors import UserError
+from emolib.circuits.contrasts import context_contrasts
 from emolib.circuits.edge_effects import EdgeRow, edge_effects
 from emolib.circuits.qk_routing import RoutingPair, qk_routing, routing_max_p, routing_pairs
 from emolib.circuits.screening import Head, random_heads
 from emolib.engine.continuation import continuation_shift
 from emolib.models.tokens import encode
 from emolib.statistics.intervals import paired_effects
-from emolib.study.phase6a_screening.contrast_design import contrasts
+from emolib.study.phase6a_screening.contrast_design import pool_of
+from emolib.study.phase8_circuits.chosen_circuits import scenarios
 from emolib.study.phase8_circuits.reading_weights import frequencies, kept_table, language_of, words
 from emolib.study.run import Run, kept
 
@@ -103,7 +105,9 @@ def cut_edges(run: Run) -> pd.DataFrame:
 @kept
 def _contexts(run: Run) -> pd.DataFrame:
     """Test contrasts, every emotion."""
-    return contrasts(run, "test", run.params.n_judged)
+    chosen, pool = scenarios(run, "test", run.params.n_judged), pool_of(run, "test")
+    given = {"pool": pool, "neutral": run.params.neutral, "seed": run.params.seed}
+    return context_contrasts(run.data, run.emotions, chosen, **given)
 
 
 @kept
