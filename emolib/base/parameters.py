@@ -236,7 +236,7 @@ class CircuitParameters(ActivationParameters):
     n_attributed: Count = Field(24, ge=4, description="validation scenarios on which nodes are ranked by attribution")
     n_chosen: Count = Field(8, ge=2, description="validation scenarios on which the circuit is chosen")
     n_judged: Count = Field(12, ge=2, description="test scenarios on which the circuit is judged")
-    steps: Count = Field(2, ge=0, description="points of the integrated gradients of heads; 0: plain attribution")
+    steps: Count = Field(0, ge=0, description="points of the integrated gradients of heads; 0 leaves them out")
     most_tokens: Annotated[Count, Field(ge=2)] | None = Field(
         None, description="tokens of every continuation that are read at most; None: all"
     )
