@@ -117,8 +117,8 @@ def attributions(run: Run, which: Which) -> pd.DataFrame:
     """What every node carries of the effect by attribution, per validation scenario: scenario, layer, kind, index,
     carried (nat per token; above 0: without the node the effect is smaller).
 
-    Heads by gradients integrated along the way (`steps` points; 0: to first order), MLPs to first order; the ablation that is estimated
-    puts a node to what it is without the context, or under the other emotion's steer.
+    Heads by gradients integrated along the way (`steps` points; 0: to first order), MLPs to first order; the ablation
+    that is estimated puts a node to what it is without the context, or under the other emotion's steer.
     """
 
     def compute() -> pd.DataFrame:
