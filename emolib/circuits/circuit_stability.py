@@ -63,7 +63,7 @@ def circuit_stability(
     >>> nodes = tuple(Node(0, "head", i) for i in range(6))
     >>> scores = np.array([3.0, 2.0, 0.0, 0.0, 0.0, 0.0]) + 0.1 * rng.standard_normal((12, 6))
     >>> found = circuit_stability(scores, nodes, 2)
-    >>> sorted(node.index for node in found.core), found.table.set_index("claims").loc["core", "flips"]
+    >>> sorted(node.index for node in found.core), float(found.table.set_index("claims").loc["core", "flips"])
     ([0, 1], 0.0)
     """
     values = np.asarray(scores, dtype=float)

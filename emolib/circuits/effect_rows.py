@@ -7,8 +7,8 @@ the context or the steer (`own`). A scenario's effect is the mean over its contr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Hashable, Mapping
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -38,7 +38,7 @@ def context_effect_rows(table: pd.DataFrame, source: Literal["resample", "own"] 
     ('I am so glad.', 1.0, ('The bus came.', 'Thanks.'))
     """
     check_columns(table, COLUMNS, "the contrasts")
-    by, n_units = arguments.one_of("source", source, SOURCES), table["scenario"].value_counts()
+    by, n_units = arguments.one_of("source", source, SOURCES), table["scenario"].value_counts().to_dict()
     return [
         EffectRow(
             row["scenario"],
@@ -69,7 +69,7 @@ def steer_effect_rows(
         KeyError: an emotion without a steer.
     """
     check_columns(table, COLUMNS, "the contrasts")
-    by, n_units = arguments.one_of("source", source, SOURCES), table["scenario"].value_counts()
+    by, n_units = arguments.one_of("source", source, SOURCES), table["scenario"].value_counts().to_dict()
     return [
         EffectRow(
             row["scenario"],
@@ -86,6 +86,6 @@ def steer_effect_rows(
     ]
 
 
-def _most(row: Mapping[str, object]) -> int | None:
+def _most(row: Mapping[Hashable, Any]) -> int | None:
     found = row.get("most_tokens")
-    return None if found is None or pd.isna(found) else int(found)  # type: ignore[call-overload]
+    return None if found is None or pd.isna(found) else int(found)

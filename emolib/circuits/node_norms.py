@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from emolib.base import arguments
-from emolib.circuits.nodes import Node
+from emolib.circuits.nodes import Node, all_nodes
 from emolib.circuits.ov_qk import known_blueprint
 from emolib.engine.observation import observe
 from emolib.models.language_model import LanguageModel
@@ -31,9 +31,7 @@ def node_norms(lm: LanguageModel, texts: Sequence[str]) -> dict[Node, float]:
     """
     net = known_blueprint(lm)
     rows = encode(lm, arguments.texts(texts))
-    sums = dict.fromkeys(
-        (Node(layer, kind, i) for layer in range(lm.n_layers) for kind, i in _members(net.n_heads)), 0.0
-    )
+    sums = dict.fromkeys(all_nodes(lm), 0.0)
     n_tokens = 0
     for start in range(0, len(rows), BATCH):
         ids, mask = pad_left(rows[start : start + BATCH], lm.pad_id)
@@ -52,7 +50,3 @@ def node_norms(lm: LanguageModel, texts: Sequence[str]) -> dict[Node, float]:
 
         observe(lm, ids, mask, [(site, layer) for layer in range(lm.n_layers) for site in ("z", "mlp_out")], take)
     return {node: total / n_tokens for node, total in sums.items()}
-
-
-def _members(n_heads: int) -> list[tuple[str, int]]:
-    return [*(("head", head) for head in range(n_heads)), ("mlp", 0)]

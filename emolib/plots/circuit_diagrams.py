@@ -42,9 +42,8 @@ def circuit_diagram(
     missing = (set(edges["sender"]) | set(edges["receiver"])) - set(nodes["node"])
     if nodes.empty or missing:
         raise UserError(f"expected nodes and the edges between them, got {len(nodes)} nodes, without {sorted(missing)}")
-    placed = nodes.assign(
-        x=[row.index if row.kind == "head" else n_heads + 0.5 for row in nodes.itertuples(index=False)]
-    )
+    columns = zip(nodes["kind"], nodes["index"], strict=True)
+    placed = nodes.assign(x=[float(index) if kind == "head" else n_heads + 0.5 for kind, index in columns])
     at = {row["node"]: (row["x"], row["layer"]) for row in placed.to_dict("records")}
     fig = go.Figure()
     for edge in edges.to_dict("records"):
