@@ -2,9 +2,10 @@
 
 The bar, set before any number: the effect is there on both halves of the data; a set of at most so many nodes explained
 as much as was wanted where it was chosen; on test the lower end of its faithfulness lies above the 95th percentile of
-random sets of its size, matched in layer and norm, and in summed attribution as well, with p ≤ 0.05 against either; and
-what goes when the circuit alone is held is above 0. No small circuit is said only where none was found, or where the
-upper end of the faithfulness on test lies below what was wanted.
+random sets of its size, matched in layer and norm, and in summed attribution as well (where there are such sets that
+are not mostly the circuit), with p ≤ 0.05 against either; and what goes when the circuit alone is held is above 0. No
+small circuit is said only where none was found, or where the upper end of the faithfulness on test lies below what was
+wanted.
 """
 
 from __future__ import annotations

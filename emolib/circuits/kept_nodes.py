@@ -223,7 +223,7 @@ class _Job:
         source_of = torch.tensor(of_rows, device=lm.device)
         job = cls(lm, rows, nodes, groups, ids, texts, values, source_of, width, n_fed, size, [])
         if 2 * len(rows) * (width + n_fed) * lm.n_layers * lm.d_model <= MOST_FLOATS:
-            job.outputs.extend(job.known_outputs(start) for start in range(0, len(rows), size))
+            job.outputs.extend([job.known_outputs(start) for start in range(0, len(rows), size)])
         return job
 
     def forced(self, prompt: str, text: str, row: EffectRow) -> ForcedText:

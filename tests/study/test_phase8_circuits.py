@@ -1,4 +1,4 @@
-"""Phase 8's notebook on a tiny model: what it stores, and that a second opening computes nothing."""
+"""Phase 8's notebook on a planted model: what it stores, and that a second opening computes nothing."""
 
 from __future__ import annotations
 
@@ -6,61 +6,57 @@ import json
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
-from planted_runs import opened_run
+from planted_runs import opened_run, written
 
-from emolib import load_dataset
 from emolib.base import paths, store
 from emolib.circuits.faithfulness import faithfulness
-from emolib.data.dataset import jsonl_bytes
-from emolib.models.language_model import LanguageModel
+from emolib.circuits.nodes import Node
 from emolib.pipeline.verification.schemas import schema_of
 from emolib.plots import figures, views
 from emolib.report import phase8 as say
+from emolib.selftest.planted import Planted, plant, planted_scenarios, words
 from emolib.study import phase8_circuits as study
+from emolib.study.phase8_circuits import chosen_circuits
 from emolib.study.phase8_circuits.chosen_circuits import effect
 from emolib.study.run import Run
 
 GIVEN = {
-    **{
-        "n_train": 6,
-        "n_validation": 6,
-        "n_test": 6,
-        "steer_alpha": 3.0,
-        "n_attributed": 6,
-        "n_chosen": 6,
-        "n_judged": 6,
-        "n_controls": 3,
-    },
-    **{"n_draws": 19, "n_texts": 6, "n_edges": 1, "most_nodes": 3, "n_random": 4, "n_subsets": 2, "n_resamples": 20},
-    **{"most_tokens": 4, "steps": 1, "backend": "lexical"},
+    **{"n_train": 24, "n_validation": 8, "n_test": 8, "n_attributed": 8, "n_chosen": 8, "n_judged": 8, "n_controls": 3},
+    **{"n_draws": 19, "n_texts": 6, "n_edges": 1, "most_nodes": 3, "n_random": 19, "n_subsets": 2, "n_resamples": 40},
+    **{"steps": 1, "steer_layer": 1, "steer_alpha": 1.0, "vector_style": "all", "emotions": "all"},
+    **{"backend": "lexical", "sites": ["resid_pre"]},
 }
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A part of the data set, cut to what the tiny model's positions hold."""
-    data = load_dataset()
-    names = [
-        name
-        for split in ("train", "validation", "test")
-        for name in data.query("split == @split and style == 'explicit'")["scenario"].unique()[:12]
-    ]
-    some = data[data["scenario"].isin(names)]
-    folder = tmp_path_factory.mktemp("phase8")
-    numbers = pd.Series(range(len(some)), index=some.index).astype(str)  # every text stays unique, and shares no word
-    (folder / "texts.jsonl").write_bytes(jsonl_bytes(some.assign(text=some["text"].str[:60] + " " + numbers + ".")))
-    return folder / "texts.jsonl"
+def planted() -> Planted:
+    return plant("gpt2", effect=2.0)
+
+
+@pytest.fixture(scope="module")
+def file(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts that are contexts by their trigger words and continuations by what they describe at their end."""
+    data = planted_scenarios(planted, 60)
+    nouns = [noun for some in words.NOUNS.values() for noun in some]
+    texts = []
+    for number, label in enumerate(data["emotion"]):
+        scene = number // 4
+        described = words.PLAIN if label == "neutral" else words.EMOTIONAL[label]
+        opening = words.FILLERS if label == "neutral" else planted.truth.triggers[label]
+        link, place = words.LINKS[scene % 5], words.CIRCUMSTANCES[scene % len(words.CIRCUMSTANCES)]
+        ending = f"{link} {described[scene % 6]} {nouns[scene % len(nouns)]}"
+        texts.append(f"{words.SUBJECTS[scene % 6]} {opening[scene % 3]} {place} {ending} {ending} .")
+    return written(data.assign(text=texts), tmp_path_factory.mktemp("phase8"))
 
 
 @pytest.fixture
-def run(file: Path, tiny_models: dict[str, LanguageModel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def run(planted: Planted, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setenv("EMOLIB_RESULTS", str(tmp_path))
     monkeypatch.setattr(figures, "show", lambda fig, name: None)
     monkeypatch.setattr(views, "show", lambda view: None)
-    return opened_run(tiny_models["llama"], "phase8", dataset=str(file), **GIVEN)
+    return opened_run(planted.lm, "phase8", dataset=str(file), **GIVEN)
 
 
 def test_the_notebook_runs_and_what_it_stores_is_of_its_kind(run: Run) -> None:
@@ -80,7 +76,7 @@ def test_the_notebook_runs_and_what_it_stores_is_of_its_kind(run: Run) -> None:
             assert not table.duplicated(schema.key.split()).any(), path
             filled = table[[name for name in schema.types if name not in schema.blank.split() and schema.blank != "*"]]
             assert filled.notna().all(axis=None), path
-    assert len(stored) == 26 and len(kinds) == 24
+    assert len(stored) == 28 and len(kinds) == 26
     summary = json.loads(run.paths.circuits("circuit_summary", "json").read_text())
     assert set(summary["effects"]) == {"context", "steer"}
     assert run.record.state() == "done"
@@ -91,18 +87,25 @@ def test_the_notebook_runs_and_what_it_stores_is_of_its_kind(run: Run) -> None:
     assert again.artifacts.computed == set()
 
 
-def test_circuits_are_chosen_on_validation_and_judged_on_test(run: Run) -> None:
-    for which in study.effects(run):
+def test_the_planted_circuit_is_found_with_its_roles_and_holds_on_other_scenarios(run: Run, planted: Planted) -> None:
+    truth = planted.truth
+    writer, reader = Node(truth.write_layer, "head", truth.write_head), Node(truth.read_layer, "mlp")
+    roles, verdicts = study.roles(run), study.verdicts(run).set_index("effect")
+    for which in ("context", "steer"):
         chosen = study.choice(run, which)
-        names = {split: set(study.units(run, which, split, 6)["scenario"]) for split in ("validation", "test")}
+        assert chosen.nodes == {writer, reader} and verdicts.loc[which, "verdict"] == "supported"
+        own = roles[roles["effect"] == which].set_index("node")
+        assert own["role"].to_dict() == {writer.name: "write", reader.name: "read"} and own["core"].all()
+        names = {split: set(study.units(run, which, split, 8)["scenario"]) for split in ("validation", "test")}
         assert names["validation"] and names["test"] and not names["validation"] & names["test"]
-        table = study.judged(run)
-        own = table[table["effect"] == which]
-        assert bool(len(own)) == bool(chosen.nodes)
-        if chosen.nodes:
-            found = faithfulness(effect(run, which, "test"), [chosen.nodes])
-            value = own.set_index("measure").loc["faithfulness", "value"]
-            np.testing.assert_allclose(found["faithfulness"].iloc[0], value, equal_nan=True)
-            assert len(chosen.nodes) <= GIVEN["most_nodes"]
-        else:
-            assert study.verdicts(run).set_index("effect").loc[which, "verdict"] == "not_measurable"
+        found = faithfulness(effect(run, which, "test"), [chosen.nodes, frozenset({Node(3, "mlp")})])["faithfulness"]
+        assert found[0] == pytest.approx(verdicts.loc[which, "value"]) and abs(found[1]) < 0.25
+
+
+def test_a_steer_that_all_emotions_share_has_no_circuit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same act on both sides: S is nothing, whatever the act does."""
+    same = chosen_circuits.steers(run)["anger"]
+    monkeypatch.setattr(chosen_circuits, "steers", lambda run: dict.fromkeys(run.emotions, same))
+    assert study.choice(run, "steer").found is None
+    assert study.verdicts(run).set_index("effect").loc["steer", "verdict"] == "not_measurable"
+    assert "steer" not in set(study.roles(run)["effect"])

@@ -59,6 +59,8 @@ def _not_measured(verdicts: pd.DataFrame, largest: pd.DataFrame, routing: pd.Dat
         for row in verdicts.to_dict("records")
         if row["verdict"] in (NOT_MEASURABLE, UNDERPOWERED)
     ]
+    if "context" not in set(verdicts["effect"]):
+        parts.append("続く文と語の重ならない文脈が足りず、文脈の効果の回路は測れない")
     if "steer" not in set(verdicts["effect"]):
         parts.append("感情が一つのため S はなく、操作の効果の回路は測れない")
     if "topic" not in set(largest["family"]):

@@ -45,8 +45,8 @@ def shown_heads(run: Run) -> tuple[tuple[int, int], ...]:
 
 
 def shown_text(run: Run) -> str:
-    """The first emotional test context and what follows it."""
-    first = units(run, "context", "test", run.params.n_judged).iloc[0]
+    """The first test context and what follows it."""
+    first = units(run, effects(run)[0], "test", run.params.n_judged).iloc[0]
     return f"{first['prompt_with']} {first['text_with']}"
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from emolib.base.errors import UserError
 from emolib.circuits.attribution import attribute
 from emolib.circuits.circuit_search import FoundCircuit, find_circuit
 from emolib.circuits.circuit_sizes import circuit_curve, ranked_nodes
@@ -30,9 +31,26 @@ SIZES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # shares of the nodes
 NODE = ["layer", "kind", "index"]
 
 
+@kept
 def effects(run: Run) -> tuple[Which, ...]:
-    """Those that there are: a single emotion has no S."""
-    return (CONTEXT, STEER) if len(run.emotions) > 1 else (CONTEXT,)
+    """Those that can be looked at: a single emotion has no S, and contexts must not share wording with what follows.
+
+    Raises:
+        UserError: neither can.
+    """
+    wanted: tuple[Which, ...] = (CONTEXT, STEER) if len(run.emotions) > 1 else (CONTEXT,)
+    counts = {"validation": min(run.params.n_chosen, run.params.n_attributed), "test": run.params.n_judged}
+    found = tuple(
+        which
+        for which in wanted
+        if all(units(run, which, split, count)["scenario"].nunique() > 1 for split, count in counts.items())
+    )
+    if not found:
+        raise UserError(
+            "expected at least two validation and two test scenarios with a context that shares no wording with their "
+            "texts, or two emotions, got neither; give more scenarios, or run the other phases alone (--phase)"
+        )
+    return found
 
 
 @kept

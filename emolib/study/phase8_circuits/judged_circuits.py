@@ -36,6 +36,9 @@ ABLATIONS = ("resample", "own", "mean", "zero")
 CIRCUIT, NOTHING = "circuit", "nothing"
 LAYER_NORM, ATTRIBUTION = "layer_norm", "attribution"
 N_NORM_TEXTS = 16
+MOST_OVERLAP = (
+    0.5  # with the circuit, mean: sets matched in attribution that share more are the circuit, and tell nothing
+)
 WHOLE = ["effect", "split", "n", "whole", "low", "high", "code"]
 RANDOM = [
     *("effect", "matching", "set", "size", "faithfulness", "random", "random_95", "p", "n", "overlap", "matched"),
@@ -307,6 +310,7 @@ def verdicts(run: Run) -> pd.DataFrame:
         own = found[found["effect"] == which].set_index("measure")
         sets = random_sets(run)
         sets = sets[(sets["effect"] == which) & (sets["set"] == CIRCUIT)]
+        sets = sets[(sets["matching"] == LAYER_NORM) | (sets["overlap"] <= MOST_OVERLAP)]
         measured = bool((whole.loc[which, "code"] == MEASURED).all()) and len(own) > 0
         numbers = CircuitNumbers(
             measured=measured,

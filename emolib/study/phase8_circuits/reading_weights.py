@@ -13,6 +13,7 @@ from emolib.circuits.composition import composition
 from emolib.circuits.neuron_projection import NeuronProjection, neuron_differences, neuron_projection
 from emolib.circuits.ov_projection import OvProjection, control_directions, ov_projection
 from emolib.circuits.promoted_tokens import (
+    LIST_COLUMNS,
     MatchedLists,
     PromotedTokens,
     matched_lists,
@@ -36,7 +37,6 @@ TOPICS = "topic"
 N_CHECKED = 2  # texts on which the folded weights are held against the model's own numbers
 N_TOP = 8  # tokens per head and emotion
 N_NEURONS = 12  # per emotion
-LIST_COLUMNS = ["layer", "head", "emotion", "list", "logit", "matched", "difference", "z", "p", "n_tokens", "n_draws"]
 
 
 def kept_table(run: Run, name: str, matched: Mapping[str, Any], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -160,8 +160,6 @@ def promoted_lists(run: Run) -> pd.DataFrame:
     `LIST_COLUMNS`, p corrected for all heads; no rows where no label has a list."""
 
     def compute() -> pd.DataFrame:
-        if not _lists(run):
-            return pd.DataFrame(columns=LIST_COLUMNS)
         table = _promoted(run).lists
         ranked = table.sort_values(["p", "z"], ascending=[True, False], kind="stable")
         return ranked.groupby(["emotion", "list"], sort=True).head(1)[LIST_COLUMNS].reset_index(drop=True)
