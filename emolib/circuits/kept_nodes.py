@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -130,13 +131,9 @@ def circuit_effect(
     check_interventions(lm, [row.act for row in rows])
     job = _Job.of(lm, rows, tuple(nodes), groups, ablation, size)
     without = [job.forced(row.without or row.prompt, row.text, row) for row in rows]
-    base = np.concatenate(
-        [
-            HeldPass(lm, without[start : start + size], job.width, job.n_fed).logprobs().cpu().numpy()
-            for start in range(0, len(rows), size)
-        ]
-    )
-    return CircuitEffect(tuple(nodes), job.evaluate, job.by_scenario(base[None])[0])
+    base = job.logprobs(list(dict.fromkeys(without)))  # both acts of a contrast share what is there without them
+    of_row = np.array([[base[text] for text in without]])
+    return CircuitEffect(tuple(nodes), job.evaluate, job.by_scenario(of_row)[0])
 
 
 def _checked_nodes(
@@ -177,12 +174,12 @@ class _Job:
     groups: Mapping[Node, Sequence[int]]
     ids: dict[str, tuple[int, ...]]
     texts: dict[str, tuple[int, ...]]
-    values: NodeValues
+    ablation: Ablation
+    sources: Sequence[ForcedText]
     source_of: torch.Tensor
     width: int
     n_fed: int
     size: int
-    outputs: list[HeldOutputs]  # of so many rows at once; empty where they need too much memory
 
     @classmethod
     def of(
@@ -208,49 +205,65 @@ class _Job:
         n_fed = max(len(_cut(texts[row.text], row.most_tokens)) - 1 for row in rows)
         n_fed = max(n_fed, *(len(_cut(texts[text], most)) - 1 for _, text, most in distinct))
         check_length(lm, width, n_fed + 1, "the longest prompt with the longest text")
-        recorded = [
-            HeldPass(
-                lm,
-                [ForcedText(ids[p], _cut(texts[t], most)) for p, t, most in distinct[start : start + size]],
-                width,
-                n_fed,
-            ).record(neurons=bool(groups))
-            for start in range(0, len(distinct), size)
-        ]
-        values = _ablated(_joined(recorded), ablation)
         places = {source: i for i, source in enumerate(distinct)}
         of_rows = [places[*one, row.most_tokens] for one, row in zip(sources, rows, strict=True)]
+        runs = [ForcedText(ids[prompt], _cut(texts[text], most)) for prompt, text, most in distinct]
         source_of = torch.tensor(of_rows, device=lm.device)
-        job = cls(lm, rows, nodes, groups, ids, texts, values, source_of, width, n_fed, size, [])
-        if 2 * len(rows) * (width + n_fed) * lm.n_layers * lm.d_model <= MOST_FLOATS:
-            job.outputs.extend([job.known_outputs(start) for start in range(0, len(rows), size)])
-        return job
+        return cls(lm, rows, nodes, groups, ids, texts, ablation, runs, source_of, width, n_fed, size)
+
+    @cached_property
+    def values(self) -> NodeValues:
+        """What held nodes are held at; nothing is run for it before something is held."""
+        recorded = [
+            HeldPass(self.lm, self.sources[start : start + self.size], self.width, self.n_fed).record(
+                neurons=bool(self.groups)
+            )
+            for start in range(0, len(self.sources), self.size)
+        ]
+        return _ablated(_joined(recorded), self.ablation)
+
+    @cached_property
+    def outputs(self) -> list[HeldOutputs]:
+        """Of so many rows at once what whole attentions and MLPs add when held; none where that needs too much
+        memory."""
+        columns = self.width + self.n_fed
+        if 2 * len(self.rows) * columns * self.lm.n_layers * self.lm.d_model > MOST_FLOATS:
+            return []
+        found = []
+        for start in range(0, len(self.rows), self.size):
+            chosen = list(range(start, min(start + self.size, len(self.rows))))
+            found.append(held_outputs(self._pass(chosen, self._held(frozenset(), chosen, []))))
+        return found
+
+    def logprobs(self, texts: Sequence[ForcedText]) -> dict[ForcedText, float]:
+        """Mean log-probabilities with nothing done to the model."""
+        found: list[float] = []
+        for start in range(0, len(texts), self.size):
+            some = texts[start : start + self.size]
+            found += HeldPass(self.lm, some, self.width, self.n_fed).logprobs().cpu().tolist()
+        return dict(zip(texts, found, strict=True))
 
     def forced(self, prompt: str, text: str, row: EffectRow) -> ForcedText:
         """A prompt and so much of a text as the row reads."""
         return ForcedText(self.ids[prompt], _cut(self.texts[text], row.most_tokens))
 
-    def known_outputs(self, start: int) -> HeldOutputs:
-        """What whole attentions and MLPs add when held, in the rows from `start` on that run together."""
-        chosen = list(range(start, min(start + self.size, len(self.rows))))
-        held = self._held(frozenset(self.nodes), chosen)
-        return held_outputs(self._pass(chosen, held))
-
     def evaluate(self, sets: Sequence[NodeSet]) -> Float[np.ndarray, "set scenario"]:
         """m per kept set and scenario. Rows that run together share their set, so that what it does not free is not
         worked out."""
-        found = np.zeros((len(sets), len(self.rows)))
+        found, every = np.zeros((len(sets), len(self.rows))), set(self.nodes)
         for i, kept in enumerate(sets):
+            free = every <= kept
             for start in range(0, len(self.rows), self.size):
                 chosen = list(range(start, min(start + self.size, len(self.rows))))
-                logprobs = self._pass(chosen, self._held(kept, chosen)).logprobs().cpu().numpy()
+                held = None if free else self._held(kept, chosen, self.outputs)
+                logprobs = self._pass(chosen, held).logprobs().cpu().numpy()
                 require_finite(
                     self.lm, ((row, logprobs[j : j + 1]) for j, row in enumerate(chosen)), "the log-probability"
                 )
                 found[i, chosen] = logprobs
         return self.by_scenario(found)
 
-    def _pass(self, chosen: Sequence[int], held: Held) -> HeldPass:
+    def _pass(self, chosen: Sequence[int], held: Held | None) -> HeldPass:
         rows = [self.forced(self.rows[row].prompt, self.rows[row].text, self.rows[row]) for row in chosen]
         acts = [self.rows[row].act if acts_of(self.rows[row].act) else None for row in chosen]
         return HeldPass(self.lm, rows, self.width, self.n_fed, acts, held)
@@ -264,7 +277,7 @@ class _Job:
             found[:, code] += self.rows[row].weight * logprobs[:, row]
         return found
 
-    def _held(self, kept: NodeSet, chosen: Sequence[int]) -> Held:
+    def _held(self, kept: NodeSet, chosen: Sequence[int], outputs: Sequence[HeldOutputs]) -> Held:
         """All nodes but those of a set, in some rows that follow one another."""
         heads = torch.zeros(self.lm.n_layers, self.lm.n_heads, dtype=torch.bool)
         mlps = torch.zeros(self.lm.n_layers, dtype=torch.bool)
@@ -289,7 +302,7 @@ class _Job:
             mlps.to(device).expand(n, -1),
             {layer: mask.to(device).expand(n, -1) for layer, mask in neurons.items()},
             torch.tensor(reach, device=device),
-            self.outputs[chosen[0] // self.size] if self.outputs else None,
+            outputs[chosen[0] // self.size] if outputs else None,
             index - chosen[0],
         )
 
