@@ -13,6 +13,7 @@ from emolib.report.markup import number, p_value, with_interval
 from emolib.steering.claims import NOT_MEASURABLE
 from emolib.steering.findings import NOT_SUPPORTED, SUPPORTED, UNDERPOWERED
 
+LEVEL = 0.05
 MOST_FLIPS = 0.1  # that a node called core may have
 
 
@@ -41,8 +42,10 @@ def _rests_on(verdicts: pd.DataFrame, largest: pd.DataFrame) -> str:
     ]
     own = _own_gain(largest)
     best = own.loc[own["p"].idxmin()]
+    floor = 1 / (1 + int(best["n_controls"]))
+    few = f"対照 {int(best['n_controls'])} 本では p が 0.05 に届かない。" if floor > LEVEL else ""
     parts.append(
-        f"重みでは、自分の方向を写す利得が残差の共分散の対照を超えるヘッドは感情ごとに最大 {int(own['n_beyond'].max())} 個"
+        f"{few}重みでは、自分の方向を写す利得が残差の共分散の対照を超えるヘッドは感情ごとに最大 {int(own['n_beyond'].max())} 個"
         f"（最小の p は {p_value(best['p'])}、{emotion_name(best['emotion'])}の {spelled_head((int(best['layer']), int(best['head'])))}）"
     )
     return "。".join(parts) + "。"
@@ -189,5 +192,5 @@ def next_actions(verdicts: pd.DataFrame, stability: pd.DataFrame) -> Markdown:
     lines.append(
         "- 書き込みと読み出しのヘッドを `emolib run --phase phase6b --head-spec` に渡し、値と注意パターンのどちらが担うかを調べる。"
     )
-    lines.append("- 別のモデルで同じ回路の選び方を繰り返し、役割の並びが保たれるかを見る。")
+    lines.append("- 別のモデルで同じ回路の選び方を繰り返し、判定と役割の並びが保たれるかを見る。")
     return Markdown("\n".join(lines))

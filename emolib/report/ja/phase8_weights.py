@@ -72,7 +72,18 @@ def table_lists(table: pd.DataFrame) -> Markdown:
         for row in table.to_dict("records")
     ]
     return Markdown(
-        markdown_table(rows, ["読む感情", "語の一覧", "最大のヘッド", "ロジットの差", "z", "p（全ヘッド）", "語数"])
+        markdown_table(
+            rows,
+            [
+                "読む感情",
+                "語の一覧",
+                "最大のヘッド",
+                "ロジットの差（読んだ単位長さあたり）",
+                "z",
+                "p（全ヘッド）",
+                "語数",
+            ],
+        )
     )
 
 
