@@ -14,6 +14,10 @@ from emolib.steering.claims import NOT_MEASURABLE
 from emolib.steering.findings import NOT_SUPPORTED, SUPPORTED, UNDERPOWERED
 
 LEVEL = 0.05
+PATHS = {
+    "context": "0 から離れるものは、回路ではなく置き換えそのものが m を動かしている。",
+    "steer": "操作が残差の経路だけで届く分を含む。",
+}
 MOST_FLIPS = 0.1  # that a node called core may have
 
 
@@ -90,7 +94,7 @@ def _verdict_line(row: dict) -> str:
         return f"{name}は、{reason}ため、何も言えない。回路がないことも意味しない。"
     if row["verdict"] == SUPPORTED:
         return (
-            f"{name}の {row['size']} ノードは、テストでも効果の {number(100 * row['value'], 0)} % を担い、大きさと帰属を揃えた無作為な"
+            f"{name}の {row['size']} ノードは、テストでも効果の {number(100 * row['value'], 0)} % を担い、判定に使った無作為な"
             f"集合（95 % 点 {number(row['random_95'])}）を超える。生成文についての主張ではない。"
         )
     if row["verdict"] == NOT_SUPPORTED:
@@ -111,8 +115,8 @@ def _ablation_lines(table: pd.DataFrame) -> list[str]:
         lines.append(
             f"{EFFECTS[str(effect)]}の忠実度は、回路の外を resample にすると {number(values['resample'])}、効果のないときの値で "
             f"{number(values['own'])}、平均で {number(values['mean'])}、ゼロで {number(values['zero'])} である。空集合では順に "
-            f"{'、'.join(number(nothing[name]) for name in ('resample', 'own', 'mean', 'zero'))} で、0 から離れるものは"
-            "回路ではなく置き換えそのものが m を動かしている。"
+            f"{'、'.join(number(nothing[name]) for name in ('resample', 'own', 'mean', 'zero'))} で、"
+            f"{PATHS[str(effect)]}"
         )
     return lines
 
@@ -189,8 +193,9 @@ def next_actions(verdicts: pd.DataFrame, stability: pd.DataFrame) -> Markdown:
         lines.append("- `most_nodes` を増やすか、MLP をニューロンの組に分けて、どの大きさで基準に届くかを見る。")
     if (stability["flips"] > MOST_FLIPS).any():
         lines.append("- 反転の多いノードは、`n_attributed` を増やして選び直す。")
-    lines.append(
-        "- 書き込みと読み出しのヘッドを `emolib run --phase phase6b --head-spec` に渡し、値と注意パターンのどちらが担うかを調べる。"
-    )
+    if (verdicts["n_heads"] > 0).any():
+        lines.append(
+            "- 書き込みと読み出しのヘッドを `emolib run --phase phase6b --head-spec` に渡し、値と注意パターンのどちらが担うかを調べる。"
+        )
     lines.append("- 別のモデルで同じ回路の選び方を繰り返し、判定と役割の並びが保たれるかを見る。")
     return Markdown("\n".join(lines))
