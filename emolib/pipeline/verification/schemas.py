@@ -933,7 +933,7 @@ SCHEMAS: tuple[Schema, ...] = (
         families=("z_",),
         blank="*",
         key="layer head emotion target",
-        every="emotion layer",
+        every="emotion",
     ),
     _circuits(
         "ov_qk_results",
@@ -970,7 +970,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "layer emotion",
         families=("mean_", "p_"),
         crossed=True,
-        every="emotion layer",
+        every="emotion",
     ),
     _circuits(
         "neurons",
@@ -978,7 +978,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "layer neuron emotion",
         every="emotion",
     ),
-    _circuits("reconstruction", "layer:int check:str error:float", "layer check", crossed=True, every="layer"),
+    _circuits("reconstruction", "layer:int check:str error:float", "layer check", crossed=True),
     _circuits(
         "qk_routing",
         "layer:int head:int n:int score:float attention:float t:float p:float",
