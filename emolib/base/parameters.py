@@ -225,6 +225,38 @@ class HeadPatchingParameters(ActivationParameters):
     n_resamples: Count = Field(2000, ge=50)
 
 
+class CircuitParameters(ActivationParameters):
+    """Phase 8."""
+
+    vector_position: VectorPosition = "mean"
+    vector_style: Literal["all", "explicit", "implicit"] = Field(
+        "explicit", description="style of the training texts that the steers are fitted on"
+    )
+    steer_layer: Annotated[Count, Field(ge=0)] | None = Field(
+        None, description="of (B)'s steers; not given: the middle one"
+    )
+    steer_alpha: Size = Field(1.5, gt=0, description="of (B)'s steers, in bulk norms of the stream")
+    emotions: Literal["all", "in_turn"] = Field(
+        "in_turn", description="every emotion (and pair) in every scenario, or one in each, in turn"
+    )
+    n_controls: Count = Field(59, ge=2, description="directions per family that OV projections are held against")
+    n_draws: Count = Field(199, ge=19, description="lists of words as frequent that promoted words are held against")
+    n_texts: Count = Field(24, ge=2, description="texts per emotion that routing and neurons are read from, at most")
+    n_edges: Count = Field(4, ge=1, description="heads whose attention to the emotion's word is cut")
+    n_attributed: Count = Field(24, ge=4, description="validation scenarios on which nodes are ranked by attribution")
+    n_chosen: Count = Field(8, ge=2, description="validation scenarios on which the circuit is chosen")
+    n_judged: Count = Field(12, ge=2, description="test scenarios on which the circuit is judged")
+    steps: Count = Field(0, ge=0, description="points of the integrated gradients of heads; 0 leaves them out")
+    most_tokens: Annotated[Count, Field(ge=2)] | None = Field(
+        None, description="tokens of every continuation that are read at most; None: all"
+    )
+    least: float = Field(0.8, gt=0, le=1, description="faithfulness that a circuit has to reach on validation")
+    most_nodes: Count = Field(16, ge=1, description="nodes of a circuit at most")
+    n_random: Count = Field(100, ge=4, description="random sets of either kind that a circuit is held against")
+    n_subsets: Count = Field(8, ge=0, description="random parts of the circuit whose completeness is looked at")
+    n_resamples: Count = Field(200, ge=20, description="resamples of scenarios for stability")
+
+
 class ReaderParameters(Frozen):
     """A phase that reads what others have stored: data, seeds and settings behind it are in those phases' records."""
 
@@ -280,6 +312,7 @@ PHASE_PARAMETERS: dict[str, type[Parameters | ReaderParameters]] = {
     "phase6a": ScreeningParameters,
     "phase6b": HeadPatchingParameters,
     "phase7": StatisticsParameters,
+    "phase8": CircuitParameters,
     "phase9": VerificationParameters,
 }
 

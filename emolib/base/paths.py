@@ -27,6 +27,7 @@ NOTEBOOKS = {
     "phase6a": "phase6a_head_screening.ipynb",
     "phase6b": "phase6b_head_patching.ipynb",
     "phase7": "phase7_statistics.ipynb",
+    "phase8": "phase8_circuits.ipynb",
     "phase9": "phase9_verification.ipynb",
 }
 
@@ -462,6 +463,10 @@ class ResultPaths:
     def head_patching(self, name: str) -> Path:
         """A table about patched heads."""
         return self._of("phase6b", "patching", "head_patching", f"{self.model}_{name}.parquet")
+
+    def circuits(self, name: str, kind: str = "parquet") -> Path:
+        """What Phase 8 found: a table, or (csv, json, md) one of its files."""
+        return self._of("phase8", "circuits", f"{self.model}_{name}.{kind}")
 
     def statistics(self, name: str) -> Path:
         """Statistics of all models of the profile."""

@@ -176,7 +176,7 @@ def judge_circuit(effect: CircuitEffect, circuit: NodeSet, *, n_subsets: int = 2
         for node, row in zip(members, gained[3 : 3 + len(members)], strict=True)
     ]
     minimality = pd.DataFrame(losses).rename(columns={"value": "loss"})
-    pairs = gained[3 + len(members) :].reshape(n_subsets, 2, -1)
+    pairs = gained[3 + len(members) :].reshape(n_subsets, 2, len(effect.without))
     gaps = [
         {"size": len(subset), "circuit": effect.share(a).value, "model": effect.share(b).value}
         for subset, (a, b) in zip(subsets, pairs, strict=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from emolib.circuits.faithfulness import CircuitEffect
 from emolib.circuits.nodes import Node, NodeSet
 from emolib.circuits.ov_qk import known_blueprint
 from emolib.engine.continuation_tokens import continuations
-from emolib.engine.held_pass import ForcedText, Held, HeldPass, NodeValues
+from emolib.engine.held_pass import ForcedText, Held, HeldOutputs, HeldPass, NodeValues, held_outputs
 from emolib.interventions import Intervention, acts_of, check_interventions
 from emolib.models.finite import require_finite
 from emolib.models.language_model import LanguageModel
@@ -33,6 +34,7 @@ from emolib.models.tokens import encode
 Ablation = Literal["source", "mean", "zero"]
 ABLATIONS: tuple[Ablation, ...] = ("source", "mean", "zero")
 ROWS_AT_ONCE = 32
+MOST_FLOATS = 2**29  # of known outputs that are kept; beyond that they are worked out every time
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class EffectRow:
         source: prompt and text of the run whose values held nodes take; None: `without` and the row's own text.
         reach: prompt tokens from the end on which nodes are held; None: all but the first. Where the context makes the
             prompt longer than the source's, the tokens that both have.
+        most_tokens: of the text (and the source's) that are read at most, its first left out; None: all.
     """
 
     scenario: str
@@ -56,6 +59,7 @@ class EffectRow:
     without: str | None = None
     source: tuple[str, str] | None = None
     reach: int | None = None
+    most_tokens: int | None = None
 
 
 def resampled(rows: Sequence[EffectRow], runs: Mapping[str, tuple[str, str]], *, seed: int = 0) -> list[EffectRow]:
@@ -126,14 +130,10 @@ def circuit_effect(
     groups = _checked_nodes(lm, nodes, {} if groups is None else groups)
     check_interventions(lm, [row.act for row in rows])
     job = _Job.of(lm, rows, tuple(nodes), groups, ablation, size)
-    without = [ForcedText(job.ids[row.without or row.prompt], job.texts[row.text]) for row in rows]
-    base = np.concatenate(
-        [
-            HeldPass(lm, without[start : start + size], job.width, job.n_fed).logprobs().cpu().numpy()
-            for start in range(0, len(rows), size)
-        ]
-    )
-    return CircuitEffect(tuple(nodes), job.evaluate, job.by_scenario(base[None])[0])
+    without = [job.forced(row.without or row.prompt, row.text, row) for row in rows]
+    base = job.logprobs(list(dict.fromkeys(without)))  # both acts of a contrast share what is there without them
+    of_row = np.array([[base[text] for text in without]])
+    return CircuitEffect(tuple(nodes), job.evaluate, job.by_scenario(of_row)[0])
 
 
 def _checked_nodes(
@@ -174,7 +174,8 @@ class _Job:
     groups: Mapping[Node, Sequence[int]]
     ids: dict[str, tuple[int, ...]]
     texts: dict[str, tuple[int, ...]]
-    values: NodeValues
+    ablation: Ablation
+    sources: Sequence[ForcedText]
     source_of: torch.Tensor
     width: int
     n_fed: int
@@ -199,35 +200,73 @@ class _Job:
         ids = {prompt: tuple(row) for prompt, row in zip(prompts, encode(lm, prompts, name="prompts"), strict=True)}
         said = list(dict.fromkeys([*(row.text for row in rows), *(s[1] for s in sources)]))
         texts = {text: found.ids for text, found in zip(said, continuations(lm, said), strict=True)}
-        width, n_fed = max(map(len, ids.values())), max(len(text) - 1 for text in texts.values())
+        distinct = list(dict.fromkeys((*one, row.most_tokens) for one, row in zip(sources, rows, strict=True)))
+        width = max(map(len, ids.values()))
+        n_fed = max(len(_cut(texts[row.text], row.most_tokens)) - 1 for row in rows)
+        n_fed = max(n_fed, *(len(_cut(texts[text], most)) - 1 for _, text, most in distinct))
         check_length(lm, width, n_fed + 1, "the longest prompt with the longest text")
-        distinct = list(dict.fromkeys(sources))
-        recorded = [
-            HeldPass(
-                lm, [ForcedText(ids[p], texts[t]) for p, t in distinct[start : start + size]], width, n_fed
-            ).record(neurons=bool(groups))
-            for start in range(0, len(distinct), size)
-        ]
-        values = _ablated(_joined(recorded), ablation)
         places = {source: i for i, source in enumerate(distinct)}
-        source_of = torch.tensor([places[source] for source in sources], device=lm.device)
-        return cls(lm, rows, nodes, groups, ids, texts, values, source_of, width, n_fed, size)
+        of_rows = [places[*one, row.most_tokens] for one, row in zip(sources, rows, strict=True)]
+        runs = [ForcedText(ids[prompt], _cut(texts[text], most)) for prompt, text, most in distinct]
+        source_of = torch.tensor(of_rows, device=lm.device)
+        return cls(lm, rows, nodes, groups, ids, texts, ablation, runs, source_of, width, n_fed, size)
+
+    @cached_property
+    def values(self) -> NodeValues:
+        """What held nodes are held at; nothing is run for it before something is held."""
+        recorded = [
+            HeldPass(self.lm, self.sources[start : start + self.size], self.width, self.n_fed).record(
+                neurons=bool(self.groups)
+            )
+            for start in range(0, len(self.sources), self.size)
+        ]
+        return _ablated(_joined(recorded), self.ablation)
+
+    @cached_property
+    def outputs(self) -> list[HeldOutputs]:
+        """Of so many rows at once what whole attentions and MLPs add when held; none where that needs too much
+        memory."""
+        columns = self.width + self.n_fed
+        if 2 * len(self.rows) * columns * self.lm.n_layers * self.lm.d_model > MOST_FLOATS:
+            return []
+        found = []
+        for start in range(0, len(self.rows), self.size):
+            chosen = list(range(start, min(start + self.size, len(self.rows))))
+            found.append(held_outputs(self._pass(chosen, self._held(frozenset(), chosen, []))))
+        return found
+
+    def logprobs(self, texts: Sequence[ForcedText]) -> dict[ForcedText, float]:
+        """Mean log-probabilities with nothing done to the model."""
+        found: list[float] = []
+        for start in range(0, len(texts), self.size):
+            some = texts[start : start + self.size]
+            found += HeldPass(self.lm, some, self.width, self.n_fed).logprobs().cpu().tolist()
+        return dict(zip(texts, found, strict=True))
+
+    def forced(self, prompt: str, text: str, row: EffectRow) -> ForcedText:
+        """A prompt and so much of a text as the row reads."""
+        return ForcedText(self.ids[prompt], _cut(self.texts[text], row.most_tokens))
 
     def evaluate(self, sets: Sequence[NodeSet]) -> Float[np.ndarray, "set scenario"]:
-        """m per kept set and scenario. Sets that keep everything run without anything held."""
-        found = np.zeros((len(sets), len(self.rows)))
-        work = [(i, row) for i in range(len(sets)) for row in range(len(self.rows))]
-        for start in range(0, len(work), self.size):
-            part = work[start : start + self.size]
-            chosen = [row for _, row in part]
-            rows = [ForcedText(self.ids[self.rows[row].prompt], self.texts[self.rows[row].text]) for row in chosen]
-            acts = [self.rows[row].act if acts_of(self.rows[row].act) else None for row in chosen]
-            held = self._held([sets[i] for i, _ in part], chosen)
-            logprobs = HeldPass(self.lm, rows, self.width, self.n_fed, acts, held).logprobs().cpu().numpy()
-            require_finite(self.lm, ((row, logprobs[i : i + 1]) for i, row in enumerate(chosen)), "the log-probability")
-            for (i, row), value in zip(part, logprobs, strict=True):
-                found[i, row] = value
+        """m per kept set and scenario. Rows that run together share their set, so that what it does not free is not
+        worked out."""
+        found, every = np.zeros((len(sets), len(self.rows))), set(self.nodes)
+        for i, kept in enumerate(sets):
+            free = every <= kept
+            for start in range(0, len(self.rows), self.size):
+                chosen = list(range(start, min(start + self.size, len(self.rows))))
+                held = None if free else self._held(kept, chosen, self.outputs)
+                logprobs = self._pass(chosen, held).logprobs().cpu().numpy()
+                require_finite(
+                    self.lm, ((row, logprobs[j : j + 1]) for j, row in enumerate(chosen)), "the log-probability"
+                )
+                found[i, chosen] = logprobs
         return self.by_scenario(found)
+
+    def _pass(self, chosen: Sequence[int], held: Held | None) -> HeldPass:
+        rows = [self.forced(self.rows[row].prompt, self.rows[row].text, self.rows[row]) for row in chosen]
+        acts = [self.rows[row].act if acts_of(self.rows[row].act) else None for row in chosen]
+        return HeldPass(self.lm, rows, self.width, self.n_fed, acts, held)
 
     def by_scenario(self, logprobs: Float[np.ndarray, "set row"]) -> Float[np.ndarray, "set scenario"]:
         """Weighted sums, scenarios in the order in which they first come."""
@@ -238,32 +277,39 @@ class _Job:
             found[:, code] += self.rows[row].weight * logprobs[:, row]
         return found
 
-    def _held(self, kept: Sequence[NodeSet], chosen: Sequence[int]) -> Held:
-        heads = torch.zeros(len(kept), self.lm.n_layers, self.lm.n_heads, dtype=torch.bool)
-        mlps = torch.zeros(len(kept), self.lm.n_layers, dtype=torch.bool)
+    def _held(self, kept: NodeSet, chosen: Sequence[int], outputs: Sequence[HeldOutputs]) -> Held:
+        """All nodes but those of a set, in some rows that follow one another."""
+        heads = torch.zeros(self.lm.n_layers, self.lm.n_heads, dtype=torch.bool)
+        mlps = torch.zeros(self.lm.n_layers, dtype=torch.bool)
         widths = {node.layer: self.lm.native.layers[node.layer].down.weight.shape[1] for node in self.groups}
-        neurons = {layer: torch.zeros(len(kept), width, dtype=torch.bool) for layer, width in widths.items()}
-        for i, free in enumerate(kept):
-            for node in self.nodes:
-                if node in free:
-                    continue
-                if node.kind == "head":
-                    heads[i, node.layer, node.index] = True
-                elif node.kind == "mlp":
-                    mlps[i, node.layer] = True
-                else:
-                    neurons[node.layer][i, list(self.groups[node])] = True
+        neurons = {layer: torch.zeros(width, dtype=torch.bool) for layer, width in widths.items()}
+        for node in self.nodes:
+            if node in kept:
+                continue
+            if node.kind == "head":
+                heads[node.layer, node.index] = True
+            elif node.kind == "mlp":
+                mlps[node.layer] = True
+            else:
+                neurons[node.layer][list(self.groups[node])] = True
         reach = [self.width if self.rows[row].reach is None else int(self.rows[row].reach or 0) for row in chosen]
-        device = self.lm.device
+        device, n = self.lm.device, len(chosen)
         index = torch.tensor(list(chosen), device=device)
         return Held(
             self.values,
             self.source_of[index],
-            heads.to(device),
-            mlps.to(device),
-            {layer: mask.to(device) for layer, mask in neurons.items()},
+            heads.to(device).expand(n, -1, -1),
+            mlps.to(device).expand(n, -1),
+            {layer: mask.to(device).expand(n, -1) for layer, mask in neurons.items()},
             torch.tensor(reach, device=device),
+            outputs[chosen[0] // self.size] if outputs else None,
+            index - chosen[0],
         )
+
+
+def _cut(ids: Sequence[int], most: int | None) -> tuple[int, ...]:
+    """A text's first token and so many more."""
+    return tuple(ids if most is None else ids[: 1 + most])
 
 
 def _joined(parts: Sequence[NodeValues]) -> NodeValues:

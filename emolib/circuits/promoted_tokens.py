@@ -33,6 +33,7 @@ from emolib.models.tokens import encode
 from emolib.statistics.intervals import max_statistic_p
 
 N_NEAREST = 20  # tokens of like frequency among which one is drawn
+LIST_COLUMNS = ["layer", "head", "emotion", "list", "logit", "matched", "difference", "z", "p", "n_tokens", "n_draws"]
 LEAST_LETTERS = 3  # of a token that stands for a word
 
 
@@ -152,7 +153,7 @@ def promoted_tokens(
 
     Args:
         vectors: emotion → `[n_layers + 1, d_model]`; the unit direction is read.
-        lists: whose words, as `matched_lists` gives them.
+        lists: whose words, as `matched_lists` gives them; without any, the table of lists has no rows.
 
     Raises:
         UserError: as `ov_projection`; fewer than two draws.
@@ -190,6 +191,8 @@ def promoted_tokens(
 
 def _list_means(logits: Tensor, lists: Mapping[str, MatchedLists]) -> tuple[np.ndarray, np.ndarray]:
     """Mean logits of the lists `[emotion, list]` and of their draws `[emotion, list, draw]`."""
+    if not lists:
+        return np.zeros((len(logits), 0)), np.zeros((len(logits), 0, 0))
     own = [logits[:, torch.from_numpy(one.ids).to(logits.device)].mean(-1) for one in lists.values()]
     drawn = [logits[:, torch.from_numpy(one.draws).to(logits.device)].mean(-1) for one in lists.values()]
     return torch.stack(own, 1).cpu().double().numpy(), torch.stack(drawn, 1).cpu().double().numpy()
@@ -229,4 +232,4 @@ def _list_table(
             columns["z"] = (own - others.mean(1)) / np.where(spread > 0, spread, np.nan)
             columns["p"] = max_statistic_p(own, others.T, studentised=True, alternative=alternative)
             parts.append(pd.DataFrame(columns | {"n_tokens": len(matched.ids), "n_draws": len(matched.draws)}))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=LIST_COLUMNS)

@@ -1,10 +1,13 @@
 """One pass over forced texts in which heads, MLPs and neurons are held at what they were in another run.
 
 A held head's output z (before W_O), a held MLP's output or a held neuron's activation takes the value that it had in a
-source run at the same
-place: prompts are aligned from their ends, texts from their beginnings, and a text longer than the source's goes on
-with the source's last token. A row's first token is never held, as it is never patched. Acts fall where they fall
-everywhere.
+source run at the same place: prompts are aligned from their ends, texts from their beginnings, and a text longer than
+the source's goes on with the source's last token. A row's first token is never held, as it is never patched. Acts fall
+where they fall everywhere.
+
+Where all heads of a layer are held in all rows nothing of its attention has to be worked out, and so for a held MLP:
+what they add is known beforehand (`HeldOutputs`), and a small circuit costs little more than its own nodes and the
+logits. Behind the last layer whose attention is worked out no token reads another one, and the prompt is left out.
 """
 
 from __future__ import annotations
@@ -46,6 +49,16 @@ class NodeValues:
 
 
 @dataclass(frozen=True)
+class HeldOutputs:
+    """What a layer's attention and MLP add to the stream where all of their nodes are held: by layer `[row, column,
+    d_model]`. Where nothing is held (a row's first token, tokens out of reach) it is what the row has there by itself:
+    these tokens come first, and none of them sees a held one."""
+
+    attended: list[Float[Tensor, "row column d_model"]]
+    mlps: list[Float[Tensor, "row column d_model"]]
+
+
+@dataclass(frozen=True)
 class Held:
     """Which nodes of which rows are held, and at whose values.
 
@@ -55,6 +68,8 @@ class Held:
         mlps: `[row, layer]`.
         neurons: layer → `[row, neuron]`, for the layers of which single neurons are held.
         reach: `[row]`, prompt tokens from the end on which nodes are held; the text's tokens always are.
+        outputs: of whole attentions and MLPs, where they are known.
+        places: per row, its place in `outputs`.
     """
 
     values: NodeValues
@@ -63,6 +78,8 @@ class Held:
     mlps: Bool[Tensor, "row layer"]
     neurons: Mapping[int, Bool[Tensor, "row neuron"]]
     reach: Int[Tensor, " row"]
+    outputs: HeldOutputs | None = None
+    places: Int[Tensor, " row"] | None = None
 
 
 @dataclass
@@ -100,6 +117,11 @@ class HeldPass(ForwardPass):
         if self.held is not None:
             self._where = _held_columns(self.held, self._mask.to(self.device), self.width)
 
+    @property
+    def where(self) -> Tensor | None:
+        """Tokens at which nodes are held, `[row, column]`."""
+        return self._where
+
     @torch.inference_mode()
     def record(self, *, neurons: bool = False) -> NodeValues:
         """What every head and MLP (and neuron) has in these rows; a row's last token stands for what follows it."""
@@ -117,7 +139,7 @@ class HeldPass(ForwardPass):
     @torch.inference_mode()
     def logprobs(self) -> Float[Tensor, " row"]:
         """Mean log-probability of every text's tokens but the first."""
-        hidden = self._run()[:, self.width :]
+        hidden = self._run()[:, -self.n_fed :]
         counts = torch.tensor([len(row.text) - 1 for row in self.rows], device=self.device)
         real = torch.arange(self.n_fed, device=self.device) < counts[:, None]
         targets = torch.zeros(len(self.rows), self.n_fed, dtype=torch.long)
@@ -133,46 +155,84 @@ class HeldPass(ForwardPass):
         return scores.double().sum(1) / counts
 
     def _run(self) -> Tensor:
+        """The final residual, of all columns or of the fed ones alone."""
         places = position_ids(self._mask).to(self.device)
-        columns = slice(0, self._total)
+        columns, last = slice(0, self._total), self._last_mixing()
         span = self._span(columns, places, self._pad_bias(self._mask))
         hidden = self._embed(self._ids.to(self.device), places)
         for number, layer in enumerate(self.net.layers):
+            if number > last and not columns.start:  # from here on no token reads another one
+                columns = slice(self.width, self._total)
+                hidden = hidden[:, columns].contiguous()
             hidden = self._edits.stream("resid_pre", number, hidden, columns)
-            q, k, v = self._heads(layer, layer.attn_norm(hidden), span)
-            k, v, bias = k.transpose(1, 2), v.transpose(1, 2), span.biases[layer.window]
-            z = attention(q, k, v, bias, layer.scale, upcast=self.net.upcast)
-            if self._edits.changes_heads(number):
-                nobody = torch.zeros(len(q), dtype=torch.long, device=self.device)
-                parts = HeadParts(q, k, v, bias, layer.scale, SharedKeys.empty(), nobody)
-                z = self._edits.heads(number, z, columns, parts)
-            hidden = self._added(number, layer, hidden, self._with_held_heads(number, z))
+            attended = self._whole_attention(number, columns)
+            if attended is None:
+                q, k, v = self._heads(layer, layer.attn_norm(hidden), span)
+                k, v, bias = k.transpose(1, 2), v.transpose(1, 2), span.biases[layer.window]
+                z = attention(q, k, v, bias, layer.scale, upcast=self.net.upcast)
+                if self._edits.changes_heads(number):
+                    nobody = torch.zeros(len(q), dtype=torch.long, device=self.device)
+                    parts = HeadParts(q, k, v, bias, layer.scale, SharedKeys.empty(), nobody)
+                    z = self._edits.heads(number, z, columns, parts)
+                attended = attention_output(layer, self._with_held_heads(number, z))
+                attended = self._edits.stream("attn_out", number, attended, columns)
+            hidden = self._with_mlp(number, layer, hidden, attended, columns)
         return self._edits.stream("resid_pre", len(self.net.layers), hidden, columns)
 
-    def _added(self, number: int, layer: Layer, hidden: Tensor, z: Tensor) -> Tensor:
-        """The stream behind a block whose heads gave z."""
-        columns = slice(0, self._total)
-        attended = layer.out(z.flatten(2))
-        if layer.attn_post_norm is not None:
-            attended = layer.attn_post_norm(attended)
-        attended = self._edits.stream("attn_out", number, attended, columns)
+    def _with_mlp(self, number: int, layer: Layer, hidden: Tensor, attended: Tensor, columns: slice) -> Tensor:
+        """The stream behind a block whose attention added `attended`."""
         middle = hidden if self.net.parallel else hidden + attended
-        neurons = self._with_held_neurons(number, self._neurons(layer, middle))
-        output = self._edits.stream("mlp_out", number, self._through_down(layer, neurons), columns)
-        if self._kept is not None:
-            self._kept.mlps.append(output.clone())
-        if self.held is not None and self._where is not None:
-            chosen = self._where & self.held.mlps[:, number, None]
-            output = torch.where(chosen[..., None], self.held.values.mlps[number][self.held.source_of], output)
+        output = self._whole_mlp(number, columns)
+        if output is None:
+            neurons = self._with_held_neurons(number, self._neurons(layer, middle), columns)
+            output = self._edits.stream("mlp_out", number, self._through_down(layer, neurons), columns)
+            if self._kept is not None:
+                self._kept.mlps.append(output.clone())
+            if self.held is not None and self._where is not None:
+                chosen = self._where[:, columns] & self.held.mlps[:, number, None]
+                values = self.held.values.mlps[number][self.held.source_of, columns]
+                output = torch.where(chosen[..., None], values, output)
         return middle + output + (attended if self.net.parallel else 0)
 
-    def _with_held_neurons(self, number: int, neurons: Tensor) -> Tensor:
+    def _last_mixing(self) -> int:
+        """The last layer whose attention is worked out; behind it the fed columns stand for themselves."""
+        n_layers = len(self.net.layers)
+        return max(
+            (n for n in range(n_layers) if not self._skips_attention(n)),
+            default=-1,
+        )
+
+    def _skips_attention(self, number: int) -> bool:
+        held = self._known(number, "attn_out")
+        return held is not None and not self._edits.changes_heads(number) and bool(held.heads[:, number].all())
+
+    def _whole_attention(self, number: int, columns: slice) -> Tensor | None:
+        """What the attention adds where every row holds all of its heads; None where it has to be worked out."""
+        held = self._known(number, "attn_out")
+        if held is None or held.outputs is None or not self._skips_attention(number):
+            return None
+        return held.outputs.attended[number][held.places, columns]
+
+    def _whole_mlp(self, number: int, columns: slice) -> Tensor | None:
+        """What the MLP adds where every row holds it; None where it has to be worked out."""
+        held = self._known(number, "mlp_out")
+        if held is None or held.outputs is None:
+            return None
+        return held.outputs.mlps[number][held.places, columns] if bool(held.mlps[:, number].all()) else None
+
+    def _known(self, number: int, site: str) -> Held | None:
+        """What is held, where outputs are known and no act falls on them."""
+        if self.held is None or self.held.outputs is None or self._kept is not None:
+            return None
+        return None if (site, number) in self._edits.places else self.held
+
+    def _with_held_neurons(self, number: int, neurons: Tensor, columns: slice) -> Tensor:
         if self._kept is not None and self._keep_neurons:
             self._kept.neurons.append(neurons.clone())
         if self.held is None or self._where is None or number not in self.held.neurons:
             return neurons
-        chosen = self._where[..., None] & self.held.neurons[number][:, None]
-        return torch.where(chosen, self.held.values.neurons[number][self.held.source_of], neurons)
+        chosen = self._where[:, columns, None] & self.held.neurons[number][:, None]
+        return torch.where(chosen, self.held.values.neurons[number][self.held.source_of, columns], neurons)
 
     def _with_held_heads(self, number: int, z: Tensor) -> Tensor:
         if self._kept is not None:
@@ -181,6 +241,33 @@ class HeldPass(ForwardPass):
             return z
         chosen = self._where[:, :, None] & self.held.heads[:, None, number]
         return torch.where(chosen[..., None], self.held.values.z[number][self.held.source_of], z)
+
+
+def attention_output(layer: Layer, z: Float[Tensor, "row column head d_head"]) -> Float[Tensor, "row column d_model"]:
+    """What heads of outputs z add to the stream together."""
+    attended = layer.out(z.flatten(2))
+    return attended if layer.attn_post_norm is None else layer.attn_post_norm(attended)
+
+
+@torch.inference_mode()
+def held_outputs(task: HeldPass) -> HeldOutputs:
+    """What whole attentions and MLPs add in these rows where all of their nodes are held.
+
+    Args:
+        task: rows with their acts, and as `held` the sources of their values and how far they reach; which nodes are
+            held does not matter.
+    """
+    held = task.held
+    if held is None or task.where is None:
+        raise ValueError("expected a pass that says what is held")
+    own = HeldPass(task.lm, task.rows, task.width, task.n_fed, task.acts).record()
+    there = task.where[..., None]
+    attended, mlps = [], []
+    for number, layer in enumerate(task.net.layers):
+        z = torch.where(there[..., None], held.values.z[number][held.source_of], own.z[number])
+        attended.append(attention_output(layer, z))
+        mlps.append(torch.where(there, held.values.mlps[number][held.source_of], own.mlps[number]))
+    return HeldOutputs(attended, mlps)
 
 
 def _held_columns(held: Held, mask: Tensor, width: int) -> Bool[Tensor, "row column"]:

@@ -14,7 +14,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "phase6a": ("phase3",),
     "phase6b": ("phase3", "phase6a"),  # of Phase 6a it reads the ranking alone, where heads=top:N asks for it
     "phase7": ("phase5",),
-    "phase9": ("phase6b", "phase7"),
+    "phase8": ("phase3", "phase6b", "phase7"),  # it reads Phase 3's vectors; the others come before it
+    "phase9": ("phase6b", "phase7", "phase8"),
 }
 MEASURED = ("phase5",)  # need a measure of every label; the others do without, and Phase 7 reads what they left
 

@@ -50,6 +50,7 @@ SPLIT = (
     "phase5",
     "phase6a",
     "phase6b",
+    "phase8",
 )  # read so many scenarios of each split as their parameters say
 
 

@@ -34,7 +34,7 @@ from emolib.study.artifacts import STEP
 NOT_MATCHED = ("device", "generation_batch")
 PLAIN_TEXTS = "expressed.jsonl"  # whose texts without emotion maps between models are fitted on
 READ_BY_PHASE7 = ("phase3", "phase5")
-READ_BY_PHASE9 = ("phase1", "phase2", "phase3", "phase5", "phase6a", "phase6b", "phase7")
+READ_BY_PHASE9 = ("phase1", "phase2", "phase3", "phase5", "phase6a", "phase6b", "phase7", "phase8")
 
 ModelContent = dict[str, str]
 

@@ -71,7 +71,7 @@ def _content(run: RunFiles, artifact: Artifact) -> tuple[list[str], int]:
         case "json":
             return list(_json_problems(artifact)), 1
         case _:
-            begins = {"html": b"<!doctype html>", "png": b"\x89png"}[artifact.schema.format]
+            begins = {"html": b"<!doctype html>", "png": b"\x89png", "md": b"# "}[artifact.schema.format]
             head = artifact.path.read_bytes()[:64].lstrip().lower()
             known = head.startswith((begins, b"<html"))
             return ([] if known else [f"it is no {artifact.schema.format}"]), 1

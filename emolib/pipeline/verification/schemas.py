@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
-Format = Literal["table", "csv", "json", "tensors", "html", "png"]
+Format = Literal["table", "csv", "json", "tensors", "html", "png", "md"]
 
 SCORES = (
     *("sentiment/", "politeness/", "goemotions/", "goemotions_lexical/", "goemotions_encoder/", "keywords/"),
@@ -176,6 +176,11 @@ def _screening(name: str, columns: str, key: str, **more: object) -> Schema:
 def _heads(name: str, columns: str, key: str, **more: object) -> Schema:
     place = rf"patching/head_patching/{{model}}_{name}\.parquet"
     return Schema(f"heads {name}", "phase6b", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
+
+
+def _circuits(name: str, columns: str, key: str, **more: object) -> Schema:
+    place = rf"circuits/{{model}}_{name}\.parquet"
+    return Schema(f"circuits {name.partition('_(')[0]}", "phase8", place, columns=columns, key=key, **more)  # type: ignore[arg-type]
 
 
 _POSITION = "(?P<position>last|mean|trigger)"
@@ -967,6 +972,174 @@ SCHEMAS: tuple[Schema, ...] = (
         empty=True,
         told=False,
     ),
+    # phase 8
+    Schema(
+        "OV projections of heads",
+        "phase8",
+        r"circuits/{model}_ov_head_projections\.csv",
+        "csv",
+        "layer:int head:int emotion:str target:str cosine:float gain:float dot:float",
+        families=("z_",),
+        blank="*",
+        key="layer head emotion target",
+        every="emotion",
+    ),
+    _circuits(
+        "ov_qk_results",
+        "emotion:str target:str measure:str family:str layer:int head:int value:float z:float p:float n_heads:int "
+        "n_controls:int n_effective:float n_beyond:int",
+        "emotion target measure family",
+        crossed=True,
+        every="emotion",
+    ),
+    _circuits(
+        "promoted_lists",
+        "layer:int head:int emotion:str list:str logit:float matched:float difference:float z:float p:float "
+        "n_tokens:int n_draws:int",
+        "emotion list",
+        blank="z",
+        empty=True,
+    ),
+    _circuits(
+        "promoted_tokens",
+        "layer:int head:int emotion:str rank:int token_id:int token:str logit:float",
+        "layer head emotion rank",
+        told=False,
+    ),
+    _circuits(
+        "composition",
+        "layer:int head:int reader_layer:int reader_head:int kind:str score:float expected:float z:float",
+        "layer head reader_layer reader_head kind",
+        blank="z",
+        empty=True,
+    ),
+    _circuits(
+        "mlps",
+        "layer:int emotion:str contribution:float",
+        "layer emotion",
+        families=("mean_", "p_"),
+        crossed=True,
+        every="emotion",
+    ),
+    _circuits(
+        "neurons",
+        "layer:int neuron:int emotion:str activation:float cosine:float contribution:float of_mlp:float",
+        "layer neuron emotion",
+        every="emotion",
+    ),
+    _circuits("reconstruction", "layer:int check:str error:float", "layer check", crossed=True),
+    _circuits(
+        "qk_routing",
+        "layer:int head:int n:int score:float attention:float t:float p:float",
+        "layer head",
+        blank="t p",
+        empty=True,
+    ),
+    _circuits(
+        "cut_edges",
+        "layer:int head:int role:str form:str n:int whole:float mean:float ci_low:float ci_high:float p_t:float",
+        "layer head role form",
+        blank="ci_low ci_high p_t",
+        empty=True,
+    ),
+    _circuits(
+        "attributions_(context|steer)",
+        "scenario:str layer:int kind:str index:int carried:float",
+        "scenario layer kind index",
+        told=False,
+    ),
+    _circuits(
+        "circuit_(context|steer)",
+        "effect:str reached:bool faithfulness:float layer:int kind:str index:int score:float",
+        "layer kind index",
+        empty=True,
+    ),
+    _circuits(
+        "effects",
+        "effect:str split:str n:int whole:float low:float high:float code:str",
+        "effect split",
+        crossed=True,
+    ),
+    _circuits(
+        "judged",
+        "effect:str measure:str value:float low:float high:float whole:float code:str",
+        "effect measure",
+        blank="value low high",
+        empty=True,
+    ),
+    _circuits(
+        "minimality", "effect:str node:str loss:float low:float high:float", "effect node", blank="*", empty=True
+    ),
+    _circuits(
+        "gaps", "effect:str part:int size:int circuit:float model:float gap:float", "effect part", blank="*", empty=True
+    ),
+    _circuits(
+        "ablations",
+        "effect:str ablation:str set:str size:int faithfulness:float low:float high:float code:str",
+        "effect ablation set",
+        blank="faithfulness low high",
+        empty=True,
+    ),
+    _circuits(
+        "curves",
+        "effect:str rule:str size:int share:float faithfulness:float low:float high:float code:str",
+        "effect rule size",
+        blank="faithfulness low high",
+        empty=True,
+    ),
+    _circuits(
+        "areas",
+        "effect:str rule:str measure:str value:float low:float high:float code:str",
+        "effect rule measure",
+        blank="value low high",
+        empty=True,
+    ),
+    _circuits(
+        "random_sets",
+        "effect:str matching:str set:str size:int faithfulness:float random:float random_95:float p:float n:int "
+        "overlap:float matched:float code:str",
+        "effect matching set",
+        blank="faithfulness random random_95 p",
+        empty=True,
+    ),
+    _circuits(
+        "stability",
+        "effect:str claims:str nodes:float flips:float n_claims:int n_scenarios:int size:int",
+        "effect claims",
+        blank="flips",
+        empty=True,
+    ),
+    _circuits(
+        "edges",
+        "effect:str sender:str receiver:str sender_layer:int receiver_layer:int carried:float low:float high:float",
+        "effect sender receiver",
+        blank="carried low high",
+        empty=True,
+    ),
+    _circuits(
+        "roles",
+        "effect:str node:str kind:str layer:int index:int score:float direct:float received:float sent:float "
+        "loss:float low:float high:float role:str chosen:float core:bool",
+        "effect node",
+        blank="direct received sent loss low high",
+        empty=True,
+    ),
+    _circuits(
+        "verdicts",
+        "effect:str size:int n_heads:int n_mlps:int n_nodes:int reached:bool chosen_at:float n:int value:float "
+        "low:float high:float complete:float complete_low:float random_95:float p:float verdict:str reason:str",
+        "effect",
+        blank="chosen_at value low high complete complete_low random_95 p",
+    ),
+    Schema(
+        "circuit summary, as JSON",
+        "phase8",
+        r"circuits/{model}_circuit_summary\.json",
+        "json",
+        fields="profile:str model:str effects:any",
+        told=False,
+    ),
+    Schema("circuit summary", "phase8", r"circuits/{model}_circuit_summary\.md", "md", told=False),
     # phase 9
     Schema(
         "verification",
