@@ -206,7 +206,8 @@ def bend_summary(bends: pd.DataFrame) -> pd.DataFrame:
         return float(np.sqrt((values**2).mean()))
 
     rows = []
-    for (kind, layer), part in bends.groupby(["kind", "layer"], sort=False):
+    for _, part in bends.groupby(["kind", "layer"], sort=False):
+        kind, layer = part[["kind", "layer"]].iloc[0]
         exact = size(part["exact"])
         sizes = {name: size(part[name]) / max(exact, 1e-300) for name in CHANGES[1:]}
         row = {

@@ -126,3 +126,19 @@ def against_controls(exact: Exact, controls: Mapping[Head, Head], norms: np.ndar
         row = dict(zip(CONTROLLED, numbers, strict=True)) | {"difference": test["mean"]}
         rows.append(row | {"low": test["mean"] - reach, "high": test["mean"] + reach, "p": test["p"]})
     return pd.DataFrame(rows, columns=[*CONTROLLED, "difference", "low", "high", "p"])
+
+
+def other_heads(chosen: Sequence[Head], n_heads: int, seed: int = 0) -> list[Head]:
+    """As many random other heads of the same layers, whatever their norm: where a layer has no others left, fewer.
+
+    >>> len(other_heads([(0, 1), (0, 2), (3, 0)], 4)), other_heads([(0, 0), (0, 1)], 2)
+    (3, [])
+    """
+    generator = np.random.default_rng([seed, 9])
+    found: list[Head] = []
+    for layer in sorted({layer for layer, _ in chosen}):
+        taken = {head for at, head in chosen if at == layer}
+        free = [head for head in range(n_heads) if head not in taken]
+        drawn = generator.permutation(free)[: len(taken)]
+        found += [(layer, int(head)) for head in sorted(drawn.tolist())]
+    return found

@@ -26,7 +26,9 @@ from emolib.steering.specific_shift import specific_shift
 
 SOURCES = ("fourth", "fifth")  # scenarios whose neutral texts resampled heads have read: for the prompt, for the text
 WITH = "with"  # the name of the steers with every head as it is
-RESAMPLE, MEAN, ZERO = "resample", "mean", "zero"  # the first is primary
+RESAMPLE: Literal["resample"] = "resample"  # primary
+MEAN: Literal["mean"] = "mean"
+ZERO: Literal["zero"] = "zero"
 Acts = Act | tuple[Act, ...]
 Ablations = Mapping[str, Sequence[tuple[Act, ...]]]  # by name, a tuple of acts per cell
 

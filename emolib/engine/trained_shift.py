@@ -161,7 +161,7 @@ class ShiftTraining:
             w.grad = -length * self._batch(step - 1).gradient(length * w.detach(), own)
             adam.step()
             with torch.no_grad():
-                w /= w.norm()
+                w.div_(w.norm())
             if step % self._descent.every and step < steps:
                 continue
             found = self._held_out(length * w.detach(), own) - base

@@ -7,9 +7,10 @@ import pandas as pd
 from emolib.base import store
 from emolib.base.errors import UserError
 from emolib.circuits.contrasts import context_contrasts
+from emolib.circuits.control_heads import other_heads
 from emolib.circuits.edge_effects import EdgeRow, edge_effects
 from emolib.circuits.qk_routing import RoutingPair, qk_routing, routing_max_p, routing_pairs
-from emolib.circuits.screening import Head, random_heads
+from emolib.circuits.screening import Head
 from emolib.engine.continuation import continuation_shift
 from emolib.models.tokens import encode
 from emolib.statistics.intervals import paired_effects
@@ -70,7 +71,7 @@ def routing_heads(run: Run) -> tuple[tuple[Head, ...], tuple[Head, ...]]:
     table = routing(run)
     ranked = table.sort_values(["t", "layer", "head"], ascending=[False, True, True], kind="stable")
     top = [(int(a), int(b)) for a, b in ranked[["layer", "head"]].head(run.params.n_edges).to_numpy()]
-    return tuple(top), tuple(random_heads(top, run.lm.n_heads, run.params.seed)) if top else ()
+    return tuple(top), tuple(other_heads(top, run.lm.n_heads, run.params.seed)) if top else ()
 
 
 @kept
