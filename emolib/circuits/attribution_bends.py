@@ -111,7 +111,7 @@ def _of_layer(lm: LanguageModel, given: PackedContrasts, targets: Targets, back:
         ends.append([block.after(way), block.after(START * way), block.after(way / 2), block.slope(way)])
         if not packed.net.parallel:
             ends[-1].append(block.after_frozen(way))
-    with torch.no_grad():
+    with torch.inference_mode():  # as everything that reads logits into the model's workspace
         base = given.effects(packed.logprobs(back.held.resid[-1].detach()).double().cpu().numpy()).sum()
         flat = [packed.edited("resid_pre", layer + 1, end) for some in ends for end in some]
         changes = _effects(lm, given, layer, flat).reshape(lm.n_heads, -1) - base

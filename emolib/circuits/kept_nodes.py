@@ -212,6 +212,13 @@ class _Job:
         return cls(lm, rows, nodes, groups, ids, texts, ablation, runs, source_of, width, n_fed, size)
 
     @cached_property
+    def first(self) -> int:
+        """The first layer with a node that may be held: before it every set leaves the rows' own stream. 0 where acts
+        change what a head or an MLP gives."""
+        on_stream = all(getattr(act, "site", "") == "resid_pre" for row in self.rows for act in acts_of(row.act))
+        return min((node.layer for node in self.nodes), default=0) if on_stream else 0
+
+    @cached_property
     def values(self) -> NodeValues:
         """What held nodes are held at; nothing is run for it before something is held."""
         recorded = [
@@ -232,7 +239,7 @@ class _Job:
         found = []
         for start in range(0, len(self.rows), self.size):
             chosen = list(range(start, min(start + self.size, len(self.rows))))
-            found.append(held_outputs(self._pass(chosen, self._held(frozenset(), chosen, []))))
+            found.append(held_outputs(self._pass(chosen, self._held(frozenset(), chosen, [])), self.first))
         return found
 
     def logprobs(self, texts: Sequence[ForcedText]) -> dict[ForcedText, float]:
@@ -281,6 +288,8 @@ class _Job:
         """All nodes but those of a set, in some rows that follow one another."""
         heads = torch.zeros(self.lm.n_layers, self.lm.n_heads, dtype=torch.bool)
         mlps = torch.zeros(self.lm.n_layers, dtype=torch.bool)
+        if outputs:  # what comes before is known, too
+            heads[: self.first], mlps[: self.first] = True, True
         widths = {node.layer: self.lm.native.layers[node.layer].down.weight.shape[1] for node in self.groups}
         neurons = {layer: torch.zeros(width, dtype=torch.bool) for layer, width in widths.items()}
         for node in self.nodes:

@@ -250,10 +250,11 @@ def attention_output(layer: Layer, z: Float[Tensor, "row column head d_head"]) -
 
 
 @torch.inference_mode()
-def held_outputs(task: HeldPass) -> HeldOutputs:
+def held_outputs(task: HeldPass, first: int = 0) -> HeldOutputs:
     """What whole attentions and MLPs add in these rows where all of their nodes are held.
 
     Args:
+        first: the first layer in which anything is held; what comes before it is the rows' own.
         task: rows with their acts, and as `held` the sources of their values and how far they reach; which nodes are
             held does not matter.
     """
@@ -264,9 +265,12 @@ def held_outputs(task: HeldPass) -> HeldOutputs:
     there = task.where[..., None]
     attended, mlps = [], []
     for number, layer in enumerate(task.net.layers):
-        z = torch.where(there[..., None], held.values.z[number][held.source_of], own.z[number])
+        z, mlp = own.z[number], own.mlps[number]
+        if number >= first:
+            z = torch.where(there[..., None], held.values.z[number][held.source_of], z)
+            mlp = torch.where(there, held.values.mlps[number][held.source_of], mlp)
         attended.append(attention_output(layer, z))
-        mlps.append(torch.where(there, held.values.mlps[number][held.source_of], own.mlps[number]))
+        mlps.append(mlp)
     return HeldOutputs(attended, mlps)
 
 

@@ -37,9 +37,9 @@ def with_constant_scale(lm: LanguageModel) -> LanguageModel:
 
 def test_both_ends_are_those_of_ablation_and_attribution(tiny: LanguageModel) -> None:
     table, layers = few_contrasts(1), [0, tiny.n_layers - 1]
+    exact = exact_changes(tiny, table, single_heads(tiny, layers)).changes.mean(0)  # first: it fills the workspace
     found = attribution_bends(tiny, table, layers)
     assert found.columns.tolist() == COLUMNS and len(found) == 2 * tiny.n_heads
-    exact = exact_changes(tiny, table, single_heads(tiny, layers)).changes.mean(0)
     np.testing.assert_allclose(found["exact"], exact, atol=2e-5)
     first = attribute(tiny, table).heads["atp"].mean(0)[layers].ravel()
     np.testing.assert_allclose(found["first_order"], first, atol=2e-5)

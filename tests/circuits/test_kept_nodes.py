@@ -41,6 +41,17 @@ def test_with_everything_free_m_is_the_continuation_shift(tiny: LanguageModel) -
     assert np.abs(effect.gained([frozenset()])[0] - effect.whole).max() > 1e-4
 
 
+def test_layers_before_the_first_node_are_the_rows_own(tiny: LanguageModel) -> None:
+    """Nodes from layer 1 on alone, against all nodes of which those of layer 0 are kept in every set."""
+    act = steer_for(tiny)
+    rows = [EffectRow(f"s{i}", PROMPTS[i], TEXTS[i], 1.0, act, source=SOURCE) for i in range(2)]
+    late, every = circuit_effect(tiny, rows, all_nodes(tiny, 1)), circuit_effect(tiny, rows, all_nodes(tiny))
+    first = frozenset(node for node in every.nodes if node.layer == 0)
+    some = [frozenset(), frozenset(late.nodes[2:5]), frozenset(late.nodes[::2])]
+    np.testing.assert_allclose(late.gained(some), every.gained([kept | first for kept in some]), atol=1e-4)
+    assert np.abs(every.gained([frozenset()]) - every.gained([first])).max() > 1e-3  # those of layer 0 do something
+
+
 def held_by_hand(case: Case, row: int, heads: set[int], mlp: bool, layer: int) -> float:
     """Mean log-probability with some heads and the MLP of one layer held at the source's values."""
     lm = case.lm
