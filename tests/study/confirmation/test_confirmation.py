@@ -17,7 +17,6 @@ import emolib
 from emolib.base import paths
 from emolib.base.errors import UserError
 from emolib.base.frozen_studies import (
-    Choice,
     ConfirmationParameters,
     FrozenStudy,
     confirmation_parameters,
@@ -27,12 +26,10 @@ from emolib.base.frozen_studies import (
 from emolib.data.companions import LABELS
 from emolib.data.dataset import jsonl_bytes, load_dataset
 from emolib.data.mock_sealed import mock_sealed
-from emolib.data.sealed_texts import read_sealed
 from emolib.models.language_model import LanguageModel
 from emolib.pipeline.verification.schemas import schema_of
 from emolib.report.ja import confirm as say
 from emolib.steering.shift_measures import MEASURES
-from emolib.steering.specific_shift import crossed_means, specific_shift
 from emolib.study.confirmation import opening_checks
 from emolib.study.confirmation.confirmed import Confirmation
 from emolib.study.confirmation.freezing import freeze_study, frozen_of
@@ -43,7 +40,7 @@ from emolib.study.confirmation.sealed_run import sealed_run
 from emolib.study.phase5_steering import instrument_stage, shift_results
 from emolib.study.phase5_steering.design import parts
 from emolib.study.phase5_steering.shift_design import control_design, shift_design
-from emolib.study.phase5_steering.shift_sweeps import begin, emotion_shard, shift_points
+from emolib.study.phase5_steering.shift_sweeps import emotion_shard, shift_points
 from emolib.study.run import Run, decided
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was trained on texts of up to")
@@ -257,28 +254,6 @@ def test_a_second_opening_with_another_choice_is_told(
     more = asked_of(study, sealed, folder / "frozen.yaml", n_controls=3)
     with pytest.raises(UserError, match="other ones would be another choice"):
         checked(more, base=base)
-
-
-def test_exchanged_labels_take_the_effect_away(
-    bundled: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The negative control of a rehearsal, on a model that tells emotions apart."""
-    monkeypatch.setenv("EMOLIB_RESULTS", str(folder / "bundled"))
-    sizes = {**SIZES, "n_train": 16, "layers": [14], "alphas": [2.0], "unit": "vector", "vector_position": "mean"}
-    run = steering_run(bundled, paths.data_file(), **sizes)
-    judge(run)
-    given = {"layer": 14, "alpha": 2.0, "unit": "vector", "kl_length": None, "window": 3, "schedule": "constant"}
-    choice = Choice(**given, vector_position="mean", vector_style="all")
-    found = {}
-    for name, permuted in (("plain", None), ("exchanged", 1)):
-        asked = confirmation_parameters("m", str(mock(folder, f"{name}.jsonl", permuted=permuted)), ASKED)
-        sealed = read_sealed(asked.sealed, run.data[run.data["split"] == "train"], mock=asked.rehearsal)
-        reading = sealed_run(run, sealed, choice, asked, force=False)
-        shard = replace(emotion_shard(reading, parts(reading)[0]), labels=reading.emotions)
-        begin(reading, name, [shard])
-        cells = specific_shift(shard.shifts())
-        found[name] = crossed_means(cells, ["emotion", "other"])["t"]
-    assert found["plain"].mean() > 2 and found["exchanged"].mean() < 1
 
 
 def test_what_is_supported_is_confirmed_only_where_it_was_opened_as_it_should_be() -> None:
