@@ -25,7 +25,7 @@ from emolib.study.run import Run
 GIVEN = {
     **{"n_train": 24, "n_validation": 8, "n_test": 8, "n_attributed": 8, "n_chosen": 8, "n_judged": 8, "n_controls": 3},
     **{"n_draws": 19, "n_texts": 6, "n_edges": 1, "most_nodes": 3, "n_random": 19, "n_subsets": 2, "n_resamples": 40},
-    **{"steps": 1, "steer_layer": 1, "steer_alpha": 1.0, "vector_style": "all", "emotions": "all"},
+    **{"steps": 1, "steer_layer": 1, "steer_alpha": 1.0, "vector_style": "all"},
     **{"backend": "lexical", "sites": ["resid_pre"]},
 }
 
