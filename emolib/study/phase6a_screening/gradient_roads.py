@@ -94,7 +94,7 @@ def roads(run: Run) -> pd.DataFrame:
         return rows
 
     table_ = kept_table(
-        run, "roads", {"contrasts": digest_of(table), "steps": [run.params.steps, run.params.first_trusted]}, compute
+        run, "roads", {"contrasts": digest_of(table), "points": [run.params.steps, run.params.first_trusted]}, compute
     )
     written = writes(run)
     mean = written[(written["position"] == "mean") & (written["style"] == "all")].groupby(["layer", "head"])["written"]
