@@ -16,8 +16,9 @@ class Workspace:
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """A tensor of this shape, with whatever was in it last."""
+        """A tensor of this shape, with whatever was in it last, which passes with and without gradients can write to."""
         size = math.prod(shape)
         if name not in self.kept or self.kept[name].numel() < size:
-            self.kept[name] = torch.zeros(size, device=like.device, dtype=like.dtype)
+            with torch.inference_mode(False):  # what inference mode makes can be written to nowhere else
+                self.kept[name] = torch.zeros(size, device=like.device, dtype=like.dtype)
         return self.kept[name][:size].view(shape)
