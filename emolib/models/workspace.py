@@ -16,7 +16,7 @@ class Workspace:
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """A tensor of this shape, with whatever was in it last, which passes with and without gradients can write to."""
+        """A tensor of this shape, with whatever was in it last; passes with gradients can write to it, too."""
         size = math.prod(shape)
         if name not in self.kept or self.kept[name].numel() < size:
             with torch.inference_mode(False):  # what inference mode makes can be written to nowhere else
