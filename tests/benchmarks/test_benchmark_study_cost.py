@@ -78,8 +78,10 @@ def test_rows_of_the_smoke_profile(benchmark: ModuleType) -> None:
         "test_alternatives/subspace": 4 * 3,
         "test_alternatives/prompting": 4 * 3,
         "test_alternatives/prompting_baseline": 4,
+        "test_rivals/trained": 4 * 3,
+        "test_rivals/prompting": 4 * 3,
     }
-    assert rows.scored == 4 * (1 + 12) + 4 * (1 + 6 + 1 + 15) + 4 * 3 + 4 * 6 + 4 * 18 + 4 * (12 + 1)
+    assert rows.scored == 4 * (1 + 12) + 4 * (1 + 6 + 1 + 15) + 4 * 3 + 4 * 6 + 4 * 18 + 4 * (12 + 1) + 4 * 6
     assert rows.generated == rows.scored + 20
 
 
@@ -90,7 +92,7 @@ def test_rows_of_the_quick_profile(benchmark: ModuleType) -> None:
     assert (rows.reference, rows.decision, rows.new_tokens) == (160, 24, 30)
     assert (rows.sweep["validation/baseline"], rows.sweep["validation/emotion"]) == (24, 24 * 5 * 5 * 3)
     assert (rows.sweep["test/emotion"], rows.sweep["test/covariance"]) == (24 * 3, 24 * 59)
-    assert rows.scored == 24 * (1 + 75 + 1 + 6 + 1 + 3 * 59 + 15 + 3 + 36 + 12 + 1)
+    assert rows.scored == 24 * (1 + 75 + 1 + 6 + 1 + 3 * 59 + 15 + 3 + 36 + 12 + 1 + 6)
     assert rows.generated == rows.scored + 160 + 24
 
 
@@ -106,7 +108,8 @@ def test_rows_of_the_baseline_profile(
     assert rows.sweep["validation/emotion"] == n_prompts * n_layers * 6 * 3
     assert rows.sweep["test/baseline"] == n_prompts
     assert rows.sweep["test/shuffled"] == n_prompts * 999
-    assert rows.scored == n_prompts * (1 + n_layers * 18 + 1 + 6 + 1 + 3 * 999 + 18 + 3 + 42 + 12 + 1)
+    own = n_prompts * (1 + n_layers * 18 + 1 + 6 + 1 + 3 * 999 + 18 + 3 + 42 + 12 + 1)
+    assert rows.scored == own + 45 * 6  # what is trained and what is asked, in the first fold alone
 
 
 def test_rows_follow_the_parameters(benchmark: ModuleType) -> None:
