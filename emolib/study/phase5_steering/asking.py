@@ -36,7 +36,7 @@ def example_texts(run: Run) -> pd.DataFrame:
     tested = data["scenario"].isin(part.test) if part.name else data["split"] == "test"
     names = example_scenarios(fitted, data[train], data[tested], emotions=run.emotions)
     wide = fitted.pivot_table(index="scenario", columns="emotion", values="text", aggfunc="first")
-    return wide.reindex(names)[list(run.emotions)].head(max(run.params.asked_examples))
+    return wide.reindex(index=names, columns=list(run.emotions)).head(max(run.params.asked_examples))
 
 
 def askable(run: Run) -> bool:
