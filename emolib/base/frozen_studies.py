@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field
 
 from emolib.base import paths, store
@@ -21,7 +20,7 @@ from emolib.base.parameter_types import Count, Size, Text
 from emolib.base.reading import field_type, is_nothing, read_as
 from emolib.base.strength import Unit
 from emolib.base.writing import write_atomically
-from emolib.base.yaml_files import read_mapping
+from emolib.base.yaml_files import mapping_text, read_mapping
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 SealedFile = Annotated[Text, Place("file", "a sealed file", "give the .jsonl file of the sealed texts")]
@@ -190,7 +189,7 @@ def write_frozen(study: FrozenStudy, path: Path) -> None:
         UserError: the system refuses.
     """
     head = "# What a confirmation on sealed texts may use; written by `emolib freeze`, changed by nothing else.\n"
-    body = yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    body = mapping_text(study.model_dump(mode="json"))
     write_atomically(path, (head + body).encode())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,15 @@ def held_number(text: str) -> float:
     if lost or abs(number) == float("inf"):
         raise ValueError(f"expected a number that a computer can hold, got {shown(text)}")
     return number
+
+
+def mapping_text(held: Mapping[str, Any]) -> str:
+    """A mapping as the text of a YAML file, its keys in their order; `read_mapping` reads it back.
+
+    >>> mapping_text({"layer": 20, "label": "no"})
+    "layer: 20\\nlabel: 'no'\\n"
+    """
+    return yaml.safe_dump(dict(held), sort_keys=False, allow_unicode=True, width=120)
 
 
 def _text(path: Path, where: str) -> str:

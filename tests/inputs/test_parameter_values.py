@@ -236,7 +236,7 @@ def test_every_list_takes_no_value_twice_and_at_least_one(phase: str, name: str)
     if name in ("layers", "schedule"):  # a set of layers, and a factor for every step
         return
     item = _members(get_args(members[0])[0])[0][0]
-    one = get_args(item)[0] if get_origin(item) is Literal else 0.5
+    one = get_args(item)[0] if get_origin(item) is Literal else 2 if item is int else 0.5
     assert value(phase, name, [one]) == (one,)
     with pytest.raises(UserError, match="every value once"):
         value(phase, name, [one, one])
