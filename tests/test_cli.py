@@ -171,7 +171,7 @@ def test_variants_are_listed_shown_and_deleted(monkeypatch, capsys):
     _, out, _ = emolib(monkeypatch, capsys, "variants")
     assert out.split() == [made.name, "alphas=[0.25]", "[nothing", "finished]", "0.0", "MiB"]
     code, out, _ = emolib(monkeypatch, capsys, "status", "--variant", made.name)
-    assert code == 0 and out.count("missing") == len(out.splitlines()) == 8
+    assert code == 0 and out.count("missing") == len(out.splitlines()) == 9
     code, out, _ = emolib(monkeypatch, capsys, "variants", "--delete", made.name)
     assert code == 0 and out.count("removed") == 2 and made.name in out
     assert emolib(monkeypatch, capsys, "variants") == (0, "", "")

@@ -11,6 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from IPython.display import Markdown
 
+from emolib.base.escaping import cell
 from emolib.plots import figures, views
 from emolib.study.run import Run
 
@@ -69,11 +70,11 @@ def markdown_table(rows: Iterable[Sequence[Any]], header: Sequence[str]) -> str:
     | 1 | 2 |
     """
     lines = ["| " + " | ".join(f"{name}" for name in header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(f"{cell}" for cell in row) + " |" for row in rows])
+    return "\n".join(lines + ["| " + " | ".join(f"{value}" for value in row) + " |" for row in rows])
 
 
 def column_table(columns: Mapping[str, Iterable[Any]]) -> Markdown:
-    """Columns as a Markdown table; names as in `markdown_table`.
+    """Columns as a Markdown table; cells are escaped (a pandas column of names holds plain text), their titles are not.
 
     >>> print(column_table({"a": [1, 2], "b": [3, 4]}).data)
     | a | b |
@@ -81,7 +82,8 @@ def column_table(columns: Mapping[str, Iterable[Any]]) -> Markdown:
     | 1 | 3 |
     | 2 | 4 |
     """
-    return Markdown(markdown_table(zip(*columns.values(), strict=True), list(columns)))
+    rows = ([cell(value) for value in row] for row in zip(*columns.values(), strict=True))
+    return Markdown(markdown_table(rows, list(columns)))
 
 
 def plain(value: Any, *, unset: str = NOTHING) -> str:
