@@ -22,31 +22,30 @@ def everything(folder: Path, *, variants: bool) -> dict[str, bytes]:
 def test_other_values_make_a_variant_and_leave_every_byte_of_the_profile(smoke, tmp_path):
     shutil.copytree(smoke[0], tmp_path, dirs_exist_ok=True)
     profile = everything(tmp_path, variants=False)
-    run = ["run", "--profile", "baseline_smoke", "-p", "n_halves=5", "-p", "n_bootstrap=60"]
-    run += [word for phase in "123" for word in ("--phase", f"phase{phase}")]
+    run = ["run", "--profile", "baseline_smoke", "-p", "ds=0.4", "-p", "significance=0.01"]
+    run += [word for phase in "12357" for word in ("--phase", f"phase{phase}")]
     first = emolib_here(tmp_path, *run)
     assert first.returncode == 0, first.stderr
-    assert first.stdout.count("done already") == 2, "phases 1 and 2 are the profile's own"
+    assert first.stdout.count("done already") == 4, "all but Phase 7 are the profile's own"
     assert everything(tmp_path, variants=False) == profile
     (name,) = [path.name for path in (tmp_path / "executed/baseline_smoke/variants").iterdir()]
     reports = tmp_path / "executed/baseline_smoke/variants" / name / MODEL
-    assert sorted(p.name for p in reports.glob("*.ipynb")) == [paths.NOTEBOOKS["phase3"]]
+    assert sorted(p.name for p in reports.glob("*.ipynb")) == [paths.NOTEBOOKS["phase7"]]
 
     listed = emolib_here(tmp_path, "variants", "--profile", "baseline_smoke").stdout
-    assert listed.startswith(name) and "n_halves=5" in listed and f"{MODEL}: phase3" in listed
+    assert listed.startswith(name) and "significance=0.01" in listed and f"{MODEL}: phase7" in listed
     again = emolib_here(tmp_path, *run)
-    assert again.stdout.count("done already") == 3
+    assert again.stdout.count("done already") == 5
     states = emolib_here(tmp_path, "status", "--profile", "baseline_smoke", "--variant", name).stdout
-    assert re.search(rf"^phase3 +done +\S*variants/{name}/", states, re.M) and re.search(
+    assert re.search(rf"^phase7 +done +\S*variants/{name}/", states, re.M) and re.search(
         r"^phase9 +missing$", states, re.M
     )
     assert re.search(r"^phase2 +done +\S*baseline_smoke/smollm2", states, re.M), "a phase that is the profile's own"
     assert emolib_here(tmp_path, "status", "--profile", "baseline_smoke").stdout.count(" done ") == 9
-    for more in ([], ["--variant", name]):
-        verified = emolib_here(tmp_path, "verify", "--profile", "baseline_smoke", *more)
-        assert verified.returncode == 0, verified.stdout + verified.stderr
+    verified = emolib_here(tmp_path, "verify", "--profile", "baseline_smoke")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
     compared = emolib_here(tmp_path, "compare", "baseline_smoke", f"baseline_smoke@{name}").stdout
-    assert "n_halves" in compared and "n_bootstrap" in compared
+    assert "significance" in compared and "ds" in compared
     deleted = emolib_here(tmp_path, "variants", "--profile", "baseline_smoke", "--delete", name)
     assert deleted.stdout.count("removed") == 2 and everything(tmp_path, variants=True) == {}
     assert everything(tmp_path, variants=False) == profile
