@@ -6,6 +6,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from emolib.base.escaping import Name
+from emolib.circuits.reconstruction import TOLERANCE
 from emolib.report.ja.names import emotion_name
 from emolib.report.ja.phase6a_words import spelled_head
 from emolib.report.ja.phase8_words import CHECKS, FAMILIES, FORMS, KINDS, SELECTED, TARGETS
@@ -20,12 +21,14 @@ def _head(row: dict) -> str:
 
 
 def table_reconstruction(table: pd.DataFrame) -> Markdown:
-    """The largest difference of each check, and where it is."""
+    """Whether each check's largest difference is below what rounding explains; where not, how large and in which layer."""
     rows = []
     for check, part in table.groupby("check", sort=False):
         worst = part.loc[part["error"].idxmax()]
-        rows.append([CHECKS[str(check)], f"{worst['error']:.1e}", int(worst["layer"]), len(part)])
-    return Markdown(markdown_table(rows, ["照合", "最大の差", "その層", "層の数"]))
+        small = worst["error"] < TOLERANCE
+        told = f"{TOLERANCE:g} 未満" if small else f"{worst['error']:.1e}（層 {int(worst['layer'])}）"
+        rows.append([CHECKS[str(check)], told, len(part)])
+    return Markdown(markdown_table(rows, ["照合", "最大の差", "層の数"]))
 
 
 def table_ov(table: pd.DataFrame) -> Markdown:
