@@ -32,6 +32,9 @@ SCORES = ["layer", "head", "emotion", "metric", "delta_mean", "delta_std", "n_sa
 POOLED = "all"  # emotions together, scenario by scenario
 
 
+LEAST_CHANGE = 1e-4  # nat per token; float32 leaves up to 1e-5 of a change that there is not
+
+
 @dataclass(frozen=True)
 class Exact:
     """Exact ablations of some variants (single heads, or several at once) under some contrasts.
@@ -49,7 +52,10 @@ class Exact:
     kind: str = PRIMARY
 
     def by_scenario(self, emotion: str = POOLED, other: str | None = None) -> pd.DataFrame:
-        """Mean change per scenario `[scenario, variant]`, of one emotion or of all, against one other label or all."""
+        """Mean change per scenario `[scenario, variant]`, of one emotion or of all, against one other label or all.
+
+        A change below `LEAST_CHANGE` is 0: what rounding leaves has a sign, by which a test of signs would go.
+        """
         chosen = np.ones(len(self.units), dtype=bool)
         if emotion != POOLED:
             chosen &= (self.units["emotion"] == emotion).to_numpy()
@@ -58,7 +64,8 @@ class Exact:
         if not chosen.any():
             raise UserError(f"expected contrasts of {emotion} against {other or 'any label'}, there are none")
         table = pd.DataFrame(self.changes[chosen], columns=range(len(self.variants)))
-        return table.groupby(self.units.loc[chosen, "scenario"].to_numpy(), sort=True).mean()
+        found = table.groupby(self.units.loc[chosen, "scenario"].to_numpy(), sort=True).mean()
+        return found.where(found.abs() >= LEAST_CHANGE, 0.0)
 
     def place(self, head: Head) -> int:
         """The variant of this head alone.

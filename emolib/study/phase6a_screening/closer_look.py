@@ -7,7 +7,7 @@ import pandas as pd
 
 from emolib.circuits.contrasts import steer_contrasts, topic_contrasts
 from emolib.circuits.head_verdicts import HeadEvidence, head_verdicts
-from emolib.circuits.screening import POOLED, Exact, Head, joint_against_sum
+from emolib.circuits.screening import LEAST_CHANGE, POOLED, Exact, Head, joint_against_sum
 from emolib.engine.generation import generate
 from emolib.interventions import AblateHead, record_heads
 from emolib.models.tokens import encode
@@ -166,6 +166,7 @@ def text_changes(run: Run) -> pd.DataFrame:
     rows = []
     for (layer, head, role), part in table[table["role"] != "none"].groupby(["layer", "head", "role"], sort=True):
         change = part.set_index(["emotion", "prompt"])[metrics] - plain
+        change = change.where(~(change.abs() < LEAST_CHANGE), 0.0)  # of equal texts scores differ by rounding alone
         for metric in metrics:
             own = change[metric].dropna()
             named = {"layer": layer, "head": head, "role": role, "metric": metric}
