@@ -306,8 +306,10 @@ def table_text_changes(table: pd.DataFrame) -> Markdown:
     known = table[table["delta_mean"].notna() & ~table["metric"].str.startswith(("goemotions_", "target_"))]
     rows = []
     for (layer, head, role), part in known.groupby(["layer", "head", "role"], sort=False):
-        spread = part["delta_mean"].abs() / part["delta_std"].where(part["delta_std"] > 0)
-        order = spread[spread > 0].sort_values(ascending=False, kind="stable").index[:3]
+        size = part["delta_mean"].abs()
+        spread = (size / part["delta_std"].where(part["delta_std"] > 0)).round(2)  # where one text alone changed: equal
+        ranks = pd.DataFrame({"spread": spread, "size": size})[spread > 0]
+        order = ranks.sort_values(["spread", "size"], ascending=False, kind="stable").index[:3]
         told = [
             f"{metric_name(part.loc[i, 'metric'])} {number(part.loc[i, 'delta_mean'], DIGITS, signed=True)}"
             for i in order
