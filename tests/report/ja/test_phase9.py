@@ -51,7 +51,7 @@ def test_every_check_and_alteration_has_its_words() -> None:
 def test_a_run_that_passed_is_told_so() -> None:
     text = clean(say.conclusion(CHECKS, ALTERED))
     assert "検査 2 種、のべ 3 件が合格した。不合格はない。報告の検査にも不合格はない" in text
-    assert "3 行を計算し直した。最大の偏差は許容差の 1 % 以下である" in text
+    assert "3 行を計算し直した。最大の偏差は許容差の 50 % 以下である" in text
     assert "改変は 1 件のうち 1 件を検出した" in text and "見ていないファイルはない" in text
     assert "どれも検査が拒む" in clean(say.discussion(CHECKS, ALTERED))
     assert say.table_failures(CHECKS).data == "不合格はない。"
@@ -94,6 +94,6 @@ def test_recomputations_tell_their_share_and_how_near_the_worst_came() -> None:
     assert (row["rows"], row["of"], row["share"], row["near"]) == (3, 60, 0.05, 0.01)
     assert study.samples(CHECKS) == 3
     table = clean(say.table_recomputed(CHECKS))
-    assert "| 5 % |" in table and "1 % 以下" in table
+    assert "| 5 % |" in table and "50 % 以下" in table
     near = pd.DataFrame([again(9e-4, told="a parts at a step where another token was 0.0009 away")])
     assert "100 % 以下" in clean(say.table_recomputed(near)) and "0.0009" in clean(say.table_ties(near))
