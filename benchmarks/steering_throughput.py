@@ -290,7 +290,9 @@ def of_builds(arguments: argparse.Namespace, dtype: str) -> dict[str, Any]:
             raise UserError(f"expected a worktree with a folder emolib behind --build, got {arguments.build}")
     with builds(trees, settings) as made:
         found = in_turns(made, arguments.works.split(","), arguments.repeats)
-        where = {name: one.where for name, one in made.items()}
+        where = {
+            name: Path(one.where).relative_to(trees[name]).as_posix() for name, one in made.items()
+        }  # each its own
     for work, one in found.items():
         fast = {name: statistics.median(taken) for name, taken in one["seconds"].items()}
         say(f"  build, {work}: {fast}" + (f", ratio {one['ratio']:.3g}" if "ratio" in one else ""))
@@ -391,6 +393,9 @@ def main() -> None:
     results = {dtype: compared(arguments, dtype) for dtype in arguments.dtypes.split(",")}
     lm_device = torch.device("cuda" if arguments.device == "auto" and torch.cuda.is_available() else arguments.device)
     settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "memory_of", "parts")}
+    settings["build"] = (
+        arguments.build and Path(arguments.build).name
+    )  # where it lies on this machine is nobody's matter
     outcome = {"benchmark": "steering_throughput", **described(lm_device), "settings": settings, "results": results}
     write_json(arguments.json, outcome)
     print(shown(results))

@@ -37,8 +37,7 @@ def context_effect_rows(table: pd.DataFrame, source: Literal["resample", "own"] 
     >>> [(row.prompt, row.weight, row.source) for row in context_effect_rows(table)][0]
     ('I am so glad.', 1.0, ('The bus came.', 'Thanks.'))
     """
-    check_columns(table, COLUMNS, "the contrasts")
-    by, n_units = arguments.one_of("source", source, SOURCES), table["scenario"].value_counts().to_dict()
+    by, n_units = _checked(table, source)
     return [
         EffectRow(
             row["scenario"],
@@ -68,8 +67,7 @@ def steer_effect_rows(
         UserError: missing columns, an unknown source.
         KeyError: an emotion without a steer.
     """
-    check_columns(table, COLUMNS, "the contrasts")
-    by, n_units = arguments.one_of("source", source, SOURCES), table["scenario"].value_counts().to_dict()
+    by, n_units = _checked(table, source)
     return [
         EffectRow(
             row["scenario"],
@@ -84,6 +82,12 @@ def steer_effect_rows(
         for label, sign in (("emotion", 1.0), ("other", -1.0))
         for text, weight in (("text_with", 1.0), ("text_without", -1.0))
     ]
+
+
+def _checked(table: pd.DataFrame, source: str) -> tuple[str, dict[Hashable, int]]:
+    """Which source the rows take, and how many contrasts every scenario has."""
+    check_columns(table, COLUMNS, "the contrasts")
+    return arguments.one_of("source", source, SOURCES), table["scenario"].value_counts().to_dict()
 
 
 def _most(row: Mapping[Hashable, Any]) -> int | None:
